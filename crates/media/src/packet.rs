@@ -1,0 +1,57 @@
+//! One RTP packet of a published track, parsed once and shared by all who forward it.
+//!
+//! A packet never changes after ingest: viewers write their own headers around the shared payload.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::codec::Codec;
+use crate::time::NtpTime;
+
+/// A published RTP packet, immutable and shared (`Arc<Packet>`).
+#[derive(Debug, Clone)]
+pub struct Packet {
+    /// What the payload is coded with.
+    pub codec: Codec,
+    /// Which publisher session this came from; grows with every new publisher of a stream.
+    pub epoch: u32,
+    /// The publisher's sequence number, extended to 64 bits (RFC 3711 §3.3.1 "index").
+    pub seq: u64,
+    /// RTP timestamp as the publisher wrote it, in ticks of [`Codec::clock_rate`].
+    pub timestamp: u32,
+    /// The RTP marker bit.
+    pub marker: bool,
+    /// First packet of a picture that a decoder can start from.
+    pub starts_key_frame: bool,
+    /// First packet of a picture.
+    pub starts_frame: bool,
+    /// When the datagram was received.
+    pub arrived_at: Instant,
+    /// When the picture or sound was captured, in the server's wall clock, if the publisher told
+    /// (abs-capture-time, or a sender report to map the RTP timestamp by).
+    pub captured_at: Option<NtpTime>,
+    /// Header extensions that are carried through.
+    pub extensions: Extensions,
+    /// The payload without header, extensions and padding. Empty for a pure padding packet.
+    pub payload: Arc<[u8]>,
+    /// Where the primary block starts in a RED payload (RFC 2198); 0 for other codecs.
+    pub red_primary_at: u16,
+}
+
+/// Header extension values that viewers get as the publisher sent them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// `playout-delay`: minimum and maximum in units of 10 ms, 12 bits each, as on the wire.
+    pub playout_delay: Option<[u8; 3]>,
+    /// `urn:3gpp:video-orientation` (CVO) byte.
+    pub video_orientation: Option<u8>,
+    /// RFC 6464 audio level byte (voice flag and level).
+    pub audio_level: Option<u8>,
+}
+
+impl Packet {
+    /// Returns the payload for a viewer that negotiated RED, or the primary block for one that did not.
+    pub fn payload(&self, with_red: bool) -> &[u8] {
+        if with_red { &self.payload } else { self.payload.get(usize::from(self.red_primary_at)..).unwrap_or_default() }
+    }
+}

@@ -1,0 +1,345 @@
+//! What does HTTP need from everything below it?
+//!
+//! [`Engine`] is the one handle: cheap to clone, async, and the only place where the tokio world meets
+//! `control`, the desks and the media shards.
+
+use std::net::SocketAddr;
+
+use media::{SessionId, StreamName};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The one handle on streams and sessions.
+#[derive(Clone)]
+pub struct Engine {}
+
+/// Someone wants to publish.
+#[derive(Debug)]
+pub struct Publish {
+    /// Under which name.
+    pub stream: StreamName,
+    /// The SDP offer, at most [`crate::http::limits::SDP_BYTES`].
+    pub offer: String,
+    /// Who asks; for per-address limits and logs.
+    pub remote: SocketAddr,
+    /// The token's identity, if there was a token.
+    pub identity: Option<String>,
+}
+
+/// Someone wants to watch.
+#[derive(Debug)]
+pub struct Watch {
+    /// What to watch; it need not be live yet.
+    pub stream: StreamName,
+    /// The SDP offer, or `None`: the server is to make the offer.
+    pub offer: Option<String>,
+    /// Who asks.
+    pub remote: SocketAddr,
+    /// The token's identity, if there was a token.
+    pub identity: Option<String>,
+}
+
+/// A session that has been opened, and our half of its description.
+#[derive(Debug)]
+pub struct Opened {
+    /// Names the session resource.
+    pub session: SessionId,
+    /// Answer, or the server's offer.
+    pub sdp: String,
+    /// Changes with every ICE restart; the HTTP layer quotes it (RFC 9725 §4.3.1).
+    pub etag: String,
+}
+
+/// An `application/trickle-ice-sdpfrag` body, parsed (RFC 8840).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IceFragment {
+    /// `a=ice-ufrag` of the client.
+    pub ufrag: Option<String>,
+    /// `a=ice-pwd` of the client.
+    pub password: Option<String>,
+    /// `a=candidate:` values, without the `a=`.
+    pub candidates: Vec<String>,
+    /// Whether `a=end-of-candidates` was there.
+    pub end_of_candidates: bool,
+}
+
+/// What an ICE PATCH led to.
+#[derive(Debug)]
+pub enum Trickled {
+    /// Candidates taken (204).
+    Accepted,
+    /// ICE restarted (200): our new credentials and candidates as a fragment, and the new ETag.
+    Restarted {
+        /// Our side, as `application/trickle-ice-sdpfrag`.
+        fragment: String,
+        /// The new entity tag, unquoted.
+        etag: String,
+    },
+}
+
+/// Why something could not be done; each becomes one HTTP answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// 400/422: the SDP cannot be used.
+    #[error("the SDP cannot be used: {reason}")]
+    BadSdp {
+        /// What is wrong, in words.
+        reason: String,
+    },
+    /// 406: nothing that the viewer offers decodes what is published.
+    #[error("the stream is published as {published}, which the viewer does not offer")]
+    UnsupportedCodec {
+        /// What is published, for example `H265`.
+        published: String,
+        /// What the viewer offers.
+        offered: Vec<String>,
+    },
+    /// 409: somebody else publishes here, and takeover is off.
+    #[error("the stream already has a publisher")]
+    StreamBusy,
+    /// 404: no such session (any more).
+    #[error("there is no such session")]
+    NoSuchSession,
+    /// 412: If-Match did not match the session's ICE generation.
+    #[error("the entity tag is not the session's current one")]
+    StaleEtag {
+        /// The current tag, unquoted.
+        current: String,
+    },
+    /// 503: a limit is reached.
+    #[error("the server is full: {limit}")]
+    Full {
+        /// Which limit, by its option's name.
+        limit: &'static str,
+    },
+    /// 503: the server is stopping.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+/// Whether a stream can be seen now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamState {
+    /// Nobody has published yet.
+    Waiting,
+    /// Packets flow.
+    Live,
+    /// The publisher left; viewers keep their sessions and wait.
+    Paused,
+}
+
+/// A stream as the API shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct StreamStatus {
+    /// Its name.
+    pub stream: String,
+    /// Whether it can be seen now.
+    pub state: StreamState,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub live_since_ms: Option<u64>,
+    /// Viewers whose session is up.
+    pub viewers: u32,
+    /// Who publishes.
+    pub publisher: Option<PublisherStatus>,
+    /// The video track.
+    pub video: Option<VideoStatus>,
+    /// The audio track.
+    pub audio: Option<AudioStatus>,
+    /// What the publisher sends, in bits per second over the last second.
+    pub bitrate_in_bps: u64,
+    /// What all viewers together are sent.
+    pub bitrate_out_bps: u64,
+}
+
+/// A publisher as the API shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PublisherStatus {
+    /// A short public handle of the session, not its secret id.
+    pub session: String,
+    /// Since when it is connected, in milliseconds since the Unix epoch.
+    pub connected_at_ms: u64,
+    /// Round-trip time, where known.
+    pub rtt_ms: Option<f64>,
+    /// Loss on the way from the publisher, before repair.
+    pub loss_percent: Option<f64>,
+}
+
+/// A video track as the API shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct VideoStatus {
+    /// For example `H264`.
+    pub codec: String,
+    /// Pixels, once a key frame told.
+    pub width: Option<u16>,
+    /// Pixels, once a key frame told.
+    pub height: Option<u16>,
+    /// Frames per second over the last second.
+    pub frame_rate: f64,
+    /// Bits per second over the last second.
+    pub bitrate_bps: u64,
+    /// Time between the last two key frames.
+    pub key_frame_interval_ms: Option<u64>,
+    /// Simulcast or SVC layers; one entry where there is one encoding.
+    pub layers: Vec<LayerStatus>,
+}
+
+/// One layer of a video track.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct LayerStatus {
+    /// The encoding's `rid`, where simulcast names one.
+    pub rid: Option<String>,
+    /// Pixels.
+    pub width: Option<u16>,
+    /// Pixels.
+    pub height: Option<u16>,
+    /// Bits per second over the last second.
+    pub bitrate_bps: u64,
+    /// Frames per second over the last second.
+    pub frame_rate: f64,
+}
+
+/// An audio track as the API shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct AudioStatus {
+    /// For example `Opus`.
+    pub codec: String,
+    /// Bits per second over the last second.
+    pub bitrate_bps: u64,
+}
+
+/// What the server sends to one viewer, for that viewer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ViewerReport {
+    /// A short public handle of the session.
+    pub session: String,
+    /// What it watches.
+    pub stream: String,
+    /// The stream's state.
+    pub state: StreamState,
+    /// Whether ICE and DTLS are up.
+    pub connected: bool,
+    /// The video it is sent.
+    pub video: Option<SentReport>,
+    /// The audio it is sent.
+    pub audio: Option<SentReport>,
+}
+
+/// One track on its way to one viewer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct SentReport {
+    /// For example `VP8`.
+    pub codec: String,
+    /// RTP packets, without retransmissions.
+    pub packets_sent: u64,
+    /// Payload bytes.
+    pub bytes_sent: u64,
+    /// Packets that the viewer reported missing.
+    pub nacks: u64,
+    /// Packets sent again.
+    pub retransmitted: u64,
+    /// Key frames that the viewer asked for.
+    pub key_frame_requests: u64,
+    /// From the viewer's receiver reports.
+    pub rtt_ms: Option<f64>,
+    /// From the viewer's receiver reports.
+    pub loss_percent: Option<f64>,
+    /// RTP timestamp, as this viewer sees it, of the packet sent last.
+    pub rtp_timestamp: u32,
+    /// When that packet's picture or sound was captured, server wall clock, ms since the Unix epoch.
+    pub captured_at_ms: Option<f64>,
+    /// Ticks a second of `rtp_timestamp`.
+    pub clock_rate: u32,
+}
+
+impl Engine {
+    /// Opens a publisher's session.
+    pub async fn publish(&self, _request: Publish) -> Result<Opened, Refusal> {
+        Err(Refusal::ShuttingDown)
+    }
+
+    /// Opens a viewer's session.
+    pub async fn watch(&self, _request: Watch) -> Result<Opened, Refusal> {
+        Err(Refusal::ShuttingDown)
+    }
+
+    /// Takes a viewer's answer to the server's offer.
+    pub async fn accept_answer(&self, _session: SessionId, _answer: String) -> Result<(), Refusal> {
+        Err(Refusal::NoSuchSession)
+    }
+
+    /// Takes candidates, or restarts ICE when the fragment carries new credentials. `if_match` is the
+    /// unquoted tag of the request (`None`: none was sent, `Some("*")`: any).
+    pub async fn trickle(&self, _session: SessionId, _fragment: IceFragment, _if_match: Option<String>) -> Result<Trickled, Refusal> {
+        Err(Refusal::NoSuchSession)
+    }
+
+    /// Which stream a session belongs to, and whether it publishes; for checking the token of a
+    /// PATCH, DELETE or GET.
+    pub async fn owner(&self, _session: SessionId) -> Option<(StreamName, Role)> {
+        None
+    }
+
+    /// Ends a session. Returns whether there was one.
+    pub async fn close(&self, _session: SessionId) -> bool {
+        false
+    }
+
+    /// What one viewer is sent.
+    pub async fn report(&self, _session: SessionId) -> Option<ViewerReport> {
+        None
+    }
+
+    /// All streams that have a publisher or viewers, by name.
+    pub async fn streams(&self) -> Vec<StreamStatus> {
+        Vec::new()
+    }
+
+    /// One stream; `waiting` with nobody in it if it is unknown.
+    pub async fn stream(&self, name: &StreamName) -> StreamStatus {
+        StreamStatus {
+            stream: name.to_string(),
+            state: StreamState::Waiting,
+            live_since_ms: None,
+            viewers: 0,
+            publisher: None,
+            video: None,
+            audio: None,
+            bitrate_in_bps: 0,
+            bitrate_out_bps: 0,
+        }
+    }
+
+    /// Completes when something about any stream has changed since the last call with the same
+    /// receiver: the value is a counter, to re-read [`Engine::stream`] by.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+
+    /// Ends a stream's publisher and viewers. Returns whether there were any.
+    pub async fn kick(&self, _stream: &StreamName) -> bool {
+        false
+    }
+
+    /// Counters and gauges of everything below, in Prometheus' text format (without HTTP's own).
+    pub async fn metrics(&self) -> String {
+        String::new()
+    }
+
+    /// Whether all shards and desks answer.
+    pub async fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Says goodbye to every session (RTCP BYE, DTLS close_notify) and ends the threads; returns when done.
+    pub async fn shut_down(&self) {}
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It sends media to us.
+    Publisher,
+    /// We send media to it.
+    Viewer,
+}

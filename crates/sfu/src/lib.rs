@@ -1,0 +1,5 @@
+//! Forwards packets from publishers to viewers, without a socket, a clock or a thread.
+
+pub mod rtcp;
+pub mod srtp;
+pub mod transmit;
