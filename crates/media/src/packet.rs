@@ -52,6 +52,12 @@ pub struct Extensions {
 impl Packet {
     /// Returns the payload for a viewer that negotiated RED, or the primary block for one that did not.
     pub fn payload(&self, with_red: bool) -> &[u8] {
-        if with_red { &self.payload } else { self.payload.get(usize::from(self.red_primary_at)..).unwrap_or_default() }
+        if with_red {
+            &self.payload
+        } else {
+            self.payload
+                .get(usize::from(self.red_primary_at)..)
+                .unwrap_or_default()
+        }
     }
 }

@@ -1,0 +1,4 @@
+use super::Description;
+pub(super) fn describe(_payload: &[u8]) -> Description {
+    Description::default()
+}
