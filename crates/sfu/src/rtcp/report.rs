@@ -1,0 +1,154 @@
+//! Sender and receiver reports (RFC 3550 §6.4).
+
+use media::NtpTime;
+
+use super::compound::Reader;
+use super::writer::{Out, Writer};
+use super::{MAX_COUNT, packet_type};
+
+/// What an SSRC has sent (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderReport {
+    /// Who sent it.
+    pub ssrc: u32,
+    /// The sender's wall clock at this moment.
+    pub ntp: NtpTime,
+    /// The same moment as an RTP timestamp of the SSRC.
+    pub rtp: u32,
+    /// Packets sent since the start, wrapping.
+    pub packets: u32,
+    /// Payload bytes sent since the start, wrapping.
+    pub octets: u32,
+}
+
+/// What is heard of one SSRC (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReportBlock {
+    /// Of whom.
+    pub ssrc: u32,
+    /// Loss since the last report, in 1/256.
+    pub fraction_lost: u8,
+    /// Packets lost since the start, less duplicates. 24 bits; what exceeds them is clamped.
+    pub total_lost: i32,
+    /// Highest sequence number received, with 16 bits of cycles above.
+    pub highest_seq: u32,
+    /// Interarrival jitter in RTP ticks.
+    pub jitter: u32,
+    /// [`NtpTime::middle_32`] of the last sender report; 0 if there was none.
+    pub last_sender_report: u32,
+    /// Since that report, in 1/65536 s.
+    pub delay_since_last_sender_report: u32,
+}
+
+/// What an SSRC that sends nothing hears of others (RFC 3550 §6.4.2).
+#[derive(Debug, Clone)]
+pub struct ReceiverReport<'a> {
+    /// Who says so.
+    pub ssrc: u32,
+    /// What was heard.
+    pub blocks: ReportBlocks<'a>,
+}
+
+/// The blocks of a report, at most 31.
+#[derive(Debug, Clone)]
+pub struct ReportBlocks<'a> {
+    blocks: std::slice::Iter<'a, [u8; BLOCK_BYTES]>,
+}
+
+pub(super) fn parse_sender_report(
+    count: u8,
+    body: &[u8],
+) -> Option<(SenderReport, ReportBlocks<'_>)> {
+    let mut reader = Reader(body);
+    let report = SenderReport {
+        ssrc: reader.u32()?,
+        ntp: NtpTime(reader.u64()?),
+        rtp: reader.u32()?,
+        packets: reader.u32()?,
+        octets: reader.u32()?,
+    };
+    Some((report, ReportBlocks::parse(count, &mut reader)?))
+}
+
+pub(super) fn parse_receiver_report(count: u8, body: &[u8]) -> Option<ReceiverReport<'_>> {
+    let mut reader = Reader(body);
+    Some(ReceiverReport {
+        ssrc: reader.u32()?,
+        blocks: ReportBlocks::parse(count, &mut reader)?,
+    })
+}
+
+impl<'a> ReportBlocks<'a> {
+    /// What follows the blocks are extensions of some profile (RFC 3550 §6.4.3), which we do not know.
+    fn parse(count: u8, reader: &mut Reader<'a>) -> Option<ReportBlocks<'a>> {
+        let bytes = reader.bytes(usize::from(count).checked_mul(BLOCK_BYTES)?)?;
+        let (blocks, _) = bytes.as_chunks();
+        Some(ReportBlocks {
+            blocks: blocks.iter(),
+        })
+    }
+}
+
+impl Iterator for ReportBlocks<'_> {
+    type Item = ReportBlock;
+
+    fn next(&mut self) -> Option<ReportBlock> {
+        let mut reader = Reader(self.blocks.next()?);
+        Some(ReportBlock {
+            ssrc: reader.u32()?,
+            fraction_lost: reader.u8()?,
+            total_lost: reader.i24()?,
+            highest_seq: reader.u32()?,
+            jitter: reader.u32()?,
+            last_sender_report: reader.u32()?,
+            delay_since_last_sender_report: reader.u32()?,
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.blocks.size_hint()
+    }
+}
+
+impl ExactSizeIterator for ReportBlocks<'_> {}
+
+impl Writer<'_> {
+    /// Appends a sender report without report blocks.
+    pub fn sender_report(&mut self, report: SenderReport) -> bool {
+        self.packet(packet_type::SENDER_REPORT, 0, |out| {
+            out.u32(report.ssrc)?;
+            out.u64(report.ntp.0)?;
+            out.u32(report.rtp)?;
+            out.u32(report.packets)?;
+            out.u32(report.octets)
+        })
+    }
+
+    /// Appends a receiver report, or several if there are more than 31 blocks; without any block
+    /// an empty one, which may head a compound.
+    pub fn receiver_report(&mut self, ssrc: u32, blocks: &[ReportBlock]) -> bool {
+        let (first, rest) = blocks.split_at(blocks.len().min(MAX_COUNT));
+        let count = u8::try_from(first.len()).unwrap_or_default(); // at most 31
+        let fitted = self.packet(packet_type::RECEIVER_REPORT, count, |out| {
+            out.u32(ssrc)?;
+            first.iter().try_for_each(|block| block.write(out))
+        });
+        fitted && (rest.is_empty() || self.receiver_report(ssrc, rest))
+    }
+}
+
+impl ReportBlock {
+    fn write(&self, out: &mut Out<'_>) -> Option<()> {
+        // RFC 3550 appendix A.3: clamped to 24 bits, signed.
+        let total_lost = self.total_lost.clamp(-0x80_0000, 0x7f_ffff);
+        out.u32(self.ssrc)?;
+        out.u8(self.fraction_lost)?;
+        out.u24(total_lost.cast_unsigned())?;
+        out.u32(self.highest_seq)?;
+        out.u32(self.jitter)?;
+        out.u32(self.last_sender_report)?;
+        out.u32(self.delay_since_last_sender_report)
+    }
+}
+
+const BLOCK_BYTES: usize = 24;

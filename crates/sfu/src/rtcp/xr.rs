@@ -1,0 +1,156 @@
+//! Extended reports (RFC 3611), of which we know those that tell a receiver its round trip time.
+//!
+//! A receiver that sends nothing has no sender reports to be answered. It sends its time as
+//! an RRTR block and gets a DLRR block back, as a sender would with SR and RR.
+
+use media::NtpTime;
+
+use super::compound::Reader;
+use super::packet_type;
+use super::writer::Writer;
+
+/// A packet of extended report blocks.
+#[derive(Debug, Clone, Copy)]
+pub struct ExtendedReport<'a> {
+    /// Who reports.
+    pub ssrc: u32,
+    blocks: &'a [u8],
+}
+
+/// One block of an [`ExtendedReport`].
+#[derive(Debug, Clone)]
+pub enum XrBlock<'a> {
+    /// The reporter's wall clock (RFC 3611 §4.4).
+    ReceiverReferenceTime {
+        /// At the moment of sending.
+        ntp: NtpTime,
+    },
+    /// How long ago the reporter heard others' wall clocks (RFC 3611 §4.5).
+    Dlrr(DlrrBlocks<'a>),
+    /// A type that we do not know.
+    Other {
+        /// RFC 3611 §3.
+        block_type: u8,
+    },
+}
+
+/// How long ago a receiver's wall clock was heard (RFC 3611 §4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DlrrBlock {
+    /// The receiver.
+    pub ssrc: u32,
+    /// [`NtpTime::middle_32`] of what it said last; 0 if it said nothing.
+    pub last_receiver_report: u32,
+    /// Since then, in 1/65536 s.
+    pub delay_since_last_receiver_report: u32,
+}
+
+impl<'a> ExtendedReport<'a> {
+    pub(super) fn parse(body: &'a [u8]) -> Option<ExtendedReport<'a>> {
+        let mut reader = Reader(body);
+        let report = ExtendedReport {
+            ssrc: reader.u32()?,
+            blocks: reader.0,
+        };
+        // Walks all blocks once, so that one that is cut off condemns the packet.
+        let mut blocks = report.blocks();
+        while !blocks.reader.0.is_empty() {
+            blocks.next()?;
+        }
+        Some(report)
+    }
+
+    /// Returns the blocks.
+    pub fn blocks(&self) -> XrBlocks<'a> {
+        XrBlocks {
+            reader: Reader(self.blocks),
+        }
+    }
+}
+
+/// The blocks of an [`ExtendedReport`].
+#[derive(Debug, Clone)]
+pub struct XrBlocks<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> Iterator for XrBlocks<'a> {
+    type Item = XrBlock<'a>;
+
+    fn next(&mut self) -> Option<XrBlock<'a>> {
+        // RFC 3611 §3: type, type-specific byte, length in words without this one.
+        let (block_type, _) = (self.reader.u8()?, self.reader.u8()?);
+        let words = usize::from(self.reader.u16()?);
+        let content = self.reader.bytes(words.checked_mul(4)?)?;
+        Some(match block_type {
+            RRTR => XrBlock::ReceiverReferenceTime {
+                ntp: NtpTime(Reader(content).u64()?),
+            },
+            DLRR => {
+                let (blocks, rest) = content.as_chunks();
+                rest.is_empty().then_some(XrBlock::Dlrr(DlrrBlocks {
+                    blocks: blocks.iter(),
+                }))?
+            }
+            block_type => XrBlock::Other { block_type },
+        })
+    }
+}
+
+/// The parts of a DLRR block.
+#[derive(Debug, Clone)]
+pub struct DlrrBlocks<'a> {
+    blocks: std::slice::Iter<'a, [u8; DLRR_BYTES]>,
+}
+
+impl Iterator for DlrrBlocks<'_> {
+    type Item = DlrrBlock;
+
+    fn next(&mut self) -> Option<DlrrBlock> {
+        let mut reader = Reader(self.blocks.next()?);
+        Some(DlrrBlock {
+            ssrc: reader.u32()?,
+            last_receiver_report: reader.u32()?,
+            delay_since_last_receiver_report: reader.u32()?,
+        })
+    }
+}
+
+impl Writer<'_> {
+    /// Appends our wall clock, for the peer to answer with [`Writer::dlrr`].
+    pub fn rrtr(&mut self, ssrc: u32, ntp: NtpTime) -> bool {
+        self.packet(packet_type::EXTENDED_REPORT, 0, |out| {
+            out.u32(ssrc)?;
+            out.bytes(&[RRTR, 0])?;
+            out.u16(2)?;
+            out.u64(ntp.0)
+        })
+    }
+
+    /// Appends how long ago we heard receivers' wall clocks. Without any block nothing is written.
+    pub fn dlrr(&mut self, ssrc: u32, blocks: &[DlrrBlock]) -> bool {
+        let words = blocks
+            .len()
+            .checked_mul(DLRR_BYTES / 4)
+            .and_then(|words| u16::try_from(words).ok());
+        let Some(words) = words.filter(|&words| words > 0) else {
+            return false;
+        };
+        self.packet(packet_type::EXTENDED_REPORT, 0, |out| {
+            out.u32(ssrc)?;
+            out.bytes(&[DLRR, 0])?;
+            out.u16(words)?;
+            blocks.iter().try_for_each(|block| {
+                out.u32(block.ssrc)?;
+                out.u32(block.last_receiver_report)?;
+                out.u32(block.delay_since_last_receiver_report)
+            })
+        })
+    }
+}
+
+/// RFC 3611 §4.4
+const RRTR: u8 = 4;
+/// RFC 3611 §4.5
+const DLRR: u8 = 5;
+const DLRR_BYTES: usize = 12;
