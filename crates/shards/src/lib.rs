@@ -1,1 +1,3 @@
 //! The shards floor.
+
+pub mod udp;

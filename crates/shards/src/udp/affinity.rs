@@ -1,0 +1,49 @@
+//! On which core does this thread run?
+
+use std::io;
+
+/// Keeps the calling thread on one core, so that its caches and its packets meet there.
+///
+/// Fails when there is no such core or this process may not use it.
+pub fn pin_current_thread(core: usize) -> io::Result<()> {
+    if core >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: a `cpu_set_t` is a bit field, all zeroes is the empty set, and `core` is within it.
+    // The kernel reads as many bytes as we say it has; thread 0 is the calling one.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_thread_is_where_it_was_put() {
+        let pinned = std::thread::spawn(|| {
+            // SAFETY: no arguments, returns the number of the core we are on.
+            let here = unsafe { libc::sched_getcpu() };
+            pin_current_thread(here as usize).unwrap();
+            // SAFETY: as above.
+            (here, unsafe { libc::sched_getcpu() })
+        });
+        let (before, after) = pinned.join().unwrap();
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn a_core_that_does_not_exist_is_refused() {
+        for core in [1_023, 1_024, usize::MAX] {
+            assert!(pin_current_thread(core).is_err(), "core {core}");
+        }
+    }
+}

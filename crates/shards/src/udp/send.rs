@@ -1,0 +1,496 @@
+//! How do many datagrams get into the kernel with few system calls?
+//!
+//! Messages go out 64 at a time (`sendmmsg(2)`), and a message of several datagrams is cut into them by
+//! the kernel or the network card (`UDP_SEGMENT`): measured at a sixth of the price of one
+//! `sendto` per datagram (`design/hot-path.md` §4).
+//!
+//! **A peer that fails** (unreachable, forbidden, too long) is counted and stepped over.
+//!
+//! **A message the kernel will not cut** goes out datagram by datagram. Reasons may lie in the machine
+//! (no checksum offload: EIO) or in one path (its MTU is smaller than the datagrams: EINVAL, EMSGSIZE
+//! since 6.14), and the error does not say which. So we stop asking to cut after
+//! [`REFUSALS_IN_A_ROW`] refusals without a success between, and even then try every
+//! [`RETRY_EVERY`]th: a peer that forges "fragmentation needed" cannot take the discount away
+//! from everybody for good.
+//!
+//! **A full send buffer** (EAGAIN) is waited for, 1 ms in all per call; what does not go out then is
+//! dropped and counted. Waiting a moment, because an unprivileged process gets 208 KiB, less than
+//! one batch of key frames, and the card frees it in tens of microseconds: without, we would
+//! lose half a burst on an idle network. Not longer, and no queue, because a buffer that stays full
+//! means a saturated card: then loss is the truth that congestion control has to see, and delay
+//! would only hide it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::AddAssign;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use sfu::transmit::{Batch, Message};
+
+use super::ancillary::{Control, Writer};
+use super::socket::Socket;
+use super::wait;
+
+/// The memory a call of [`Socket::send`] needs. Keep it; one serves any number of sockets.
+pub struct SendState {
+    messages: Sheet,
+    /// The datagrams of a message the kernel would not cut.
+    pieces: Sheet,
+}
+
+/// What became of a batch. All but `bytes`, `refused` and `waits` count datagrams.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct SendReport {
+    /// Taken by the kernel.
+    pub datagrams: u64,
+    /// Payload bytes of these.
+    pub bytes: u64,
+    /// Refused for their own sake: no route, forbidden, too long.
+    pub errors: u64,
+    /// Dropped because the send buffer stayed full.
+    pub would_block: u64,
+    /// Messages the kernel would not cut, sent in pieces.
+    pub refused: u64,
+    /// How often we waited for room in the send buffer.
+    pub waits: u64,
+}
+
+/// How long one call may wait for room in all; see the module's comment. A guess.
+const MAX_WAIT: Duration = Duration::from_millis(1);
+/// A guess: more than the messages of one batch to one peer behind a narrow path.
+const REFUSALS_IN_A_ROW: u32 = 32;
+/// A guess: one failed system call in so many messages is not felt.
+const RETRY_EVERY: u32 = 1_024;
+/// How many messages one system call takes. The kernel's bound is 1024; the gain is gone at 64.
+const MESSAGES: usize = 64;
+
+impl SendState {
+    /// Allocates all there will ever be: 16 KiB.
+    pub fn new() -> SendState {
+        SendState {
+            messages: Sheet::new(),
+            pieces: Sheet::new(),
+        }
+    }
+}
+
+impl Default for SendState {
+    fn default() -> SendState {
+        SendState::new()
+    }
+}
+
+impl AddAssign for SendReport {
+    fn add_assign(&mut self, other: SendReport) {
+        self.datagrams += other.datagrams;
+        self.bytes += other.bytes;
+        self.errors += other.errors;
+        self.would_block += other.would_block;
+        self.refused += other.refused;
+        self.waits += other.waits;
+    }
+}
+
+impl Socket {
+    /// Sends the messages of `batch` that are of this socket's address family, in order.
+    ///
+    /// Never fails as a whole; the report tells. May wait for 1 ms when the send buffer is full.
+    pub fn send(&self, batch: &Batch, state: &mut SendState) -> SendReport {
+        self.send_through(&mut Kernel(self.as_raw_fd()), batch, state)
+    }
+
+    /// Whether the kernel cuts messages into datagrams here, or has refused to for so long that we
+    /// do it ourselves.
+    pub fn has_send_offload(&self) -> bool {
+        self.offload.is_used()
+    }
+
+    fn send_through(
+        &self,
+        exit: &mut impl Exit,
+        batch: &Batch,
+        state: &mut SendState,
+    ) -> SendReport {
+        let SendState { messages, pieces } = state;
+        let mut turn = Turn {
+            exit,
+            batch,
+            offload: &self.offload,
+            wait_until: None,
+            report: SendReport::default(),
+        };
+        let is_ours = |m: &&Message| m.destination.is_ipv4() == self.local_address().is_ipv4();
+        for message in batch.messages().iter().filter(is_ours) {
+            if message.segments() == 1 || self.offload.wants_next() {
+                messages.push(*message);
+                turn.flush_if_full(messages, pieces);
+            } else {
+                for datagram in datagrams(message) {
+                    messages.push(datagram);
+                    turn.flush_if_full(messages, pieces);
+                }
+            }
+        }
+        turn.flush(messages, pieces);
+        turn.report
+    }
+}
+
+/// One call of [`Socket::send`].
+struct Turn<'a, E> {
+    exit: &'a mut E,
+    batch: &'a Batch,
+    offload: &'a Offload,
+    /// Set when we first had to wait.
+    wait_until: Option<Instant>,
+    report: SendReport,
+}
+
+enum Step {
+    /// So many messages are done with, sent or not.
+    Done(usize),
+    /// The next message is one that the kernel would not cut.
+    Refused,
+    /// There is no room.
+    Blocked,
+}
+
+impl<E: Exit> Turn<'_, E> {
+    fn flush_if_full(&mut self, messages: &mut Sheet, pieces: &mut Sheet) {
+        if messages.len() == MESSAGES {
+            self.flush(messages, pieces);
+        }
+    }
+
+    /// Sends all of `messages`; `pieces` is scratch.
+    fn flush(&mut self, messages: &mut Sheet, pieces: &mut Sheet) {
+        let mut next = 0;
+        while next < messages.len() {
+            match self.step(messages, next) {
+                Step::Done(count) => next += count,
+                Step::Refused => {
+                    self.send_in_pieces(&messages.messages[next], pieces);
+                    next += 1;
+                }
+                Step::Blocked => break,
+            }
+        }
+        messages.clear();
+    }
+
+    /// Sends the datagrams of a message that the kernel would not cut.
+    fn send_in_pieces(&mut self, message: &Message, pieces: &mut Sheet) {
+        let before = self.report.datagrams;
+        let mut all = datagrams(message).peekable();
+        while all.peek().is_some() {
+            for datagram in all.by_ref().take(MESSAGES) {
+                pieces.push(datagram);
+            }
+            let mut next = 0;
+            while let Step::Done(count @ 1..) = self.step(pieces, next) {
+                next += count;
+            }
+            pieces.clear();
+        }
+        // When not even one of them went, it was not about cutting.
+        if self.report.datagrams > before {
+            self.report.refused += 1;
+            self.offload.refused();
+        }
+    }
+
+    /// One system call that got somewhere, and where.
+    fn step(&mut self, sheet: &mut Sheet, next: usize) -> Step {
+        if next == sheet.len() {
+            return Step::Done(0);
+        }
+        let segments = sheet.messages[next].segments();
+        loop {
+            let error = match self.exit.send(sheet, next, self.batch) {
+                Ok(count) => {
+                    self.count_sent(&sheet.messages[next..next + count]);
+                    return Step::Done(count);
+                }
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                // The last two: the kernel is short of memory, which passes as well.
+                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
+                    if !self.wait() {
+                        let rest = sheet.messages[next..].iter().map(Message::segments);
+                        self.report.would_block += rest.sum::<usize>() as u64;
+                        return Step::Blocked;
+                    }
+                }
+                Some(code) if segments > 1 && is_refusal(code) => return Step::Refused,
+                _ => {
+                    self.report.errors += segments as u64;
+                    return Step::Done(1);
+                }
+            }
+        }
+    }
+
+    fn count_sent(&mut self, messages: &[Message]) {
+        for message in messages {
+            let segments = message.segments();
+            self.report.datagrams += segments as u64;
+            self.report.bytes += message.len_bytes as u64;
+            if segments > 1 {
+                self.offload.accepted();
+            }
+        }
+    }
+
+    /// Waits for room in the send buffer, within what is left of [`MAX_WAIT`]. Returns whether there is.
+    fn wait(&mut self) -> bool {
+        let now = Instant::now();
+        let until = *self.wait_until.get_or_insert_with(|| {
+            self.report.waits += 1;
+            now + MAX_WAIT
+        });
+        now < until && self.exit.wait(until - now)
+    }
+}
+
+/// Whether the kernel may have said so because it would not cut the message.
+fn is_refusal(code: i32) -> bool {
+    matches!(
+        code,
+        libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::ENOPROTOOPT | libc::EOPNOTSUPP
+    )
+}
+
+/// The way out; tests put obstacles into it.
+trait Exit {
+    /// Sends messages of `sheet` from `next` on. Returns how many, at least one, or why not
+    /// the first of them.
+    fn send(&mut self, sheet: &mut Sheet, next: usize, batch: &Batch) -> io::Result<usize>;
+
+    /// Waits until there is room.
+    fn wait(&mut self, timeout: Duration) -> bool;
+}
+
+struct Kernel(RawFd);
+
+impl Exit for Kernel {
+    fn send(&mut self, sheet: &mut Sheet, next: usize, batch: &Batch) -> io::Result<usize> {
+        sheet.send(next, batch, self.0)
+    }
+
+    fn wait(&mut self, timeout: Duration) -> bool {
+        wait::writable(self.0, timeout)
+    }
+}
+
+/// What `sendmmsg` wants to see, for up to [`MESSAGES`] messages.
+///
+/// Pointers are written anew before each call and read by nobody afterwards, so a sheet may move.
+struct Sheet {
+    messages: Vec<Message>,
+    headers: Box<[libc::mmsghdr]>,
+    vectors: Box<[libc::iovec]>,
+    names: Box<[Name]>,
+    controls: Box<[Control]>,
+}
+
+/// An address of either family; `sockaddr_storage` would be four times as large.
+#[repr(C)]
+#[derive(Clone, Copy)]
+union Name {
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+// SAFETY: only the pointers in `headers` and `vectors` stand in the way. They point into this
+// sheet's own boxes and the batch, are written in `send`, which has `&mut`, and not read outside of it.
+unsafe impl Send for Sheet {}
+
+impl Sheet {
+    fn new() -> Sheet {
+        // SAFETY: integers and pointers, for which zeroes are 0 and null.
+        let (header, vector, name) = unsafe { std::mem::zeroed() };
+        Sheet {
+            messages: Vec::with_capacity(MESSAGES),
+            headers: vec![header; MESSAGES].into(),
+            vectors: vec![vector; MESSAGES].into(),
+            names: vec![name; MESSAGES].into(),
+            controls: vec![Control::EMPTY; MESSAGES].into(),
+        }
+    }
+
+    /// Adds a message. The caller sees to it that there is room.
+    fn push(&mut self, message: Message) {
+        self.messages.push(message);
+    }
+
+    fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn clear(&mut self) {
+        self.messages.clear();
+    }
+
+    /// Sends messages from `next` on, and returns how many.
+    fn send(&mut self, next: usize, batch: &Batch, fd: RawFd) -> io::Result<usize> {
+        let places = self.messages[next..]
+            .iter()
+            .zip(&mut self.headers)
+            .zip(&mut self.vectors)
+            .zip(&mut self.names)
+            .zip(&mut self.controls);
+        let mut count: libc::c_uint = 0;
+        for ((((message, header), vector), name), control) in places {
+            let bytes = batch.bytes(message);
+            vector.iov_base = bytes.as_ptr().cast_mut().cast();
+            vector.iov_len = bytes.len();
+            let control_bytes = write_control(message, control);
+            let header = &mut header.msg_hdr;
+            header.msg_namelen = write_name(message.destination, name);
+            header.msg_name = (&raw mut *name).cast();
+            header.msg_iov = vector;
+            header.msg_iovlen = 1;
+            header.msg_control = if control_bytes > 0 {
+                control.0.as_mut_ptr().cast()
+            } else {
+                std::ptr::null_mut()
+            };
+            header.msg_controllen = control_bytes as _;
+            count += 1;
+        }
+        // SAFETY: the first `count` headers have just been made to point to a name, a control
+        // buffer and bytes of the lengths they say. All outlive the call. The kernel writes only to the
+        // headers, which are ours; it does not write to `iov_base`, which may thus be from a `&`.
+        let sent = unsafe {
+            libc::sendmmsg(
+                fd,
+                self.headers.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT as _,
+            )
+        };
+        match sent {
+            1.. => Ok(sent as usize),
+            // 0 would mean that there was nothing to send.
+            0 => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Returns the length of the address.
+fn write_name(address: SocketAddr, name: &mut Name) -> libc::socklen_t {
+    match address {
+        SocketAddr::V4(address) => {
+            name.v4 = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(address.ip().octets()),
+                },
+                sin_zero: [0; 8],
+            };
+            size_of::<libc::sockaddr_in>() as libc::socklen_t
+        }
+        SocketAddr::V6(address) => {
+            name.v6 = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: 0,
+                sin6_addr: libc::in6_addr {
+                    s6_addr: address.ip().octets(),
+                },
+                sin6_scope_id: address.scope_id(),
+            };
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+    }
+}
+
+/// Returns how many bytes were written.
+fn write_control(message: &Message, control: &mut Control) -> usize {
+    let mut writer = Writer::new(control);
+    if message.segments() > 1 {
+        // A message is 64,000 bytes at most, and so is a segment.
+        let segment = message.segment_bytes as u16;
+        writer.push(libc::SOL_UDP, libc::UDP_SEGMENT, segment);
+    }
+    // One of the other family would be refused, and cannot have been meant.
+    let is_fitting = |source: &IpAddr| source.is_ipv4() == message.destination.is_ipv4();
+    if let Some(source) = message.source.filter(is_fitting) {
+        writer.push_source(source);
+    }
+    writer.used_bytes()
+}
+
+/// The datagrams of a message as messages of their own.
+fn datagrams(message: &Message) -> impl Iterator<Item = Message> {
+    let Message {
+        destination,
+        source,
+        start,
+        len_bytes,
+        segment_bytes,
+    } = *message;
+    (0..message.segments()).map(move |place| {
+        let skip = place * segment_bytes;
+        Message {
+            destination,
+            source,
+            start: start + skip,
+            len_bytes: segment_bytes.min(len_bytes - skip),
+            segment_bytes,
+        }
+    })
+}
+
+/// Whether to ask the kernel to cut messages.
+///
+/// Atomic so that a [`Socket`] can be shared; only the thread that sends writes here.
+#[derive(Debug)]
+pub(super) struct Offload {
+    /// The kernel knows the option.
+    is_known: bool,
+    refused_in_a_row: AtomicU32,
+    spared: AtomicU32,
+}
+
+impl Offload {
+    pub(super) fn new(is_known: bool) -> Offload {
+        Offload {
+            is_known,
+            refused_in_a_row: AtomicU32::new(0),
+            spared: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether messages usually go uncut to the kernel.
+    pub(super) fn is_used(&self) -> bool {
+        self.is_known && self.refused_in_a_row.load(Relaxed) < REFUSALS_IN_A_ROW
+    }
+
+    /// Whether the next message is to go uncut.
+    fn wants_next(&self) -> bool {
+        if self.is_used() {
+            return true;
+        }
+        let spared = self.spared.fetch_add(1, Relaxed);
+        self.is_known && spared % RETRY_EVERY == RETRY_EVERY - 1
+    }
+
+    fn accepted(&self) {
+        if self.refused_in_a_row.load(Relaxed) > 0 {
+            self.refused_in_a_row.store(0, Relaxed);
+        }
+    }
+
+    fn refused(&self) {
+        let refused = self.refused_in_a_row.load(Relaxed);
+        self.refused_in_a_row
+            .store(refused.saturating_add(1), Relaxed);
+    }
+}

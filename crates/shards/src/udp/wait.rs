@@ -1,0 +1,193 @@
+//! How does a shard sleep until a datagram, a neighbour or the clock wants it?
+//!
+//! With `ppoll(2)`: for three descriptors it needs no set-up, its timeout is in nanoseconds, and a
+//! thread that is busy costs the kernel nothing. With `epoll` every arriving datagram would run
+//! a callback under a lock, asleep or not, to spare us handing over 24 bytes.
+//!
+//! Both round timeouts up by the thread's timer slack, 50 µs by default, which is what we want: our
+//! deadlines are milliseconds apart and a common wake-up is cheaper than two.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
+use std::time::Duration;
+
+/// Waits for a handful of descriptors to become readable.
+#[derive(Debug)]
+pub struct Poller {
+    fds: Vec<libc::pollfd>,
+}
+
+/// Which descriptors have something to read, by their place in [`Poller::new`].
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Ready(u32);
+
+impl Poller {
+    /// Watches `fds`, at most 32.
+    ///
+    /// They are borrowed by number: keep their owners open for as long as the poller is used.
+    pub fn new(fds: &[RawFd]) -> Poller {
+        assert!(fds.len() <= 32, "`Ready` has 32 bits");
+        let watch = |fd: &RawFd| libc::pollfd {
+            fd: *fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        Poller {
+            fds: fds.iter().map(watch).collect(),
+        }
+    }
+
+    /// Sleeps until something can be read or `timeout` is over; `None` means without end, zero means not
+    /// at all.
+    ///
+    /// May return early with nothing ready (a signal). Fails only when a descriptor was closed or
+    /// the kernel is out of memory.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Ready> {
+        let count = poll(&mut self.fds, timeout)?;
+        let mut ready = Ready::default();
+        if count == 0 {
+            return Ok(ready);
+        }
+        for (place, fd) in self.fds.iter().enumerate() {
+            if fd.revents & libc::POLLNVAL != 0 {
+                return Err(io::Error::from_raw_os_error(libc::EBADF));
+            }
+            // An error (POLLERR) counts as readable: reading is what takes it away.
+            if fd.revents != 0 {
+                ready.0 |= 1 << place;
+            }
+        }
+        Ok(ready)
+    }
+}
+
+impl Ready {
+    /// Whether the descriptor at `place` can be read.
+    pub fn contains(self, place: usize) -> bool {
+        place < 32 && self.0 & (1 << place) != 0
+    }
+
+    /// Whether time is over and nothing came.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Wakes the one thread that polls it, from any other.
+///
+/// Clones wake the same thread. A thousand calls before it gets up cost one system call.
+///
+/// # Why no wake-up is lost
+///
+/// The waker puts its message into the mailbox *before* [`Waker::wake`]; the sleeper empties the
+/// mailbox *after* [`Waker::drain`]. Both then swap `is_woken`, and swaps of one atomic have an order:
+///
+/// - The waker's swap comes first: the sleeper's swap reads from it, or from a later one in an unbroken
+///   row of swaps, so by release and acquire it sees all that came before: the message is in the
+///   mailbox that it empties next. And the sleeper does come by: while `is_woken` is `true`, whoever
+///   made it so has written or is about to.
+/// - The sleeper's swap comes first: the first waker behind it reads `false` and writes. The sleeper's
+///   read is over by then, as it precedes its swap, so the next poll returns at once.
+///
+/// The read must precede the swap. The other way round a write could fall between them and
+/// be eaten with `is_woken` left `true`: then nobody would ever write again.
+///
+/// A waker that is held up between its swap and its write wakes the sleeper for nothing, once.
+#[derive(Debug, Clone)]
+pub struct Waker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    event: OwnedFd,
+    /// Somebody has written, or is about to, and the sleeper has not got up yet.
+    is_woken: AtomicBool,
+}
+
+impl Waker {
+    /// Opens an `eventfd(2)`.
+    pub fn new() -> io::Result<Waker> {
+        // SAFETY: takes two integers; a result that is not negative is a descriptor nobody else owns.
+        let event = unsafe {
+            let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        Ok(Waker {
+            shared: Arc::new(Shared {
+                event,
+                is_woken: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// Makes the sleeper's next or present [`Poller::wait`] return. Call it after the message is in its
+    /// mailbox.
+    pub fn wake(&self) {
+        if self.shared.is_woken.swap(true, AcqRel) {
+            return;
+        }
+        let one = 1_u64.to_ne_bytes();
+        // SAFETY: the kernel reads 8 bytes of `one`. It cannot fail: the descriptor is open and
+        // the counter, of 64 bits, is never near its end.
+        unsafe { libc::write(self.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Makes the next [`Waker::wake`] count again. Only for the thread that polls; call it before emptying
+    /// the mailbox, when [`Poller::wait`] says that it is ready.
+    pub fn drain(&self) {
+        let mut count = [0_u8; 8];
+        // SAFETY: the kernel writes 8 bytes into `count`, or none when nobody has written (EAGAIN).
+        unsafe { libc::read(self.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        self.shared.is_woken.swap(false, AcqRel);
+    }
+}
+
+impl AsRawFd for Waker {
+    fn as_raw_fd(&self) -> RawFd {
+        self.shared.event.as_raw_fd()
+    }
+}
+
+/// Waits until a datagram can be sent, at most for `timeout`. Returns whether it can.
+pub(super) fn writable(fd: RawFd, timeout: Duration) -> bool {
+    let mut fds = [libc::pollfd {
+        fd,
+        events: libc::POLLOUT,
+        revents: 0,
+    }];
+    matches!(poll(&mut fds, Some(timeout)), Ok(count) if count > 0)
+}
+
+/// `ppoll(2)`. A signal counts as nothing ready.
+fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize> {
+    let timeout = timeout.map(|t| libc::timespec {
+        tv_sec: t.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: t.subsec_nanos() as _,
+    });
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `fds` is that long and exclusively ours; `timeout` is null or lives across the call; a null
+    // signal mask means to leave signals alone.
+    let count = unsafe {
+        libc::ppoll(
+            fds.as_mut_ptr(),
+            fds.len() as libc::nfds_t,
+            timeout,
+            std::ptr::null(),
+        )
+    };
+    if count >= 0 {
+        return Ok(count as usize);
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        error => Err(error),
+    }
+}
