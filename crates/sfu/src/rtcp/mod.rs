@@ -14,6 +14,18 @@
 //! [`MAX_PACKETS`], and what an iterator yields is bounded by what it was made of. Whether to *do* what
 //! a packet asks for is for others to limit (threat T13).
 
+// What is parsed here comes from anyone: no input may panic (threats, code rule 1).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 mod bye;
 mod compound;
 mod fir;

@@ -21,6 +21,18 @@
 //! MKI, re-keying under one context, a key derivation rate other than 0, encrypted header extensions
 //! (RFC 9335), AES-CM with the short tag (the `_32` profile). Browsers use none of them.
 
+// What is parsed here comes from anyone: no input may panic (threats, code rule 1).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use zeroize::Zeroizing;
 
 mod cm;
@@ -30,6 +42,9 @@ mod open;
 mod replay;
 mod seal;
 mod sources;
+
+#[cfg(test)]
+mod interop;
 
 pub use open::{Open, Reject};
 pub use seal::Seal;
@@ -328,5 +343,46 @@ mod tests {
             Err(Reject::BadTag)
         );
         assert_eq!(open.rtcp(&mut packet[..len]), Ok(&plain[..]));
+    }
+
+    /// Two ends of one transport: what we send, and what the other side makes of it.
+    pub(super) fn one_way(profile: Profile) -> (Seal, Open) {
+        let exporter: Vec<u8> = (1..).take(profile.exporter_bytes()).collect();
+        let (seal, _) = split(profile, &exporter, Role::Client).unwrap();
+        let (_, open) = split(profile, &exporter, Role::Server).unwrap();
+        (seal, open)
+    }
+
+    /// Seals a packet with a plain header.
+    pub(super) fn rtp(seal: &Seal, ssrc: u32, index: u64, payload: &[u8]) -> Vec<u8> {
+        let mut out = vec![0; 12 + payload.len() + MAX_RTP_OVERHEAD];
+        out[..2].copy_from_slice(&[0x80, 96]);
+        out[2..4].copy_from_slice(&index.to_be_bytes()[6..]);
+        out[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        let len = seal.rtp(&mut out, 12, &[], payload, ssrc, index);
+        assert_eq!(len, 12 + payload.len() + seal.rtp_overhead());
+        out.truncate(len);
+        out
+    }
+
+    /// Seals a receiver report that is otherwise empty.
+    pub(super) fn rtcp(seal: &mut Seal, ssrc: u32) -> Vec<u8> {
+        let mut out = vec![0; 8 + MAX_RTCP_OVERHEAD];
+        out[..4].copy_from_slice(&[0x80, 201, 0, 1]);
+        out[4..8].copy_from_slice(&ssrc.to_be_bytes());
+        let len = seal.rtcp(&mut out, 8);
+        assert_eq!(len, 8 + seal.rtcp_overhead());
+        out.truncate(len);
+        out
+    }
+
+    pub(super) fn hex(digits: &str) -> Vec<u8> {
+        let digits = digits
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| std::str::from_utf8(pair).unwrap());
+        digits
+            .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+            .collect()
     }
 }
