@@ -1,0 +1,29 @@
+/**
+ * The token that a page was opened with, if any.
+ *
+ * It stands in the location's fragment (`#token=…`), which browsers never send, and goes out as
+ * `Authorization: Bearer`. Links to other pages keep it.
+ */
+export class Access {
+  readonly token: string | null;
+
+  constructor(token: string | null) {
+    this.token = token;
+  }
+
+  /** What the address of this page says. */
+  static fromLocation(location: Pick<Location, "hash">): Access {
+    const token = new URLSearchParams(location.hash.replace(/^#/, "")).get("token");
+    return new Access(token === "" ? null : token);
+  }
+
+  /** Headers for every request to the server. */
+  headers(more: Record<string, string> = {}): Record<string, string> {
+    return this.token === null ? more : { ...more, Authorization: `Bearer ${this.token}` };
+  }
+
+  /** A page's address, with the token that opened this one. */
+  link(path: string): string {
+    return this.token === null ? path : `${path}#token=${encodeURIComponent(this.token)}`;
+  }
+}

@@ -1,0 +1,74 @@
+/** The server's JSON, as `docs/design/0001-first-stream.md` and `/api/openapi.json` describe it. */
+
+export type StreamState = "waiting" | "live" | "paused";
+
+export interface LayerStatus {
+  rid: string | null;
+  width: number | null;
+  height: number | null;
+  bitrate_bps: number;
+  frame_rate: number;
+}
+
+export interface StreamStatus {
+  stream: string;
+  state: StreamState;
+  live_since_ms: number | null;
+  viewers: number;
+  publisher: { session: string; connected_at_ms: number; rtt_ms: number | null; loss_percent: number | null } | null;
+  video: {
+    codec: string;
+    width: number | null;
+    height: number | null;
+    frame_rate: number;
+    bitrate_bps: number;
+    key_frame_interval_ms: number | null;
+    layers: LayerStatus[];
+  } | null;
+  audio: { codec: string; bitrate_bps: number } | null;
+  bitrate_in_bps: number;
+  bitrate_out_bps: number;
+}
+
+export interface SentReport {
+  codec: string;
+  packets_sent: number;
+  bytes_sent: number;
+  nacks: number;
+  retransmitted: number;
+  key_frame_requests: number;
+  rtt_ms: number | null;
+  loss_percent: number | null;
+  rtp_timestamp: number;
+  captured_at_ms: number | null;
+  clock_rate: number;
+}
+
+export interface ViewerReport {
+  session: string;
+  stream: string;
+  state: StreamState;
+  connected: boolean;
+  video: SentReport | null;
+  audio: SentReport | null;
+}
+
+/** What the API says of a stream that nobody has touched. */
+export function waitingStream(stream: string): StreamStatus {
+  return {
+    stream,
+    state: "waiting",
+    live_since_ms: null,
+    viewers: 0,
+    publisher: null,
+    video: null,
+    audio: null,
+    bitrate_in_bps: 0,
+    bitrate_out_bps: 0,
+  };
+}
+
+/** The address of something about a stream: names keep their slashes. */
+export function streamPath(prefix: string, stream: string, suffix = ""): string {
+  return `${prefix}/${stream.split("/").map(encodeURIComponent).join("/")}${suffix}`;
+}

@@ -1,0 +1,34 @@
+/**
+ * Asks for the RTP header extensions that low delay is measured and asked for by, where the browser
+ * lets pages choose (https://w3c.github.io/webrtc-extensions/#rtp-header-extension-control).
+ */
+
+const WANTED = new Set([
+  "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time",
+  "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
+]);
+
+interface HeaderExtension {
+  uri: string;
+  direction: RTCRtpTransceiverDirection;
+}
+
+interface ChoosyTransceiver extends RTCRtpTransceiver {
+  getHeaderExtensionsToNegotiate?(): HeaderExtension[];
+  setHeaderExtensionsToNegotiate?(extensions: HeaderExtension[]): void;
+}
+
+/** Call before the offer is made. */
+export function asksForExtensions(transceiver: RTCRtpTransceiver): void {
+  const choosy = transceiver as ChoosyTransceiver;
+  if (!choosy.getHeaderExtensionsToNegotiate || !choosy.setHeaderExtensionsToNegotiate) return;
+  try {
+    const extensions = choosy.getHeaderExtensionsToNegotiate();
+    for (const extension of extensions) {
+      if (WANTED.has(extension.uri)) extension.direction = "sendrecv";
+    }
+    choosy.setHeaderExtensionsToNegotiate(extensions);
+  } catch {
+    // Then delay is measured from sender reports alone.
+  }
+}

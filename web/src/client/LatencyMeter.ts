@@ -1,0 +1,91 @@
+import type { SentReport, ViewerReport } from "./Api";
+import { localNow, type ServerClock } from "./ServerClock";
+import type { WhepClient } from "./WhepClient";
+
+/** The moment at which the picture with this RTP timestamp was captured, by the server's clock. */
+export function capturedAt(frameRtp: number, report: Pick<SentReport, "rtp_timestamp" | "captured_at_ms" | "clock_rate">): number | null {
+  if (report.captured_at_ms === null || report.clock_rate <= 0) return null;
+  // RTP timestamps wrap: `| 0` takes the difference as a signed 32-bit number.
+  const ticks = (frameRtp - report.rtp_timestamp) | 0;
+  return report.captured_at_ms + (ticks / report.clock_rate) * 1000;
+}
+
+const POLL_MS = 2_000;
+/** The clocks of two machines drift by some ms a minute. */
+const CLOCK_MS = 30_000;
+/** Frames that the shown number is the median of: half a second at 30 fps. */
+const WINDOW = 15;
+
+/**
+ * Glass-to-glass delay: from the camera of the publisher to the screen of this viewer.
+ *
+ * The server says when one RTP timestamp was captured, the browser says which RTP timestamp it shows now.
+ */
+export class LatencyMeter {
+  /** The server does not know our session any more. */
+  onlost: () => void = () => {};
+
+  readonly #client: WhepClient;
+  readonly #clock: ServerClock;
+  readonly #timers: ReturnType<typeof setInterval>[] = [];
+  #report: ViewerReport | null = null;
+  #recent: number[] = [];
+  #lastAt = 0;
+
+  constructor(client: WhepClient, clock: ServerClock) {
+    this.#client = client;
+    this.#clock = clock;
+  }
+
+  start(): void {
+    void this.#clock.set();
+    this.#timers.push(setInterval(() => void this.#poll(), POLL_MS), setInterval(() => void this.#clock.set(), CLOCK_MS));
+  }
+
+  stop(): void {
+    this.#timers.splice(0).forEach(clearInterval);
+  }
+
+  /** Asks for a report now: after a connection came up. */
+  refresh(): void {
+    this.#report = null;
+    this.#recent = [];
+    void this.#poll();
+  }
+
+  /** What the server last said about our session. */
+  get report(): ViewerReport | null {
+    return this.#report;
+  }
+
+  /** Median delay over the last frames in milliseconds; `null` when no picture is moving, or nothing is known. */
+  get latencyMs(): number | null {
+    if (this.#recent.length === 0 || localNow() - this.#lastAt > 2_000) return null;
+    const sorted = [...this.#recent].sort((a, b) => a - b);
+    return sorted[sorted.length >> 1] ?? null;
+  }
+
+  /** A frame is about to be shown. Call from `requestVideoFrameCallback`. */
+  handleFrame(metadata: VideoFrameCallbackMetadata): void {
+    if (metadata.rtpTimestamp === undefined || !this.#report?.video || !this.#clock.isSet) return;
+    const captured = capturedAt(metadata.rtpTimestamp, this.#report.video);
+    if (captured === null) return;
+    const shownAt = performance.timeOrigin + Math.max(metadata.expectedDisplayTime, performance.now());
+    this.#recent.push(this.#clock.now(shownAt) - captured);
+    if (this.#recent.length > WINDOW) this.#recent.shift();
+    this.#lastAt = localNow();
+  }
+
+  async #poll(): Promise<void> {
+    const session = this.#client.session;
+    if (!session || this.#client.state !== "connected") return;
+    try {
+      const report = (await session.report()) as ViewerReport | null;
+      if (session !== this.#client.session) return;
+      if (report === null) this.onlost();
+      this.#report = report;
+    } catch {
+      // The next poll may fare better.
+    }
+  }
+}

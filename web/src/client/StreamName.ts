@@ -1,0 +1,30 @@
+/** What a stream may be called; the server checks the same rule. */
+
+/** The rule in words, for people. */
+export const STREAM_NAME_RULE = "Letters, digits, - and _, with / between parts. At most 128 characters.";
+
+const MAX_LENGTH = 128;
+const SEGMENTS = /^[A-Za-z0-9_-]+(?:\/[A-Za-z0-9_-]+)*$/;
+
+/** Says what is wrong with `name`, or `null` if nothing is. */
+export function streamNameProblem(name: string): string | null {
+  if (name === "") return "A stream needs a name.";
+  if (name.length > MAX_LENGTH) return `That name is ${name.length} characters long; at most ${MAX_LENGTH} are allowed.`;
+  if (SEGMENTS.test(name)) return null;
+  if (name.startsWith("/") || name.endsWith("/") || name.includes("//")) {
+    return "A / stands between two parts of the name, not at its ends, and never twice.";
+  }
+  const stranger = [...name].find((character) => !/[A-Za-z0-9_/-]/.test(character)) ?? "";
+  return `${stranger === " " ? "A space" : `“${stranger}”`} cannot be part of a name. Use letters, digits, - and _.`;
+}
+
+/** The stream that a page's path names: `/watch/a/b` is about `a/b`. `null` if it names none or an illegal one. */
+export function streamFromPath(pathname: string): string | null {
+  const name = pathname.replace(/^\/(?:watch|publish)\/?/, "").replace(/\/$/, "");
+  try {
+    const decoded = decodeURIComponent(name);
+    return streamNameProblem(decoded) === null ? decoded : null;
+  } catch {
+    return null;
+  }
+}

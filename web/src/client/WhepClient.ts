@@ -1,0 +1,59 @@
+import type { Access } from "./Access";
+import { asksForExtensions } from "./HeaderExtensions";
+import { LiveConnection } from "./LiveConnection";
+
+/** What a viewer wants. */
+export interface WhepOptions {
+  /** Without sound there is one thing less to set up: for previews. */
+  audio: boolean;
+  /** How long the browser should hold media back, in milliseconds. 0: as little as it can. */
+  delayMs: number;
+}
+
+/** Where browsers keep their wish for delay: the standard's name, and Chromium's older one in seconds. */
+type DelayedReceiver = Partial<Pick<RTCRtpReceiver, "jitterBufferTarget">> & { playoutDelayHint?: number | null };
+
+/** Watches by WHEP and keeps watching: see {@link LiveConnection} for how. */
+export class WhepClient extends LiveConnection {
+  /** What to play. Stays the same object over reconnects, so that a player keeps its last picture. */
+  readonly stream = new MediaStream();
+  readonly #options: WhepOptions;
+
+  constructor(endpoint: string, access: Access, options: WhepOptions = { audio: true, delayMs: 0 }) {
+    super(endpoint, access);
+    this.#options = options;
+  }
+
+  protected override prepare(peer: RTCPeerConnection): void {
+    peer.ontrack = ({ track }) => {
+      for (const old of this.stream.getTracks()) {
+        if (old.kind === track.kind) this.stream.removeTrack(old);
+      }
+      this.stream.addTrack(track);
+    };
+    for (const kind of this.#options.audio ? ["audio", "video"] : ["video"]) {
+      const transceiver = peer.addTransceiver(kind, { direction: "recvonly" });
+      asksForExtensions(transceiver);
+      const receiver: DelayedReceiver = transceiver.receiver;
+      try {
+        if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = this.#options.delayMs;
+        else if ("playoutDelayHint" in receiver) receiver.playoutDelayHint = this.#options.delayMs / 1000;
+      } catch {
+        // Out of the browser's range: its own choice it is.
+      }
+    }
+  }
+
+  protected override polishOffer(sdp: string): string {
+    return withStereo(sdp);
+  }
+}
+
+/** Browsers decode Opus to mono unless the receiver asks for stereo (RFC 7587 §6.1). */
+export function withStereo(sdp: string): string {
+  const opus = /^a=rtpmap:(\d+) opus\/48000\/2/im.exec(sdp)?.[1];
+  if (!opus) return sdp;
+  return sdp.replace(new RegExp(`^a=fmtp:${opus} [^\\r\\n]*`, "m"), (line) =>
+    /\bstereo=/.test(line) ? line : `${line};stereo=1`,
+  );
+}

@@ -1,0 +1,133 @@
+import type { Access } from "./Access";
+import { asksForExtensions } from "./HeaderExtensions";
+import { LiveConnection } from "./LiveConnection";
+import type { Problem } from "./Problem";
+
+/** What a publisher sends, and how. */
+export interface WhipOptions {
+  /** Preferred codec by its SDP name (`H264`, `VP8`, `VP9`, `AV1`), or `null` for the browser's choice. */
+  codec: string | null;
+  /** Bits per second that the video may take. */
+  maxBitrate: number;
+  /** Frames per second at most. */
+  maxFrameRate: number;
+  /** What gives way when the network or the machine is short. */
+  degradation: "balanced" | "maintain-framerate" | "maintain-resolution";
+}
+
+/** Browsers begin at 300 kb/s and take seconds to look good; most links carry this much at once. A guess. */
+const START_BITRATE = 1_200_000;
+
+/** Publishes by WHIP (RFC 9725) and keeps publishing: see {@link LiveConnection} for how. */
+export class WhipClient extends LiveConnection {
+  #video: MediaStreamTrack | null;
+  #audio: MediaStreamTrack | null;
+  #options: WhipOptions;
+  #videoSender: RTCRtpSender | null = null;
+  #audioSender: RTCRtpSender | null = null;
+
+  constructor(
+    endpoint: string,
+    access: Access,
+    tracks: { video: MediaStreamTrack | null; audio: MediaStreamTrack | null },
+    options: WhipOptions,
+  ) {
+    super(endpoint, access);
+    this.#video = tracks.video;
+    this.#audio = tracks.audio;
+    this.#options = options;
+  }
+
+  /** Goes on with other tracks, without a new session where the kinds stay the same. */
+  async replaceTracks(
+    tracks: { video: MediaStreamTrack | null; audio: MediaStreamTrack | null },
+    options: WhipOptions,
+  ): Promise<void> {
+    const sameKinds =
+      (tracks.video === null) === (this.#video === null) &&
+      (tracks.audio === null) === (this.#audio === null) &&
+      options.codec === this.#options.codec;
+    this.#video = tracks.video;
+    this.#audio = tracks.audio;
+    this.#options = options;
+    if (this.state === "idle") return;
+    if (!sameKinds || !this.peer) return this.reopen();
+    await this.#videoSender?.replaceTrack(tracks.video);
+    await this.#audioSender?.replaceTrack(tracks.audio);
+    this.#limit();
+  }
+
+  protected override prepare(peer: RTCPeerConnection): void {
+    // One stream: the viewer keeps lips and sound together.
+    const stream = new MediaStream();
+    this.#videoSender = null;
+    this.#audioSender = null;
+    if (this.#audio) {
+      const transceiver = peer.addTransceiver(this.#audio, { direction: "sendonly", streams: [stream] });
+      asksForExtensions(transceiver);
+      this.#audioSender = transceiver.sender;
+    }
+    if (this.#video) {
+      const transceiver = peer.addTransceiver(this.#video, {
+        direction: "sendonly",
+        streams: [stream],
+        sendEncodings: [{ maxBitrate: this.#options.maxBitrate, maxFramerate: this.#options.maxFrameRate }],
+      });
+      asksForExtensions(transceiver);
+      prefer(transceiver, this.#options.codec);
+      this.#videoSender = transceiver.sender;
+    }
+  }
+
+  protected override polishAnswer(sdp: string): string {
+    return withStartBitrate(sdp, Math.min(START_BITRATE, this.#options.maxBitrate));
+  }
+
+  protected override negotiated(): void {
+    this.#limit();
+  }
+
+  protected override isFinal(problem: Problem): boolean {
+    // Busy: somebody else is live, unless it is our own lost session that has not timed out yet.
+    if (problem.status === 409) return !this.wasConnected;
+    return super.isFinal(problem);
+  }
+
+  #limit(): void {
+    const sender = this.#videoSender;
+    if (!sender) return;
+    const parameters: RTCRtpSendParameters & { degradationPreference?: string } = sender.getParameters();
+    parameters.degradationPreference = this.#options.degradation;
+    for (const encoding of parameters.encodings) {
+      encoding.maxBitrate = this.#options.maxBitrate;
+      encoding.maxFramerate = this.#options.maxFrameRate;
+    }
+    sender.setParameters(parameters).catch(() => {
+      // Not every browser takes all of it; the stream works without.
+    });
+  }
+}
+
+/** Puts `codec` first, and keeps the rest: a server that cannot take it may take another. */
+function prefer(transceiver: RTCRtpTransceiver, codec: string | null): void {
+  const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs;
+  if (!codec || !codecs || !transceiver.setCodecPreferences) return;
+  const wanted = codecs.filter((each) => each.mimeType.toLowerCase() === `video/${codec.toLowerCase()}`);
+  if (wanted.length === 0) return;
+  transceiver.setCodecPreferences([...wanted, ...codecs.filter((each) => !wanted.includes(each))]);
+}
+
+/** Chromium reads its first bitrate from the answer; others ignore it. */
+export function withStartBitrate(sdp: string, bitsPerSecond: number): string {
+  const start = `x-google-start-bitrate=${Math.round(bitsPerSecond / 1000)}`;
+  const [head = "", ...sections] = sdp.split(/^(?=m=)/m);
+  const polished = sections.map((section) => {
+    if (!section.startsWith("m=video")) return section;
+    const first = /^m=video \d+ \S+ (\d+)/.exec(section)?.[1];
+    if (!first) return section;
+    const fmtp = new RegExp(`^a=fmtp:${first} [^\\r\\n]*`, "m");
+    if (fmtp.test(section)) return section.replace(fmtp, (line) => `${line};${start}`);
+    return section.replace(new RegExp(`^a=rtpmap:${first} [^\\r\\n]*`, "m"), (line) => `${line}\r\na=fmtp:${first} ${start}`);
+  });
+  return head + polished.join("");
+}
