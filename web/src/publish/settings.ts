@@ -1,0 +1,54 @@
+import type { WhipOptions } from "../client/WhipClient";
+
+export type SourceKind = "camera" | "screen" | "test";
+
+/** What the publisher has chosen. */
+export interface Settings {
+  source: SourceKind;
+  height: number;
+  frameRate: number;
+  codec: string | null;
+  /** Bits per second, where the address asks for a certain one. */
+  bitrate: number | null;
+  sound: boolean;
+  camera: string | null;
+  microphone: string | null;
+}
+
+/** Enough for moving pictures at 30 frames a second in H.264 or VP8. Practice, not measurement. */
+const BITRATE_AT_30 = new Map([
+  [360, 800_000],
+  [480, 1_300_000],
+  [720, 2_500_000],
+  [1080, 4_500_000],
+]);
+
+/** What the query of the address asks for, over sensible defaults. */
+export function settingsFromQuery(query: URLSearchParams): Settings {
+  const among = <T>(value: T, allowed: readonly T[], otherwise: T): T => (allowed.includes(value) ? value : otherwise);
+  const bitrate = Number(query.get("bitrate"));
+  const codec = query.get("codec");
+  return {
+    source: among<string>(query.get("source") ?? "", ["camera", "screen", "test"], "camera") as SourceKind,
+    height: among(Number.parseInt(query.get("res") ?? "", 10), [...BITRATE_AT_30.keys()], 720),
+    frameRate: among(Number(query.get("fps")), [15, 30, 60], 30),
+    codec: codec === null || codec === "auto" || codec === "" ? null : codec.toUpperCase(),
+    bitrate: Number.isFinite(bitrate) && bitrate >= 30_000 ? bitrate : null,
+    sound: query.get("audio") !== "0",
+    camera: null,
+    microphone: null,
+  };
+}
+
+/** How to send what was chosen. */
+export function sendOptions(settings: Settings): WhipOptions {
+  const at30 = BITRATE_AT_30.get(settings.height) ?? 2_500_000;
+  const factor = settings.frameRate >= 60 ? 1.5 : settings.frameRate <= 15 ? 0.65 : 1;
+  return {
+    codec: settings.codec,
+    maxBitrate: settings.bitrate ?? Math.round(at30 * factor),
+    maxFrameRate: settings.frameRate,
+    // Text must stay readable; faces had better keep moving.
+    degradation: settings.source === "camera" ? "balanced" : "maintain-resolution",
+  };
+}

@@ -1,0 +1,82 @@
+import type { ConnectionState } from "../client/LiveConnection";
+import type { Problem } from "../client/Problem";
+import type { SourceKind } from "./settings";
+
+/** What went wrong, and what to do about it. */
+export interface Trouble {
+  title: string;
+  text: string;
+}
+
+const THINGS: Record<SourceKind, string> = { camera: "the camera", screen: "the screen", test: "the test picture" };
+
+/** Why there is no picture to send. */
+export function mediaTrouble(thrown: unknown, kind: SourceKind): Trouble {
+  const thing = THINGS[kind];
+  const name = thrown instanceof DOMException || thrown instanceof Error ? thrown.name : "";
+  switch (name) {
+    case "NotAllowedError":
+      return kind === "screen"
+        ? { title: "No screen was chosen", text: "Press the button again and choose a screen, a window or a tab." }
+        : {
+            title: "The browser may not use the camera",
+            text: "Permission was denied. Click the camera or lock sign beside the address, allow camera and microphone, and try again.",
+          };
+    case "NotFoundError":
+    case "DevicesNotFoundError":
+      return {
+        title: "No camera or microphone was found",
+        text: "Plug one in and try again. Without a microphone, switch “Send sound” off. Without a camera, the test picture works anywhere.",
+      };
+    case "NotReadableError":
+    case "AbortError":
+      return { title: `Another program is using ${thing}`, text: "Close it there (a video call, perhaps) and try again." };
+    case "OverconstrainedError":
+      return { title: "That device is gone", text: "Choose another one from the list." };
+    case "SecurityError":
+      return {
+        title: `Browsers show ${thing} only to secure pages`,
+        text:
+          `This page came over plain http. Open it as https://${location.host} (the server needs a certificate, or may make its own ` +
+          "on request), or as http://localhost on the server's own machine. The test picture works here too.",
+      };
+    default:
+      return { title: `${thing.charAt(0).toUpperCase()}${thing.slice(1)} could not be opened`, text: String(thrown) };
+  }
+}
+
+/** Why the stream does not get through. */
+export function streamTrouble(problem: Problem, stream: string): Trouble {
+  switch (problem.status) {
+    case 401:
+    case 403:
+      return {
+        title: "You need a token to publish here",
+        text: problem.fix ?? "Open the link that you were given in full; it ends in #token=…",
+      };
+    case 409:
+      return {
+        title: `Somebody is already live as “${stream}”`,
+        text: "Choose another name on the home page, or wait until they stop.",
+      };
+    default:
+      return { title: problem.title, text: [problem.detail, problem.fix].filter(Boolean).join(" ") };
+  }
+}
+
+/** The connection in words. */
+export function stateWords(state: ConnectionState): string {
+  switch (state) {
+    case "idle":
+    case "refused":
+      return "Not live";
+    case "connecting":
+      return "Connecting…";
+    case "connected":
+      return "You are live";
+    case "reconnecting":
+      return "Connection lost, reconnecting…";
+    case "ended":
+      return "The server ended the stream";
+  }
+}

@@ -1,0 +1,48 @@
+import type { StreamStatus } from "../client/Api";
+import type { Problem } from "../client/Problem";
+import * as format from "../ui/format";
+import type { WatchState } from "./watchState";
+
+/** What the page says over the picture. */
+export interface Words {
+  title: string;
+  text: string;
+  canTryAgain: boolean;
+}
+
+export function wordsFor(state: WatchState, problem: Problem | null, status: StreamStatus | null): Words {
+  const words = (title: string, text = "", canTryAgain = false): Words => ({ title, text, canTryAgain });
+  switch (state) {
+    case "connecting":
+      return words("Connecting");
+    case "waiting":
+      return words("Waiting for the stream to start", "It will begin here by itself.");
+    case "live":
+      return status && !status.video ? words("Sound only", "This stream has no picture.") : words("");
+    case "paused":
+      return words("The stream paused", "It will continue here by itself.");
+    case "reconnecting":
+      return problem
+        ? words(problem.title, [problem.detail, problem.fix].filter(Boolean).join(" "))
+        : words("Connection lost", "Reconnecting…");
+    case "unsupported": {
+      const codec = problem?.codec ?? status?.video?.codec ?? null;
+      return words(
+        codec ? `This browser cannot play ${format.codec(codec)}` : "This browser cannot play the stream",
+        `${codec ? `The stream is published in ${format.codec(codec)}. ` : ""}Try another browser, or ask the publisher to choose VP8 or H.264. ` +
+          "If the codec changes, it will play here by itself.",
+        true,
+      );
+    }
+    case "unauthorised":
+      return words(
+        "You need a token to watch this",
+        "Open the link that you were given in full; it ends in #token=… If you did, the token may have expired, or may be for another stream.",
+        true,
+      );
+    case "ended":
+      return words("The stream was ended", "Whoever runs the server ended it. If it starts again, it will play here by itself.", true);
+    case "refused":
+      return words(problem?.title ?? "The server refused", [problem?.detail, problem?.fix].filter(Boolean).join(" "), true);
+  }
+}
