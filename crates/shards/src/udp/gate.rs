@@ -110,3 +110,65 @@ const fn jump(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
 const fn to(from: u8, target: u8) -> u8 {
     target - from - 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{arrivals, v4, v6};
+
+    /// The table above, once more.
+    fn is_ours(datagram: &[u8]) -> bool {
+        match datagram.first() {
+            Some(0..=3) => datagram.len() >= 20 && datagram[4..8] == [0x21, 0x12, 0xa4, 0x42],
+            Some(20..=63) => datagram.len() >= 13,
+            Some(128..=191) => datagram.len() >= 12,
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn junk_stays_outside_and_all_of_ours_comes_in() {
+        for (receiver, sender) in [(v4(), v4()), (v6(), v6())] {
+            assert!(receiver.turn_away_junk());
+            let mut junk = 1;
+            sender.send_to(&[], receiver.local_address()).unwrap();
+            for first in 0..=255 {
+                let mut expected = Vec::new();
+                for len in [1, 11, 12, 13, 19, 20, 21, 1_200] {
+                    for cookie in [[0x21, 0x12, 0xa4, 0x42], [0x21, 0x12, 0xa4, 0x43]] {
+                        let mut datagram = vec![0; len.max(8)];
+                        datagram[0] = first;
+                        datagram[4..8].copy_from_slice(&cookie);
+                        datagram.truncate(len);
+                        sender.send_to(&datagram, receiver.local_address()).unwrap();
+                        if is_ours(&datagram) {
+                            expected.push(datagram);
+                        } else {
+                            junk += 1;
+                        }
+                    }
+                }
+                let arrived = arrivals(&receiver, expected.len());
+                assert!(arrived.iter().map(|d| &d.bytes).eq(&expected), "{first}");
+            }
+            sender
+                .send_to(&[128; 12], receiver.local_address())
+                .unwrap();
+            arrivals(&receiver, 1);
+            assert_eq!(receiver.kernel_drops(), junk, "the kernel counts it");
+        }
+    }
+
+    #[test]
+    fn a_message_of_many_datagrams_comes_in_whole() {
+        let (receiver, sender) = (v4(), v4());
+        receiver.turn_away_junk();
+        let mut batch = sfu::transmit::Batch::new();
+        for first in [128, 7, 144] {
+            batch.push(receiver.local_address(), None, &[first; 100]);
+        }
+        assert_eq!(batch.messages().len(), 1);
+        sender.send(&batch, &mut super::super::SendState::new());
+        let arrived = arrivals(&receiver, 2);
+        assert!(arrived.iter().map(|d| d.bytes[0]).eq([128, 144]));
+    }
+}

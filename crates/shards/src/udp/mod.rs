@@ -45,6 +45,8 @@ mod gate;
 mod receive;
 mod send;
 mod socket;
+#[cfg(test)]
+mod testing;
 mod wait;
 
 pub use receive::{Datagram, ReceiveBatch};

@@ -265,3 +265,191 @@ fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::socket::set_option;
+    use super::super::testing::{arrivals, lengths, v4, v4_with, v6};
+    use super::super::{Options, SendState};
+    use super::*;
+    use sfu::transmit::Batch;
+
+    #[test]
+    fn nothing_there_is_no_error() {
+        let mut batch = ReceiveBatch::new();
+        assert_eq!(v4().receive(&mut batch).unwrap(), 0);
+        assert!(batch.is_empty());
+        assert_eq!(batch.datagrams().count(), 0);
+    }
+
+    #[test]
+    fn a_datagram_arrives_with_both_addresses() {
+        for (here, there) in [(v4(), v4()), (v6(), v6())] {
+            here.send_to(b"hello there!", there.local_address())
+                .unwrap();
+            let [arrived] = &arrivals(&there, 1)[..] else {
+                panic!("one was sent")
+            };
+            assert_eq!(arrived.bytes, b"hello there!");
+            assert_eq!(arrived.source, here.local_address());
+            assert_eq!(arrived.destination_ip, Some(there.local_address().ip()));
+        }
+    }
+
+    #[test]
+    fn bytes_can_be_changed_in_place() {
+        let socket = v4();
+        socket.send_to(&[1, 2, 3], socket.local_address()).unwrap();
+        socket.send_to(&[4], socket.local_address()).unwrap();
+        let mut batch = ReceiveBatch::new();
+        let mut left = 2;
+        while left > 0 {
+            left -= socket.receive(&mut batch).unwrap();
+            let before: Vec<_> = batch.datagrams().map(|d| d.bytes.to_vec()).collect();
+            batch.datagrams().for_each(|d| d.bytes.fill(9));
+            let after: Vec<_> = batch.datagrams().map(|d| d.bytes.to_vec()).collect();
+            for (before, after) in before.iter().zip(after) {
+                assert_eq!(after, vec![9; before.len()]);
+            }
+        }
+    }
+
+    #[test]
+    fn more_than_a_batch_arrives_in_order() {
+        let socket = v4();
+        for n in 0..150_u8 {
+            socket.send_to(&[n], socket.local_address()).unwrap();
+        }
+        let arrived = arrivals(&socket, 150);
+        assert!(arrived.iter().map(|d| d.bytes[0]).eq(0..150));
+    }
+
+    #[test]
+    fn too_long_a_datagram_is_dropped_and_counted_and_the_next_is_not() {
+        let socket = v4();
+        for len in [SLOT_BYTES + 1, SLOT_BYTES, 60_000, 12] {
+            socket
+                .send_to(&vec![7; len], socket.local_address())
+                .unwrap();
+        }
+        let mut batch = ReceiveBatch::new();
+        let (mut messages, mut lengths) = (0, Vec::new());
+        while messages < 4 {
+            messages += socket.receive(&mut batch).unwrap();
+            lengths.extend(batch.datagrams().map(|d| d.bytes.len()));
+        }
+        assert_eq!(lengths, [SLOT_BYTES, 12]);
+        assert_eq!(batch.truncated(), 2);
+    }
+
+    #[test]
+    fn an_empty_datagram_counts_as_a_message_and_yields_nothing() {
+        let socket = v4();
+        socket.send_to(&[], socket.local_address()).unwrap();
+        let mut batch = ReceiveBatch::new();
+        while socket.receive(&mut batch).unwrap() == 0 {}
+        assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn joined_datagrams_are_taken_apart() {
+        let receiver = v4_with(&Options {
+            receive_offload: true,
+            ..Options::default()
+        });
+        assert!(receiver.has_receive_offload());
+        let sender = v4();
+        let mut sent = Batch::new();
+        let all: Vec<Vec<u8>> = [1_200, 1_200, 1_200, 1_200, 1_200, 300]
+            .iter()
+            .enumerate()
+            .map(|(n, len)| vec![n as u8; *len])
+            .collect();
+        for datagram in &all {
+            sent.push(receiver.local_address(), None, datagram);
+        }
+        sender.send(&sent, &mut SendState::new());
+
+        let mut batch = ReceiveBatch::for_socket(&receiver);
+        let mut messages = 0;
+        while messages == 0 {
+            messages = receiver.receive(&mut batch).unwrap();
+        }
+        assert_eq!(messages, 1, "the kernel kept them together");
+        assert_eq!(batch.len(), 6);
+        for (datagram, expected) in batch.datagrams().zip(&all) {
+            assert_eq!(datagram.bytes, expected);
+            assert_eq!(datagram.source, sender.local_address());
+        }
+
+        // And a lone one is no special case.
+        sender.send_to(&[5; 77], receiver.local_address()).unwrap();
+        assert_eq!(lengths(&receiver, 1), [77]);
+    }
+
+    #[test]
+    fn what_the_kernel_dropped_is_told_by_the_next_datagram() {
+        let receiver = v4_with(&Options {
+            receive_buffer_bytes: 4_096,
+            ..Options::default()
+        });
+        let sender = v4();
+        for _ in 0..100 {
+            sender
+                .send_to(&[0; 1_000], receiver.local_address())
+                .unwrap();
+        }
+        let mut batch = ReceiveBatch::new();
+        let mut kept = 0;
+        while let count @ 1.. = receiver.receive(&mut batch).unwrap() {
+            kept += count;
+        }
+        sender.send_to(&[1], receiver.local_address()).unwrap();
+        arrivals(&receiver, 1);
+        assert_eq!(kept + receiver.kernel_drops() as usize, 100);
+        assert!(kept < 100);
+    }
+
+    #[test]
+    fn a_port_that_is_closed_does_not_disturb_the_others() {
+        let socket = v4();
+        // We do not ask for these errors; a test has to, to get one.
+        set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1).unwrap();
+        let closed = v4().local_address();
+        socket.send_to(b"anyone?", closed).unwrap();
+        let mut batch = ReceiveBatch::new();
+        while batch.errors() == 0 {
+            assert_eq!(socket.receive(&mut batch).unwrap(), 0);
+        }
+        socket.send_to(b"me", socket.local_address()).unwrap();
+        assert_eq!(lengths(&socket, 1), [2]);
+    }
+
+    #[test]
+    fn two_sockets_share_a_port_and_each_peer_stays_with_one() {
+        let shared = Options {
+            reuse_port: true,
+            ..Options::default()
+        };
+        let first = v4_with(&shared);
+        let second = Socket::bind(first.local_address(), &shared).unwrap();
+        let peers: Vec<_> = (0..64).map(|_| v4()).collect();
+        for _ in 0..2 {
+            for peer in &peers {
+                peer.send_to(b"x", first.local_address()).unwrap();
+            }
+        }
+        let mut owners = std::collections::HashMap::new();
+        let mut counts = [0, 0];
+        let mut batch = ReceiveBatch::new();
+        while counts[0] + counts[1] < 128 {
+            for (place, socket) in [&first, &second].into_iter().enumerate() {
+                counts[place] += socket.receive(&mut batch).unwrap();
+                for datagram in batch.datagrams() {
+                    assert_eq!(*owners.entry(datagram.source).or_insert(place), place);
+                }
+            }
+        }
+        assert!(counts[0] > 0 && counts[1] > 0, "{counts:?}");
+    }
+}

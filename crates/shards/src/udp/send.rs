@@ -494,3 +494,337 @@ impl Offload {
             .store(refused.saturating_add(1), Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::socket::set_option;
+    use super::super::testing::{arrivals, lengths, v4, v6};
+    use super::*;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn a_message_arrives_as_the_datagrams_it_was_made_of() {
+        for (sender, receiver) in [(v4(), v4()), (v6(), v6())] {
+            let batch = batch_of(&[1_200, 1_200, 1_200, 1_200, 1_200, 300], &receiver);
+            assert_eq!(batch.messages().len(), 1);
+            let report = sender.send(&batch, &mut SendState::new());
+            assert_eq!((report.datagrams, report.bytes), (6, 6_300));
+            assert_eq!(
+                (report.errors, report.refused, report.would_block),
+                (0, 0, 0)
+            );
+            assert_arrived(&receiver, &batch);
+        }
+    }
+
+    #[test]
+    fn everyone_of_many_peers_gets_theirs() {
+        let peers: Vec<_> = (0..50).map(|_| v4()).collect();
+        let sender = v4();
+        let mut batch = Batch::new();
+        let mut state = SendState::new();
+        for round in 1..=3 {
+            batch.clear();
+            for (n, peer) in peers.iter().enumerate() {
+                for _ in 0..round {
+                    batch.push(peer.local_address(), None, &[n as u8; 20]);
+                }
+                batch.push(peer.local_address(), None, &[n as u8; 30]);
+            }
+            let report = sender.send(&batch, &mut state);
+            assert_eq!(batch.messages().len(), 100, "more than one sheet");
+            assert_eq!(report.datagrams, 50 * (round + 1));
+            for (n, peer) in peers.iter().enumerate() {
+                for datagram in arrivals(peer, round as usize + 1) {
+                    assert!(datagram.bytes.iter().all(|byte| *byte == n as u8));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_socket_takes_its_own_family() {
+        let (four, six) = (v4(), v6());
+        let mut batch = Batch::new();
+        for n in 0..10 {
+            batch.push(four.local_address(), None, &[4; 10]);
+            batch.push(six.local_address(), None, &vec![6; 20 + n]);
+        }
+        let mut state = SendState::new();
+        assert_eq!(four.send(&batch, &mut state).datagrams, 10);
+        assert_eq!(six.send(&batch, &mut state).datagrams, 10);
+        assert_eq!(lengths(&four, 10), [10; 10]);
+        assert!(lengths(&six, 10).into_iter().eq(20..30));
+    }
+
+    #[test]
+    fn the_source_address_is_the_one_asked_for() {
+        let (sender, receiver) = (v4(), v4());
+        let other: IpAddr = "127.0.0.2".parse().unwrap(); // all of 127/8 is this machine
+        let mut batch = Batch::new();
+        for _ in 0..3 {
+            batch.push(receiver.local_address(), Some(other), &[1; 100]);
+        }
+        batch.push(receiver.local_address(), None, &[1; 10]);
+        sender.send(&batch, &mut SendState::new());
+        let sources: Vec<_> = arrivals(&receiver, 4)
+            .iter()
+            .map(|datagram| datagram.source)
+            .collect();
+        let mut expected = [SocketAddr::new(other, sender.local_address().port()); 4];
+        expected[3] = sender.local_address();
+        assert_eq!(sources, expected);
+
+        let (sender, receiver) = (v6(), v6());
+        let mut batch = Batch::new();
+        let here = sender.local_address().ip();
+        batch.push(receiver.local_address(), Some(here), &[1; 100]);
+        batch.push(receiver.local_address(), Some(here), &[1; 100]);
+        batch.push(receiver.local_address(), Some(other), &[1; 50]); // senseless, so not heeded
+        sender.send(&batch, &mut SendState::new());
+        for datagram in arrivals(&receiver, 3) {
+            assert_eq!(datagram.source, sender.local_address());
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_not_ours_fails_alone_and_is_not_held_against_cutting() {
+        let (sender, receiver) = (v4(), v4());
+        let foreign = Some("192.0.2.1".parse().unwrap());
+        let mut batch = Batch::new();
+        for _ in 0..REFUSALS_IN_A_ROW + 1 {
+            batch.push(receiver.local_address(), foreign, &[1; 100]);
+            batch.push(receiver.local_address(), foreign, &[1; 100]);
+            batch.push(receiver.local_address(), foreign, &[1; 10]);
+        }
+        batch.push(receiver.local_address(), None, &[2; 10]);
+        let report = sender.send(&batch, &mut SendState::new());
+        assert_eq!((report.datagrams, report.errors), (1, 99));
+        assert_eq!(report.refused, 0);
+        assert!(sender.has_send_offload());
+        assert_eq!(lengths(&receiver, 1), [10]);
+    }
+
+    #[test]
+    fn one_failing_peer_does_not_stop_the_rest() {
+        let (sender, receiver) = (v4(), v4());
+        let mut batch = Batch::new();
+        for n in 0..100 {
+            let bad = [
+                "127.255.255.255:9", // a broadcast address: EACCES
+                "127.0.0.1:0",       // EINVAL
+            ];
+            batch.push(bad[n % 2].parse().unwrap(), None, &[0; 10]);
+            batch.push(receiver.local_address(), None, &[n as u8; 10]);
+        }
+        let report = sender.send(&batch, &mut SendState::new());
+        assert_eq!((report.datagrams, report.errors), (100, 100));
+        let arrived = arrivals(&receiver, 100);
+        assert!(arrived.iter().map(|d| d.bytes[0]).eq(0..100));
+    }
+
+    #[test]
+    fn what_the_kernel_will_not_cut_goes_in_pieces_and_in_order() {
+        let (sender, receiver) = (v4(), v4());
+        refuse_to_cut(&sender, true);
+        let batch = batch_of(&[900, 900, 900, 50, 800, 800, 10], &receiver);
+        assert_eq!(batch.messages().len(), 2);
+        let report = sender.send(&batch, &mut SendState::new());
+        assert_eq!((report.datagrams, report.bytes), (7, 4_360));
+        assert_eq!((report.errors, report.refused), (0, 2));
+        assert_arrived(&receiver, &batch);
+        assert!(sender.has_send_offload(), "twice is not always");
+    }
+
+    #[test]
+    fn after_many_refusals_we_cut_ourselves_and_notice_when_that_has_passed() {
+        let (sender, receiver) = (v4(), v4());
+        let mut state = SendState::new();
+        let mut send = |pairs: u32| {
+            let mut batch = Batch::new();
+            for n in 0..pairs {
+                let peer = SocketAddr::from(([127, 0, 0, 1], receiver.local_address().port()));
+                let peer = if n % 2 == 0 {
+                    peer
+                } else {
+                    sender.local_address()
+                };
+                batch.push(peer, None, &[1; 100]);
+                batch.push(peer, None, &[1; 100]);
+            }
+            let report = sender.send(&batch, &mut state);
+            assert_eq!(report.datagrams, u64::from(pairs) * 2);
+            report.refused
+        };
+        refuse_to_cut(&sender, true);
+        assert_eq!(send(REFUSALS_IN_A_ROW), u64::from(REFUSALS_IN_A_ROW));
+        assert!(!sender.has_send_offload());
+        assert_eq!(send(RETRY_EVERY - 1), 0);
+        assert_eq!(send(1), 1, "a try");
+        refuse_to_cut(&sender, false);
+        assert_eq!(send(RETRY_EVERY - 1), 0);
+        assert!(!sender.has_send_offload());
+        assert_eq!(send(1), 0, "a try that succeeds");
+        assert!(sender.has_send_offload());
+    }
+
+    #[test]
+    fn each_error_that_may_mean_a_refusal_is_taken_for_one() {
+        for code in [
+            libc::EIO,
+            libc::EINVAL,
+            libc::EMSGSIZE,
+            libc::ENOPROTOOPT,
+            libc::EOPNOTSUPP,
+        ] {
+            let (sender, receiver) = (v4(), v4());
+            let batch = batch_of(&[500, 500, 500], &receiver);
+            let mut exit = Obstacles::new(&sender, [code]);
+            let report = sender.send_through(&mut exit, &batch, &mut SendState::new());
+            assert_eq!((report.datagrams, report.refused), (3, 1));
+            assert_arrived(&receiver, &batch);
+        }
+    }
+
+    #[test]
+    fn a_lone_datagram_that_is_too_long_is_an_error() {
+        let (sender, receiver) = (v4(), v4());
+        let batch = batch_of(&[500, 600], &receiver);
+        let mut exit = Obstacles::new(&sender, [libc::EMSGSIZE]);
+        let report = sender.send_through(&mut exit, &batch, &mut SendState::new());
+        assert_eq!((report.datagrams, report.errors), (1, 1));
+        assert_eq!(lengths(&receiver, 1), [600]);
+    }
+
+    #[test]
+    fn a_full_buffer_is_waited_for() {
+        let (sender, receiver) = (v4(), v4());
+        let batch = batch_of(&[500, 600], &receiver);
+        let mut exit = Obstacles::new(&sender, [libc::EINTR, libc::EAGAIN, libc::EAGAIN]);
+        let report = sender.send_through(&mut exit, &batch, &mut SendState::new());
+        assert_eq!((report.datagrams, report.would_block), (2, 0));
+        assert_eq!((report.waits, exit.waited), (1, 2));
+        assert_arrived(&receiver, &batch);
+    }
+
+    #[test]
+    fn a_buffer_that_stays_full_drops_the_rest_and_nothing_is_kept() {
+        let (sender, receiver) = (v4(), v4());
+        let mut state = SendState::new();
+        let mut exit = Obstacles::new(&sender, [libc::EAGAIN]);
+        exit.stays_full = true;
+        let batch = batch_of(&[500, 500, 600], &receiver);
+        let report = sender.send_through(&mut exit, &batch, &mut state);
+        assert_eq!((report.datagrams, report.would_block), (0, 3));
+        assert_eq!(exit.waited, 1);
+
+        let batch = batch_of(&[20], &receiver);
+        assert_eq!(sender.send(&batch, &mut state).datagrams, 1);
+        assert_eq!(lengths(&receiver, 1), [20]);
+    }
+
+    #[test]
+    fn a_buffer_that_fills_up_within_pieces_drops_what_is_left() {
+        let (sender, receiver) = (v4(), v4());
+        let batch = batch_of(&[500, 500, 500], &receiver);
+        let mut exit = Obstacles::new(&sender, [libc::EIO, libc::EAGAIN]);
+        exit.stays_full = true;
+        let report = sender.send_through(&mut exit, &batch, &mut SendState::new());
+        assert_eq!((report.datagrams, report.would_block), (0, 3));
+        assert_eq!((report.errors, report.refused), (0, 0));
+    }
+
+    #[test]
+    fn want_of_memory_does_not_hold_us_for_ever() {
+        let (sender, receiver) = (v4(), v4());
+        let batch = batch_of(&[500], &receiver);
+        // More than can be tried in the time there is.
+        let mut exit = Obstacles::new(&sender, vec![libc::ENOBUFS; 100_000]);
+        let report = sender.send_through(&mut exit, &batch, &mut SendState::new());
+        assert_eq!((report.datagrams, report.would_block), (0, 1));
+    }
+
+    #[test]
+    fn another_handle_sends_from_the_same_port() {
+        let (sender, receiver) = (v4(), v4());
+        let clone = sender.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let batch = batch_of(&[30, 30], &receiver);
+            clone.send(&batch, &mut SendState::new());
+            for datagram in arrivals(&receiver, 2) {
+                assert_eq!(datagram.source, clone.local_address());
+            }
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn state_may_move_to_another_thread() {
+        let (sender, receiver) = (v4(), v4());
+        let mut state = SendState::new();
+        let batch = batch_of(&[30, 30, 10], &receiver);
+        sender.send(&batch, &mut state);
+        std::thread::spawn(move || sender.send(&batch, &mut state))
+            .join()
+            .unwrap();
+        assert_eq!(lengths(&receiver, 6), [30, 30, 10, 30, 30, 10]);
+    }
+
+    /// Fails with each error of a script first, and then is the kernel.
+    struct Obstacles {
+        errors: VecDeque<i32>,
+        kernel: Kernel,
+        stays_full: bool,
+        waited: u32,
+    }
+
+    impl Obstacles {
+        fn new(socket: &Socket, errors: impl Into<VecDeque<i32>>) -> Obstacles {
+            Obstacles {
+                errors: errors.into(),
+                kernel: Kernel(socket.as_raw_fd()),
+                stays_full: false,
+                waited: 0,
+            }
+        }
+    }
+
+    impl Exit for Obstacles {
+        fn send(&mut self, sheet: &mut Sheet, next: usize, batch: &Batch) -> io::Result<usize> {
+            match self.errors.pop_front() {
+                Some(code) => Err(io::Error::from_raw_os_error(code)),
+                None => self.kernel.send(sheet, next, batch),
+            }
+        }
+
+        fn wait(&mut self, timeout: Duration) -> bool {
+            assert!(timeout <= MAX_WAIT);
+            self.waited += 1;
+            !self.stays_full && self.kernel.wait(timeout)
+        }
+    }
+
+    /// The kernel does not cut where it may not compute checksums (EINVAL).
+    fn refuse_to_cut(socket: &Socket, refuse: bool) {
+        let value = libc::c_int::from(refuse);
+        set_option(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, value).unwrap();
+    }
+
+    fn batch_of(lengths: &[usize], receiver: &Socket) -> Batch {
+        let mut batch = Batch::new();
+        for (n, len) in lengths.iter().enumerate() {
+            batch.push(receiver.local_address(), None, &vec![n as u8; *len]);
+        }
+        batch
+    }
+
+    fn assert_arrived(receiver: &Socket, batch: &Batch) {
+        let expected: Vec<_> = batch.datagrams().map(|(_, bytes)| bytes.to_vec()).collect();
+        let arrived: Vec<_> = arrivals(receiver, expected.len())
+            .into_iter()
+            .map(|datagram| datagram.bytes)
+            .collect();
+        assert_eq!(arrived, expected);
+    }
+}

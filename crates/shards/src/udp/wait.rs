@@ -191,3 +191,135 @@ fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize
         error => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{PATIENCE, v4, v6};
+    use super::*;
+    use std::sync::mpsc;
+
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+
+    #[test]
+    fn time_passes_and_nothing_comes() {
+        let waker = Waker::new().unwrap();
+        let mut poller = Poller::new(&[waker.as_raw_fd()]);
+        assert!(poller.wait(NOW).unwrap().is_empty());
+        let (before, timeout) = (std::time::Instant::now(), Duration::from_nanos(300_500));
+        assert!(poller.wait(Some(timeout)).unwrap().is_empty());
+        assert!(before.elapsed() >= timeout);
+    }
+
+    #[test]
+    fn it_tells_which_one_is_ready() {
+        let (four, six, waker) = (v4(), v6(), Waker::new().unwrap());
+        let mut poller = Poller::new(&[four.as_raw_fd(), six.as_raw_fd(), waker.as_raw_fd()]);
+        six.send_to(b"x", six.local_address()).unwrap();
+        let ready = poller.wait(Some(PATIENCE)).unwrap();
+        assert_eq!(
+            [0, 1, 2, 3, 99].map(|n| ready.contains(n)),
+            [false, true, false, false, false]
+        );
+        waker.wake();
+        let ready = poller.wait(None).unwrap();
+        assert_eq!([0, 1, 2].map(|n| ready.contains(n)), [false, true, true]);
+    }
+
+    #[test]
+    fn a_closed_descriptor_is_an_error_and_no_busy_loop() {
+        // The last number a process could have, so that no other test opens it meanwhile.
+        let mut poller = Poller::new(&[RawFd::MAX]);
+        let error = poller.wait(Some(PATIENCE)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn many_wakes_are_one_and_count_again_after_draining() {
+        let waker = Waker::new().unwrap();
+        let mut poller = Poller::new(&[waker.as_raw_fd()]);
+        for _ in 0..3 {
+            waker.clone().wake();
+            waker.wake();
+            assert!(poller.wait(NOW).unwrap().contains(0));
+            assert_eq!(writes(&waker), 1);
+            waker.drain();
+            assert!(poller.wait(NOW).unwrap().is_empty());
+        }
+        waker.drain(); // for nothing
+        waker.wake();
+        assert!(poller.wait(NOW).unwrap().contains(0));
+    }
+
+    /// Each thread waits until its message is read before it sends the next: one lost wake-up, and all stop.
+    #[test]
+    fn no_wake_is_lost_among_threads_that_wait_for_an_answer() {
+        const THREADS: usize = 4;
+        const MESSAGES: usize = 5_000;
+        let waker = Waker::new().unwrap();
+        let (mailbox, messages) = mpsc::channel();
+        let mut answers = Vec::new();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (answer, answered) = mpsc::channel();
+                answers.push(answer);
+                let (waker, mailbox) = (waker.clone(), mailbox.clone());
+                std::thread::spawn(move || {
+                    for _ in 0..MESSAGES {
+                        mailbox.send(thread).unwrap();
+                        waker.wake();
+                        answered.recv().unwrap();
+                    }
+                })
+            })
+            .collect();
+        let mut poller = Poller::new(&[waker.as_raw_fd()]);
+        let mut seen = 0;
+        while seen < THREADS * MESSAGES {
+            let ready = poller.wait(Some(PATIENCE)).unwrap();
+            assert!(ready.contains(0), "asleep with {seen} messages seen");
+            waker.drain();
+            for thread in messages.try_iter() {
+                seen += 1;
+                answers[thread].send(()).unwrap();
+            }
+        }
+        threads.into_iter().for_each(|t| t.join().unwrap());
+    }
+
+    /// No answers here, so threads run into each other, and into a sleeper that is just getting up.
+    #[test]
+    fn no_wake_is_lost_among_threads_in_a_hurry() {
+        const THREADS: usize = 8;
+        const MESSAGES: usize = 20_000;
+        let waker = Waker::new().unwrap();
+        let (mailbox, messages) = mpsc::channel();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                let (waker, mailbox) = (waker.clone(), mailbox.clone());
+                std::thread::spawn(move || {
+                    for _ in 0..MESSAGES {
+                        mailbox.send(()).unwrap();
+                        waker.wake();
+                    }
+                })
+            })
+            .collect();
+        let mut poller = Poller::new(&[waker.as_raw_fd()]);
+        let mut seen = 0;
+        while seen < THREADS * MESSAGES {
+            let ready = poller.wait(Some(PATIENCE)).unwrap();
+            assert!(ready.contains(0), "asleep with {seen} messages seen");
+            waker.drain();
+            seen += messages.try_iter().count();
+        }
+        threads.into_iter().for_each(|t| t.join().unwrap());
+    }
+
+    /// How often the eventfd was written to. Takes it away.
+    fn writes(waker: &Waker) -> u64 {
+        let mut count = [0_u8; 8];
+        // SAFETY: the kernel writes 8 bytes into `count`.
+        unsafe { libc::read(waker.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        u64::from_ne_bytes(count)
+    }
+}
