@@ -19,7 +19,8 @@
 //!     if ready.contains(1) {
 //!         waker.drain(); // before looking into the mailbox, never after
 //!     }
-//!     while socket.receive(&mut received)? > 0 {
+//!     if ready.contains(0) {
+//!         socket.receive(&mut received)?; // and again while it `is_full`, within the turn's budget
 //!         for datagram in received.datagrams() {
 //!             batch.push(datagram.source, datagram.destination_ip, datagram.bytes);
 //!         }
@@ -37,7 +38,7 @@
 //! No queue either: what the kernel does not take at once is lost and counted, since late media is
 //! worth less than the media behind it.
 //!
-//! Start reading at [`socket`], then `receive` and `send`.
+//! Start reading at `socket.rs`, then `receive.rs` and `send.rs`.
 
 pub mod affinity;
 mod ancillary;
