@@ -1,0 +1,127 @@
+//! What is this server to do?
+//!
+//! Options come from four places, the later winning: defaults, the file, the environment, the command line. All are
+//! laid over each other as TOML ([`layers`]), read once into what the user wrote ([`file`]), and turned into what it
+//! means ([`checked`]). Nobody else reads the environment or knows that there is a file.
+
+mod checked;
+mod cidr;
+mod file;
+mod layers;
+
+use std::path::Path;
+
+pub use checked::{
+    AuthConfig, Config, HttpConfig, HttpLimits, IceServer, LogConfig, LogFormat, MediaConfig,
+    MediaLimits, NameFilter, NetworkFilter, Takeover, Tls, parse_duration,
+};
+pub use cidr::Cidr;
+
+use layers::Layers;
+
+/// The documented default file; `nowcast config` prints it.
+pub const DOCUMENTED: &str = include_str!("../../../../nowcast.toml");
+
+/// What the command line says about options.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--dev`
+    pub dev: bool,
+    /// `--loopback`
+    pub loopback: bool,
+    /// `--http`
+    pub http: Vec<String>,
+    /// `--udp-port`
+    pub udp_port: Option<u16>,
+    /// `--log-format`
+    pub log_format: Option<String>,
+}
+
+/// An option that cannot be used: which one, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{option}: {reason}")]
+pub struct ConfigError {
+    /// The option's name, such as `media.udp_port`, or the file's.
+    pub option: String,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
+
+impl ConfigError {
+    fn new(option: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            option: option.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Reads all options. `environment` is what [`std::env::vars`] yields.
+///
+/// Returns the configuration and remarks that are worth a warning.
+pub fn load(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Flags,
+) -> Result<(Config, Vec<String>), ConfigError> {
+    let mut layers = Layers::new(flags.dev);
+    if let Some(path) = path {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError::new(
+                "--config",
+                format!("cannot read {}: {error}", path.display()),
+            )
+        })?;
+        layers.add_file(&path.display().to_string(), &text)?;
+    }
+    let remarks = layers.add_environment(environment)?;
+    layers.add_flags(flags)?;
+    let config = checked::check(&layers.into_file()?, flags)?;
+    Ok((config, remarks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The documented file tells the truth: it lists every option, each with its default.
+    #[test]
+    fn documented_file_lists_every_option_with_its_default() {
+        let uncommented: String = DOCUMENTED
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(option) if !option.is_empty() && !option.starts_with([' ', '#']) => option,
+                _ => line,
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let written: toml::Table = toml::from_str(&uncommented).unwrap();
+        assert_eq!(written, layers::defaults());
+    }
+
+    /// Commented out as it is delivered, it changes nothing.
+    #[test]
+    fn documented_file_as_delivered_sets_nothing() {
+        let table: toml::Table = toml::from_str(DOCUMENTED).unwrap();
+        for (name, section) in &table {
+            assert!(section.as_table().is_some_and(only_tables), "{name} is set");
+        }
+    }
+
+    fn only_tables(table: &toml::Table) -> bool {
+        table
+            .values()
+            .all(|value| value.as_table().is_some_and(only_tables))
+    }
+
+    #[test]
+    fn every_option_has_a_sentence() {
+        let mut previous = "";
+        for line in DOCUMENTED.lines() {
+            if line.starts_with('#') && !line.starts_with("# ") && line.len() > 1 {
+                assert!(previous.starts_with("# "), "no sentence above {line}");
+            }
+            previous = line;
+        }
+    }
+}

@@ -1,0 +1,629 @@
+//! How do connections come in, and when do they have to go?
+//!
+//! Our own accept loop around hyper, because a server on the internet needs deadlines for every stage (threat T22): the
+//! TLS handshake, the head of a request, its body ([`super::body`]), idleness, and a reader that does not read. The
+//! number of connections is bounded, in all and per address; who has shown a valid token does not count there.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Frame;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::App;
+use super::backend::Backend;
+use super::body::Body;
+use super::counters::Counters;
+use super::limits::{
+    CONNECTION_PERCENT, H2_LOCAL_RESETS, H2_PENDING_RESETS, H2_PING_INTERVAL, H2_STREAMS,
+    HEADER_BYTES, HEADER_FIELDS, HEADER_TIMEOUT, IDLE_TIMEOUT, TLS_TIMEOUT, WRITE_TIMEOUT,
+};
+use super::rate::AddressKey;
+use super::remote::Remote;
+use super::tls::Certificates;
+use crate::config::{Cidr, HttpConfig};
+
+/// Connections that the kernel keeps for us until we accept them. A guess, capped by `net.core.somaxconn`.
+const BACKLOG: i32 = 1024;
+/// After `accept` has failed (no descriptors left, mostly), wait this long. A guess.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How often a busy connection is looked at for a reader that does not read.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Binds a listener. An IPv6 one is for IPv6 alone, so that both wildcards can stand side by side.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A restarted server finds its port free although old connections linger.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts and serves until `stopping`; then lets requests that have begun end, and returns.
+pub async fn serve<E: Backend>(
+    listeners: Vec<TcpListener>,
+    app: Arc<App<E>>,
+    certificates: Option<Arc<Certificates>>,
+    config: &HttpConfig,
+    stopping: watch::Receiver<bool>,
+) {
+    let counters = Arc::clone(&app.counters);
+    let connections = Arc::new(Connections::new(config, counters));
+    let mut loops = JoinSet::new();
+    for listener in listeners {
+        let (app, certificates) = (Arc::clone(&app), certificates.clone());
+        loops.spawn(accept_loop(
+            listener,
+            app,
+            certificates,
+            Arc::clone(&connections),
+            stopping.clone(),
+        ));
+    }
+    while loops.join_next().await.is_some() {}
+}
+
+async fn accept_loop<E: Backend>(
+    listener: TcpListener,
+    app: Arc<App<E>>,
+    certificates: Option<Arc<Certificates>>,
+    connections: Arc<Connections>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut tasks = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Forgets those that have ended.
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                connections.accept_failed(&error);
+                sleep(ACCEPT_REST).await;
+                continue;
+            }
+        };
+        let Some(slot) = connections.take(peer.ip()) else {
+            continue;
+        };
+        let remote = Remote {
+            peer,
+            slot: Some(Arc::new(slot)),
+        };
+        tasks.spawn(connection(
+            stream,
+            remote,
+            Arc::clone(&app),
+            certificates.clone(),
+            stopping.clone(),
+        ));
+    }
+    drop(listener);
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn connection<E: Backend>(
+    stream: TcpStream,
+    remote: Remote,
+    app: Arc<App<E>>,
+    certificates: Option<Arc<Certificates>>,
+    stopping: watch::Receiver<bool>,
+) {
+    // Small answers must not wait for the acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let Some(certificates) = certificates else {
+        return drive(stream, remote, app, stopping).await;
+    };
+    match timeout(TLS_TIMEOUT, certificates.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => drive(stream, remote, app, stopping).await,
+        Ok(Err(_)) | Err(_) => app.counters.tls_failed(),
+    }
+}
+
+/// Drives one connection until it ends or has to.
+async fn drive<E, IO>(io: IO, remote: Remote, app: Arc<App<E>>, mut stopping: watch::Receiver<bool>)
+where
+    E: Backend,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::new(Activity::new(Instant::now()));
+    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+        let busy = activity.request_began();
+        let (app, remote) = (Arc::clone(&app), remote.clone());
+        async move {
+            Ok::<_, Infallible>(
+                app.respond(request, &remote)
+                    .await
+                    .map(|body| Tracked { body, _busy: busy }),
+            )
+        }
+    });
+    let builder = builder();
+    let io = TokioIo::new(Watched {
+        io,
+        activity: Arc::clone(&activity),
+    });
+    let connection = builder.serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = stopping.wait_for(|stopping| *stopping), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = sleep_until(activity.check_at(Instant::now())) => match activity.verdict(Instant::now()) {
+                Verdict::Stay => {}
+                Verdict::Leave if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Verdict::Leave | Verdict::Cut => return,
+            },
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // A second line: the clock starts with idleness here. The first line is `Activity`.
+        .header_read_timeout(IDLE_TIMEOUT + HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES)
+        .max_headers(HEADER_FIELDS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS)
+        .max_pending_accept_reset_streams(H2_PENDING_RESETS)
+        .max_local_error_reset_streams(H2_LOCAL_RESETS)
+        .max_header_list_size(HEADER_BYTES as u32)
+        .keep_alive_interval(H2_PING_INTERVAL)
+        .keep_alive_timeout(H2_PING_INTERVAL);
+    builder
+}
+
+/// All connections that are open.
+struct Connections {
+    most: usize,
+    most_per_address: usize,
+    trusted: Vec<Cidr>,
+    open: Mutex<Open>,
+    counters: Arc<Counters>,
+    said_full: AtomicBool,
+}
+
+#[derive(Default)]
+struct Open {
+    all: usize,
+    unauthenticated: HashMap<AddressKey, usize>,
+}
+
+/// A connection's place.
+pub struct Slot {
+    connections: Arc<Connections>,
+    /// Its address, while it counts there.
+    counted: Mutex<Option<AddressKey>>,
+}
+
+impl Connections {
+    fn new(config: &HttpConfig, counters: Arc<Counters>) -> Self {
+        Self {
+            most: most_connections(),
+            most_per_address: config.limits.connections_per_ip,
+            trusted: config.trusted_proxies.clone(),
+            open: Mutex::default(),
+            counters,
+            said_full: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes a place, or none where a limit is reached: then the connection is closed unheard.
+    fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
+        // All clients of a proxy share its address.
+        let counts = self.most_per_address > 0
+            && !self.trusted.iter().any(|network| network.contains(address));
+        let key = counts.then(|| AddressKey::of(address));
+        let mut open = lock(&self.open);
+        let of_address = key
+            .and_then(|key| open.unauthenticated.get(&key).copied())
+            .unwrap_or(0);
+        if open.all >= self.most || (counts && of_address >= self.most_per_address) {
+            self.counters.connection_refused();
+            if open.all >= self.most && !self.said_full.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    connections = open.all,
+                    "too many connections; raise the limit of open files (ulimit -n)"
+                );
+            }
+            return None;
+        }
+        open.all += 1;
+        if let Some(key) = key {
+            *open.unauthenticated.entry(key).or_default() += 1;
+        }
+        drop(open);
+        self.counters.connected();
+        Some(Slot {
+            connections: Arc::clone(self),
+            counted: Mutex::new(key),
+        })
+    }
+
+    fn accept_failed(&self, error: &io::Error) {
+        if !self.said_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "cannot accept connections");
+        }
+    }
+
+    fn uncount(&self, key: AddressKey) {
+        let mut open = lock(&self.open);
+        if let Some(count) = open.unauthenticated.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                open.unauthenticated.remove(&key);
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// A valid token was shown: the connection no longer counts at its address.
+    pub fn authenticated(&self) {
+        if let Some(key) = lock(&self.counted).take() {
+            self.connections.uncount(key);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.authenticated();
+        let mut open = lock(&self.connections.open);
+        open.all -= 1;
+        if open.all < self.connections.most / 2 {
+            self.connections.said_full.store(false, Ordering::Relaxed);
+        }
+        drop(open);
+        self.connections.counters.disconnected();
+    }
+}
+
+/// What a connection has been doing, as far as its deadlines need to know.
+struct Activity {
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Requests that are being answered.
+    busy: usize,
+    /// When it last fell idle.
+    idle_since: Instant,
+    /// When the first byte of a head arrived that is not whole yet. HTTP/1 only: HTTP/2 has other frames too.
+    head_began_at: Option<Instant>,
+    /// Since when the peer takes nothing.
+    write_stalled_since: Option<Instant>,
+    is_http2: bool,
+    has_read: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Stay,
+    /// Idle for too long.
+    Leave,
+    /// A deadline has passed in the middle of something.
+    Cut,
+}
+
+impl Activity {
+    fn new(now: Instant) -> Self {
+        let state = State {
+            busy: 0,
+            idle_since: now,
+            head_began_at: None,
+            write_stalled_since: None,
+            is_http2: false,
+            has_read: false,
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
+
+    fn request_began(self: &Arc<Self>) -> Busy {
+        let mut state = lock(&self.state);
+        state.busy += 1;
+        state.head_began_at = None;
+        Busy(Arc::clone(self))
+    }
+
+    fn read(&self, bytes: &[u8], now: Instant) {
+        let mut state = lock(&self.state);
+        // RFC 9113 §3.4: the preface of HTTP/2 begins with "PRI", which no method of HTTP/1 does.
+        if !state.has_read {
+            state.has_read = true;
+            state.is_http2 = bytes.starts_with(b"PRI");
+        }
+        if state.busy == 0 && !state.is_http2 && state.head_began_at.is_none() {
+            state.head_began_at = Some(now);
+        }
+    }
+
+    fn wrote(&self, is_pending: bool, now: Instant) {
+        let mut state = lock(&self.state);
+        state.write_stalled_since = is_pending.then(|| state.write_stalled_since.unwrap_or(now));
+    }
+
+    /// When to look again.
+    fn check_at(&self, now: Instant) -> Instant {
+        let state = lock(&self.state);
+        if state.busy > 0 || state.write_stalled_since.is_some() {
+            return now + CHECK_INTERVAL;
+        }
+        let at = match state.head_began_at {
+            Some(began_at) => began_at + HEADER_TIMEOUT,
+            None => state.idle_since + IDLE_TIMEOUT,
+        };
+        // Once it is on its way out, do not spin.
+        at.max(now + Duration::from_millis(100))
+    }
+
+    fn verdict(&self, now: Instant) -> Verdict {
+        let state = lock(&self.state);
+        if state
+            .write_stalled_since
+            .is_some_and(|since| now >= since + WRITE_TIMEOUT)
+        {
+            Verdict::Cut
+        } else if state.busy > 0 {
+            Verdict::Stay
+        } else if state
+            .head_began_at
+            .is_some_and(|began_at| now >= began_at + HEADER_TIMEOUT)
+        {
+            Verdict::Cut
+        } else if state.head_began_at.is_none() && now >= state.idle_since + IDLE_TIMEOUT {
+            Verdict::Leave
+        } else {
+            Verdict::Stay
+        }
+    }
+}
+
+/// A request is being answered while this lives: until the last byte of the answer has been handed over.
+struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.busy -= 1;
+        if state.busy == 0 {
+            state.idle_since = Instant::now();
+        }
+    }
+}
+
+/// An answer's body that keeps its connection busy.
+struct Tracked {
+    body: Body,
+    _busy: Busy,
+}
+
+impl hyper::body::Body for Tracked {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A connection whose reads and writes are noted.
+struct Watched<IO> {
+    io: IO,
+    activity: Arc<Activity>,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if let Some(bytes) = buffer
+            .filled()
+            .get(before..)
+            .filter(|bytes| !bytes.is_empty())
+        {
+            self.activity.read(bytes, Instant::now());
+        }
+        result
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.activity.wrote(result.is_pending(), Instant::now());
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
+        self.activity.wrote(result.is_pending(), Instant::now());
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.io).poll_flush(cx);
+        self.activity.wrote(result.is_pending(), Instant::now());
+        result
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Returns how many connections the limit of open files lets us have; media's sockets and files need the rest.
+fn most_connections() -> usize {
+    // RLIMIT_NOFILE as Linux shows it; asking the system itself needs `unsafe`.
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let soft = limits.lines().find_map(|line| {
+        line.strip_prefix("Max open files")?
+            .split_ascii_whitespace()
+            .next()
+    });
+    // Where it cannot be read, POSIX systems' usual limit.
+    let files: usize = soft.and_then(|soft| soft.parse().ok()).unwrap_or(1024);
+    files.saturating_mul(CONNECTION_PERCENT) / 100
+}
+
+/// No code panics while it holds these; if it did, the numbers would still be numbers.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_depend_on_what_a_connection_is_doing() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let activity = Arc::new(Activity::new(start));
+        assert_eq!(activity.verdict(at(29)), Verdict::Stay);
+        assert_eq!(
+            activity.verdict(at(30)),
+            Verdict::Leave,
+            "idle from the start"
+        );
+
+        activity.read(b"GE", at(10));
+        activity.read(b"T", at(14));
+        assert_eq!(activity.verdict(at(14)), Verdict::Stay);
+        assert_eq!(activity.check_at(at(14)), at(15));
+        assert_eq!(activity.verdict(at(15)), Verdict::Cut, "a slow head");
+
+        let busy = activity.request_began();
+        assert_eq!(
+            activity.verdict(at(1000)),
+            Verdict::Stay,
+            "an open answer has no deadline"
+        );
+        activity.read(b"body", at(1000));
+        drop(busy);
+        assert_eq!(activity.verdict(Instant::now()), Verdict::Stay);
+
+        activity.wrote(true, at(2000));
+        activity.wrote(true, at(2020));
+        assert_eq!(activity.verdict(at(2030)), Verdict::Cut, "nobody reads");
+        activity.wrote(false, at(2030));
+        assert_ne!(activity.verdict(at(2030)), Verdict::Cut);
+    }
+
+    #[test]
+    fn frames_of_http2_are_not_a_slow_head() {
+        let start = Instant::now();
+        let activity = Arc::new(Activity::new(start));
+        activity.read(b"PRI * HTTP/2.0", start);
+        activity.read(b"ping", start + Duration::from_secs(20));
+        assert_eq!(
+            activity.verdict(start + Duration::from_secs(29)),
+            Verdict::Stay
+        );
+        assert_eq!(
+            activity.verdict(start + Duration::from_secs(30)),
+            Verdict::Leave
+        );
+    }
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let connections = Arc::new(Connections {
+            most: 3,
+            most_per_address: 2,
+            trusted: vec!["10.0.0.0/8".parse().unwrap()],
+            open: Mutex::default(),
+            counters: Arc::default(),
+            said_full: AtomicBool::new(false),
+        });
+        let take = |address: &str| connections.take(address.parse().unwrap());
+        let first = take("192.0.2.1").unwrap();
+        let second = take("192.0.2.1").unwrap();
+        assert!(take("192.0.2.1").is_none(), "two of one address");
+        first.authenticated();
+        first.authenticated();
+        let third = take("192.0.2.1").unwrap();
+        assert!(take("192.0.2.2").is_none(), "three in all");
+        drop((first, second, third));
+        let proxied: Vec<_> = (0..3).map(|_| take("10.0.0.1").unwrap()).collect();
+        drop(proxied);
+        let open = lock(&connections.open);
+        assert_eq!((open.all, open.unauthenticated.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_known() {
+        assert!(most_connections() >= 100);
+    }
+}

@@ -1,0 +1,167 @@
+//! How much does HTTP do?
+//!
+//! Plain counters by route template and class of status; no label that a client chooses (threat T30).
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::StatusCode;
+
+use super::route::TEMPLATES;
+
+/// Most templates there can be; [`TEMPLATES`] has fewer.
+const ROOM: usize = 32;
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// HTTP's counters.
+#[derive(Default)]
+pub struct Counters {
+    answers: [[AtomicU64; CLASSES.len()]; ROOM],
+    wrong_tokens: AtomicU64,
+    rate_limited: AtomicU64,
+    connections: AtomicU64,
+    connections_refused: AtomicU64,
+    tls_failures: AtomicU64,
+    open_connections: AtomicU64,
+}
+
+impl Counters {
+    /// An answer was given.
+    pub fn answered(&self, template: usize, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).wrapping_sub(1);
+        if let Some(counter) = self
+            .answers
+            .get(template)
+            .and_then(|classes| classes.get(class))
+        {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A token was not believed.
+    pub fn wrong_token(&self) {
+        self.wrong_tokens.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request was refused because its address asks too often.
+    pub fn rate_limited(&self) {
+        self.rate_limited.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was taken.
+    pub fn connected(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.open_connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection has ended.
+    pub fn disconnected(&self) {
+        self.open_connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A connection was refused for a limit.
+    pub fn connection_refused(&self) {
+        self.connections_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A TLS handshake failed.
+    pub fn tls_failed(&self) {
+        self.tls_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns everything in Prometheus' text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        head(
+            &mut text,
+            "nowcast_http_answers_total",
+            "counter",
+            "HTTP answers by route and class of status.",
+        );
+        for (route, classes) in TEMPLATES.iter().zip(&self.answers) {
+            for (class, counter) in CLASSES.iter().zip(classes) {
+                let count = counter.load(Ordering::Relaxed);
+                if count > 0 {
+                    let _ = writeln!(
+                        text,
+                        "nowcast_http_answers_total{{route=\"{route}\",status=\"{class}\"}} {count}"
+                    );
+                }
+            }
+        }
+        let plain = [
+            (
+                "nowcast_http_wrong_tokens_total",
+                "counter",
+                "Tokens that were not believed.",
+                &self.wrong_tokens,
+            ),
+            (
+                "nowcast_http_rate_limited_total",
+                "counter",
+                "Requests of addresses that ask too often.",
+                &self.rate_limited,
+            ),
+            (
+                "nowcast_http_connections_total",
+                "counter",
+                "Connections taken.",
+                &self.connections,
+            ),
+            (
+                "nowcast_http_connections_refused_total",
+                "counter",
+                "Connections refused for a limit.",
+                &self.connections_refused,
+            ),
+            (
+                "nowcast_http_tls_failures_total",
+                "counter",
+                "TLS handshakes that failed.",
+                &self.tls_failures,
+            ),
+            (
+                "nowcast_http_open_connections",
+                "gauge",
+                "Connections that are open.",
+                &self.open_connections,
+            ),
+        ];
+        for (name, kind, help, counter) in plain {
+            head(&mut text, name, kind, help);
+            let _ = writeln!(text, "{name} {}", counter.load(Ordering::Relaxed));
+        }
+        text
+    }
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_counted_by_route_and_class() {
+        let counters = Counters::default();
+        assert!(TEMPLATES.len() <= ROOM);
+        counters.answered(4, StatusCode::CREATED);
+        counters.answered(4, StatusCode::NOT_FOUND);
+        counters.answered(ROOM, StatusCode::OK);
+        let text = counters.text();
+        assert!(
+            text.contains(
+                "nowcast_http_answers_total{route=\"/whip/{stream}\",status=\"2xx\"} 1\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "nowcast_http_answers_total{route=\"/whip/{stream}\",status=\"4xx\"} 1\n"
+            )
+        );
+        assert!(text.contains("nowcast_http_open_connections 0\n"));
+    }
+}

@@ -1,0 +1,319 @@
+//! What does the world see?
+//!
+//! [`App::respond`] takes every request: it finds the resource ([`route`]), asks who may ([`crate::auth`]), lets the
+//! resource answer and adds what every answer carries. The parts: [`whip`], [`whep`] and [`session`] for streams,
+//! [`api`] and [`events`] for programs, [`pages`] for people, [`accept`] and [`tls`] for connections.
+//!
+//! Not here: anything that knows what an SDP says.
+
+pub mod accept;
+mod api;
+mod backend;
+mod body;
+mod cors;
+mod counters;
+mod events;
+pub mod limits;
+mod openapi;
+mod pages;
+mod problem;
+mod rate;
+mod remote;
+mod route;
+mod sdpfrag;
+mod session;
+pub mod tls;
+mod whep;
+mod whip;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use media::StreamName;
+use tokio::sync::{Semaphore, watch};
+
+use crate::auth::{Authority, Grants};
+use crate::config::{Cidr, Config, IceServer};
+use backend::Backend;
+use body::Body;
+use counters::Counters;
+use limits::{PATCH_PER_SECOND, SESSION_BURST, WRONG_TOKENS_PER_MINUTE};
+use problem::Problem;
+use rate::RateLimit;
+use remote::{Client, Remote};
+use route::{NoRoute, Route};
+
+/// An answer.
+pub type Reply = Response<Body>;
+
+/// Everything that answers requests.
+pub struct App<E> {
+    engine: E,
+    authority: Authority,
+    ice_servers: Vec<IceServer>,
+    cors_origins: Option<Vec<String>>,
+    trusted_proxies: Vec<Cidr>,
+    posts: RateLimit,
+    patches: RateLimit,
+    wrong_tokens: RateLimit,
+    event_streams: Arc<Semaphore>,
+    counters: Arc<Counters>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// One request, as far as handlers look at it.
+#[derive(Clone, Copy)]
+struct Exchange<'a> {
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    client: Client,
+    remote: &'a Remote,
+}
+
+impl<E: Backend> App<E> {
+    /// Creates what answers; it says it is not ready once `stopping` is true.
+    pub fn new(engine: E, config: &Config, stopping: watch::Receiver<bool>) -> Self {
+        let sessions = config.http.limits.new_sessions_per_ip;
+        let second = Duration::from_secs(1);
+        Self {
+            engine,
+            authority: Authority::new(config.auth.keys.clone(), config.auth.anonymous),
+            ice_servers: config.http.ice_servers.clone(),
+            cors_origins: config.http.cors_origins.clone(),
+            trusted_proxies: config.http.trusted_proxies.clone(),
+            posts: RateLimit::new(sessions, second, sessions.saturating_mul(SESSION_BURST)),
+            patches: RateLimit::new(
+                if sessions == 0 { 0 } else { PATCH_PER_SECOND },
+                second,
+                PATCH_PER_SECOND,
+            ),
+            wrong_tokens: RateLimit::new(
+                WRONG_TOKENS_PER_MINUTE,
+                Duration::from_secs(60),
+                WRONG_TOKENS_PER_MINUTE,
+            ),
+            event_streams: Arc::new(Semaphore::new(config.http.limits.event_streams)),
+            counters: Arc::default(),
+            stopping,
+        }
+    }
+
+    /// Answers one request.
+    pub async fn respond<B>(&self, request: Request<B>, remote: &Remote) -> Reply
+    where
+        B: hyper::body::Body<Data = Bytes>,
+    {
+        let began_at = Instant::now();
+        let (head, body) = request.into_parts();
+        let client = Client::of(remote.peer, &head.headers, &self.trusted_proxies);
+        let route = Route::of(head.uri.path(), head.uri.query());
+        let exchange = Exchange {
+            method: &head.method,
+            headers: &head.headers,
+            client,
+            remote,
+        };
+        let mut reply = match &route {
+            Ok(route) if head.method == Method::OPTIONS => cors::options(route),
+            Ok(route) => self
+                .answer(route.clone(), exchange, body)
+                .await
+                .unwrap_or_else(Problem::into_reply),
+            Err(error) => no_route(error).into_reply(),
+        };
+        if let Ok(route) = &route {
+            cors::allow(
+                route,
+                exchange.method,
+                exchange.headers,
+                self.cors_origins.as_deref(),
+                reply.headers_mut(),
+            );
+        }
+        every_answer(reply.headers_mut());
+        // A GET's head without its body (RFC 9110 §9.3.2); hyper keeps the length and drops the bytes.
+        let template = route
+            .as_ref()
+            .map_or(route::TEMPLATES.len() - 1, Route::template);
+        self.counters.answered(template, reply.status());
+        let stream = route.as_ref().ok().and_then(Route::stream);
+        log(
+            &head.method,
+            template,
+            stream,
+            reply.status(),
+            began_at.elapsed(),
+            client,
+        );
+        reply
+    }
+
+    async fn answer<B>(
+        &self,
+        route: Route,
+        exchange: Exchange<'_>,
+        body: B,
+    ) -> Result<Reply, Problem>
+    where
+        B: hyper::body::Body<Data = Bytes>,
+    {
+        match route {
+            Route::WhipEndpoint(stream) => whip::endpoint(self, stream, exchange, body).await,
+            Route::WhipSession(stream, id) => whip::session(self, stream, id, exchange, body).await,
+            Route::WhepEndpoint(stream) => whep::endpoint(self, stream, exchange, body).await,
+            Route::WhepSession(stream, id) => whep::session(self, stream, id, exchange, body).await,
+            Route::Streams => api::streams(self, exchange).await,
+            Route::Stream(stream) => api::stream_resource(self, &stream, exchange).await,
+            Route::Events(stream) => events::events(self, stream, exchange).await,
+            Route::Time => api::time(exchange),
+            Route::OpenApi => api::openapi(exchange),
+            Route::Metrics => api::metrics(self, exchange).await,
+            Route::Healthz => api::healthz(exchange),
+            Route::Readyz => api::readyz(self, exchange).await,
+            Route::Home => pages::page(pages::Page::Home, exchange.method, exchange.headers),
+            Route::PublishPage => {
+                pages::page(pages::Page::Publish, exchange.method, exchange.headers)
+            }
+            Route::WatchPage => pages::page(pages::Page::Watch, exchange.method, exchange.headers),
+            Route::Asset(path) => pages::asset(&path, exchange.method, exchange.headers),
+        }
+    }
+
+    /// Returns what the sender may do. Wrong tokens are counted per address; beyond the limit the answer is 429. A
+    /// right token always passes, so that nobody can lock out those who share an address with them.
+    fn grants(&self, exchange: &Exchange<'_>) -> Result<Grants, Problem> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        match self.authority.grants(exchange.headers, now) {
+            Ok(grants) => {
+                if let (true, Some(slot)) = (grants.has_token(), &exchange.remote.slot) {
+                    slot.authenticated();
+                }
+                Ok(grants)
+            }
+            Err(error) => {
+                self.counters.wrong_token();
+                match self
+                    .wrong_tokens
+                    .take(exchange.client.address.ip(), Instant::now())
+                {
+                    Ok(()) => Err(Problem::wrong_token(error)),
+                    Err(wait) => Err(Problem::too_often("wrong tokens", wait)),
+                }
+            }
+        }
+    }
+
+    /// 401 without a token, 403 with one.
+    fn refuse(&self, grants: &Grants, what: &str, fix: &str) -> Problem {
+        if grants.has_token() {
+            Problem::forbidden(what, fix)
+        } else {
+            Problem::token_needed(what)
+        }
+    }
+
+    /// The stream that the address names, or else the token's room.
+    fn stream_or_room(
+        &self,
+        stream: Option<StreamName>,
+        grants: &Grants,
+    ) -> Result<StreamName, Problem> {
+        if let Some(stream) = stream {
+            return Ok(stream);
+        }
+        let Some(room) = grants.room() else {
+            let fix =
+                "POST to /whip/{stream} or /whep/{stream}, or let the token's video.room name it";
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "no stream is named",
+                fix,
+            ));
+        };
+        StreamName::parse(room).map_err(|error| no_route(&NoRoute::IllegalName(error.to_string())))
+    }
+
+    /// Whether this address may open another session now.
+    fn may_open(&self, exchange: &Exchange<'_>) -> Result<(), Problem> {
+        if *self.stopping.borrow() {
+            return Err(Problem::shutting_down());
+        }
+        self.limited(&self.posts, "new sessions", exchange)
+    }
+
+    /// Whether this address may `PATCH` now.
+    fn may_patch(&self, exchange: &Exchange<'_>) -> Result<(), Problem> {
+        self.limited(&self.patches, "PATCH requests", exchange)
+    }
+
+    fn limited(
+        &self,
+        limit: &RateLimit,
+        what: &str,
+        exchange: &Exchange<'_>,
+    ) -> Result<(), Problem> {
+        limit
+            .take(exchange.client.address.ip(), Instant::now())
+            .map_err(|wait| {
+                self.counters.rate_limited();
+                Problem::too_often(what, wait)
+            })
+    }
+}
+
+fn no_route(error: &NoRoute) -> Problem {
+    match error {
+        NoRoute::NotFound => Problem::not_found("there is nothing at this address"),
+        NoRoute::IllegalName(rule) => Problem::new(
+            StatusCode::BAD_REQUEST,
+            rule.clone(),
+            "choose another stream name",
+        ),
+    }
+}
+
+/// Threats T18 and T23.
+fn every_answer(headers: &mut HeaderMap) {
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+}
+
+/// One line per request: what an operator cares about at INFO, the rest at DEBUG; which stream only at DEBUG.
+fn log(
+    method: &Method,
+    template: usize,
+    stream: Option<&StreamName>,
+    status: StatusCode,
+    took: Duration,
+    client: Client,
+) {
+    let route = route::TEMPLATES.get(template).copied().unwrap_or("other");
+    let (status, ms, ip) = (
+        status.as_u16(),
+        took.as_secs_f64() * 1e3,
+        client.address.ip(),
+    );
+    let changes = matches!(*method, Method::POST | Method::DELETE) && status < 400;
+    if status >= 500 && status != 503 {
+        tracing::warn!(%method, route, status, ms, %ip, "request failed");
+    } else if changes {
+        tracing::info!(%method, route, status, ms, %ip, "request");
+    } else {
+        tracing::debug!(%method, route, status, ms, %ip, stream = stream.map(StreamName::as_str), "request");
+    }
+}

@@ -1,0 +1,48 @@
+//! What does the API look like to a machine?
+//!
+//! The description is generated from the handlers' own annotations; a test in `tests.rs` follows every path of it.
+
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{api, events, whep, whip};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Nowcast",
+        description = "Live streams over WebRTC: WHIP (RFC 9725) to publish, WHEP to watch, and an API on both.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        whip::endpoint, whip::session, whep::endpoint, whep::session, whep::report,
+        api::streams, api::stream, api::kick, events::events, api::time, api::openapi,
+        api::metrics, api::healthz, api::readyz,
+    ),
+    modifiers(&Token)
+)]
+struct Description;
+
+/// Access tokens.
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some(
+                "HS256, in the claim layout of LiveKit's access tokens; `nowcast token` makes them",
+            ))
+            .build();
+        openapi
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Returns the description.
+pub(super) fn document() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}

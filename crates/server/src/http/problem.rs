@@ -1,0 +1,230 @@
+//! How do we say no?
+//!
+//! With `application/problem+json` (RFC 9457) that tells what is wrong and, in `fix`, what to do about it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Reply;
+use super::body::Body;
+use crate::auth::TokenError;
+use crate::engine::Refusal;
+
+/// An error answer.
+#[derive(Debug)]
+pub struct Problem {
+    content: Content,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// An error as `application/problem+json`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Content {
+    /// Always `about:blank`: the status says which kind it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong.
+    detail: String,
+    /// What to do.
+    fix: String,
+    /// With 406: the codec that is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codec: Option<String>,
+    /// With 406: the codecs that the viewer offers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offered: Option<Vec<String>>,
+}
+
+impl Problem {
+    /// Says what is wrong and what to do.
+    pub fn new(status: StatusCode, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        let content = Content {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            fix: fix.into(),
+            codec: None,
+            offered: None,
+        };
+        Self {
+            content,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Adds a header; one whose value cannot be sent is left out.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        if let Ok(value) = value.try_into() {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// 404.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            detail,
+            "check the address; GET /api/openapi.json describes what there is",
+        )
+    }
+
+    /// 405 with the methods there are.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this resource does not know the method",
+            format!("use one of: {allow}"),
+        )
+        .with(header::ALLOW, allow)
+    }
+
+    /// 401: a token is needed.
+    pub fn token_needed(what: &str) -> Self {
+        let fix = "send “Authorization: Bearer <token>”; `nowcast token` makes tokens";
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            format!("{what} needs an access token"),
+            fix,
+        )
+        .with(header::WWW_AUTHENTICATE, "Bearer realm=\"nowcast\"")
+    }
+
+    /// 401: the token is not believed.
+    pub fn wrong_token(error: TokenError) -> Self {
+        let fix = match error {
+            TokenError::NotBearer => "send “Authorization: Bearer <token>”",
+            TokenError::NotGenuine => {
+                "sign it with HS256 by one of auth.keys, the key's name in “iss”; `nowcast token` does"
+            }
+            TokenError::BadClaims => {
+                "see what `nowcast token` makes: iss, exp, sub (at most 256 bytes), video.room and so on"
+            }
+            TokenError::Expired => "get a new token",
+            TokenError::NotYet => {
+                "wait, or compare the clocks of this server and of the one that signs"
+            }
+            TokenError::LivesTooLong => "let “exp” be at most 24 hours ahead",
+        };
+        Self::new(StatusCode::UNAUTHORIZED, error.to_string(), fix).with(
+            header::WWW_AUTHENTICATE,
+            "Bearer realm=\"nowcast\", error=\"invalid_token\"",
+        )
+    }
+
+    /// 403: the token does not allow this.
+    pub fn forbidden(what: &str, fix: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            format!("the token does not allow this: {what}"),
+            fix,
+        )
+        .with(
+            header::WWW_AUTHENTICATE,
+            "Bearer realm=\"nowcast\", error=\"insufficient_scope\"",
+        )
+    }
+
+    /// 429.
+    pub fn too_often(what: &str, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + 1;
+        let unit = if seconds == 1 { "second" } else { "seconds" };
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("too many {what} from this address"),
+            format!("wait {seconds} {unit}"),
+        )
+        .with(header::RETRY_AFTER, seconds.to_string())
+    }
+
+    /// 413.
+    pub fn too_large(limit: usize) -> Self {
+        let detail = format!("the body is longer than {limit} bytes");
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            detail,
+            "send less: no real description is this long",
+        )
+    }
+
+    /// 503.
+    pub fn shutting_down() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server is shutting down",
+            "try again in a few seconds",
+        )
+        .with(header::RETRY_AFTER, "5")
+    }
+
+    /// The answer.
+    pub fn into_reply(self) -> Reply {
+        let json = serde_json::to_vec(&self.content).unwrap_or_default();
+        let mut reply = Response::new(Body::from(Bytes::from(json)));
+        *reply.status_mut() =
+            StatusCode::from_u16(self.content.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = reply.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for (name, value) in self.headers {
+            headers.insert(name, value);
+        }
+        reply
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::BadSdp { .. } => Self::new(
+                StatusCode::BAD_REQUEST,
+                detail,
+                "send the SDP as a WebRTC stack writes it (RFC 9429), unchanged",
+            ),
+            Refusal::UnsupportedCodec { published, offered } => {
+                let fix = format!(
+                    "watch with a player that decodes {published}, or publish with a codec that it decodes"
+                );
+                let mut problem = Self::new(StatusCode::NOT_ACCEPTABLE, detail, fix);
+                problem.content.codec = Some(published);
+                problem.content.offered = Some(offered);
+                problem
+            }
+            Refusal::StreamBusy => {
+                let fix = "end the other publisher or choose another name; streams.takeover = \"replace\" lets the newest win";
+                Self::new(StatusCode::CONFLICT, detail, fix)
+            }
+            Refusal::NoSuchSession => {
+                let fix = "the session has ended; begin a new one with POST";
+                Self::new(StatusCode::NOT_FOUND, detail, fix)
+            }
+            Refusal::StaleEtag { current } => {
+                let fix = "ICE was restarted meanwhile: send candidates of the current generation with its entity tag";
+                Self::new(StatusCode::PRECONDITION_FAILED, detail, fix)
+                    .with(header::ETAG, format!("\"{current}\""))
+            }
+            Refusal::Full { limit } => {
+                let fix = format!("try again later; the option {limit} sets the limit");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail, fix)
+                    .with(header::RETRY_AFTER, "10")
+            }
+            Refusal::ShuttingDown => Self::shutting_down(),
+        }
+    }
+}

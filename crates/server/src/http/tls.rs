@@ -1,0 +1,232 @@
+//! With which certificate do we speak TLS?
+//!
+//! From files, read again when they change (a bad pair is reported and the old one kept), or one made at start.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::{ConfigError, Tls};
+
+/// How often files are looked at.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The certificate in use.
+pub struct Certificates {
+    current: RwLock<Arc<ServerConfig>>,
+    files: Option<Files>,
+}
+
+#[derive(Clone)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Certificates {
+    /// Reads or makes the certificate; `None` where TLS is off.
+    pub fn open(tls: &Tls) -> Result<Option<Arc<Self>>, ConfigError> {
+        let (config, files) = match tls {
+            Tls::Off => return Ok(None),
+            Tls::Files { certificate, key } => {
+                let files = Files {
+                    certificate: certificate.clone(),
+                    key: key.clone(),
+                };
+                (files.read()?, Some(files))
+            }
+            Tls::SelfSigned => (self_signed()?, None),
+        };
+        Ok(Some(Arc::new(Self {
+            current: RwLock::new(Arc::new(config)),
+            files,
+        })))
+    }
+
+    /// Returns what accepts the next connection.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(
+            &self.current.read().unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+
+    /// Watches the files for ever.
+    pub async fn reload_on_change(self: Arc<Self>) {
+        let Some(files) = &self.files else { return };
+        let mut seen = files.changed_at();
+        loop {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let now = files.changed_at();
+            if now != seen {
+                seen = now;
+                self.reload();
+            }
+        }
+    }
+
+    fn reload(&self) {
+        let Some(files) = &self.files else { return };
+        match files.read() {
+            Ok(config) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+                tracing::info!(certificate = %files.certificate.display(), "the certificate was read again");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the new certificate cannot be used; the old one stays")
+            }
+        }
+    }
+}
+
+impl Files {
+    fn changed_at(&self) -> [Option<(SystemTime, u64)>; 2] {
+        let changed_at = |path: &Path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        [changed_at(&self.certificate), changed_at(&self.key)]
+    }
+
+    fn read(&self) -> Result<ServerConfig, ConfigError> {
+        let fault = |option: &str, path: &Path, error: &dyn std::fmt::Display| ConfigError {
+            option: option.to_owned(),
+            reason: format!("cannot use {}: {error}", path.display()),
+        };
+        let chain: Vec<_> = CertificateDer::pem_file_iter(&self.certificate)
+            .and_then(Iterator::collect)
+            .map_err(|error| fault("http.tls_certificate", &self.certificate, &error))?;
+        if chain.is_empty() {
+            return Err(fault(
+                "http.tls_certificate",
+                &self.certificate,
+                &"there is no certificate (PEM) in it",
+            ));
+        }
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|error| fault("http.tls_key", &self.key, &error))?;
+        server_config(chain, key).map_err(|error| fault("http.tls_key", &self.key, &error))
+    }
+}
+
+fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Makes a certificate for this machine's names and addresses.
+fn self_signed() -> Result<ServerConfig, ConfigError> {
+    let fault = |error: &dyn std::fmt::Display| ConfigError {
+        option: "http.self_signed".to_owned(),
+        reason: format!("cannot make a certificate: {error}"),
+    };
+    let mut names = vec!["localhost".to_owned()];
+    names.extend(
+        std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .ok()
+            .map(|name| name.trim().to_owned()),
+    );
+    names.extend(local_addresses().iter().map(IpAddr::to_string));
+    names.retain(|name| !name.is_empty());
+    names.sort();
+    names.dedup();
+    let made = rcgen::generate_simple_self_signed(names).map_err(|error| fault(&error))?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    server_config(vec![made.cert.der().clone()], key).map_err(|error| fault(&error))
+}
+
+/// Returns the addresses of this machine, as Linux lists them. Asking the system itself needs `unsafe`.
+fn local_addresses() -> Vec<IpAddr> {
+    let mut found = vec![
+        IpAddr::from([127, 0, 0, 1]),
+        IpAddr::from([0_u16, 0, 0, 0, 0, 0, 0, 1]),
+    ];
+    // Lines "|-- 192.0.2.1", each followed by "/32 host LOCAL" where the address is ours.
+    let v4 = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let mut last = None;
+    for line in v4.lines() {
+        match line.trim().strip_prefix("|-- ") {
+            Some(address) => last = address.parse::<IpAddr>().ok(),
+            None if line.contains("host LOCAL") => found.extend(last),
+            None => {}
+        }
+    }
+    // Lines that begin with the address as 32 hexadecimal digits.
+    let v6 = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let bits = v6
+        .lines()
+        .filter_map(|line| u128::from_str_radix(line.get(..32)?, 16).ok());
+    found.extend(bits.map(|bits| IpAddr::V6(std::net::Ipv6Addr::from_bits(bits))));
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_can_be_made_for_this_machine() {
+        assert!(local_addresses().contains(&"127.0.0.1".parse().unwrap()));
+        assert!(Certificates::open(&Tls::SelfSigned).unwrap().is_some());
+        assert!(Certificates::open(&Tls::Off).unwrap().is_none());
+    }
+
+    #[test]
+    fn files_are_read_again_and_a_bad_one_leaves_the_old() {
+        let folder = std::env::temp_dir().join(format!("nowcast-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let files = Files {
+            certificate: folder.join("c.pem"),
+            key: folder.join("k.pem"),
+        };
+        let tls = Tls::Files {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+        };
+        let write = |host: &str| {
+            let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
+            std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+            std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        };
+        let error = |tls: &Tls| Certificates::open(tls).err().unwrap().to_string();
+        assert!(error(&tls).starts_with("http.tls_certificate: cannot use "));
+
+        write("a.example");
+        let certificates = Certificates::open(&tls).unwrap().unwrap();
+        let current = || Arc::as_ptr(&certificates.current.read().unwrap());
+        let first = current();
+        std::fs::write(&files.key, "nonsense").unwrap();
+        assert!(error(&tls).starts_with("http.tls_key: cannot use "));
+        certificates.reload();
+        assert_eq!(current(), first);
+        write("b.example");
+        let made = rcgen::generate_simple_self_signed(vec!["c.example".to_owned()]).unwrap();
+        let right = std::fs::read(&files.key).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        assert!(
+            error(&tls).starts_with("http.tls_key: "),
+            "a key that belongs to another certificate"
+        );
+        std::fs::write(&files.key, right).unwrap();
+        let seen = files.changed_at();
+        certificates.reload();
+        assert_ne!(current(), first);
+        assert_eq!(seen, files.changed_at());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
