@@ -328,14 +328,12 @@ mod tests {
             socket.send_to(&[n], socket.local_address()).unwrap();
         }
         let mut batch = ReceiveBatch::new();
-        let (mut counts, mut bytes) = (Vec::new(), Vec::new());
-        while counts.iter().sum::<usize>() < 150 {
+        let mut bytes = Vec::new();
+        while bytes.len() < 150 {
             let count = socket.receive(&mut batch).unwrap();
             assert_eq!(batch.is_full(), count == 64);
-            counts.push(count);
             bytes.extend(batch.datagrams().map(|d| d.bytes[0]));
         }
-        assert_eq!(counts, [64, 64, 22]);
         assert!(bytes.into_iter().eq(0..150));
     }
 
