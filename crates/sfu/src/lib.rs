@@ -1,5 +1,28 @@
 //! Forwards packets from publishers to viewers, without a socket, a clock or a thread.
+//!
+//! Two machines do the work; both are handed datagrams, commands and the time, and are then asked
+//! (`poll_*`) what is to be sent and what has happened:
+//!
+//! - [`shard::Shard`] moves media: publishers (`str0m::Rtc` in RTP mode) come in, each stream has a
+//!   [`stream::Track`] per kind with its [`stream::log::PacketLog`], and every [`viewer::Viewer`] is sent from
+//!   that log under its own keys, numbers and timestamps.
+//! - [`desk::Desk`] does viewers' handshakes: SDP, ICE, DTLS. It hands a viewer's keys to a shard when
+//!   they are there, and never sends a datagram whose first byte is 128..=191 itself.
+//!
+//! Start reading at [`viewer::track`]: how one track reaches one viewer.
+//!
+//! Deliberately not here: who may do what (`control`), sockets and threads (`shards`).
 
+pub mod desk;
+pub mod format;
+pub mod negotiate;
+pub mod publisher;
 pub mod rtcp;
+pub mod shard;
 pub mod srtp;
+pub mod stream;
+pub mod tap;
+#[cfg(test)]
+mod testing;
 pub mod transmit;
+pub mod viewer;

@@ -37,3 +37,37 @@ impl Writer<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::tests::{only, written};
+    use super::*;
+
+    #[test]
+    fn a_bye_names_up_to_31() {
+        for count in 1..=31 {
+            let ssrcs: Vec<u32> = (0..count).collect();
+            let bytes = written(|writer| assert!(writer.bye(&ssrcs)));
+            let Packet::Bye(bye) = only(&bytes) else {
+                panic!()
+            };
+            assert!(bye.ssrcs().eq(ssrcs));
+        }
+        assert!(written(|writer| assert!(!writer.bye(&[0; 32]))).is_empty());
+        assert!(written(|writer| assert!(!writer.bye(&[]))).is_empty());
+    }
+
+    #[test]
+    fn a_reason_is_skipped_and_a_missing_ssrc_is_malformed() {
+        let bytes = [
+            0x81, 203, 0, 3, 0, 0, 0, 9, 5, b'a', b'd', b'i', b'e', b'u', 0, 0,
+        ];
+        let Packet::Bye(bye) = only(&bytes) else {
+            panic!()
+        };
+        assert!(bye.ssrcs().eq([9]));
+        assert!(Bye::parse(2, &[0; 7]).is_none());
+        assert!(Bye::parse(0, &[]).is_some());
+    }
+}

@@ -163,3 +163,84 @@ impl<'a> Reader<'a> {
 
 /// Threat T12: a datagram could hold 500 empty packets; nobody sends more than a handful.
 pub const MAX_PACKETS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLI: [u8; 12] = [0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2];
+
+    #[test]
+    fn a_bad_frame_ends_the_compound_and_bad_content_does_not() {
+        let bad_nack = [0x81, 205, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2]; // without any entry
+        for (name, compound, expected) in [
+            ("nothing", vec![], "".to_string()),
+            ("one", PLI.to_vec(), "ok ".into()),
+            ("two", [PLI, PLI].concat(), "ok ok ".into()),
+            (
+                "bad content",
+                [bad_nack, PLI].concat(),
+                "Content { packet_type: 205 } ok ".into(),
+            ),
+            (
+                "version 1",
+                [&[0x41], &PLI[1..], &PLI].concat(),
+                "Version ".into(),
+            ),
+            (
+                "half a header",
+                [&PLI[..], &[0x81, 206]].concat(),
+                "ok Truncated ".into(),
+            ),
+            (
+                "too long",
+                [&PLI[..], &PLI[..11]].concat(),
+                "ok Truncated ".into(),
+            ),
+            (
+                "no padding",
+                [&[0xa1], &PLI[1..11], &[0], &PLI].concat(),
+                "Padding ok ".into(),
+            ),
+            (
+                "much padding",
+                [&[0xa1], &PLI[1..11], &[9], &PLI].concat(),
+                "Padding ok ".into(),
+            ),
+            (
+                "unknown",
+                [&[0x81, 204], &PLI[2..], &PLI].concat(),
+                "ok ok ".into(),
+            ),
+        ] {
+            let found: String = packets(&compound)
+                .map(|packet| packet.map_or_else(|bad| format!("{bad:?} "), |_| "ok ".into()))
+                .collect();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn padding_is_not_read_as_content() {
+        let nack = [
+            0xa1, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 7, 0, 0, 0, 0, 0, 4,
+        ];
+        let Some(Ok(Packet::Nack(nack))) = packets(&nack).next() else {
+            panic!("no NACK")
+        };
+        assert!(nack.seqs().eq([7]));
+    }
+
+    #[test]
+    fn a_65th_packet_is_one_too_many() {
+        let empty = [0x80, 210, 0, 0].repeat(1_000);
+        assert_eq!(
+            packets(&empty).filter(|packet| packet.is_ok()).count(),
+            MAX_PACKETS
+        );
+        assert_eq!(
+            packets(&empty).last().map(|last| last.err()),
+            Some(Some(Malformed::TooMany))
+        );
+    }
+}

@@ -70,3 +70,34 @@ impl Writer<'_> {
 
 /// RFC 5104 §4.3.1.1: "Full Intra Request".
 pub(super) const FORMAT: u8 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::tests::{only, written};
+    use super::*;
+
+    #[test]
+    fn a_fir_is_laid_out_as_in_rfc_5104() {
+        let bytes = written(|writer| assert!(writer.fir(0x0102_0304, 0x0506_0708, 9)));
+        let expected = [
+            0x84, 206, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0, 5, 6, 7, 8, 9, 0, 0, 0,
+        ];
+        assert_eq!(bytes, expected);
+        let Packet::Fir(fir) = only(&bytes) else {
+            panic!()
+        };
+        assert_eq!(fir.sender, 0x0102_0304);
+        assert!(fir.entries().eq([FirEntry {
+            media: 0x0506_0708,
+            command: 9
+        }]));
+    }
+
+    #[test]
+    fn a_fir_of_nobody_or_with_half_an_entry_is_malformed() {
+        assert!(Fir::parse(&[0; 8]).is_none());
+        assert!(Fir::parse(&[0; 12]).is_none());
+        assert!(Fir::parse(&[0; 24]).is_some_and(|fir| fir.entries().count() == 2));
+    }
+}

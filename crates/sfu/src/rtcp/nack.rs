@@ -96,3 +96,91 @@ impl Writer<'_> {
 
 /// RFC 4585 §6.2: "Generic NACK".
 pub(super) const FORMAT: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::super::Packet;
+    use super::super::tests::{only, written};
+
+    #[test]
+    fn a_nack_is_laid_out_as_in_rfc_4585() {
+        for (seqs, entries) in [
+            (&[10][..], &[0, 10, 0, 0][..]),
+            (&[10, 11], &[0, 10, 0, 1]),
+            (&[10, 26], &[0, 10, 0x80, 0]),
+            (&[10, 27], &[0, 10, 0, 0, 0, 27, 0, 0]),
+            (&[0xffff, 0, 15], &[0xff, 0xff, 0x80, 1]),
+            (&[7, 7, 8, 8], &[0, 7, 0, 1]),
+            (&[9, 7], &[0, 9, 0, 0, 0, 7, 0, 0]),
+        ] {
+            let bytes = written(|writer| assert!(writer.nack(1, 2, seqs)));
+            assert_eq!(bytes[..2], [0x81, 205]);
+            assert_eq!(bytes[4..12], [0, 0, 0, 1, 0, 0, 0, 2]);
+            assert_eq!(&bytes[12..], entries, "{seqs:?}");
+        }
+        assert!(written(|writer| assert!(!writer.nack(1, 2, &[]))).is_empty());
+    }
+
+    #[test]
+    fn a_full_mask_is_17_packets_across_the_wrap() {
+        let bytes = [
+            0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xf8, 0xff, 0xff,
+        ];
+        let Packet::Nack(nack) = only(&bytes) else {
+            panic!()
+        };
+        let expected: Vec<u16> = (0..17).map(|after| 0xfff8u16.wrapping_add(after)).collect();
+        assert!(nack.seqs().eq(expected));
+    }
+
+    /// Packs by marking off, as a reader of RFC 4585 would with a pencil.
+    fn twin_entries(seqs: &BTreeSet<u16>) -> Vec<(u16, u16)> {
+        let mut left = seqs.clone();
+        let mut entries = Vec::new();
+        while let Some(pid) = left.pop_first() {
+            let mut mask = 0;
+            for bit in 0..16 {
+                if pid
+                    .checked_add(bit + 1)
+                    .is_some_and(|seq| left.remove(&seq))
+                {
+                    mask |= 1 << bit;
+                }
+            }
+            entries.push((pid, mask));
+        }
+        entries
+    }
+
+    proptest! {
+        #[test]
+        fn ascending_packets_are_packed_like_a_naive_twin_does(
+            seqs in prop::collection::btree_set(any::<u16>(), 1..200),
+            dense in prop::collection::btree_set(0u16..300, 1..200),
+        ) {
+            for seqs in [seqs, dense] {
+                let list: Vec<u16> = seqs.iter().copied().collect();
+                let bytes = written(|writer| assert!(writer.nack(1, 2, &list)));
+                let entries: Vec<u8> = twin_entries(&seqs)
+                    .into_iter()
+                    .flat_map(|(pid, mask)| [pid.to_be_bytes(), mask.to_be_bytes()].concat())
+                    .collect();
+                prop_assert_eq!(&bytes[12..], entries);
+                let Packet::Nack(nack) = only(&bytes) else { panic!() };
+                prop_assert!(nack.seqs().eq(list));
+            }
+        }
+
+        #[test]
+        fn packets_in_any_order_are_all_asked_for(seqs in prop::collection::vec(any::<u16>(), 1..200)) {
+            let bytes = written(|writer| assert!(writer.nack(1, 2, &seqs)));
+            let Packet::Nack(nack) = only(&bytes) else { panic!() };
+            let read: BTreeSet<u16> = nack.seqs().collect();
+            prop_assert_eq!(read, seqs.into_iter().collect());
+        }
+    }
+}

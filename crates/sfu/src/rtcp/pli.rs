@@ -35,3 +35,26 @@ impl Writer<'_> {
 
 /// RFC 4585 §6.3: "Picture Loss Indication".
 pub(super) const FORMAT: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::tests::{only, written};
+    use super::*;
+
+    #[test]
+    fn a_pli_is_laid_out_as_in_rfc_4585() {
+        let bytes = written(|writer| assert!(writer.pli(0x0102_0304, 0x0506_0708)));
+        assert_eq!(bytes, [0x81, 206, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let Packet::Pli(pli) = only(&bytes) else {
+            panic!()
+        };
+        assert_eq!(
+            pli,
+            Pli {
+                sender: 0x0102_0304,
+                media: 0x0506_0708
+            }
+        );
+    }
+}

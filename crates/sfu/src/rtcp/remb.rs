@@ -68,3 +68,67 @@ impl Writer<'_> {
 pub(super) const FORMAT: u8 = 15;
 const NAME: &[u8; 4] = b"REMB";
 const MAX_MANTISSA: u32 = (1 << 18) - 1;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Packet;
+    use super::super::tests::{only, written};
+    use super::*;
+
+    /// 0x3fb93 * 2 bits per second for three SSRCs.
+    const THREE: [u8; 32] = [
+        0x8f, 206, 0, 7, 1, 2, 3, 4, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 3, 0x07, 0xfb, 0x93, 0, 0,
+        0, 5, 0, 0, 0, 6, 0, 0, 0, 7,
+    ];
+
+    #[test]
+    fn an_estimate_is_laid_out_as_in_the_draft() {
+        let bytes = written(|writer| assert!(writer.remb(0x0102_0304, 0x3_fb93 * 2, &[5, 6, 7])));
+        assert_eq!(bytes, THREE);
+        let Packet::Remb(remb) = only(&bytes) else {
+            panic!()
+        };
+        assert_eq!((remb.sender, remb.bitrate_bps), (0x0102_0304, 522_022));
+        assert!(remb.ssrcs().eq([5, 6, 7]));
+    }
+
+    #[test]
+    fn an_estimate_beyond_64_bits_or_with_another_count_is_malformed() {
+        let parse = |at: usize, value: u8| {
+            let mut bytes = THREE;
+            bytes[at] = value;
+            Remb::parse(&bytes[4..]).map(|remb| remb.bitrate_bps)
+        };
+        assert_eq!(parse(17, 46 << 2 | 3), Some(0x3_fb93 << 46));
+        assert_eq!(parse(17, 47 << 2 | 3), None);
+        assert_eq!(parse(17, 0xff), None);
+        assert_eq!(parse(16, 2), None);
+        assert_eq!(parse(16, 4), None);
+    }
+
+    #[test]
+    fn other_application_feedback_is_not_an_estimate() {
+        let mut bytes = THREE;
+        bytes[12] = b'X';
+        assert!(matches!(
+            only(&bytes),
+            Packet::Other {
+                packet_type: 206,
+                count: 15
+            }
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn any_estimate_is_read_to_18_significant_bits(bitrate_bps: u64, shift in 0u32..64) {
+            let bitrate_bps = bitrate_bps >> shift;
+            let bytes = written(|writer| assert!(writer.remb(1, bitrate_bps, &[])));
+            let Packet::Remb(remb) = only(&bytes) else { panic!() };
+            prop_assert!(remb.bitrate_bps <= bitrate_bps);
+            prop_assert!(bitrate_bps - remb.bitrate_bps <= bitrate_bps >> 17);
+        }
+    }
+}

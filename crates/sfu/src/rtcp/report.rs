@@ -152,3 +152,96 @@ impl ReportBlock {
 }
 
 const BLOCK_BYTES: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{only, written};
+    use super::super::{Packet, packets};
+    use super::*;
+
+    #[test]
+    fn a_sender_report_is_laid_out_as_in_rfc_3550() {
+        let report = SenderReport {
+            ssrc: 0x0102_0304,
+            ntp: NtpTime(0x1112_1314_1516_1718),
+            rtp: 0x2122_2324,
+            packets: 0x3132_3334,
+            octets: 0x4142_4344,
+        };
+        let bytes = written(|writer| assert!(writer.sender_report(report)));
+        assert_eq!(
+            bytes,
+            [
+                0x80, 200, 0, 6, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21,
+                0x22, 0x23, 0x24, 0x31, 0x32, 0x33, 0x34, 0x41, 0x42, 0x43, 0x44
+            ]
+        );
+        let Packet::SenderReport {
+            report: read,
+            blocks,
+        } = only(&bytes)
+        else {
+            panic!()
+        };
+        assert_eq!((read, blocks.len()), (report, 0));
+    }
+
+    #[test]
+    fn blocks_are_read_as_written_and_losses_are_clamped_to_24_bits() {
+        for (lost, read) in [
+            (0, 0),
+            (-1, -1),
+            (0x7f_ffff, 0x7f_ffff),
+            (i32::MAX, 0x7f_ffff),
+            (i32::MIN, -0x80_0000),
+        ] {
+            let block = ReportBlock {
+                ssrc: 9,
+                fraction_lost: 0xfe,
+                total_lost: lost,
+                highest_seq: 0x0001_ffff,
+                jitter: 11,
+                last_sender_report: 12,
+                delay_since_last_sender_report: u32::MAX,
+            };
+            let bytes = written(|writer| assert!(writer.receiver_report(1, &[block])));
+            let Packet::ReceiverReport(report) = only(&bytes) else {
+                panic!()
+            };
+            assert_eq!(report.ssrc, 1);
+            assert!(report.blocks.eq([ReportBlock {
+                total_lost: read,
+                ..block
+            }]));
+        }
+    }
+
+    #[test]
+    fn blocks_beyond_31_go_into_a_second_report() {
+        for (blocks, expected) in [
+            (0, vec![0]),
+            (31, vec![31]),
+            (32, vec![31, 1]),
+            (93, vec![31; 3]),
+        ] {
+            let blocks = vec![ReportBlock::default(); blocks];
+            let bytes = written(|writer| assert!(writer.receiver_report(1, &blocks)));
+            let counts: Vec<_> = packets(&bytes)
+                .map(|packet| match packet {
+                    Ok(Packet::ReceiverReport(report)) => report.blocks.count(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(counts, expected);
+        }
+    }
+
+    #[test]
+    fn a_report_with_fewer_blocks_than_it_counts_is_malformed() {
+        assert!(parse_receiver_report(1, &[0; 27]).is_none());
+        assert!(parse_receiver_report(1, &[0; 28]).is_some());
+        assert!(parse_receiver_report(1, &[0; 40]).is_some()); // with an extension
+        assert!(parse_sender_report(1, &[0; 47]).is_none());
+        assert!(parse_sender_report(1, &[0; 48]).is_some());
+    }
+}

@@ -26,3 +26,30 @@ impl Writer<'_> {
 
 /// RFC 3550 §6.5.1
 const CNAME: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::tests::{only, written};
+
+    #[test]
+    fn a_name_ends_with_zeros_up_to_a_word() {
+        for (name, item) in [
+            ("", &[1, 0, 0, 0][..]),
+            ("a", &[1, 1, b'a', 0]),
+            ("ab", &[1, 2, b'a', b'b', 0, 0, 0, 0]),
+            ("abc", &[1, 3, b'a', b'b', b'c', 0, 0, 0]),
+        ] {
+            let bytes = written(|writer| assert!(writer.sdes_cname(0x0102_0304, name)));
+            assert_eq!(bytes[..2], [0x81, 202]);
+            assert_eq!(bytes[4..], [&[1, 2, 3, 4], item].concat(), "{name}");
+            assert!(matches!(only(&bytes), Packet::Sdes));
+        }
+    }
+
+    #[test]
+    fn a_name_of_more_than_255_bytes_is_not_written() {
+        assert!(!written(|writer| assert!(writer.sdes_cname(1, &"x".repeat(255)))).is_empty());
+        assert!(written(|writer| assert!(!writer.sdes_cname(1, &"x".repeat(256)))).is_empty());
+    }
+}

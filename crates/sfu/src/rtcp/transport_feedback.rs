@@ -4,7 +4,7 @@
 //! A packet lists a status for each of up to 65,535 sequence numbers, run-length coded or as bit
 //! vectors, and behind them the time between arrivals for those that arrived.
 //! [`TransportFeedback::parse`] walks the whole list once, in steps of chunks, so that iterating later
-//! cannot fail. Beware that 16 bytes can list 65,535 lost packets: look at
+//! cannot fail. Beware that 18 bytes can list 65,535 lost packets: look at
 //! [`TransportFeedback::status_count`] before walking the list.
 
 use super::compound::Reader;
@@ -388,3 +388,211 @@ pub(super) const FORMAT: u8 = 15;
 const TICK_US: i64 = 250;
 /// §3.1.3: 13 bits.
 const MAX_RUN: usize = 0x1fff;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Packet;
+    use super::super::tests::{only, written};
+    use super::*;
+
+    #[test]
+    fn chunks_and_deltas_are_read_as_in_the_draft() {
+        let check = |status_count: u16, list: &[u8], expected: &[Option<i64>]| {
+            let body = body(status_count, list);
+            let feedback = TransportFeedback::parse(&body).unwrap();
+            let deltas: Vec<_> = feedback.deltas().map(|(_, delta)| delta).collect();
+            assert_eq!(deltas, expected);
+            let seqs: Vec<_> = feedback.deltas().map(|(seq, _)| seq).collect();
+            let expected: Vec<_> = (0..status_count)
+                .map(|at| 0xfffeu16.wrapping_add(at))
+                .collect();
+            assert_eq!(seqs, expected);
+        };
+        // A run of three small deltas.
+        check(
+            3,
+            &[0x20, 3, 0, 1, 255],
+            &[Some(0), Some(250), Some(63_750)],
+        );
+        // A run of two losses, then a run of two large deltas, one of them negative.
+        check(
+            4,
+            &[0, 2, 0x40, 2, 0x7f, 0xff, 0xff, 0xff],
+            &[None, None, Some(8_191_750), Some(-250)],
+        );
+        // 14 symbols of one bit: the first and the last arrived.
+        let mut expected = [None; 14];
+        (expected[0], expected[13]) = (Some(250), Some(500));
+        check(14, &[0xa0, 1, 1, 2], &expected);
+        // The same, of which only the first three count.
+        check(3, &[0xa0, 1, 1], &[Some(250), None, None]);
+        // 7 symbols of two bits: small, lost, large, and four lost.
+        check(
+            7,
+            &[0xd2, 0, 4, 0, 4],
+            &[Some(1_000), None, Some(1_000), None, None, None, None],
+        );
+        // A chunk of no packets is stepped over.
+        check(1, &[0x20, 0, 0x20, 1, 8], &[Some(2_000)]);
+    }
+
+    #[test]
+    fn lists_that_contradict_themselves_are_malformed() {
+        for (name, status_count, list) in [
+            ("no packets", 0, &[0x20u8, 1, 1][..]),
+            ("no chunks", 1, &[]),
+            ("half a chunk", 1, &[0x20]),
+            ("fewer statuses than counted", 4, &[0x20, 3, 1, 1, 1]),
+            ("no deltas", 3, &[0x20, 3]),
+            ("a delta too few", 3, &[0x20, 3, 1, 1]),
+            ("half a large delta", 1, &[0x40, 1, 1]),
+            ("a run of the reserved symbol", 1, &[0x60, 1, 1, 1, 1]),
+            ("a reserved symbol in a vector", 2, &[0xdc, 0, 1, 1, 1]),
+        ] {
+            assert!(
+                TransportFeedback::parse(&body(status_count, list)).is_none(),
+                "{name}"
+            );
+        }
+        // A reserved symbol behind the end does not count.
+        assert!(TransportFeedback::parse(&body(1, &[0xdc, 0, 1])).is_some());
+        for len in 0..16 {
+            assert!(TransportFeedback::parse(&body(1, &[0x20, 1, 1])[..len]).is_none());
+        }
+    }
+
+    #[test]
+    fn eighteen_bytes_list_65535_losses_and_no_more() {
+        let list = [0x1f, 0xff].repeat(9);
+        let body = body(u16::MAX, &list);
+        let feedback = TransportFeedback::parse(&body).unwrap();
+        assert_eq!(feedback.deltas().count(), 65_535);
+        assert!(feedback.deltas().all(|(_, delta)| delta.is_none()));
+        assert!(TransportFeedback::parse(&body[..body.len() - 4]).is_none());
+    }
+
+    #[test]
+    fn the_densest_chunk_is_written() {
+        let small = |count: u16| (0..count).map(|at| (at, Some(i64::from(at) * 1_000)));
+        for (name, packets, chunks) in [
+            ("a run", small(100).collect::<Vec<_>>(), &[0x20u8, 100][..]),
+            ("a short vector", small(3).collect(), &[0xb8, 0]),
+            (
+                "losses between",
+                vec![(0, Some(0)), (13, Some(0))],
+                &[0xa0, 1],
+            ),
+            (
+                "a large delta",
+                vec![(0, Some(0)), (1, Some(500_000))],
+                &[0xd8, 0],
+            ),
+            (
+                "a negative one",
+                vec![(0, Some(10_000)), (1, Some(0))],
+                &[0xd8, 0],
+            ),
+        ] {
+            let bytes = written(|writer| {
+                assert!(writer.transport_feedback(1, 2, 3, 0, 0, &packets));
+            });
+            assert_eq!(bytes[20..22], *chunks, "{name}");
+        }
+    }
+
+    #[test]
+    fn lists_that_cannot_be_expressed_are_not_written() {
+        for (name, packets) in [
+            ("empty", &[][..]),
+            ("descending", &[(5, Some(0)), (4, Some(0)), (9, Some(0))]),
+            ("repeating", &[(5, Some(0)), (5, Some(0))]),
+            ("too far apart", &[(5, Some(0)), (6, Some(8_192_000))]),
+            ("too far from the reference time", &[(5, Some(9_000_000))]),
+            ("65,536 packets", &[(5, Some(0)), (4, Some(0))]),
+        ] {
+            let bytes = written(|writer| {
+                assert!(!writer.transport_feedback(1, 2, 3, 5, 0, packets), "{name}");
+            });
+            assert!(bytes.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_negative_reference_time_keeps_its_sign() {
+        let packets = [(7, Some(-64_000 + 250))];
+        let bytes = written(|writer| {
+            assert!(writer.transport_feedback(1, 2, 255, 7, -1, &packets));
+        });
+        let Packet::TransportFeedback(feedback) = only(&bytes) else {
+            panic!()
+        };
+        assert_eq!(
+            (feedback.reference_time, feedback.feedback_count),
+            (-1, 255)
+        );
+        assert!(feedback.arrivals().eq(packets));
+    }
+
+    proptest! {
+        #[test]
+        fn arrivals_are_read_as_written(
+            base_seq: u16,
+            reference_time in -1000i32..1_000_000,
+            steps in prop::collection::vec(
+                (
+                    prop_oneof![8 => 1u16..2, 2 => 1u16..4, 1 => 1u16..500],
+                    prop_oneof![
+                        6 => (0i64..60_000).prop_map(Some),
+                        1 => (-8_000_000i64..8_000_000).prop_map(Some),
+                        2 => Just(None),
+                    ],
+                ),
+                1..130,
+            ),
+        ) {
+            let mut at_us = i64::from(reference_time) * 64_000;
+            let mut seq = base_seq.wrapping_sub(1);
+            let packets: Vec<(u16, Option<i64>)> = steps
+                .into_iter()
+                .map(|(step, delta_us)| {
+                    seq = seq.wrapping_add(step);
+                    (seq, delta_us.map(|delta_us| {
+                        at_us += delta_us;
+                        at_us
+                    }))
+                })
+                .collect();
+            let bytes = written(|writer| {
+                assert!(writer.transport_feedback(1, 2, 3, base_seq, reference_time, &packets));
+            });
+            let Packet::TransportFeedback(feedback) = only(&bytes) else { panic!() };
+            prop_assert_eq!(
+                (feedback.sender, feedback.media, feedback.feedback_count),
+                (1, 2, 3)
+            );
+            prop_assert_eq!((feedback.base_seq, feedback.reference_time), (base_seq, reference_time));
+
+            // Every packet in between was lost.
+            let mut expected = packets.iter().peekable();
+            for (seq, at_us) in feedback.arrivals() {
+                let listed = expected.next_if(|(listed, _)| *listed == seq);
+                let listed_us = listed.and_then(|(_, at_us)| *at_us);
+                prop_assert_eq!(at_us, listed_us.map(|at_us| at_us.div_euclid(250) * 250));
+            }
+            prop_assert!(expected.next().is_none());
+        }
+    }
+
+    fn body(status_count: u16, list: &[u8]) -> Vec<u8> {
+        let count = status_count.to_be_bytes();
+        [
+            &[0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xfe],
+            &count[..],
+            &[0, 0, 5, 6],
+            list,
+        ]
+        .concat()
+    }
+}

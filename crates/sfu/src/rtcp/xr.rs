@@ -154,3 +154,68 @@ const RRTR: u8 = 4;
 /// RFC 3611 §4.5
 const DLRR: u8 = 5;
 const DLRR_BYTES: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::tests::{only, written};
+    use super::*;
+
+    #[test]
+    fn a_reference_time_is_laid_out_as_in_rfc_3611() {
+        let ntp = NtpTime(0x1112_1314_1516_1718);
+        let bytes = written(|writer| assert!(writer.rrtr(0x0102_0304, ntp)));
+        let expected = [
+            0x80, 207, 0, 4, 1, 2, 3, 4, 4, 0, 0, 2, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18,
+        ];
+        assert_eq!(bytes, expected);
+        let Packet::ExtendedReport(report) = only(&bytes) else {
+            panic!()
+        };
+        assert_eq!(report.ssrc, 0x0102_0304);
+        let blocks: Vec<_> = report.blocks().collect();
+        assert!(
+            matches!(blocks[..], [XrBlock::ReceiverReferenceTime { ntp: read }] if read == ntp)
+        );
+    }
+
+    #[test]
+    fn delays_are_read_as_written() {
+        let answers = [1, 2, 3].map(|ssrc| DlrrBlock {
+            ssrc,
+            last_receiver_report: 10 * ssrc,
+            delay_since_last_receiver_report: u32::MAX - ssrc,
+        });
+        let bytes = written(|writer| assert!(writer.dlrr(7, &answers)));
+        assert_eq!(bytes[8..12], [5, 0, 0, 9]);
+        let Packet::ExtendedReport(report) = only(&bytes) else {
+            panic!()
+        };
+        let Some(XrBlock::Dlrr(read)) = report.blocks().next() else {
+            panic!()
+        };
+        assert!(read.eq(answers));
+        assert!(written(|writer| assert!(!writer.dlrr(7, &[]))).is_empty());
+    }
+
+    #[test]
+    fn unknown_blocks_are_stepped_over_and_cut_ones_are_malformed() {
+        let body = [
+            0, 0, 0, 1, 42, 0, 0, 1, 9, 9, 9, 9, 4, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 8,
+        ];
+        let blocks: Vec<_> = ExtendedReport::parse(&body).unwrap().blocks().collect();
+        assert!(matches!(
+            blocks[..],
+            [
+                XrBlock::Other { block_type: 42 },
+                XrBlock::ReceiverReferenceTime { ntp: NtpTime(8) }
+            ]
+        ));
+        for len in (0..body.len()).filter(|len| ![4, 12].contains(len)) {
+            assert!(ExtendedReport::parse(&body[..len]).is_none(), "{len}");
+        }
+        // A DLRR block of one word and a half, and an RRTR block of one.
+        assert!(ExtendedReport::parse(&[0, 0, 0, 1, 5, 0, 0, 1, 0, 0, 0, 0]).is_none());
+        assert!(ExtendedReport::parse(&[0, 0, 0, 1, 4, 0, 0, 1, 0, 0, 0, 0]).is_none());
+    }
+}

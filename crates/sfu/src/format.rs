@@ -1,0 +1,102 @@
+//! Which payload type carries what, for one session?
+//!
+//! A [`Format`] is what a packet of a track means, independent of any session's payload types. A
+//! publisher's session maps payload types to formats; a viewer's maps formats back.
+
+use media::{Codec, MediaKind};
+
+/// A codec and the profile of it that a decoder must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Format {
+    /// The codec.
+    pub codec: Codec,
+    /// H.264: `packetization-mode << 16 | profile_idc << 8 | constraint flags`; VP9 and AV1: the profile;
+    /// H.265: the profile id; others: 0.
+    pub profile: u32,
+}
+
+/// How one viewer wants one format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// What.
+    pub format: Format,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// The payload type of its retransmissions (RFC 4588), if negotiated.
+    pub rtx_payload_type: Option<u8>,
+}
+
+/// All that one viewer can decode on one track.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AcceptedFormats(pub Vec<Accepted>);
+
+impl AcceptedFormats {
+    /// The payload type to use for `format`: the exact profile if it was negotiated, else one that decodes it.
+    pub fn pick(&self, format: Format) -> Option<Accepted> {
+        let exact = self.0.iter().find(|a| a.format == format);
+        // H.264 profiles: whoever negotiated any profile with the same packetization decodes all that
+        // browsers send; the profile in SDP is what a decoder promises, and decoders promise too little.
+        let loose = || match format.codec {
+            Codec::H264 => {
+                let same_mode = |a: &&Accepted| a.format.codec == Codec::H264 && a.format.profile >> 16 == format.profile >> 16;
+                self.0.iter().find(same_mode).or_else(|| self.0.iter().find(|a| a.format.codec == Codec::H264))
+            }
+            Codec::H265 => self.0.iter().find(|a| a.format.codec == Codec::H265),
+            _ => None,
+        };
+        exact.or_else(loose).copied()
+    }
+
+    /// Names of the codecs, each once.
+    pub fn names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.0.iter().map(|a| a.format.codec.name()).collect();
+        names.dedup();
+        names
+    }
+}
+
+/// The formats that a stream is published with: at most one per kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The audio format.
+    pub audio: Option<Format>,
+    /// The video format.
+    pub video: Option<Format>,
+}
+
+impl Published {
+    /// The format of a kind.
+    pub fn of(&self, kind: MediaKind) -> Option<Format> {
+        match kind {
+            MediaKind::Audio => self.audio,
+            MediaKind::Video => self.video,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn h264(mode: u32, profile: u32) -> Format {
+        Format { codec: Codec::H264, profile: mode << 16 | profile }
+    }
+
+    #[test]
+    fn the_exact_profile_wins_then_the_packetization_mode() {
+        let accepted = |format, payload_type| Accepted { format, payload_type, rtx_payload_type: None };
+        let formats = AcceptedFormats(vec![
+            accepted(h264(0, 0x42e0), 1),
+            accepted(h264(1, 0x42e0), 2),
+            accepted(h264(1, 0x6400), 3),
+            accepted(Format { codec: Codec::Vp9, profile: 0 }, 4),
+        ]);
+        let pick = |format| formats.pick(format).map(|a| a.payload_type);
+        assert_eq!(pick(h264(1, 0x6400)), Some(3));
+        assert_eq!(pick(h264(1, 0x4d00)), Some(2));
+        assert_eq!(pick(h264(0, 0x4200)), Some(1));
+        assert_eq!(pick(Format { codec: Codec::Vp9, profile: 2 }), None, "another VP9 profile is another format");
+        assert_eq!(pick(Format { codec: Codec::Vp8, profile: 0 }), None);
+        assert_eq!(formats.names(), ["H264", "VP9"]);
+    }
+}

@@ -1,0 +1,371 @@
+//! What is asked of a shard, and what does it tell?
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use media::codec::Resolution;
+use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId};
+use str0m::ice::IceCreds;
+
+use crate::desk::Handed;
+use crate::format::Published;
+use crate::negotiate::Unusable;
+use crate::publisher::{Ended, Health, Publisher, PublisherSetup};
+use crate::viewer::track::{Counters as SentCounters, TrackOut};
+use crate::viewer::{Viewer, ViewerSetup};
+
+/// Asked of a shard: by control, by desks, by other shards.
+#[derive(Debug)]
+pub enum Command {
+    /// Nobody is in the stream any more.
+    CloseStream {
+        /// Which.
+        stream: StreamId,
+    },
+    /// Take a publisher in.
+    AddPublisher(Box<PublisherSetup>),
+    /// Take over a publisher whose datagrams arrive at this shard.
+    AdoptPublisher {
+        /// The publisher.
+        publisher: Box<Publisher>,
+        /// Its first datagram.
+        first: Option<Handed>,
+    },
+    /// A publisher with this ufrag lives on another shard.
+    PublisherElsewhere {
+        /// Our ufrag of the session.
+        ufrag: String,
+        /// Where it lives.
+        shard: u8,
+    },
+    /// An address passed ICE for a publisher on another shard.
+    RouteToShard {
+        /// The address.
+        source: SocketAddr,
+        /// Where the publisher lives.
+        shard: u8,
+    },
+    /// A publisher with this ufrag and these addresses is gone.
+    ForgetPublisher {
+        /// Our ufrag of the session.
+        ufrag: String,
+        /// Its addresses.
+        sources: Vec<SocketAddr>,
+    },
+    /// Restart ICE of a publisher, if it is here; answered by [`Event::PublisherRestarted`].
+    RestartPublisher {
+        /// Whose.
+        session: SessionId,
+        /// The publisher's new ufrag.
+        ufrag: String,
+        /// The publisher's new password.
+        password: String,
+        /// Our new credentials.
+        credentials: IceCreds,
+    },
+    /// End a publisher, if it is here.
+    RemovePublisher {
+        /// Which.
+        session: SessionId,
+    },
+    /// Serve a viewer from now on.
+    AddViewer(Box<ViewerSetup>),
+    /// A viewer proved another address.
+    MoveViewer {
+        /// Which.
+        session: SessionId,
+        /// Where it is now.
+        address: SocketAddr,
+        /// Our address towards it.
+        source: Option<IpAddr>,
+    },
+    /// Stop serving a viewer.
+    RemoveViewer {
+        /// Which.
+        session: SessionId,
+    },
+    /// An address passed ICE for a viewer's session.
+    Bind {
+        /// The address.
+        source: SocketAddr,
+        /// Whose.
+        session: SessionId,
+        /// The desk that holds the session.
+        desk: u8,
+        /// The shard that serves it, once one does.
+        serving: Option<u8>,
+    },
+    /// An address belongs to nobody any more.
+    Unbind {
+        /// The address.
+        source: SocketAddr,
+    },
+    /// A datagram that another shard received for a session here.
+    Datagram(Handed),
+    /// A stream's publisher is on that shard now.
+    StreamHome {
+        /// Which stream.
+        stream: StreamId,
+        /// Where.
+        shard: u8,
+        /// The publisher's fencing number.
+        epoch: u32,
+    },
+    /// A stream's publisher is gone.
+    StreamAway {
+        /// Which stream.
+        stream: StreamId,
+        /// The publisher's fencing number.
+        epoch: u32,
+    },
+    /// Relay a stream to that shard.
+    Subscribe {
+        /// Which stream.
+        stream: StreamId,
+        /// Where to.
+        shard: u8,
+    },
+    /// Relay it no more.
+    Unsubscribe {
+        /// Which stream.
+        stream: StreamId,
+        /// Where to.
+        shard: u8,
+    },
+    /// Packets of a stream that this shard subscribed to.
+    Relayed {
+        /// Which stream.
+        stream: StreamId,
+        /// What is published.
+        published: Published,
+        /// Whether its publisher does not answer key frame requests.
+        deaf: bool,
+        /// The packets, in order of arrival.
+        packets: Vec<Arc<Packet>>,
+    },
+    /// A relay's viewer needs a key frame.
+    WantKeyFrame {
+        /// Of which stream.
+        stream: StreamId,
+    },
+    /// What is a viewer sent? Answered by [`Event::Report`].
+    Report {
+        /// Which viewer.
+        session: SessionId,
+    },
+    /// How is everything? Answered by [`Event::Snapshot`].
+    Snapshot,
+    /// Say goodbye to everybody; answered by [`Event::Stopped`].
+    Stop,
+}
+
+/// Told by a shard.
+#[derive(Debug)]
+pub enum Event {
+    /// A datagram for a desk.
+    ToDesk {
+        /// Which.
+        desk: u8,
+        /// The datagram.
+        handed: Handed,
+    },
+    /// For another shard.
+    ToShard {
+        /// Which.
+        shard: u8,
+        /// What.
+        command: Command,
+    },
+    /// ICE and DTLS of a publisher are up.
+    PublisherConnected {
+        /// Which.
+        session: SessionId,
+    },
+    /// A publisher is gone.
+    PublisherClosed {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        why: Ended,
+    },
+    /// See [`Command::RestartPublisher`].
+    PublisherRestarted {
+        /// Whose.
+        session: SessionId,
+        /// Our fragment.
+        result: Result<String, Unusable>,
+    },
+    /// A publisher sends these formats from now on.
+    Published {
+        /// In which stream.
+        stream: StreamId,
+        /// The publisher's fencing number.
+        epoch: u32,
+        /// The formats.
+        published: Published,
+    },
+    /// See [`Command::Report`].
+    Report {
+        /// Which viewer.
+        session: SessionId,
+        /// `None` if it is not here.
+        report: Option<ViewerReport>,
+    },
+    /// See [`Command::Snapshot`].
+    Snapshot(Box<Snapshot>),
+    /// See [`Command::Stop`].
+    Stopped {
+        /// Which shard.
+        shard: u8,
+    },
+}
+
+/// What has happened on a shard, in numbers that only grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it; each becomes a metric with a help text")]
+pub struct Counters {
+    pub datagrams_in: u64,
+    pub messages_out: u64,
+    pub bytes_out: u64,
+    pub unknown_source: u64,
+    pub unexpected: u64,
+    pub refused: u64,
+    pub srtcp_rejected: u64,
+    pub feedback: u64,
+    pub fenced: u64,
+    pub panics: u64,
+    pub key_frames_asked: u64,
+    pub viewers_added: u64,
+    pub passed_on: u64,
+    pub dropped_for_desk: u64,
+    pub dropped_for_shard: u64,
+    pub routes_full: u64,
+}
+
+/// How a shard is.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Which shard.
+    pub shard: u8,
+    /// What has happened.
+    pub counters: Counters,
+    /// Publishers here.
+    pub publishers: u32,
+    /// Viewers here.
+    pub viewers: u32,
+    /// The streams that anybody here is in.
+    pub streams: Vec<StreamSnapshot>,
+}
+
+/// How a stream is, as one shard sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamSnapshot {
+    /// Which.
+    pub stream: StreamId,
+    /// Whether its publisher is on this shard.
+    pub is_home: bool,
+    /// Viewers on this shard.
+    pub viewers: u32,
+    /// The way from the publisher.
+    pub health: Health,
+    /// What is published.
+    pub published: Published,
+    /// What came of audio.
+    pub audio: TrackStats,
+    /// What came of video.
+    pub video: TrackStats,
+    /// The picture's size.
+    pub resolution: Option<Resolution>,
+    /// Time between the last two key frames.
+    pub key_frame_interval: Option<Duration>,
+    /// What was sent to viewers on this shard, those that left included.
+    pub sent: TrackStats,
+}
+
+/// Numbers of one track that only grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TrackStats {
+    /// RTP packets.
+    pub packets: u64,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Pictures.
+    pub frames: u64,
+    /// Key frames.
+    pub key_frames: u64,
+    /// Sent again.
+    pub resent: u64,
+    /// Reported missing by viewers.
+    pub nacks: u64,
+}
+
+impl TrackStats {
+    pub(super) fn plus(self, track: &TrackOut) -> TrackStats {
+        TrackStats {
+            packets: self.packets + track.counters.packets,
+            bytes: self.bytes + track.counters.bytes,
+            resent: self.resent + track.counters.resent,
+            nacks: self.nacks + track.counters.nacks,
+            ..self
+        }
+    }
+}
+
+/// What a shard counts of a stream.
+#[derive(Debug, Default)]
+pub(super) struct StreamStats {
+    pub(super) audio: TrackStats,
+    pub(super) video: TrackStats,
+    pub(super) resolution: Option<Resolution>,
+    pub(super) key_frame_interval: Option<Duration>,
+    key_frame_at: Option<Instant>,
+    /// What was sent to viewers who left.
+    pub(super) gone: TrackStats,
+}
+
+impl StreamStats {
+    pub(super) fn arrived(&mut self, packet: &Packet) {
+        let stats = match packet.codec.kind() {
+            MediaKind::Audio => &mut self.audio,
+            MediaKind::Video => &mut self.video,
+        };
+        stats.packets += 1;
+        stats.bytes += packet.payload.len() as u64;
+        stats.frames += u64::from(packet.starts_frame);
+        if packet.key_frame_from.is_some() {
+            stats.key_frames += 1;
+            self.key_frame_interval =
+                self.key_frame_at.map(|at| packet.arrived_at.saturating_duration_since(at)).or(self.key_frame_interval);
+            self.key_frame_at = Some(packet.arrived_at);
+        }
+    }
+
+    pub(super) fn left(&mut self, viewer: &Viewer) {
+        self.gone = viewer.tracks().fold(self.gone, TrackStats::plus);
+    }
+}
+
+/// What one viewer is sent.
+#[derive(Debug, Clone)]
+pub struct ViewerReport {
+    /// Which.
+    pub session: SessionId,
+    /// Its tracks.
+    pub tracks: Vec<SentTrack>,
+}
+
+/// One track on its way to one viewer.
+#[derive(Debug, Clone)]
+pub struct SentTrack {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// What is being sent.
+    pub codec: Option<Codec>,
+    /// In numbers.
+    pub counters: SentCounters,
+    /// The newest picture's outgoing timestamp and when it was captured.
+    pub newest: Option<(u32, Option<NtpTime>)>,
+    /// Whether pictures move.
+    pub flowing: bool,
+}

@@ -1,0 +1,837 @@
+//! One media shard: who gets which packet, now?
+//!
+//! A shard owns its publishers, its viewers and the logs of the streams that either is in. It is handed
+//! datagrams and commands and asked for datagrams and events; it decides little itself: `publisher` makes packets,
+//! `stream` keeps them, `viewer` sends them.
+//!
+//! A stream whose publisher is on another shard is *relayed*: this shard subscribes there, and the packets
+//! (shared, never copied) come as commands.
+//!
+//! What must always hold: a datagram reaches a session only by its source address, which ICE proved, or
+//! by an ICE ufrag (threat T1). Nothing waits: not for control, not for a desk, not for a viewer.
+
+mod message;
+mod timers;
+
+pub use message::{Command, Counters, Event, Snapshot, StreamSnapshot, ViewerReport};
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use media::demux::Class;
+use media::{Packet, SessionId, StreamId, WallClock};
+use slab::Slab;
+
+use crate::desk::Handed;
+use crate::negotiate::Identity;
+use crate::publisher::{Arrived, Ended, Publisher};
+use crate::stream::Tracks;
+use crate::transmit::Batch;
+use crate::viewer::Viewer;
+use message::{StreamStats, TrackStats};
+use timers::{Due, Timers};
+
+/// One media shard.
+pub struct Shard {
+    number: u8,
+    shards: u8,
+    identity: Identity,
+    clock: WallClock,
+    streams: HashMap<StreamId, Stream>,
+    publishers: Slab<Publisher>,
+    viewers: Slab<Seat>,
+    by_session: HashMap<SessionId, Key>,
+    routes: HashMap<SocketAddr, Route>,
+    ufrags: HashMap<String, UfragRoute>,
+    /// Viewers that may have something to send, each once.
+    turns: VecDeque<usize>,
+    timers: Timers,
+    /// What sessions wrote on their own account (STUN, DTLS, RTCP, retransmissions), before media.
+    urgent: Batch,
+    events: VecDeque<Event>,
+    counters: Counters,
+    stopping: bool,
+}
+
+struct Seat {
+    viewer: Viewer,
+    /// In `turns` already.
+    queued: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Publisher(usize),
+    Viewer(usize),
+}
+
+/// Where datagrams from an address belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Publisher(usize),
+    /// A viewer's address: STUN and DTLS go to its desk; SRTCP to `viewer` here, or to the shard that serves it.
+    Viewer { session: SessionId, desk: u8, serving: Option<u8> },
+    /// A publisher on another shard.
+    Shard(u8),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UfragRoute {
+    Here(usize),
+    Shard(u8),
+}
+
+#[derive(Default)]
+struct Stream {
+    tracks: Tracks,
+    viewers: Vec<usize>,
+    source: Source,
+    /// Shards that relay it from here.
+    relays: Vec<u8>,
+    /// Packets that came since relays were told.
+    to_relay: Vec<Arc<Packet>>,
+    /// The highest epoch that publishes; lower ones are fenced.
+    epoch: u32,
+    stats: StreamStats,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    #[default]
+    None,
+    Local(usize),
+    /// On another shard; `subscribed` while anybody here watches.
+    Remote { shard: u8, subscribed: bool },
+}
+
+/// Bytes of datagrams after which a round of sending pauses for the system call: large enough that the call
+/// is cheap per packet, small enough to stay in the second-level cache.
+const ROUND_BYTES: usize = 512 * 1024;
+
+/// The most events that wait to be picked up; beyond that STUN for desks is dropped, and it is repeated.
+const MAX_EVENTS: usize = 65_536;
+
+/// The most source addresses that are known; more than a viewer's [`crate::desk`] limit times 20,000 viewers.
+const MAX_ROUTES: usize = 200_000;
+
+impl Shard {
+    /// Shard `number` of `shards`. `clock` maps the monotonic clock to the wall clock.
+    pub fn new(number: u8, shards: u8, identity: Identity, clock: WallClock) -> Shard {
+        Shard {
+            number,
+            shards,
+            identity,
+            clock,
+            streams: HashMap::new(),
+            publishers: Slab::new(),
+            viewers: Slab::new(),
+            by_session: HashMap::new(),
+            routes: HashMap::new(),
+            ufrags: HashMap::new(),
+            turns: VecDeque::new(),
+            timers: Timers::default(),
+            urgent: Batch::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            stopping: false,
+        }
+    }
+
+    /// A datagram came in. It may be decrypted in place.
+    pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, bytes: &mut [u8]) {
+        self.counters.datagrams_in += 1;
+        let class = media::demux::classify(bytes);
+        match self.routes.get(&source).copied() {
+            Some(Route::Publisher(key)) => self.publisher_datagram(now, key, source, destination, bytes),
+            Some(Route::Shard(shard)) => self.pass_on(shard, source, destination, bytes),
+            Some(Route::Viewer { session, desk, serving }) => match class {
+                Class::Stun | Class::Dtls => self.hand_to_desk(desk, source, destination, bytes),
+                Class::Rtp if !media::rtp::is_rtcp(bytes) => self.counters.unexpected += 1,
+                Class::Rtp => match serving {
+                    Some(shard) if shard != self.number => self.pass_on(shard, source, destination, bytes),
+                    _ => self.viewer_feedback(now, session, bytes),
+                },
+                Class::Other => self.counters.unexpected += 1,
+            },
+            None if class == Class::Stun => self.first_binding(now, source, destination, bytes),
+            None => self.counters.unknown_source += 1,
+        }
+    }
+
+    /// Someone asks.
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::CloseStream { stream } => {
+                self.streams.remove(&stream);
+            }
+            Command::AddPublisher(setup) => {
+                let (ufrag, session) = (setup.ufrag.clone(), setup.session);
+                let publisher = Publisher::new(now, *setup);
+                self.take_in(now, ufrag, session, publisher);
+            }
+            Command::AdoptPublisher { publisher, first } => {
+                let (ufrag, session) = (publisher.ufrag.clone(), publisher.session);
+                self.take_in(now, ufrag, session, *publisher);
+                if let Some(mut first) = first {
+                    self.handle_datagram(now, first.source, first.destination, &mut first.bytes);
+                }
+            }
+            Command::PublisherElsewhere { ufrag, shard } => {
+                self.ufrags.insert(ufrag, UfragRoute::Shard(shard));
+            }
+            Command::RouteToShard { source, shard } => {
+                if self.routes.len() < MAX_ROUTES {
+                    self.routes.insert(source, Route::Shard(shard));
+                }
+            }
+            Command::ForgetPublisher { ufrag, sources } => {
+                self.ufrags.remove(&ufrag);
+                for source in sources {
+                    if matches!(self.routes.get(&source), Some(Route::Shard(_))) {
+                        self.routes.remove(&source);
+                    }
+                }
+            }
+            Command::RestartPublisher { session, ufrag, password, credentials } => {
+                self.restart_publisher(now, session, &ufrag, &password, credentials);
+            }
+            Command::RemovePublisher { session } => {
+                if let Some(Key::Publisher(key)) = self.by_session.get(&session).copied() {
+                    self.publishers[key].close();
+                    self.drive_publisher(now, key);
+                    self.remove_publisher(key);
+                }
+            }
+            Command::AddViewer(setup) => self.add_viewer(now, *setup),
+            Command::MoveViewer { session, address, source } => {
+                if let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() {
+                    self.viewers[key].viewer.moved(address, source);
+                }
+            }
+            Command::RemoveViewer { session } => {
+                if let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() {
+                    self.viewers[key].viewer.bye(&mut self.urgent);
+                    self.remove_viewer(key);
+                }
+            }
+            Command::Bind { source, session, desk, serving } => {
+                if self.routes.len() < MAX_ROUTES {
+                    self.routes.insert(source, Route::Viewer { session, desk, serving });
+                } else {
+                    self.counters.routes_full += 1;
+                }
+            }
+            Command::Unbind { source } => {
+                if matches!(self.routes.get(&source), Some(Route::Viewer { .. })) {
+                    self.routes.remove(&source);
+                }
+            }
+            Command::Datagram(mut handed) => {
+                self.relayed_datagram(now, &mut handed);
+            }
+            Command::StreamHome { stream, shard, epoch } => {
+                let s = self.streams.entry(stream).or_default();
+                if epoch >= s.epoch {
+                    s.epoch = epoch;
+                    s.source = Source::Remote { shard, subscribed: false };
+                    self.subscribe(stream);
+                }
+            }
+            Command::StreamAway { stream, epoch } => {
+                if let Some(s) = self.streams.get_mut(&stream) {
+                    if s.epoch == epoch && matches!(s.source, Source::Remote { .. }) {
+                        s.source = Source::None;
+                        s.tracks.publisher_left();
+                    }
+                }
+            }
+            Command::Subscribe { stream, shard } => self.add_relay(stream, shard),
+            Command::Unsubscribe { stream, shard } => {
+                if let Some(s) = self.streams.get_mut(&stream) {
+                    s.relays.retain(|r| *r != shard);
+                }
+            }
+            Command::Relayed { stream, published, deaf, packets } => {
+                if let Some(s) = self.streams.get_mut(&stream) {
+                    s.tracks.set_published(&published);
+                    s.tracks.video.set_deaf_elsewhere(deaf);
+                    for packet in packets {
+                        self.arrived(now, stream, packet);
+                    }
+                }
+            }
+            Command::WantKeyFrame { stream } => self.want_key_frame(now, stream),
+            Command::Report { session } => {
+                let report = self.report(session);
+                self.events.push_back(Event::Report { session, report });
+            }
+            Command::Snapshot => {
+                let snapshot = self.snapshot();
+                self.events.push_back(Event::Snapshot(Box::new(snapshot)));
+            }
+            Command::Stop => self.stop(now),
+        }
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(due) = self.timers.pop_due(now) {
+            match due {
+                Due::Publisher(key) => {
+                    if self.publishers.get(key).is_some_and(|p| p.next_timeout() <= now) {
+                        self.guarded_publisher(key, |p| p.handle_timeout(now));
+                        self.drive_publisher(now, key);
+                    }
+                }
+                Due::Report(key) => {
+                    if let Some(seat) = self.viewers.get_mut(key) {
+                        seat.viewer.report(now, &self.clock, &mut self.urgent);
+                        self.timers.set(seat.viewer.next_report_at(), Due::Report(key));
+                    }
+                }
+                Due::Turn(key) => self.give_turn(key),
+                Due::KeyFrame(stream) => self.ask_for_key_frame(now, stream),
+            }
+        }
+    }
+
+    /// Fills `batch` with what is to be sent, up to a round's worth. Call again while it is not empty.
+    pub fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) {
+        if !self.urgent.is_empty() {
+            std::mem::swap(batch, &mut self.urgent);
+        }
+        // A viewer takes one turn a round, however often it is queued meanwhile.
+        let mut left = self.turns.len();
+        while left > 0 && batch.len_bytes() < ROUND_BYTES {
+            left -= 1;
+            let Some(key) = self.turns.pop_front() else { break };
+            let Some(seat) = self.viewers.get_mut(key) else { continue };
+            seat.queued = false;
+            let Some(stream) = self.streams.get(&seat.viewer.stream) else { continue };
+            let next = seat.viewer.send(now, &stream.tracks, batch);
+            let id = seat.viewer.stream;
+            if let Some(at) = next.at {
+                self.timers.set(at, Due::Turn(key));
+            }
+            if next.wants_key_frame {
+                self.want_key_frame(now, id);
+            }
+        }
+        self.counters.messages_out += batch.messages().len() as u64;
+        self.counters.bytes_out += batch.len_bytes() as u64;
+    }
+
+    /// Something happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.flush_relays();
+        self.events.pop_front()
+    }
+
+    /// When to come again.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Whether [`Shard::poll_transmit`] has something at once.
+    pub fn has_turns(&self) -> bool {
+        !self.turns.is_empty() || !self.urgent.is_empty()
+    }
+
+    // ---- publishers
+
+    fn take_in(&mut self, now: Instant, ufrag: String, session: SessionId, publisher: Publisher) {
+        let (stream, epoch) = (publisher.stream, publisher.epoch);
+        let key = self.publishers.insert(publisher);
+        self.by_session.insert(session, Key::Publisher(key));
+        self.ufrags.insert(ufrag.clone(), UfragRoute::Here(key));
+        let s = self.streams.entry(stream).or_default();
+        if epoch >= s.epoch {
+            if matches!(s.source, Source::Local(_)) || s.epoch != epoch {
+                s.tracks.publisher_left();
+            }
+            s.epoch = epoch;
+            s.source = Source::Local(key);
+            let shard = self.number;
+            self.tell_others(|| Command::StreamHome { stream, shard, epoch });
+        }
+        let here = self.number;
+        self.tell_others(|| Command::PublisherElsewhere { ufrag: ufrag.clone(), shard: here });
+        self.timers.set(now, Due::Publisher(key));
+    }
+
+    fn publisher_datagram(
+        &mut self,
+        now: Instant,
+        key: usize,
+        source: SocketAddr,
+        destination: SocketAddr,
+        bytes: &[u8],
+    ) {
+        let local = self.identity.candidate_for(destination);
+        let mut accepted = false;
+        self.guarded_publisher(key, |p| accepted = p.handle_datagram(now, source, local, bytes));
+        if accepted {
+            self.drive_publisher(now, key);
+        } else {
+            self.counters.refused += 1;
+        }
+    }
+
+    /// A datagram that another shard received for a session that lives here.
+    fn relayed_datagram(&mut self, now: Instant, handed: &mut Handed) {
+        if media::demux::classify(&handed.bytes) == Class::Rtp
+            && !matches!(self.routes.get(&handed.source), Some(Route::Publisher(_)))
+        {
+            // Feedback of a viewer whose address hashes to another shard.
+            let served = self.viewers.iter().find(|(_, s)| s.viewer.address() == handed.source);
+            if let Some(session) = served.map(|(_, s)| s.viewer.session) {
+                self.viewer_feedback(now, session, &mut handed.bytes);
+            }
+            return;
+        }
+        let Some(UfragRoute::Here(key)) = self.ufrag_route(&handed.bytes) else {
+            if let Some(Route::Publisher(key)) = self.routes.get(&handed.source).copied() {
+                self.publisher_datagram(now, key, handed.source, handed.destination, &handed.bytes);
+            } else {
+                self.counters.unknown_source += 1;
+            }
+            return;
+        };
+        let Some(publisher) = self.publishers.get_mut(key) else { return };
+        let fresh = publisher.sources().is_empty() && !publisher.is_connected();
+        if !fresh {
+            // It moved to an address that hashes to another shard, which passes its datagrams on.
+            self.publisher_datagram(now, key, handed.source, handed.destination, &handed.bytes);
+            self.bind_publisher(key, handed.source);
+            if self.routes.get(&handed.source) == Some(&Route::Publisher(key)) {
+                let command = Command::RouteToShard { source: handed.source, shard: self.number };
+                self.events.push_back(Event::ToShard { shard: handed.shard, command });
+            }
+            return;
+        }
+        // The shard that receives a session's first binding adopts it.
+        let publisher = self.release_publisher(key);
+        self.ufrags.insert(publisher.ufrag.clone(), UfragRoute::Shard(handed.shard));
+        let first = Some(handed.clone());
+        let command = Command::AdoptPublisher { publisher: Box::new(publisher), first };
+        self.events.push_back(Event::ToShard { shard: handed.shard, command });
+    }
+
+    fn release_publisher(&mut self, key: usize) -> Publisher {
+        let publisher = self.publishers.remove(key);
+        self.by_session.remove(&publisher.session);
+        if let Some(s) = self.streams.get_mut(&publisher.stream) {
+            if s.source == Source::Local(key) {
+                s.source = Source::None;
+            }
+        }
+        publisher
+    }
+
+    fn bind_publisher(&mut self, key: usize, source: SocketAddr) {
+        if self.publishers.get(key).is_some_and(|p| p.sources().contains(&source)) && self.routes.len() < MAX_ROUTES {
+            self.routes.insert(source, Route::Publisher(key));
+        }
+    }
+
+    fn drive_publisher(&mut self, now: Instant, key: usize) {
+        let Shard { publishers, urgent, clock, .. } = self;
+        let Some(publisher) = publishers.get_mut(key) else { return };
+        let alive = catch_unwind(AssertUnwindSafe(|| publisher.drive(now, clock, urgent))).is_ok();
+        if !alive {
+            self.publisher_panicked(key);
+            return;
+        }
+        let (stream, session, epoch) = (publisher.stream, publisher.session, publisher.epoch);
+        let next = publisher.next_timeout();
+        self.timers.set(next, Due::Publisher(key));
+        let mut ended = None;
+        while let Some(arrived) = self.publishers.get_mut(key).and_then(Publisher::poll) {
+            let fenced = self.streams.get(&stream).is_none_or(|s| s.epoch != epoch);
+            match arrived {
+                Arrived::Packet(_) if fenced => self.counters.fenced += 1,
+                Arrived::Packet(packet) => {
+                    if let Some(s) = self.streams.get_mut(&stream) {
+                        if !s.relays.is_empty() {
+                            s.to_relay.push(packet.clone());
+                        }
+                    }
+                    self.arrived(now, stream, packet);
+                }
+                Arrived::Connected => self.events.push_back(Event::PublisherConnected { session }),
+                Arrived::Published(published) if !fenced => {
+                    if let Some(s) = self.streams.get_mut(&stream) {
+                        s.tracks.set_published(&published);
+                    }
+                    self.events.push_back(Event::Published { stream, epoch, published });
+                }
+                Arrived::Resolution(resolution) if !fenced => {
+                    if let Some(s) = self.streams.get_mut(&stream) {
+                        s.stats.resolution = Some(resolution);
+                    }
+                }
+                Arrived::Published(_) | Arrived::Resolution(_) => {}
+                Arrived::Closed(why) => ended = ended.or(Some(why)),
+            }
+        }
+        if let Some(why) = ended {
+            self.events.push_back(Event::PublisherClosed { session, why });
+            self.remove_publisher(key);
+        }
+    }
+
+    fn guarded_publisher(&mut self, key: usize, step: impl FnOnce(&mut Publisher)) {
+        let Some(publisher) = self.publishers.get_mut(key) else { return };
+        if catch_unwind(AssertUnwindSafe(|| step(publisher))).is_err() {
+            self.publisher_panicked(key);
+        }
+    }
+
+    fn publisher_panicked(&mut self, key: usize) {
+        self.counters.panics += 1;
+        if let Some(session) = self.publishers.get(key).map(|p| p.session) {
+            self.events.push_back(Event::PublisherClosed { session, why: Ended::Failed });
+            self.remove_publisher(key);
+        }
+    }
+
+    fn remove_publisher(&mut self, key: usize) {
+        if !self.publishers.contains(key) {
+            return;
+        }
+        let publisher = self.release_publisher(key);
+        for source in publisher.sources() {
+            if self.routes.get(source) == Some(&Route::Publisher(key)) {
+                self.routes.remove(source);
+            }
+        }
+        self.ufrags.remove(&publisher.ufrag);
+        let (stream, epoch) = (publisher.stream, publisher.epoch);
+        if let Some(s) = self.streams.get_mut(&stream) {
+            if s.epoch == epoch {
+                s.tracks.publisher_left();
+                s.relays.clear();
+                s.to_relay.clear();
+            }
+        }
+        self.tell_others(|| Command::StreamAway { stream, epoch });
+        let sources = publisher.sources();
+        self.tell_others(|| Command::ForgetPublisher { ufrag: publisher.ufrag.clone(), sources: sources.to_vec() });
+    }
+
+    fn restart_publisher(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        ufrag: &str,
+        password: &str,
+        credentials: str0m::ice::IceCreds,
+    ) {
+        let Some(Key::Publisher(key)) = self.by_session.get(&session).copied() else { return };
+        let mut result = None;
+        let fresh = credentials.ufrag.clone();
+        self.guarded_publisher(key, |p| {
+            let offer = p.offer.clone();
+            result = Some(crate::negotiate::restart_ice(p.rtc(), &offer, ufrag, password, credentials));
+        });
+        let Some(result) = result else { return };
+        if result.is_ok() {
+            let old = std::mem::replace(&mut self.publishers[key].ufrag, fresh.clone());
+            self.ufrags.remove(&old);
+            self.ufrags.insert(fresh.clone(), UfragRoute::Here(key));
+            let here = self.number;
+            self.tell_others(|| Command::PublisherElsewhere { ufrag: fresh.clone(), shard: here });
+            self.tell_others(|| Command::ForgetPublisher { ufrag: old.clone(), sources: Vec::new() });
+        }
+        self.events.push_back(Event::PublisherRestarted { session, result });
+        self.drive_publisher(now, key);
+    }
+
+    // ---- packets
+
+    fn arrived(&mut self, now: Instant, stream: StreamId, packet: Arc<Packet>) {
+        let Some(s) = self.streams.get_mut(&stream) else { return };
+        let kind = packet.codec.kind();
+        s.stats.arrived(&packet);
+        s.tracks.of_mut(kind).push(now, packet);
+        for &key in &s.viewers {
+            if let Some(seat) = self.viewers.get_mut(key) {
+                if !seat.queued {
+                    seat.queued = true;
+                    self.turns.push_back(key);
+                }
+            }
+        }
+    }
+
+    fn want_key_frame(&mut self, now: Instant, stream: StreamId) {
+        let Some(s) = self.streams.get_mut(&stream) else { return };
+        s.tracks.video.key_frames().wanted();
+        self.ask_for_key_frame(now, stream);
+    }
+
+    fn ask_for_key_frame(&mut self, now: Instant, stream: StreamId) {
+        let Some(s) = self.streams.get_mut(&stream) else { return };
+        let source = s.source;
+        if source == Source::None {
+            return;
+        }
+        if !s.tracks.video.key_frames().poll_request(now) {
+            if let Some(at) = s.tracks.video.key_frames().poll_timeout() {
+                self.timers.set(at, Due::KeyFrame(stream));
+            }
+            return;
+        }
+        match source {
+            Source::Local(key) => {
+                self.counters.key_frames_asked += 1;
+                self.guarded_publisher(key, Publisher::request_key_frame);
+                // The request leaves with the session's next output.
+                self.timers.set(now, Due::Publisher(key));
+                if let Some(publisher) = self.publishers.get_mut(key) {
+                    publisher.wake(now);
+                }
+            }
+            Source::Remote { shard, .. } => {
+                self.events.push_back(Event::ToShard { shard, command: Command::WantKeyFrame { stream } });
+            }
+            Source::None => {}
+        }
+    }
+
+    // ---- viewers
+
+    fn add_viewer(&mut self, now: Instant, setup: crate::viewer::ViewerSetup) {
+        let (session, stream, desk, address) = (setup.session, setup.stream, setup.desk, setup.address);
+        let viewer = Viewer::new(now, setup);
+        let report_at = viewer.next_report_at();
+        let key = self.viewers.insert(Seat { viewer, queued: false });
+        self.by_session.insert(session, Key::Viewer(key));
+        self.routes.insert(address, Route::Viewer { session, desk, serving: Some(self.number) });
+        self.streams.entry(stream).or_default().viewers.push(key);
+        self.timers.set(report_at, Due::Report(key));
+        self.counters.viewers_added += 1;
+        self.subscribe(stream);
+        self.give_turn(key);
+    }
+
+    fn remove_viewer(&mut self, key: usize) {
+        let Some(seat) = self.viewers.try_remove(key) else { return };
+        let viewer = seat.viewer;
+        self.counters.srtcp_rejected += viewer.rejected;
+        self.by_session.remove(&viewer.session);
+        let served = Route::Viewer { session: viewer.session, desk: viewer.desk, serving: Some(self.number) };
+        if self.routes.get(&viewer.address()) == Some(&served) {
+            self.routes.remove(&viewer.address());
+        }
+        let Some(s) = self.streams.get_mut(&viewer.stream) else { return };
+        s.viewers.retain(|v| *v != key);
+        s.stats.left(&viewer);
+        if let (true, Source::Remote { shard, subscribed: true }) = (s.viewers.is_empty(), s.source) {
+            s.source = Source::Remote { shard, subscribed: false };
+            let command = Command::Unsubscribe { stream: viewer.stream, shard: self.number };
+            self.events.push_back(Event::ToShard { shard, command });
+        }
+    }
+
+    fn viewer_feedback(&mut self, now: Instant, session: SessionId, bytes: &mut [u8]) {
+        let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() else { return };
+        let Some(seat) = self.viewers.get_mut(key) else { return };
+        let id = seat.viewer.stream;
+        let Some(stream) = self.streams.get(&id) else { return };
+        match seat.viewer.handle_srtcp(now, &self.clock, bytes, &stream.tracks, &mut self.urgent) {
+            Ok(feedback) => {
+                self.counters.feedback += 1;
+                if feedback.wants_key_frame {
+                    self.want_key_frame(now, id);
+                }
+                if feedback.wants_turn {
+                    self.give_turn(key);
+                }
+            }
+            Err(_) => seat.viewer.rejected += 1,
+        }
+    }
+
+    fn give_turn(&mut self, key: usize) {
+        if let Some(seat) = self.viewers.get_mut(key) {
+            if !seat.queued {
+                seat.queued = true;
+                self.turns.push_back(key);
+            }
+        }
+    }
+
+    // ---- between shards and desks
+
+    /// A first datagram from an address that nobody knows: only STUN names its session.
+    fn first_binding(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
+        if let Some(desk) = desk_of(bytes) {
+            self.hand_to_desk(desk, source, destination, bytes);
+            return;
+        }
+        match self.ufrag_route(bytes) {
+            Some(UfragRoute::Here(key)) => {
+                self.publisher_datagram(now, key, source, destination, bytes);
+                self.bind_publisher(key, source);
+            }
+            Some(UfragRoute::Shard(shard)) => {
+                self.pass_on(shard, source, destination, bytes);
+            }
+            None => self.counters.unknown_source += 1,
+        }
+    }
+
+    fn ufrag_route(&self, bytes: &[u8]) -> Option<UfragRoute> {
+        let message = str0m::ice::StunMessage::parse(bytes).ok()?;
+        let (local, _) = message.split_username()?;
+        self.ufrags.get(local).copied()
+    }
+
+    fn hand_to_desk(&mut self, desk: u8, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
+        if self.events.len() >= MAX_EVENTS {
+            self.counters.dropped_for_desk += 1;
+            return;
+        }
+        let handed = Handed { shard: self.number, source, destination, bytes: bytes.to_vec() };
+        self.events.push_back(Event::ToDesk { desk, handed });
+    }
+
+    fn pass_on(&mut self, shard: u8, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
+        if self.events.len() >= MAX_EVENTS {
+            self.counters.dropped_for_shard += 1;
+            return;
+        }
+        let handed = Handed { shard: self.number, source, destination, bytes: bytes.to_vec() };
+        self.events.push_back(Event::ToShard { shard, command: Command::Datagram(handed) });
+        self.counters.passed_on += 1;
+    }
+
+    fn tell_others(&mut self, command: impl Fn() -> Command) {
+        for shard in (0..self.shards).filter(|s| *s != self.number) {
+            self.events.push_back(Event::ToShard { shard, command: command() });
+        }
+    }
+
+    fn subscribe(&mut self, stream: StreamId) {
+        let number = self.number;
+        let Some(s) = self.streams.get_mut(&stream) else { return };
+        if let (false, Source::Remote { shard, subscribed: false }) = (s.viewers.is_empty(), s.source) {
+            s.source = Source::Remote { shard, subscribed: true };
+            s.tracks.publisher_left();
+            let command = Command::Subscribe { stream, shard: number };
+            self.events.push_back(Event::ToShard { shard, command });
+        }
+    }
+
+    fn add_relay(&mut self, stream: StreamId, shard: u8) {
+        let Some(s) = self.streams.get_mut(&stream) else { return };
+        if !s.relays.contains(&shard) {
+            s.relays.push(shard);
+        }
+        // What a late viewer there is started from: everything since the key frame.
+        let log = s.tracks.video.log();
+        let start = log.key_at().unwrap_or(log.end());
+        let packets = (start..log.end()).filter_map(|at| log.get(at).cloned()).collect();
+        let command = s.relayed(packets, &self.publishers, stream);
+        self.events.push_back(Event::ToShard { shard, command });
+    }
+
+    fn flush_relays(&mut self) {
+        for (id, s) in self.streams.iter_mut().filter(|(_, s)| !s.to_relay.is_empty()) {
+            let packets = std::mem::take(&mut s.to_relay);
+            for &shard in &s.relays {
+                let command = s.relayed(packets.clone(), &self.publishers, *id);
+                self.events.push_back(Event::ToShard { shard, command });
+            }
+        }
+    }
+
+    // ---- questions
+
+    fn report(&self, session: SessionId) -> Option<ViewerReport> {
+        let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() else { return None };
+        let viewer = &self.viewers.get(key)?.viewer;
+        let tracks = viewer.tracks().map(|track| message::SentTrack {
+            kind: track.facts().kind,
+            codec: track.codec(),
+            counters: track.counters,
+            newest: track.newest().map(|n| (n.timestamp, n.captured_at)),
+            flowing: track.is_flowing(),
+        });
+        Some(ViewerReport { session, tracks: tracks.collect() })
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut counters = self.counters;
+        counters.srtcp_rejected += self.viewers.iter().map(|(_, s)| s.viewer.rejected).sum::<u64>();
+        let streams = self.streams.iter().map(|(id, s)| {
+            let (health, published) = match s.source {
+                Source::Local(key) => {
+                    self.publishers.get(key).map(|p| (Some(p.health), Some(*p.published()))).unwrap_or_default()
+                }
+                _ => (None, None),
+            };
+            let viewers = s.viewers.iter().filter_map(|key| self.viewers.get(*key));
+            let sent = viewers.flat_map(|seat| seat.viewer.tracks()).fold(s.stats.gone, TrackStats::plus);
+            StreamSnapshot {
+                stream: *id,
+                is_home: matches!(s.source, Source::Local(_)),
+                viewers: s.viewers.len() as u32,
+                health: health.unwrap_or_default(),
+                published: published.unwrap_or_default(),
+                audio: s.stats.audio,
+                video: s.stats.video,
+                resolution: s.stats.resolution,
+                key_frame_interval: s.stats.key_frame_interval,
+                sent,
+            }
+        });
+        Snapshot {
+            shard: self.number,
+            counters,
+            publishers: self.publishers.len() as u32,
+            viewers: self.viewers.len() as u32,
+            streams: streams.collect(),
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        for (_, seat) in self.viewers.iter_mut() {
+            seat.viewer.bye(&mut self.urgent);
+        }
+        let keys: Vec<_> = self.publishers.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.guarded_publisher(key, Publisher::close);
+            self.drive_publisher(now, key);
+        }
+        self.events.push_back(Event::Stopped { shard: self.number });
+    }
+}
+
+impl Stream {
+    fn relayed(&self, packets: Vec<Arc<Packet>>, publishers: &Slab<Publisher>, stream: StreamId) -> Command {
+        let published = match self.source {
+            Source::Local(key) => publishers.get(key).map(|p| *p.published()).unwrap_or_default(),
+            _ => crate::format::Published::default(),
+        };
+        Command::Relayed { stream, published, deaf: self.tracks.video.is_deaf(), packets }
+    }
+}
+
+/// Which desk a STUN request's ufrag names: `v` and two hex digits, see [`crate::desk`].
+fn desk_of(bytes: &[u8]) -> Option<u8> {
+    let message = str0m::ice::StunMessage::parse(bytes).ok()?;
+    if !message.is_binding_request() {
+        return None;
+    }
+    let (local, _) = message.split_username()?;
+    let digits = local.strip_prefix('v')?.get(..2)?;
+    u8::from_str_radix(digits, 16).ok()
+}

@@ -1,0 +1,128 @@
+//! What is being published under one name, as one shard sees it?
+//!
+//! A stream has at most one audio and one video track. Where they come from (a publisher on this
+//! shard, or a relay from another) makes no difference to those who send them on.
+
+pub mod keyframe;
+pub mod log;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use media::{Codec, MediaKind, Packet};
+
+use crate::format::{Format, Published};
+use keyframe::KeyFrameRequests;
+use log::{LogLimits, PacketLog};
+
+/// One published track.
+#[derive(Debug)]
+pub struct Track {
+    log: PacketLog,
+    key_frames: KeyFrameRequests,
+    format: Option<Format>,
+    /// Set when another shard says that its publisher does not answer key frame requests.
+    deaf_elsewhere: bool,
+}
+
+impl Track {
+    /// A track of which nothing has come yet.
+    pub fn new(kind: MediaKind) -> Track {
+        let limits = match kind {
+            MediaKind::Audio => LogLimits::AUDIO,
+            MediaKind::Video => LogLimits::VIDEO,
+        };
+        Track { log: PacketLog::new(limits), key_frames: KeyFrameRequests::default(), format: None, deaf_elsewhere: false }
+    }
+
+    /// A packet came.
+    pub fn push(&mut self, now: Instant, packet: Arc<Packet>) {
+        let before = self.log.key_at();
+        self.log.push(packet);
+        if self.log.key_at() != before && self.log.key_at().is_some() {
+            self.key_frames.arrived(now);
+        }
+    }
+
+    /// What came lately.
+    pub fn log(&self) -> &PacketLog {
+        &self.log
+    }
+
+    /// Who asks the publisher, and when.
+    pub fn key_frames(&mut self) -> &mut KeyFrameRequests {
+        &mut self.key_frames
+    }
+
+    /// Whether waiting for an answer to a key frame request is in vain.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf_elsewhere || self.key_frames.is_deaf()
+    }
+
+    /// The shard that the publisher is on says whether it answers.
+    pub fn set_deaf_elsewhere(&mut self, deaf: bool) {
+        self.deaf_elsewhere = deaf;
+    }
+
+    /// The format of packets of `codec`.
+    pub fn format(&self, codec: Codec) -> Format {
+        self.format.filter(|f| f.codec == codec).unwrap_or(Format { codec, profile: 0 })
+    }
+
+    /// The publisher changed, or told what it sends.
+    pub fn set_format(&mut self, format: Option<Format>) {
+        self.format = format;
+    }
+
+    /// The publisher is gone: nobody can be started from what it left.
+    pub fn publisher_left(&mut self) {
+        self.log.forget_key();
+        self.key_frames = KeyFrameRequests::default();
+        self.deaf_elsewhere = false;
+    }
+}
+
+/// The tracks of a stream.
+#[derive(Debug)]
+pub struct Tracks {
+    /// The audio track.
+    pub audio: Track,
+    /// The video track.
+    pub video: Track,
+}
+
+impl Default for Tracks {
+    fn default() -> Tracks {
+        Tracks { audio: Track::new(MediaKind::Audio), video: Track::new(MediaKind::Video) }
+    }
+}
+
+impl Tracks {
+    /// The track of a kind.
+    pub fn of(&self, kind: MediaKind) -> &Track {
+        match kind {
+            MediaKind::Audio => &self.audio,
+            MediaKind::Video => &self.video,
+        }
+    }
+
+    /// The track of a kind.
+    pub fn of_mut(&mut self, kind: MediaKind) -> &mut Track {
+        match kind {
+            MediaKind::Audio => &mut self.audio,
+            MediaKind::Video => &mut self.video,
+        }
+    }
+
+    /// What is published.
+    pub fn set_published(&mut self, published: &Published) {
+        self.audio.set_format(published.audio);
+        self.video.set_format(published.video);
+    }
+
+    /// The publisher is gone.
+    pub fn publisher_left(&mut self) {
+        self.audio.publisher_left();
+        self.video.publisher_left();
+    }
+}

@@ -1,0 +1,69 @@
+//! Packets for tests, said in one line.
+
+use std::time::Instant;
+
+use media::packet::Extensions;
+use media::{Codec, Packet};
+
+/// A video packet with publisher sequence number `seq`.
+pub fn packet(seq: u64) -> PacketBuilder {
+    PacketBuilder(Packet {
+        codec: Codec::Vp8,
+        epoch: 1,
+        seq,
+        timestamp: (seq as u32).wrapping_mul(3_000),
+        marker: true,
+        key_frame_from: None,
+        starts_frame: true,
+        arrived_at: Instant::now(),
+        captured_at: None,
+        extensions: Extensions::default(),
+        payload: vec![seq as u8; 100].into(),
+        red_primary_at: 0,
+    })
+}
+
+/// See [`packet`].
+pub struct PacketBuilder(Packet);
+
+impl PacketBuilder {
+    /// Starts a key frame.
+    pub fn key(mut self) -> Self {
+        self.0.key_frame_from = Some(self.0.seq);
+        self
+    }
+    /// From this publisher.
+    pub fn epoch(mut self, epoch: u32) -> Self {
+        self.0.epoch = epoch;
+        self
+    }
+    /// With this RTP timestamp.
+    pub fn at(mut self, timestamp: u32) -> Self {
+        self.0.timestamp = timestamp;
+        self
+    }
+    /// Received then.
+    pub fn arrived(mut self, at: Instant) -> Self {
+        self.0.arrived_at = at;
+        self
+    }
+    /// Proves that the picture from `seq` on is a key frame.
+    pub fn proves(mut self, seq: u64) -> Self {
+        self.0.key_frame_from = Some(seq);
+        self
+    }
+    /// Not the first packet of its frame.
+    pub fn continues(mut self) -> Self {
+        self.0.starts_frame = false;
+        self
+    }
+    /// With this payload.
+    pub fn payload(mut self, payload: &[u8]) -> Self {
+        self.0.payload = payload.into();
+        self
+    }
+    /// The packet.
+    pub fn build(self) -> Packet {
+        self.0
+    }
+}

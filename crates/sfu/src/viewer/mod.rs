@@ -1,0 +1,316 @@
+//! What does one viewer get, and what does it tell us back?
+//!
+//! Lives on a media shard. Negotiation, ICE and DTLS are elsewhere ([`crate::desk`]); here are the keys, the
+//! two tracks and the reports. A viewer has no queue: its tracks hold positions in the shared logs.
+
+pub mod history;
+pub mod rewrite;
+pub mod track;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use media::{MediaKind, NtpTime, SessionId, StreamId, WallClock};
+
+use crate::rtcp::{self, Packet};
+use crate::srtp::{Open, Reject, Seal};
+use crate::stream::Tracks;
+use crate::transmit::Batch;
+use track::{Link, TrackFacts, TrackOut};
+
+/// All that a shard needs to know to serve a viewer; made by a desk once DTLS is up.
+#[derive(Debug)]
+pub struct ViewerSetup {
+    /// Names the session.
+    pub session: SessionId,
+    /// What it watches.
+    pub stream: StreamId,
+    /// Which desk holds its `Rtc`.
+    pub desk: u8,
+    /// Its proven address.
+    pub address: SocketAddr,
+    /// Our address towards it.
+    pub source: Option<IpAddr>,
+    /// Keys towards it.
+    pub seal: Seal,
+    /// Keys from it.
+    pub open: Open,
+    /// What was negotiated.
+    pub tracks: Vec<TrackFacts>,
+    /// 128 random bits, for first sequence numbers and timestamps.
+    pub seed: u128,
+}
+
+/// One viewer on a shard.
+#[derive(Debug)]
+pub struct Viewer {
+    /// Names the session.
+    pub session: SessionId,
+    /// What it watches.
+    pub stream: StreamId,
+    /// Which desk holds its `Rtc`.
+    pub desk: u8,
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    seal: Seal,
+    open: Open,
+    audio: Option<TrackOut>,
+    video: Option<TrackOut>,
+    budget: Budget,
+    next_report_at: Instant,
+    /// Datagrams from it that were refused, for the shard's counters.
+    pub rejected: u64,
+}
+
+/// What a viewer's feedback asks of others.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Feedback {
+    /// The publisher must be asked for a key frame.
+    pub wants_key_frame: bool,
+    /// The viewer must be given a turn to send.
+    pub wants_turn: bool,
+}
+
+/// RFC 3550 §6.2 would allow one in about 5 s; libwebrtc sends video reports every second, and lips match from
+/// the first one on.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The first report goes out with the first pictures, so that they are in sync at once.
+const FIRST_REPORT_AFTER: Duration = Duration::from_millis(100);
+
+impl Viewer {
+    /// A viewer that starts now.
+    pub fn new(now: Instant, setup: ViewerSetup) -> Viewer {
+        let mut audio = None;
+        let mut video = None;
+        for (n, facts) in setup.tracks.into_iter().enumerate() {
+            let seed = (setup.seed >> (64 * (n % 2))) as u64;
+            let slot = match facts.kind {
+                MediaKind::Audio => &mut audio,
+                MediaKind::Video => &mut video,
+            };
+            slot.get_or_insert_with(|| TrackOut::new(facts, now, seed));
+        }
+        Viewer {
+            session: setup.session,
+            stream: setup.stream,
+            desk: setup.desk,
+            address: setup.address,
+            source: setup.source,
+            seal: setup.seal,
+            open: setup.open,
+            audio,
+            video,
+            budget: Budget::new(now),
+            next_report_at: now + FIRST_REPORT_AFTER,
+            rejected: 0,
+        }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// It has proved that it is somewhere else now.
+    pub fn moved(&mut self, address: SocketAddr, source: Option<IpAddr>) {
+        self.address = address;
+        self.source = source;
+    }
+
+    /// Its tracks.
+    pub fn tracks(&self) -> impl Iterator<Item = &TrackOut> {
+        self.audio.iter().chain(&self.video)
+    }
+
+    /// Sends what there is to send. Returns when to come again, and whether a key frame is missing.
+    pub fn send(&mut self, now: Instant, tracks: &Tracks, batch: &mut Batch) -> track::Next {
+        self.budget.refill(now);
+        let mut link = Link {
+            seal: &self.seal,
+            destination: self.address,
+            source: self.source,
+            batch,
+            budget: &mut self.budget.bytes,
+        };
+        if let Some(audio) = &mut self.audio {
+            audio.send(now, &tracks.audio, &mut link);
+        }
+        match &mut self.video {
+            Some(video) => video.send(now, &tracks.video, &mut link),
+            None => track::Next::default(),
+        }
+    }
+
+    /// Takes a datagram of SRTCP. Answers NACKs into `batch`.
+    ///
+    /// # Errors
+    ///
+    /// What does not authenticate or was seen before changes nothing (threat T2).
+    pub fn handle_srtcp(
+        &mut self,
+        now: Instant,
+        clock: &WallClock,
+        datagram: &mut [u8],
+        tracks: &Tracks,
+        batch: &mut Batch,
+    ) -> Result<Feedback, Reject> {
+        let compound = self.open.rtcp(datagram)?;
+        let mut feedback = Feedback::default();
+        for packet in rtcp::packets(compound) {
+            match packet {
+                Ok(Packet::ReceiverReport(report)) => {
+                    for block in report.blocks {
+                        Self::reported(&mut self.audio, &mut self.video, clock.at(now), &block);
+                    }
+                }
+                Ok(Packet::SenderReport { blocks, .. }) => {
+                    for block in blocks {
+                        Self::reported(&mut self.audio, &mut self.video, clock.at(now), &block);
+                    }
+                }
+                Ok(Packet::Nack(nack)) => {
+                    let mut link = Link {
+                        seal: &self.seal,
+                        destination: self.address,
+                        source: self.source,
+                        batch,
+                        budget: &mut self.budget.bytes,
+                    };
+                    for (track, published) in [(&mut self.audio, &tracks.audio), (&mut self.video, &tracks.video)] {
+                        let Some(track) = track.as_mut().filter(|t| t.facts().ssrc == nack.media) else { continue };
+                        for seq in nack.seqs().take(MAX_NACKS) {
+                            track.resend(now, published, seq, &mut link);
+                        }
+                    }
+                }
+                Ok(Packet::Pli(_) | Packet::Fir(_)) => {
+                    if let Some(video) = &mut self.video {
+                        let ask = video.key_frame_requested(now, &tracks.video);
+                        feedback.wants_key_frame |= ask;
+                        feedback.wants_turn |= !ask;
+                    }
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(feedback)
+    }
+
+    fn reported(audio: &mut Option<TrackOut>, video: &mut Option<TrackOut>, now: NtpTime, block: &rtcp::ReportBlock) {
+        for track in audio.iter_mut().chain(video).filter(|t| t.facts().ssrc == block.ssrc) {
+            track.counters.fraction_lost = block.fraction_lost;
+            if let Some(rtt) = round_trip(now, block) {
+                track.counters.rtt = Some(rtt);
+            }
+        }
+    }
+
+    /// When the next sender report is due.
+    pub fn next_report_at(&self) -> Instant {
+        self.next_report_at
+    }
+
+    /// Sends a sender report for every track that flows, if it is due.
+    pub fn report(&mut self, now: Instant, clock: &WallClock, batch: &mut Batch) {
+        if now < self.next_report_at {
+            return;
+        }
+        self.next_report_at = now + REPORT_INTERVAL;
+        let reports = self.audio.iter().chain(&self.video).filter_map(|track| sender_report(now, clock, track));
+        let seal = &mut self.seal;
+        let mut first = None;
+        batch.push_with(self.address, self.source, |out| {
+            let mut writer = rtcp::Writer::new(out);
+            for report in reports {
+                first.get_or_insert(report.ssrc);
+                writer.sender_report(report);
+            }
+            let Some(ssrc) = first else { return 0 };
+            writer.sdes_cname(ssrc, CNAME);
+            let len = writer.finish();
+            seal.rtcp(out, len)
+        });
+    }
+
+    /// Says goodbye (RFC 3550 §6.6).
+    pub fn bye(&mut self, batch: &mut Batch) {
+        let mut ssrcs = [0; 2];
+        let mut count = 0;
+        for (slot, track) in ssrcs.iter_mut().zip(self.audio.iter().chain(&self.video)) {
+            *slot = track.facts().ssrc;
+            count += 1;
+        }
+        let seal = &mut self.seal;
+        batch.push_with(self.address, self.source, |out| {
+            let mut writer = rtcp::Writer::new(out);
+            // RFC 3550 §6.1: every compound begins with a report.
+            writer.receiver_report(ssrcs[0], &[]);
+            writer.bye(&ssrcs[..count]);
+            let len = writer.finish();
+            seal.rtcp(out, len)
+        });
+    }
+}
+
+/// All our tracks share it: that is what tells a receiver to play them in sync (RFC 3550 §6.5.1).
+pub const CNAME: &str = "nowcast";
+
+/// The most sequence numbers of one NACK that are looked up; a browser asks for at most a few hundred.
+const MAX_NACKS: usize = 512;
+
+/// The report that maps a track's RTP time to the server's wall clock, so that lips match: both tracks are
+/// mapped through the capture times that the publisher told, or, before it has, through arrival.
+fn sender_report(now: Instant, clock: &WallClock, track: &TrackOut) -> Option<rtcp::SenderReport> {
+    let newest = track.newest()?;
+    let ntp = clock.at(now);
+    let captured = newest.captured_at.unwrap_or_else(|| clock.at(newest.arrived_at));
+    let clock_rate = match track.facts().kind {
+        MediaKind::Audio => 48_000.0,
+        MediaKind::Video => 90_000.0,
+    };
+    let ticks = ntp.difference_ms(captured) * clock_rate / 1_000.0;
+    Some(rtcp::SenderReport {
+        ssrc: track.facts().ssrc,
+        ntp,
+        rtp: newest.timestamp.wrapping_add(ticks.round() as i64 as u32),
+        packets: track.counters.packets as u32,
+        octets: track.counters.bytes as u32,
+    })
+}
+
+// RFC 3550 §6.4.1: round trip = arrival − last SR − delay since last SR, all in 1/65536 s.
+fn round_trip(now: NtpTime, block: &rtcp::ReportBlock) -> Option<Duration> {
+    if block.last_sender_report == 0 {
+        return None;
+    }
+    let units =
+        now.middle_32().wrapping_sub(block.last_sender_report).wrapping_sub(block.delay_since_last_sender_report);
+    // Clocks that disagree by a rounding make it negative, that is, huge.
+    (units < 60 << 16).then(|| Duration::from_micros(u64::from(units) * 1_000_000 / 65_536))
+}
+
+/// How many bytes of the past a viewer may be sent: enough for a key frame at once, then a rate that most
+/// home connections carry. Bandwidth estimation will replace the rate; a guess until then.
+#[derive(Debug)]
+struct Budget {
+    bytes: i64,
+    refilled_at: Instant,
+}
+
+const START_BURST_BYTES: i64 = 192 * 1024;
+const START_BYTES_PER_MS: i64 = 6_000; // 48 Mb/s
+
+impl Budget {
+    fn new(now: Instant) -> Budget {
+        Budget { bytes: START_BURST_BYTES, refilled_at: now }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let ms = now.saturating_duration_since(self.refilled_at).as_millis().min(1_000) as i64;
+        if ms > 0 {
+            self.refilled_at = now;
+            self.bytes = (self.bytes + ms * START_BYTES_PER_MS).min(START_BURST_BYTES);
+        }
+    }
+}
