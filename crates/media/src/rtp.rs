@@ -63,24 +63,9 @@ impl<'a> Header<'a> {
     /// Padding is counted at the very end of the datagram, so an SRTP packet must be unprotected
     /// first; for protected ones there is [`header_bytes`].
     pub fn parse(datagram: &'a [u8]) -> Result<Header<'a>, Error> {
-        let (fixed, rest) = datagram
-            .split_first_chunk::<FIXED_HEADER_BYTES>()
-            .ok_or(Error::Truncated)?;
+        let (fixed, rest) = datagram.split_first_chunk::<FIXED_HEADER_BYTES>().ok_or(Error::Truncated)?;
         // RFC 3550 §5.1: V, P, X, CC; M, PT; sequence number; timestamp; SSRC.
-        let &[
-            flags,
-            marker_and_type,
-            s0,
-            s1,
-            t0,
-            t1,
-            t2,
-            t3,
-            c0,
-            c1,
-            c2,
-            c3,
-        ] = fixed;
+        let &[flags, marker_and_type, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3] = fixed;
         if flags >> 6 != 2 {
             return Err(Error::Version);
         }
@@ -89,13 +74,7 @@ impl<'a> Header<'a> {
         let (extension, rest) = if flags & 0x10 != 0 {
             Extension::parse(rest)?
         } else {
-            (
-                Extension {
-                    form: Form::Unknown,
-                    elements: &[],
-                },
-                rest,
-            )
+            (Extension { form: Form::Unknown, elements: &[] }, rest)
         };
         let padding = if flags & 0x20 != 0 {
             // RFC 3550 §5.1: the last byte counts the padding, itself included.
@@ -124,9 +103,7 @@ impl<'a> Header<'a> {
 
     /// Returns the payload without padding.
     pub fn payload(&self) -> &'a [u8] {
-        self.datagram
-            .get(self.payload_range.clone())
-            .unwrap_or_default()
+        self.datagram.get(self.payload_range.clone()).unwrap_or_default()
     }
 
     /// Returns how many bytes of padding follow the payload.
@@ -136,26 +113,19 @@ impl<'a> Header<'a> {
 
     /// Returns the contributing sources, at most 15.
     pub fn csrcs(&self) -> impl Iterator<Item = u32> + use<'a> {
-        self.csrcs
-            .chunks_exact(4)
-            .filter_map(|csrc| csrc.try_into().ok().map(u32::from_be_bytes))
+        self.csrcs.chunks_exact(4).filter_map(|csrc| csrc.try_into().ok().map(u32::from_be_bytes))
     }
 
     /// Returns the header extension elements, in the order they were written.
     ///
     /// Ends early at an element that does not fit; the elements before it are good.
     pub fn extensions(&self) -> Elements<'a> {
-        Elements {
-            form: self.extension.form,
-            rest: self.extension.elements,
-        }
+        Elements { form: self.extension.form, rest: self.extension.elements }
     }
 
     /// Returns the value of the first element with this id.
     pub fn extension(&self, id: u8) -> Option<&'a [u8]> {
-        self.extensions()
-            .find(|(found, _)| *found == id)
-            .map(|(_, value)| value)
+        self.extensions().find(|(found, _)| *found == id).map(|(_, value)| value)
     }
 }
 
@@ -235,9 +205,7 @@ impl<'a> Elements<'a> {
 ///
 /// This is what SRTP leaves in the clear (RFC 3711 §3.1), so it works for protected packets too.
 pub fn header_bytes(datagram: &[u8]) -> Result<usize, Error> {
-    let (&[flags, ..], rest) = datagram
-        .split_first_chunk::<FIXED_HEADER_BYTES>()
-        .ok_or(Error::Truncated)?;
+    let (&[flags, ..], rest) = datagram.split_first_chunk::<FIXED_HEADER_BYTES>().ok_or(Error::Truncated)?;
     if flags >> 6 != 2 {
         return Err(Error::Version);
     }
@@ -269,28 +237,19 @@ pub fn write_header(
     ssrc: u32,
     extensions: &[(u8, &[u8])],
 ) -> usize {
-    let is_legal =
-        |(id, value): &(u8, &[u8])| matches!(id, 1..=14) && matches!(value.len(), 1..=16);
+    let is_legal = |(id, value): &(u8, &[u8])| matches!(id, 1..=14) && matches!(value.len(), 1..=16);
     if payload_type > 127 || !extensions.iter().all(is_legal) {
         return 0;
     }
-    let element_bytes = extensions.iter().fold(0usize, |sum, (_, value)| {
-        sum.saturating_add(value.len()).saturating_add(1)
-    });
+    let element_bytes =
+        extensions.iter().fold(0usize, |sum, (_, value)| sum.saturating_add(value.len()).saturating_add(1));
     let words = element_bytes.div_ceil(4);
     let Ok(length) = u16::try_from(words) else {
         return 0;
     };
-    let extension_bytes = if extensions.is_empty() {
-        0
-    } else {
-        words.saturating_mul(4).saturating_add(4)
-    };
+    let extension_bytes = if extensions.is_empty() { 0 } else { words.saturating_mul(4).saturating_add(4) };
     let total = FIXED_HEADER_BYTES.saturating_add(extension_bytes);
-    let Some((fixed, rest)) = out
-        .get_mut(..total)
-        .and_then(<[u8]>::split_first_chunk_mut::<FIXED_HEADER_BYTES>)
-    else {
+    let Some((fixed, rest)) = out.get_mut(..total).and_then(<[u8]>::split_first_chunk_mut::<FIXED_HEADER_BYTES>) else {
         return 0;
     };
 
@@ -300,20 +259,7 @@ pub fn write_header(
     // RFC 3550 §5.1: version 2, X if there is an extension.
     let flags = if extensions.is_empty() { 0x80 } else { 0x90 };
     let marker_and_type = payload_type | if marker { 0x80 } else { 0 };
-    *fixed = [
-        flags,
-        marker_and_type,
-        s0,
-        s1,
-        t0,
-        t1,
-        t2,
-        t3,
-        c0,
-        c1,
-        c2,
-        c3,
-    ];
+    *fixed = [flags, marker_and_type, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3];
 
     if let Some((head, elements)) = rest.split_first_chunk_mut::<4>() {
         let [l0, l1] = length.to_be_bytes();
@@ -327,9 +273,7 @@ pub fn write_header(
 /// Fills `out` with elements and pads the rest with zeros.
 fn write_elements(out: &mut [u8], extensions: &[(u8, &[u8])]) {
     let bytes = extensions.iter().flat_map(|(id, value)| {
-        let length = u8::try_from(value.len())
-            .unwrap_or_default()
-            .saturating_sub(1);
+        let length = u8::try_from(value.len()).unwrap_or_default().saturating_sub(1);
         std::iter::once((id << 4) | length).chain(value.iter().copied())
     });
     // RFC 8285 §4.1.2: padding bytes are zero.
@@ -346,9 +290,7 @@ mod tests {
 
     #[test]
     fn a_plain_header_is_read() {
-        let datagram = [
-            0x80, 0xe0, 0x12, 0x34, 1, 2, 3, 4, 0xaa, 0xbb, 0xcc, 0xdd, 9, 8, 7,
-        ];
+        let datagram = [0x80, 0xe0, 0x12, 0x34, 1, 2, 3, 4, 0xaa, 0xbb, 0xcc, 0xdd, 9, 8, 7];
         let header = Header::parse(&datagram).unwrap();
         assert!(header.marker);
         assert_eq!(header.payload_type, 96);
@@ -410,17 +352,9 @@ mod tests {
     fn extension_elements_are_read_in_both_forms() {
         type Row = (u16, &'static [u8], &'static [(u8, &'static [u8])]);
         let rows: [Row; 13] = [
-            (
-                0xbede,
-                &[0x10, 1, 0x21, 2, 3, 0, 0, 0],
-                &[(1, &[1]), (2, &[2, 3])],
-            ),
+            (0xbede, &[0x10, 1, 0x21, 2, 3, 0, 0, 0], &[(1, &[1]), (2, &[2, 3])]),
             // Padding between elements.
-            (
-                0xbede,
-                &[0x10, 1, 0, 0, 0x20, 2, 0, 0],
-                &[(1, &[1]), (2, &[2])],
-            ),
+            (0xbede, &[0x10, 1, 0, 0, 0x20, 2, 0, 0], &[(1, &[1]), (2, &[2])]),
             // Id 15, and id 0 with a length, end it.
             (0xbede, &[0x10, 1, 0xf0, 2, 0x20, 3, 0, 0], &[(1, &[1])]),
             (0xbede, &[0x10, 1, 0x03, 2, 0x20, 3, 0, 0], &[(1, &[1])]),
@@ -442,11 +376,7 @@ mod tests {
             datagram.extend(((elements.len() / 4) as u16).to_be_bytes());
             datagram.extend(elements);
             let header = Header::parse(&datagram).unwrap();
-            assert_eq!(
-                header.extensions().collect::<Vec<_>>(),
-                expected,
-                "{profile:x} {elements:x?}"
-            );
+            assert_eq!(header.extensions().collect::<Vec<_>>(), expected, "{profile:x} {elements:x?}");
             assert_eq!(header.payload(), []);
         }
     }
@@ -454,11 +384,7 @@ mod tests {
     #[test]
     fn rtcp_is_told_from_rtp_by_the_second_byte() {
         for second in 0..=255 {
-            assert_eq!(
-                is_rtcp(&[0x80, second, 0, 0]),
-                (192..=223).contains(&second),
-                "{second}"
-            );
+            assert_eq!(is_rtcp(&[0x80, second, 0, 0]), (192..=223).contains(&second), "{second}");
         }
         assert!(!is_rtcp(&[0x80]));
         assert!(!is_rtcp(&[]));
@@ -483,7 +409,8 @@ mod tests {
     #[test]
     fn a_header_that_cannot_be_written_leaves_the_buffer_alone() {
         let long = [0; 17];
-        let rows: [(usize, u8, &[(u8, &[u8])]); 7] = [
+        type Row<'a> = (usize, u8, &'a [(u8, &'a [u8])]);
+        let rows: [Row; 7] = [
             (11, 96, &[]),
             (19, 96, &[(1, &[1])]),
             (64, 128, &[]),
@@ -494,14 +421,8 @@ mod tests {
         ];
         for (size, payload_type, extensions) in rows {
             let mut out = vec![0xff; size];
-            assert_eq!(
-                write_header(&mut out, payload_type, false, 0, 0, 0, extensions),
-                0
-            );
-            assert!(
-                out.iter().all(|byte| *byte == 0xff),
-                "{size} {payload_type} {extensions:?}"
-            );
+            assert_eq!(write_header(&mut out, payload_type, false, 0, 0, 0, extensions), 0);
+            assert!(out.iter().all(|byte| *byte == 0xff), "{size} {payload_type} {extensions:?}");
         }
     }
 

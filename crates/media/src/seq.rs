@@ -109,14 +109,8 @@ mod tests {
             (&[0], &[65_536]),
             (&[65_535], &[131_071]),
             (&[7, 8, 10, 9], &[65_543, 65_544, 65_546, 65_545]),
-            (
-                &[65_534, 65_535, 0, 1],
-                &[131_070, 131_071, 131_072, 131_073],
-            ),
-            (
-                &[65_535, 1, 0, 65_534, 2],
-                &[131_071, 131_073, 131_072, 131_070, 131_074],
-            ),
+            (&[65_534, 65_535, 0, 1], &[131_070, 131_071, 131_072, 131_073]),
+            (&[65_535, 1, 0, 65_534, 2], &[131_071, 131_073, 131_072, 131_070, 131_074]),
             (&[0, 65_535, 1], &[65_536, 65_535, 65_537]),
             // Half a cycle: stays in the cycle of the reference (RFC 3711 appendix A).
             (&[0, 32_768], &[65_536, 98_304]),
@@ -135,10 +129,7 @@ mod tests {
         let cycle = 1u64 << 32;
         assert_eq!(unwrapper.extend(u32::MAX), cycle + u64::from(u32::MAX));
         assert_eq!(unwrapper.extend(2_999), 2 * cycle + 2_999);
-        assert_eq!(
-            unwrapper.extend(u32::MAX - 1),
-            cycle + u64::from(u32::MAX) - 1
-        );
+        assert_eq!(unwrapper.extend(u32::MAX - 1), cycle + u64::from(u32::MAX) - 1);
         assert_eq!(unwrapper.highest(), Some(2 * cycle + 2_999));
     }
 
@@ -160,11 +151,7 @@ mod tests {
     /// RFC 3711 appendix A, word for word, with `s_l` and `ROC` apart.
     fn rfc_3711_index(s_l: u64, roc: u64, seq: u64) -> u64 {
         let v = if s_l < 32_768 {
-            if seq as i64 - s_l as i64 > 32_768 {
-                roc - 1
-            } else {
-                roc
-            }
+            if seq as i64 - s_l as i64 > 32_768 { roc - 1 } else { roc }
         } else if s_l as i64 - 32_768 > seq as i64 {
             roc + 1
         } else {
@@ -194,16 +181,14 @@ mod tests {
         #[test]
         fn a_walk_with_loss_and_reordering_is_followed_through_wraps(
             start in any::<u16>(),
-            steps in proptest::collection::vec(-300i64..9_000, 1..300),
+            steps in proptest::collection::vec(-30_000i64..30_000, 1..300),
         ) {
             let mut unwrapper = SeqUnwrapper::new();
             unwrapper.extend(start);
-            let mut at = 65_536 + i64::from(start);
-            let mut truth_highest = at;
+            let mut highest = 65_536 + i64::from(start);
             for step in steps {
-                // From the highest: a packet is lost or late relative to the newest one.
-                at = (truth_highest + step).max(at - 20_000);
-                truth_highest = truth_highest.max(at);
+                let at = highest + step;
+                highest = highest.max(at);
                 prop_assert_eq!(unwrapper.extend(at as u16), at as u64);
             }
         }

@@ -9,11 +9,7 @@ pub(super) fn describe(payload: &[u8]) -> Description {
     };
     // AV1 RTP §4.4: Z, Y, W (2), N. Z: the first element continues one of the packet before.
     let continues = head & 0x80 != 0;
-    let elements = Elements {
-        rest,
-        declared: (head >> 4) & 0x03,
-        count: 0,
-    };
+    let elements = Elements { rest, declared: (head >> 4) & 0x03, count: 0 };
     let obus = elements.skip(usize::from(continues)).map(Obu::parse);
 
     let mut description = Description::default();
@@ -34,8 +30,8 @@ pub(super) fn describe(payload: &[u8]) -> Description {
             ObuKind::Leading | ObuKind::Inside => {}
         }
     }
-    description.starts_frame = !continues
-        && first.is_some_and(|obu| obu.kind != ObuKind::Inside && obu.spatial_layer == 0);
+    description.starts_frame =
+        !continues && first.is_some_and(|obu| obu.kind != ObuKind::Inside && obu.spatial_layer == 0);
     // AV1 RTP §4.4: N is set in the first packet of a coded video sequence, and there Z is not. For
     // senders that forget N: a sequence header and a key frame in one packet are such a packet too.
     let is_new_sequence = head & 0x08 != 0 || (description.parameter_sets && has_key_frame);
@@ -62,9 +58,8 @@ impl<'a> Iterator for Elements<'a> {
         if self.count == self.declared {
             return Some(std::mem::take(&mut self.rest));
         }
-        let (element, rest) = leb128(self.rest)
-            .and_then(|(length, after)| after.split_at_checked(length))
-            .unwrap_or_default();
+        let (element, rest) =
+            leb128(self.rest).and_then(|(length, after)| after.split_at_checked(length)).unwrap_or_default();
         self.rest = rest;
         // A length that is wrong ends it: there is no telling where the next element is.
         (!element.is_empty()).then_some(element)
@@ -115,11 +110,7 @@ impl<'a> Obu<'a> {
             3 | 6 => ObuKind::Frame,   // frame header, frame
             _ => ObuKind::Inside,
         };
-        Some(Obu {
-            kind,
-            spatial_layer,
-            payload: rest,
-        })
+        Some(Obu { kind, spatial_layer, payload: rest })
     }
 }
 
@@ -201,80 +192,52 @@ fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bits::tests::{pack, unhex};
     use super::*;
     use proptest::prelude::*;
 
     /// OBU header (sequence header, no size), then profile 0, one operating point, level 8 (4.0),
     /// tier 0, 11 + 10 bits of size: 1279 and 719.
     fn sequence_header() -> Vec<u8> {
-        obu(
-            "0 0001 000",
-            "000 0 0 0 0 00000 000000000000 01000 0 1010 1001 10011111111 1011001111",
-        )
+        obu("0 0001 000", "000 0 0 0 0 00000 000000000000 01000 0 1010 1001 10011111111 1011001111")
     }
 
     fn frame(bits: &str) -> Vec<u8> {
         obu("0 0110 000", bits)
     }
 
-    const SIZE: Option<Resolution> = Some(Resolution {
-        width: 1280,
-        height: 720,
-    });
+    const SIZE: Option<Resolution> = Some(Resolution { width: 1280, height: 720 });
 
     #[test]
     fn payloads_say_what_the_rtp_format_says() {
         let sequence = sequence_header();
         let key_frame = frame("0 00 10000");
         let inter_frame = frame("0 01 10000");
-        let start = Description {
-            starts_frame: true,
-            ..Description::default()
-        };
-        let key = Description {
-            key: true,
-            parameter_sets: true,
-            resolution: SIZE,
-            ..start
-        };
+        let start = Description { starts_frame: true, ..Description::default() };
+        let key = Description { key: true, parameter_sets: true, resolution: SIZE, ..start };
         let rows = [
             // W 2, with N and without; each element with a length (W 0).
             (payload(0x28, &[&sequence, &key_frame], true), key),
             (payload(0x20, &[&sequence, &key_frame], true), key),
             (payload(0x08, &[&sequence, &key_frame], false), key),
             // A temporal delimiter in front, which senders should have removed.
-            (
-                payload(0x38, &[&obu("0 0010 000", ""), &sequence, &key_frame], true),
-                key,
-            ),
+            (payload(0x38, &[&obu("0 0010 000", ""), &sequence, &key_frame], true), key),
             // The sequence header alone: believed to start a sequence only with N.
             (payload(0x18, &[&sequence], true), key),
-            (
-                payload(0x10, &[&sequence], true),
-                Description { key: false, ..key },
-            ),
+            (payload(0x10, &[&sequence], true), Description { key: false, ..key }),
             // A sequence header repeated before another kind of frame.
-            (
-                payload(0x20, &[&sequence, &inter_frame], true),
-                Description { key: false, ..key },
-            ),
+            (payload(0x20, &[&sequence, &inter_frame], true), Description { key: false, ..key }),
             // An ordinary picture; its beginning (Y), its inside (Z), its second tile group.
             (payload(0x10, &[&inter_frame], true), start),
             (payload(0x50, &[&inter_frame], true), start),
             (payload(0x90, &[&inter_frame], true), Description::default()),
-            (
-                payload(0x10, &[&obu("0 0100 000", "1")], true),
-                Description::default(),
-            ),
+            (payload(0x10, &[&obu("0 0100 000", "1")], true), Description::default()),
             // N means nothing in the middle of an OBU.
             (payload(0x98, &[&inter_frame], true), Description::default()),
             // A key frame without a sequence header is nothing to start from.
             (payload(0x10, &[&key_frame], true), start),
             // The second spatial layer.
-            (
-                payload(0x10, &[&obu("0 0110 100 000 01 000", "0 01")], true),
-                Description::default(),
-            ),
+            (payload(0x10, &[&obu("0 0110 100 000 01 000", "0 01")], true), Description::default()),
             // The OBU has a size of its own.
             (payload(0x18, &[&with_size(&sequence)], true), key),
         ];
@@ -297,10 +260,7 @@ mod tests {
             // Timing, with ticks per picture, without a decoder model.
             format!("000 0 0 1 {zeros} 1 010 0 0 00000 000000000000 00000"),
             // Timing and a decoder model with buffer delays of 3 bits.
-            format!(
-                "000 0 0 1 {zeros} 0 1 00010 {} 00000 00000 0 00000 000000000000 00000 1 101 101 1",
-                &zeros[..32]
-            ),
+            format!("000 0 0 1 {zeros} 0 1 00010 {} 00000 00000 0 00000 000000000000 00000 1 101 101 1", &zeros[..32]),
         ];
         for bits in rows {
             let header = pack(&format!("{bits} {size}"));
@@ -309,13 +269,24 @@ mod tests {
     }
 
     #[test]
+    fn a_key_frame_of_svt_av1_is_one_with_and_without_n() {
+        // Both OBUs have sizes of their own; the frame is cut off.
+        let sequence = "0a0b0000000cc5036912be4010";
+        let frame = "322310008c2081450820";
+        for head in ["28", "20"] {
+            let payload = unhex(&format!("{head}0d{sequence}{frame}"));
+            let description = describe(&payload);
+            assert!(description.key && description.starts_frame && description.parameter_sets);
+            assert_eq!(description.resolution, Some(Resolution { width: 642, height: 362 }));
+        }
+    }
+
+    #[test]
     fn lengths_that_are_wrong_end_the_payload() {
         let rows: [&[u8]; 5] = [
             &[0x00, 0xff],
             &[0x00, 0x05, 0x08],
-            &[
-                0x00, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0x08,
-            ],
+            &[0x00, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0x08],
             &[0x20, 0x7f, 0x08],
             &[0x00, 0x00, 0x08],
         ];
@@ -350,17 +321,6 @@ mod tests {
 
     fn obu(header: &str, bits: &str) -> Vec<u8> {
         [pack(header), pack(bits)].concat()
-    }
-
-    fn pack(bits: &str) -> Vec<u8> {
-        let bits: Vec<u8> = bits.bytes().filter(|bit| *bit != b' ').collect();
-        bits.chunks(8)
-            .map(|byte| {
-                (0..8).fold(0, |sum, at| {
-                    (sum << 1) | u8::from(byte.get(at) == Some(&b'1'))
-                })
-            })
-            .collect()
     }
 
     proptest! {

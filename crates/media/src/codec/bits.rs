@@ -14,22 +14,12 @@ pub(super) struct Bits<'a> {
 impl<'a> Bits<'a> {
     /// Reads bytes as they are.
     pub(super) const fn new(bytes: &'a [u8]) -> Bits<'a> {
-        Bits {
-            rest: bytes,
-            current: 0,
-            left: 0,
-            zeros: None,
-        }
+        Bits { rest: bytes, current: 0, left: 0, zeros: None }
     }
 
     /// Reads the inside of a NAL unit, without its emulation prevention bytes.
     pub(super) const fn of_nal_unit(bytes: &'a [u8]) -> Bits<'a> {
-        Bits {
-            rest: bytes,
-            current: 0,
-            left: 0,
-            zeros: Some(0),
-        }
+        Bits { rest: bytes, current: 0, left: 0, zeros: Some(0) }
     }
 
     /// Reads one bit as a flag.
@@ -74,11 +64,7 @@ impl<'a> Bits<'a> {
     pub(super) fn signed_exp_golomb(&mut self) -> Option<i32> {
         let code = self.exp_golomb()?;
         let magnitude = i32::try_from(code.div_ceil(2)).ok()?;
-        Some(if code & 1 == 1 {
-            magnitude
-        } else {
-            magnitude.wrapping_neg()
-        })
+        Some(if code & 1 == 1 { magnitude } else { magnitude.wrapping_neg() })
     }
 
     fn next_byte(&mut self) -> Option<u8> {
@@ -90,11 +76,7 @@ impl<'a> Bits<'a> {
                 byte = self.pop()?;
             }
             let before = if is_emulation_prevention { 0 } else { zeros };
-            self.zeros = Some(if byte == 0 {
-                before.saturating_add(1)
-            } else {
-                0
-            });
+            self.zeros = Some(if byte == 0 { before.saturating_add(1) } else { 0 });
         }
         Some(byte)
     }
@@ -107,7 +89,7 @@ impl<'a> Bits<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -129,11 +111,7 @@ mod tests {
         for (bits, unsigned, signed) in rows {
             let bytes = pack(bits);
             assert_eq!(Bits::new(&bytes).exp_golomb(), Some(unsigned), "{bits}");
-            assert_eq!(
-                Bits::new(&bytes).signed_exp_golomb(),
-                Some(signed),
-                "{bits}"
-            );
+            assert_eq!(Bits::new(&bytes).signed_exp_golomb(), Some(signed), "{bits}");
         }
     }
 
@@ -158,9 +136,7 @@ mod tests {
         ];
         for (bytes, expected) in rows {
             let mut bits = Bits::of_nal_unit(bytes);
-            let read: Vec<u8> = std::iter::from_fn(|| bits.number(8))
-                .map(|byte| byte as u8)
-                .collect();
+            let read: Vec<u8> = std::iter::from_fn(|| bits.number(8)).map(|byte| byte as u8).collect();
             assert_eq!(read, expected, "{bytes:?}");
         }
     }
@@ -174,19 +150,56 @@ mod tests {
         assert_eq!(Bits::new(&[0]).skip(8), Some(()));
     }
 
-    /// Packs text of zeros and ones into bytes, padded with ones.
-    fn pack(bits: &str) -> Vec<u8> {
-        bits.as_bytes()
-            .chunks(8)
-            .map(|byte| {
-                (0..8).fold(0, |sum, at| {
-                    (sum << 1) | u8::from(byte.get(at) != Some(&b'0'))
-                })
-            })
-            .collect()
+    #[test]
+    fn what_the_helpers_below_write_is_read() {
+        let text = format!("{}{}{}", exp_golomb(0), exp_golomb(41), exp_golomb(7));
+        let bytes = pack(&text);
+        let mut bits = Bits::new(&bytes);
+        assert_eq!([bits.exp_golomb(), bits.exp_golomb(), bits.exp_golomb()], [Some(0), Some(41), Some(7)]);
+        assert_eq!(escape(&[0, 0, 1, 0, 0, 0, 9]), [0, 0, 3, 1, 0, 0, 3, 0, 9]);
+    }
+
+    /// Packs text of zeros and ones into bytes, padded with zeros. Blanks are for the reader.
+    pub(in crate::codec) fn pack(text: &str) -> Vec<u8> {
+        let bits: Vec<u8> = text.bytes().filter(|bit| *bit != b' ').collect();
+        let bit = |byte: &[u8], at| u8::from(byte.get(at) == Some(&b'1'));
+        bits.chunks(8).map(|byte| (0..8).fold(0, |sum, at| (sum << 1) | bit(byte, at))).collect()
+    }
+
+    /// Reads hexadecimal digits.
+    pub(in crate::codec) fn unhex(text: &str) -> Vec<u8> {
+        let digits: Vec<char> = text.chars().collect();
+        let byte = |pair: &[char]| u8::from_str_radix(&String::from_iter(pair), 16).unwrap();
+        digits.chunks(2).map(byte).collect()
+    }
+
+    /// Writes an unsigned Exp-Golomb number as text.
+    pub(in crate::codec) fn exp_golomb(number: u32) -> String {
+        let digits = format!("{:b}", u64::from(number) + 1);
+        format!("{}{digits}", "0".repeat(digits.len() - 1))
+    }
+
+    /// Puts emulation prevention bytes into a NAL unit.
+    pub(in crate::codec) fn escape(message: &[u8]) -> Vec<u8> {
+        let mut unit: Vec<u8> = Vec::new();
+        for byte in message {
+            if *byte <= 3 && unit.ends_with(&[0, 0]) {
+                unit.push(3);
+            }
+            unit.push(*byte);
+        }
+        unit
     }
 
     proptest! {
+        #[test]
+        fn escaped_bytes_are_read_as_they_were(message in proptest::collection::vec(0u8..5, 0..40)) {
+            let unit = escape(&message);
+            let mut bits = Bits::of_nal_unit(&unit);
+            let read: Vec<u8> = std::iter::from_fn(|| bits.number(8)).map(|byte| byte as u8).collect();
+            prop_assert_eq!(read, message);
+        }
+
         #[test]
         fn numbers_are_what_a_big_integer_says(bytes in proptest::collection::vec(any::<u8>(), 1..16), counts in proptest::collection::vec(0u32..=32, 0..12)) {
             let text: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();

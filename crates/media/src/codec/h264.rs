@@ -118,11 +118,7 @@ fn resolution(sps: &[u8]) -> Option<Resolution> {
     let profile = bits.number(8)?;
     bits.skip(16)?; // constraint flags, level
     bits.exp_golomb()?; // seq_parameter_set_id
-    let chroma = if HIGH_PROFILES.contains(&profile) {
-        high_profile_chroma(&mut bits)?
-    } else {
-        Chroma::YUV_420
-    };
+    let chroma = if HIGH_PROFILES.contains(&profile) { high_profile_chroma(&mut bits)? } else { Chroma::YUV_420 };
     bits.exp_golomb()?; // log2_max_frame_num_minus4
     skip_picture_order(&mut bits)?;
     bits.exp_golomb()?; // max_num_ref_frames
@@ -150,10 +146,7 @@ fn resolution(sps: &[u8]) -> Option<Resolution> {
     let unused_width = left.checked_add(right)?.checked_mul(chroma.crop_x)?;
     let crop_y = chroma.crop_y.checked_mul(fields)?;
     let unused_height = top.checked_add(bottom)?.checked_mul(crop_y)?;
-    Resolution::checked(
-        width.checked_sub(unused_width)?,
-        height.checked_sub(unused_height)?,
-    )
+    Resolution::checked(width.checked_sub(unused_width)?, height.checked_sub(unused_height)?)
 }
 
 /// The units in which cropping is told: H.264 table 6-1 and equations 7-19 to 7-22.
@@ -163,19 +156,10 @@ struct Chroma {
 }
 
 impl Chroma {
-    const YUV_420: Chroma = Chroma {
-        crop_x: 2,
-        crop_y: 2,
-    };
-    const YUV_422: Chroma = Chroma {
-        crop_x: 2,
-        crop_y: 1,
-    };
+    const YUV_420: Chroma = Chroma { crop_x: 2, crop_y: 2 };
+    const YUV_422: Chroma = Chroma { crop_x: 2, crop_y: 1 };
     /// Also monochrome, and three separate planes.
-    const UNSAMPLED: Chroma = Chroma {
-        crop_x: 1,
-        crop_y: 1,
-    };
+    const UNSAMPLED: Chroma = Chroma { crop_x: 1, crop_y: 1 };
 }
 
 /// Reads what only the high profiles have.
@@ -239,3 +223,194 @@ fn skip_picture_order(bits: &mut Bits<'_>) -> Option<()> {
 
 /// `profile_idc` of those with `chroma_format_idc` and scaling lists: H.264 §7.3.2.1.1.
 const HIGH_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::bits::tests::{escape, exp_golomb, pack, unhex};
+    use super::*;
+
+    /// 1280x720, high profile: the first of [`SETS_OF_X264`].
+    const SPS: [u8; 23] = [
+        0x67, 0x64, 0x00, 0x1f, 0xac, 0xb2, 0x00, 0xa0, 0x0b, 0x74, 0x20, 0x00, 0x00, 0x03, 0x00, 0x20, 0x00, 0x00,
+        0x07, 0x91, 0xe3, 0x06, 0x49,
+    ];
+    const PPS: [u8; 4] = [0x68, 0xeb, 0xc3, 0xcb];
+    const SEI: [u8; 3] = [0x06, 0x05, 0xff];
+    const AUD: [u8; 2] = [0x09, 0x10];
+    const IDR: [u8; 3] = [0x65, 0x88, 0x84];
+    const IDR_SECOND_SLICE: [u8; 3] = [0x65, 0x00, 0x39];
+    const SLICE: [u8; 3] = [0x41, 0x9a, 0x38];
+    const SECOND_SLICE: [u8; 3] = [0x41, 0x00, 0x39];
+    const UNREFERENCED: [u8; 3] = [0x01, 0x9e, 0x41];
+
+    const NOTHING: Description =
+        Description { starts_frame: false, key: false, parameter_sets: false, resolution: None, discardable: false };
+    const START: Description = Description { starts_frame: true, ..NOTHING };
+    const SETS: Description = Description { parameter_sets: true, ..START };
+    const SIZED: Description = Description { resolution: Some(Resolution { width: 1280, height: 720 }), ..SETS };
+    const KEY: Description = Description { key: true, ..START };
+
+    #[test]
+    fn payloads_say_what_rfc_6184_says() {
+        let unreferenced = Description { discardable: true, ..START };
+        let rows = [
+            // Single NAL units.
+            (SPS.to_vec(), SIZED),
+            (PPS.to_vec(), SETS),
+            (SEI.to_vec(), START),
+            (AUD.to_vec(), START),
+            (IDR.to_vec(), KEY),
+            (IDR_SECOND_SLICE.to_vec(), NOTHING),
+            (SLICE.to_vec(), START),
+            (SECOND_SLICE.to_vec(), NOTHING),
+            (UNREFERENCED.to_vec(), unreferenced),
+            (vec![0x65], NOTHING),
+            (vec![0x0c, 0xff], NOTHING), // filler
+            // STAP-A.
+            (stap_a(&[&SPS, &PPS]), SIZED),
+            (stap_a(&[&SPS, &PPS, &IDR]), Description { key: true, ..SIZED }),
+            (stap_a(&[&AUD, &SLICE]), START),
+            (stap_a(&[&SLICE, &UNREFERENCED]), START),
+            (stap_a(&[&UNREFERENCED, &SECOND_SLICE[..1]]), START),
+            (stap_a(&[&SEI, &UNREFERENCED]), unreferenced),
+            (stap_a(&[&SECOND_SLICE, &SLICE]), NOTHING),
+            (stap_a(&[]), NOTHING),
+            // A length that runs over the end: what stands before it is good.
+            ([stap_a(&[&PPS]), vec![0, 9, 0x65, 0x88]].concat(), SETS),
+            (vec![0x78, 0, 0, 0, 0], NOTHING),
+            (vec![0x78, 0], NOTHING),
+            // FU-A: the beginning, the middle and the end of an IDR slice.
+            (vec![0x7c, 0x85, 0x88, 0x84], KEY),
+            (vec![0x7c, 0x05, 0x88, 0x84], NOTHING),
+            (vec![0x7c, 0x45, 0x88, 0x84], NOTHING),
+            (vec![0x7c, 0x85, 0x00, 0x39], NOTHING),
+            (vec![0x5c, 0x81, 0x9a], START),
+            (vec![0x1c, 0x81, 0x9a], unreferenced),
+            (vec![0x1c, 0x01, 0x9a], Description { discardable: true, ..NOTHING }),
+            (vec![0x7c], NOTHING),
+            (vec![0x7c, 0x85], NOTHING),
+            // Interleaved mode, and types not defined.
+            ([&[0x79, 0, 0, 0, 3], &IDR[..]].concat(), NOTHING),
+            (vec![0x7d, 0x85, 0, 0, 0x88], NOTHING),
+            (vec![0x60, 0x88], NOTHING),
+            (vec![0x7f, 0x88], NOTHING),
+        ];
+        for (payload, expected) in rows {
+            assert_eq!(describe(&payload), expected, "{payload:x?}");
+        }
+    }
+
+    #[test]
+    fn parameter_sets_of_x264_tell_their_size() {
+        assert_eq!(SPS[..], unhex(SETS_OF_X264[0].0));
+        for (sps, width, height) in SETS_OF_X264 {
+            let expected = Some(Resolution { width: *width, height: *height });
+            assert_eq!(resolution(&unhex(sps)[1..]), expected, "{sps}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_set_that_is_cut_off_tells_no_size() {
+        // The size is told within the first 12 bytes after the header.
+        for end in 0..9 {
+            assert_eq!(resolution(&SPS[1..=end]), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_make_no_sense_are_none() {
+        let rows = [
+            sps(100, 4, 79, 44, true, [0; 4]),          // no such chroma format
+            sps(66, 1, 5000, 44, true, [0; 4]),         // wider than 16 bits
+            sps(66, 1, u32::MAX - 1, 44, true, [0; 4]), // wider than 32 bits
+            sps(66, 1, 0, 0, true, [4, 4, 0, 0]),       // nothing left
+            sps(66, 1, 0, 0, true, [u32::MAX - 1, 4, 0, 0]),
+        ];
+        for sps in rows {
+            assert_eq!(resolution(&sps), None, "{sps:x?}");
+        }
+    }
+
+    #[test]
+    fn a_false_count_of_picture_order_offsets_ends_with_the_bits() {
+        let bits = format!("{:08b} {:016b} 1 1 {} 0 1 1", 66, 0, exp_golomb(1));
+        let sps = pack(&format!("{bits} {}", exp_golomb(u32::MAX - 1)));
+        assert_eq!(resolution(&sps), None);
+    }
+
+    #[test]
+    fn picture_order_of_every_kind_is_passed_over() {
+        let offsets = [exp_golomb(2), exp_golomb(9), exp_golomb(4)].concat();
+        let kinds = [
+            format!("{} {}", exp_golomb(0), exp_golomb(4)),
+            format!("{} 1 {} {} {offsets}", exp_golomb(1), exp_golomb(5), exp_golomb(6)),
+            exp_golomb(2),
+        ];
+        for kind in kinds {
+            let size = format!("{} {} 1 1 0", exp_golomb(79), exp_golomb(44));
+            let sps = pack(&format!("{:08b} {:016b} 1 1 {kind} 1 0 {size}", 66, 0));
+            assert_eq!(resolution(&sps), SIZED.resolution, "{kind}");
+        }
+    }
+
+    /// Sequence parameter sets with their NAL header: high, baseline, main; interlaced with
+    /// cropping; 4:2:2; 4:4:4; scaling lists; monochrome.
+    const SETS_OF_X264: &[(&str, u16, u16)] = &[
+        ("6764001facb200a00b7420000003002000000791e30649", 1280, 720),
+        ("6742c028d900780227e584000003000400000300f23c60c920", 1920, 1080),
+        ("674d4015eca0d8ff2708000003000800000301e078b16cb0", 426, 240),
+        ("67640028acd94078044fdc20000003002000000783e2c5b2c0", 1920, 1080),
+        ("677a001fbcd9405005beae10000003001000000303c0f1831960", 1278, 718),
+        ("67f4001f919b280a00b7d542000003000200000300781e30632c", 1279, 719),
+        ("6764001eacd940a02ff9610000030001000003003c0f162d96", 640, 360),
+        ("6764001ef3650290bf8f9e10000003001000000303c0f162d960", 642, 362),
+    ];
+
+    fn stap_a(units: &[&[u8]]) -> Vec<u8> {
+        let lengths = units.iter().map(|unit| (unit.len() as u16).to_be_bytes());
+        let units = lengths.zip(units).flat_map(|(length, unit)| [&length[..], unit].concat());
+        std::iter::once(0x78).chain(units).collect()
+    }
+
+    /// Writes a sequence parameter set without its NAL header. `width` and `height` are in
+    /// macroblocks and map units, less one; `crop` is left, right, top, bottom.
+    fn sps(profile: u32, chroma: u32, width: u32, height: u32, is_frame_only: bool, crop: [u32; 4]) -> Vec<u8> {
+        let mut text = format!("{profile:08b} {:016b} {}", 0x1f, exp_golomb(0));
+        if HIGH_PROFILES.contains(&profile) {
+            text += &exp_golomb(chroma);
+            text += if chroma == 3 { "0" } else { "" };
+            // Bit depths, transform bypass; scaling lists: the first with one step and an early end
+            // (8 - 8 = 0), then absent ones.
+            text += &format!("{} {} 0 1", exp_golomb(0), exp_golomb(0));
+            text += &format!("1 {} {}", exp_golomb(0), exp_golomb(16));
+            text += &"0".repeat(if chroma == 3 { 11 } else { 7 });
+        }
+        text += &format!("{} {} {} {} 0", exp_golomb(0), exp_golomb(0), exp_golomb(2), exp_golomb(4));
+        text += &format!("{} {}", exp_golomb(width), exp_golomb(height));
+        text += if is_frame_only { "1" } else { "0 1" };
+        text += "1 1";
+        text += &crop.map(exp_golomb).concat();
+        escape(&pack(&(text + "0 1")))
+    }
+
+    proptest! {
+        #[test]
+        fn any_size_is_told(
+            profile in proptest::sample::select(vec![66, 77, 100, 122, 244]), chroma in 0u32..4,
+            width in 1u32..400, height in 1u32..200, is_frame_only: bool,
+            crop in [0u32..4, 0u32..4, 0u32..2, 0u32..2],
+        ) {
+            let chroma = if HIGH_PROFILES.contains(&profile) { chroma } else { 1 };
+            let sps = sps(profile, chroma, width, height, is_frame_only, crop);
+            let fields = if is_frame_only { 1 } else { 2 };
+            let (x, y) = [(1, 1), (2, 2), (2, 1), (1, 1)][chroma as usize];
+            let expected = Resolution {
+                width: ((width + 1) * 16 - (crop[0] + crop[1]) * x) as u16,
+                height: ((height + 1) * 16 * fields - (crop[2] + crop[3]) * y * fields) as u16,
+            };
+            prop_assert_eq!(resolution(&sps), Some(expected));
+        }
+    }
+}

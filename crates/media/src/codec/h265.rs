@@ -25,13 +25,7 @@ pub(super) fn describe(payload: &[u8]) -> Description {
             if let Some((fragment_head, body)) = body.split_first()
                 && fragment_head & 0x80 != 0
             {
-                summary.add(
-                    Head {
-                        nal_type: fragment_head & 0x3f,
-                        ..head
-                    },
-                    body,
-                );
+                summary.add(Head { nal_type: fragment_head & 0x3f, ..head }, body);
             }
         }
         // PACI (50) and what is not defined.
@@ -52,13 +46,7 @@ fn split_head(unit: &[u8]) -> Option<(Head, &[u8])> {
     // F, nal_unit_type (6), nuh_layer_id (6), nuh_temporal_id_plus1 (3).
     let (&[first, second], body) = unit.split_first_chunk()?;
     let layer = ((first & 0x01) << 5) | (second >> 3);
-    Some((
-        Head {
-            nal_type: (first >> 1) & 0x3f,
-            layer,
-        },
-        body,
-    ))
+    Some((Head { nal_type: (first >> 1) & 0x3f, layer }, body))
 }
 
 /// The NAL units of an aggregation packet, each after its length: RFC 7798 §4.4.2.
@@ -148,10 +136,7 @@ fn resolution(sps: &[u8]) -> Option<Resolution> {
     let [left, right, top, bottom] = window;
     let unused_width = left.checked_add(right)?.checked_mul(crop_x)?;
     let unused_height = top.checked_add(bottom)?.checked_mul(crop_y)?;
-    Resolution::checked(
-        width.checked_sub(unused_width)?,
-        height.checked_sub(unused_height)?,
-    )
+    Resolution::checked(width.checked_sub(unused_width)?, height.checked_sub(unused_height)?)
 }
 
 /// Passes over `profile_tier_level(1, sub_layers)`: H.265 §7.3.3.
@@ -181,3 +166,158 @@ fn skip_profile_tier_level(bits: &mut Bits<'_>, sub_layers: u32) -> Option<()> {
 /// Profile space, tier, profile, 32 compatibility flags, 48 flags and reserved bits.
 const PROFILE_BITS: u32 = 88;
 const LEVEL_BITS: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::bits::tests::{escape, exp_golomb, pack, unhex};
+    use super::*;
+
+    const VPS: [u8; 4] = [0x40, 0x01, 0x0c, 0x01];
+    const PPS: [u8; 4] = [0x44, 0x01, 0xc1, 0x72];
+    const SEI: [u8; 4] = [0x4e, 0x01, 0x05, 0xff];
+    const AUD: [u8; 3] = [0x46, 0x01, 0x50];
+    const IDR: [u8; 4] = [0x28, 0x01, 0xaf, 0x08];
+    const SLICE: [u8; 4] = [0x02, 0x01, 0xd8, 0x09];
+
+    const NOTHING: Description =
+        Description { starts_frame: false, key: false, parameter_sets: false, resolution: None, discardable: false };
+    const START: Description = Description { starts_frame: true, ..NOTHING };
+    const SETS: Description = Description { parameter_sets: true, ..START };
+    const SIZED: Description = Description { resolution: Some(Resolution { width: 1280, height: 720 }), ..SETS };
+    const KEY: Description = Description { key: true, ..START };
+    const KEY_INSIDE: Description = Description { key: true, ..NOTHING };
+
+    #[test]
+    fn payloads_say_what_rfc_7798_says() {
+        let sps = unhex(SETS_OF_X265[0].0);
+        let rows = [
+            // Single NAL units.
+            (VPS.to_vec(), SETS),
+            (sps.clone(), SIZED),
+            (PPS.to_vec(), SETS),
+            (SEI.to_vec(), START),
+            (AUD.to_vec(), START),
+            (IDR.to_vec(), KEY),
+            (SLICE.to_vec(), START),
+            (vec![0x28, 0x01, 0x2f], NOTHING), // not the first slice
+            (vec![0x02, 0x01, 0x2f], NOTHING),
+            (vec![0x00, 0x01, 0x80], START),   // TRAIL_N
+            (vec![0x50, 0x01, 0x80], NOTHING), // suffix SEI
+            (vec![0x28, 0x01], NOTHING),
+            (vec![0x28], NOTHING),
+            // A layer of another picture format.
+            (vec![0x28, 0x09, 0xaf], NOTHING),
+            (vec![0x29, 0x01, 0xaf], NOTHING),
+            // Aggregation packets.
+            (aggregate(&[&VPS, &sps, &PPS]), SIZED),
+            (aggregate(&[&VPS, &sps, &PPS, &IDR]), Description { key: true, ..SIZED }),
+            (aggregate(&[&AUD, &SLICE]), START),
+            (aggregate(&[&[0x02, 0x01, 0x2f], &IDR]), KEY_INSIDE),
+            (aggregate(&[]), NOTHING),
+            ([aggregate(&[&VPS]), vec![0, 9, 0x28, 1, 0xaf]].concat(), SETS),
+            (vec![0x60, 0x01, 0, 0, 0, 1, 0x28, 0], NOTHING),
+            // Fragmentation units: beginning, middle, end, cut off.
+            (vec![0x62, 0x01, 0x94, 0xaf], KEY),
+            (vec![0x62, 0x01, 0x14, 0xaf], NOTHING),
+            (vec![0x62, 0x01, 0x54, 0xaf], NOTHING),
+            (vec![0x62, 0x01, 0x81, 0xd8], START),
+            (vec![0x62, 0x01, 0x81, 0x58], NOTHING),
+            (vec![0x62, 0x01, 0x94], NOTHING),
+            (vec![0x62, 0x01], NOTHING),
+            // PACI, and types not defined.
+            (vec![0x64, 0x01, 0x28, 0x00, 0xaf], NOTHING),
+            (vec![0x7e, 0x01, 0xaf], NOTHING),
+        ];
+        for (payload, expected) in rows {
+            assert_eq!(describe(&payload), expected, "{payload:x?}");
+        }
+    }
+
+    #[test]
+    fn pictures_for_random_access_are_those_of_types_16_to_21() {
+        for nal_type in 0..32u8 {
+            let description = describe(&[nal_type << 1, 1, 0x80]);
+            assert_eq!(description.key, (16..=21).contains(&nal_type), "{nal_type}");
+            assert!(description.starts_frame, "{nal_type}");
+        }
+    }
+
+    #[test]
+    fn parameter_sets_of_x265_tell_their_size() {
+        for (sps, width, height) in SETS_OF_X265 {
+            let expected = Some(Resolution { width: *width, height: *height });
+            assert_eq!(resolution(&unhex(sps)[2..]), expected, "{sps}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_make_no_sense_are_none() {
+        let rows = [
+            sps(0, "", 4, 1280, 720, [0; 4]),
+            sps(0, "", 1, 70_000, 720, [0; 4]),
+            sps(0, "", 1, 1280, 0, [0; 4]),
+            sps(0, "", 1, 8, 8, [4, 4, 0, 0]),
+            sps(0, "", 1, 8, 8, [u32::MAX - 1, 1, 0, 0]),
+            sps(0, "", 1, 1280, 720, [0; 4])[..13].to_vec(),
+        ];
+        for sps in rows {
+            assert_eq!(resolution(&sps), None, "{sps:x?}");
+        }
+    }
+
+    /// Sequence parameter sets with their NAL header: main, with cropping; 4:2:2; 4:4:4; three
+    /// temporal layers; monochrome.
+    const SETS_OF_X265: &[(&str, u16, u16)] = &[
+        ("42010101600000030090000003000003005da00280802d165959a4932b9a020000030002000003003c10", 1280, 720),
+        ("420101016000000300900000030000030078a003c08010e596566924cae68080000003008000000f04", 1920, 1080),
+        ("42010101600000030090000003000003003ca00d880f1c9e5959a4932b9a020000030002000003003c10", 426, 240),
+        ("4201010408000003009d0800000300005db00280802d1d5e5959a4932b9a020000030002000003003c10", 1278, 718),
+        ("4201010408000003009e0800000300005d9000501005a3aacb2b349265734040000003004000000782", 1279, 719),
+        ("42010401600000030090000003000003003f0000a005020169659594aca565924cae6808000003000800000300f040", 640, 360),
+        ("4201010408000003009fc800000300003fc0144805c73cf96566924cae6808000003000800000300f040", 642, 362),
+    ];
+
+    fn aggregate(units: &[&[u8]]) -> Vec<u8> {
+        let lengths = units.iter().map(|unit| (unit.len() as u16).to_be_bytes());
+        let units = lengths.zip(units).flat_map(|(length, unit)| [&length[..], unit].concat());
+        [0x60, 0x01].into_iter().chain(units).collect()
+    }
+
+    /// Writes a sequence parameter set without its NAL header. `present` has the two flags of each
+    /// sub-layer, `window` is left, right, top, bottom.
+    fn sps(sub_layers: u32, present: &str, chroma: u32, width: u32, height: u32, window: [u32; 4]) -> Vec<u8> {
+        let mut text = format!("0000 {sub_layers:03b} 1 {} {}", "01".repeat(44), "0".repeat(8));
+        if sub_layers > 0 {
+            text += present;
+            text += &"00".repeat(8 - sub_layers as usize);
+            for flags in present.as_bytes().chunks(2) {
+                text += &"1".repeat(usize::from(flags[0] - b'0') * 88);
+                text += &"1".repeat(usize::from(flags[1] - b'0') * 8);
+            }
+        }
+        text += &format!("{} {}", exp_golomb(0), exp_golomb(chroma));
+        text += if chroma == 3 { "0" } else { "" };
+        text += &format!("{} {} 1", exp_golomb(width), exp_golomb(height));
+        text += &window.map(exp_golomb).concat();
+        escape(&pack(&(text + "1")))
+    }
+
+    proptest! {
+        #[test]
+        fn any_size_is_told(
+            present in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..=6), chroma in 0u32..4,
+            width in 16u32..8192, height in 16u32..8192, window in [0u32..4, 0u32..4, 0u32..4, 0u32..4],
+        ) {
+            let flags: String = present.iter().map(|(a, b)| format!("{}{}", u8::from(*a), u8::from(*b))).collect();
+            let sps = sps(present.len() as u32, &flags, chroma, width, height, window);
+            let (x, y) = [(1, 1), (2, 2), (2, 1), (1, 1)][chroma as usize];
+            let expected = Resolution {
+                width: (width - (window[0] + window[1]) * x) as u16,
+                height: (height - (window[2] + window[3]) * y) as u16,
+            };
+            prop_assert_eq!(resolution(&sps), Some(expected));
+        }
+    }
+}

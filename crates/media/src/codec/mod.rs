@@ -51,15 +51,7 @@ pub enum Codec {
 
 impl Codec {
     /// All codecs there are.
-    pub const ALL: [Codec; 7] = [
-        Codec::Opus,
-        Codec::Red,
-        Codec::Vp8,
-        Codec::Vp9,
-        Codec::Av1,
-        Codec::H264,
-        Codec::H265,
-    ];
+    pub const ALL: [Codec; 7] = [Codec::Opus, Codec::Red, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H264, Codec::H265];
 
     /// Returns whether it codes sound or pictures.
     pub const fn kind(self) -> MediaKind {
@@ -87,7 +79,7 @@ impl Codec {
         match self.kind() {
             // RFC 7587 §4.1: always 48000, whatever is coded. RED takes the clock of its primary.
             MediaKind::Audio => 48_000,
-            // RFC 7741 §4.1, RFC 9628 §4, AV1 §4.1, RFC 6184 §8.2.1, RFC 7798 §7.1.
+            // RFC 7741 §4.1, RFC 9628 §4.1, RFC 6184 §5.1, RFC 7798 §4.1; AV1's format says the same.
             MediaKind::Video => 90_000,
         }
     }
@@ -133,8 +125,8 @@ pub struct Description {
     /// Several packets of one H.264 or H.265 picture may say so (parameter sets, then a slice);
     /// [`FrameStart`] tells which is the first. Always true for sound.
     pub starts_frame: bool,
-    /// The packet begins, or helps to begin, a picture that a decoder can start from: a VP8, VP9 or
-    /// AV1 key frame's first packet, or one with the beginning of an IDR (IRAP) slice.
+    /// The packet has the beginning of a picture that a decoder can start from: of a VP8, VP9 or AV1
+    /// key frame, or of the first slice of an IDR (H.264) or IRAP (H.265) picture.
     ///
     /// Parameter sets alone do not count; [`KeyFrameStart`] puts both together. Always true for
     /// sound.
@@ -149,13 +141,8 @@ pub struct Description {
 
 impl Description {
     /// What every packet of sound gets.
-    const SOUND: Description = Description {
-        starts_frame: true,
-        key: true,
-        parameter_sets: false,
-        resolution: None,
-        discardable: false,
-    };
+    const SOUND: Description =
+        Description { starts_frame: true, key: true, parameter_sets: false, resolution: None, discardable: false };
 }
 
 /// Describes an RTP payload (without header, header extensions and padding).

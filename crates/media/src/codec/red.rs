@@ -102,10 +102,7 @@ mod tests {
         let rows: [(&[u8], Option<u16>); 11] = [
             (&[111, 1, 2, 3], Some(1)),
             (&[0xef, 0x0f, 0x00, 2, 111, 8, 8, 9], Some(7)),
-            (
-                &[0xef, 0x1e, 0x00, 1, 0xef, 0x0f, 0x00, 2, 111, 7, 8, 8, 9],
-                Some(12),
-            ),
+            (&[0xef, 0x1e, 0x00, 1, 0xef, 0x0f, 0x00, 2, 111, 7, 8, 8, 9], Some(12)),
             // An empty copy.
             (&[0xef, 0x0f, 0x00, 0, 111, 9], Some(5)),
             // No sound at all.
@@ -135,11 +132,7 @@ mod tests {
         };
         assert_eq!(
             blocks,
-            [
-                block(111, 1920, false, &[7][..]),
-                block(96, 960, false, &[8, 8]),
-                block(111, 0, true, &[9])
-            ]
+            [block(111, 1920, false, &[7][..]), block(96, 960, false, &[8, 8]), block(111, 0, true, &[9])]
         );
     }
 

@@ -8,7 +8,8 @@
 //!
 //! So [`KeyFrameStart`] believes in a key picture when its first IDR slice arrives, and then answers
 //! with the sequence number of the picture's *first* packet. For VP8, VP9 and AV1 the two are the
-//! same packet.
+//! same packet. A slice that comes without parameter sets is believed too: some senders send them
+//! once, and if they were only late, a second answer corrects the first.
 //!
 //! Both deciders remember the last [`REMEMBERED`] pictures, because a retransmission may bring a
 //! picture's deciding packet when later pictures have begun.
@@ -23,13 +24,12 @@
 //! # let (mut frames, mut key_frames) = (FrameStart::new(), KeyFrameStart::new());
 //! let description = describe(Codec::H264, payload);
 //! let starts_frame = frames.observe(timestamp, &description);
-//! let start = key_frames.observe(seq, timestamp, &description);
-//! let starts_key_frame = start == Some(seq);
-//! if let Some(first) = start {
-//!     // The log's packet number `first` is where late viewers start from now on. It is this packet
-//!     // or one shortly before it, which the log already has: mark that one.
-//! }
+//! let key_frame_from = key_frames.observe(seq, timestamp, &description);
 //! ```
+//!
+//! When there is an answer, late viewers start from that sequence number from now on: it is this
+//! packet's, or one shortly before it that the log already has. A viewer that waits for a key frame
+//! is sent the log from there, so nothing has to be held back until the proof arrives.
 
 use super::Description;
 
@@ -68,10 +68,7 @@ impl KeyFrameStart {
         if !description.starts_frame && !description.key && !description.parameter_sets {
             return None;
         }
-        let fresh = Picture {
-            first: seq,
-            is_key: false,
-        };
+        let fresh = Picture { first: seq, is_key: false };
         let (picture, _) = self.pictures.find_or_insert(timestamp, fresh);
         let before = *picture;
         picture.first = picture.first.min(seq);
@@ -102,42 +99,161 @@ impl FrameStart {
     }
 }
 
-/// The last few pictures by timestamp; a new one takes the place of the oldest.
+/// The last few pictures by timestamp, the one spoken of last in front.
+///
+/// A new one takes the place of the one that was not spoken of for longest.
 #[derive(Debug, Clone)]
 struct Recent<T> {
     pictures: [Option<(u32, T)>; REMEMBERED],
-    /// Where the newest is.
-    newest: usize,
 }
 
 impl<T: Copy> Default for Recent<T> {
     fn default() -> Recent<T> {
-        Recent {
-            pictures: [None; REMEMBERED],
-            newest: 0,
-        }
+        Recent { pictures: [None; REMEMBERED] }
     }
 }
 
 impl<T: Copy> Recent<T> {
     /// Returns what is known of the picture, and whether it was put there by this call.
     fn find_or_insert(&mut self, timestamp: u32, fresh: T) -> (&mut T, bool) {
-        let is_it =
-            |picture: &Option<(u32, T)>| matches!(picture, Some((at, _)) if *at == timestamp);
+        let is_it = |picture: &Option<(u32, T)>| picture.is_some_and(|(at, _)| at == timestamp);
         let found = self.pictures.iter().position(is_it);
-        let index = found.unwrap_or_else(|| {
-            self.newest = self.newest.wrapping_add(1) % REMEMBERED;
-            self.newest
-        });
-        // `index` is below REMEMBERED in both cases; the remainder lets the compiler see it.
-        #[allow(clippy::indexing_slicing)]
-        let slot = &mut self.pictures[index % REMEMBERED];
+        // Nearly always the picture is in front already.
+        let to_front = self.pictures.get_mut(..=found.unwrap_or(REMEMBERED - 1));
+        to_front.unwrap_or_default().rotate_right(1);
+        let [front, ..] = &mut self.pictures;
         if found.is_none() {
-            *slot = None;
+            *front = None;
         }
-        (
-            &mut slot.get_or_insert((timestamp, fresh)).1,
-            found.is_none(),
-        )
+        let (_, picture) = front.get_or_insert((timestamp, fresh));
+        (picture, found.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOTHING: Description =
+        Description { starts_frame: false, key: false, parameter_sets: false, resolution: None, discardable: false };
+    /// A predicted picture's first packet, or SEI.
+    const START: Description = Description { starts_frame: true, ..NOTHING };
+    const SETS: Description = Description { parameter_sets: true, ..START };
+    const KEY: Description = Description { key: true, ..START };
+    const ALL_IN_ONE: Description = Description { parameter_sets: true, ..KEY };
+
+    #[test]
+    fn a_picture_to_start_from_is_known_by_its_first_packet() {
+        // Sequence number, timestamp, what the packet says; what is answered.
+        type Row = (u64, u32, Description, Option<u64>);
+        let rows: [(&str, &[Row]); 12] = [
+            ("one packet", &[(1, 10, KEY, Some(1)), (2, 10, NOTHING, None), (3, 20, START, None)]),
+            ("parameter sets and slice in one", &[(1, 10, ALL_IN_ONE, Some(1)), (2, 10, NOTHING, None)]),
+            (
+                "parameter sets, SEI, slice",
+                &[(1, 10, SETS, None), (2, 10, SETS, None), (3, 10, START, None), (4, 10, KEY, Some(1))],
+            ),
+            ("two slices", &[(1, 10, SETS, None), (2, 10, KEY, Some(1)), (3, 10, KEY, None)]),
+            (
+                "parameter sets before a predicted picture",
+                &[(1, 10, SETS, None), (2, 10, START, None), (3, 20, KEY, Some(3))],
+            ),
+            ("sent twice", &[(1, 10, KEY, Some(1)), (1, 10, KEY, None)]),
+            ("late parameter sets", &[(2, 10, KEY, Some(2)), (1, 10, SETS, Some(1)), (1, 10, SETS, None)]),
+            ("late middle", &[(1, 10, SETS, None), (3, 10, KEY, Some(1)), (2, 10, SETS, None)]),
+            (
+                "late slice, after the next picture began",
+                &[(1, 10, SETS, None), (3, 20, START, None), (2, 10, KEY, Some(1))],
+            ),
+            (
+                "padding between pictures carries the old timestamp",
+                &[(1, 10, START, None), (2, 10, NOTHING, None), (3, 20, KEY, Some(3))],
+            ),
+            ("timestamps wrap", &[(1, u32::MAX, KEY, Some(1)), (2, 5, SETS, None), (3, 5, KEY, Some(2))]),
+            ("every picture a key", &[(1, 10, KEY, Some(1)), (2, 20, KEY, Some(2)), (3, 30, KEY, Some(3))]),
+        ];
+        for (story, packets) in rows {
+            let mut decider = KeyFrameStart::new();
+            for (seq, timestamp, description, expected) in packets {
+                let answer = decider.observe(*seq, *timestamp, description);
+                assert_eq!(answer, *expected, "{story}: {seq}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_picture_begins_once() {
+        let mut decider = FrameStart::new();
+        let rows = [
+            (10, SETS, true),
+            (10, KEY, false),
+            (10, NOTHING, false),
+            (20, NOTHING, false), // its first packet is lost
+            (30, START, true),
+            (20, START, true), // and comes late
+            (20, START, false),
+            (30, START, false),
+        ];
+        for (timestamp, description, expected) in rows {
+            assert_eq!(decider.observe(timestamp, &description), expected, "{timestamp}");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_forgotten_after_some_others() {
+        let mut decider = FrameStart::new();
+        for timestamp in 0..REMEMBERED as u32 {
+            assert!(decider.observe(timestamp, &START));
+        }
+        for timestamp in 0..REMEMBERED as u32 {
+            assert!(!decider.observe(timestamp, &START), "{timestamp}");
+        }
+        assert!(decider.observe(100, &START));
+        assert!(decider.observe(0, &START));
+    }
+
+    proptest! {
+        #[test]
+        fn answers_are_those_of_a_decider_with_endless_memory(
+            packets in proptest::collection::vec((0u64..1000, 0u32..REMEMBERED as u32, any::<[bool; 3]>()), 0..200),
+        ) {
+            let mut decider = KeyFrameStart::new();
+            let mut frames = FrameStart::new();
+            let mut pictures: HashMap<u32, (u64, bool)> = HashMap::new();
+            let mut started: HashMap<u32, ()> = HashMap::new();
+            for (seq, timestamp, [starts_frame, key, parameter_sets]) in packets {
+                let description = Description { starts_frame, key, parameter_sets, ..NOTHING };
+                let mut expected = None;
+                if starts_frame || key || parameter_sets {
+                    let before = pictures.get(&timestamp).copied();
+                    let (first, was_key) = before.unwrap_or((seq, false));
+                    let after = (first.min(seq), was_key || key);
+                    pictures.insert(timestamp, after);
+                    if after.1 && (!was_key || after.0 < first) {
+                        expected = Some(after.0);
+                    }
+                }
+                prop_assert_eq!(decider.observe(seq, timestamp, &description), expected);
+                let starts = starts_frame && started.insert(timestamp, ()).is_none();
+                prop_assert_eq!(frames.observe(timestamp, &description), starts);
+            }
+        }
+
+        #[test]
+        fn an_answer_is_never_above_the_packet_it_is_given_for(
+            packets in proptest::collection::vec((any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>()), 0..100),
+        ) {
+            let mut decider = KeyFrameStart::new();
+            for (seq, timestamp, key, parameter_sets) in packets {
+                let description = Description { key, parameter_sets, ..START };
+                if let Some(first) = decider.observe(seq, timestamp, &description) {
+                    prop_assert!(first <= seq);
+                }
+            }
+        }
     }
 }

@@ -12,10 +12,7 @@ fn parse(payload: &[u8]) -> Option<Description> {
     // RFC 9628 §4.2: B marks the start of a layer frame, and the lowest layer (SID 0) comes first.
     let starts_frame = descriptor.starts_layer_frame && descriptor.spatial_layer == 0;
     if !starts_frame {
-        return Some(Description {
-            resolution: descriptor.largest,
-            ..Description::default()
-        });
+        return Some(Description { resolution: descriptor.largest, ..Description::default() });
     }
     let header = FrameHeader::parse(frame);
     // RFC 9628 §4.2: P tells a key frame by having no prediction between pictures. Intra-only
@@ -26,12 +23,7 @@ fn parse(payload: &[u8]) -> Option<Description> {
         Some(FrameHeader::Key { resolution }) => resolution,
         _ => None,
     });
-    Some(Description {
-        starts_frame,
-        key,
-        resolution,
-        ..Description::default()
-    })
+    Some(Description { starts_frame, key, resolution, ..Description::default() })
 }
 
 /// The fields of the payload descriptor that matter here: RFC 9628 §4.2.
@@ -81,15 +73,7 @@ impl Descriptor {
         if has_structure {
             (largest, rest) = parse_structure(rest)?;
         }
-        Some((
-            Descriptor {
-                is_predicted,
-                starts_layer_frame,
-                spatial_layer,
-                largest,
-            },
-            rest,
-        ))
+        Some((Descriptor { is_predicted, starts_layer_frame, spatial_layer, largest }, rest))
     }
 }
 
@@ -195,6 +179,7 @@ const SYNC_CODE: u32 = 0x49_8342;
 
 #[cfg(test)]
 mod tests {
+    use super::super::bits::tests::{pack, unhex};
     use super::*;
 
     /// Profile 0: marker 10, profile 00, not existing, key, shown, not resilient; sync code; then
@@ -204,20 +189,11 @@ mod tests {
     const INTRA_ONLY: [u8; 5] = [0x84, 0x89, 0x30, 0x68, 0x40];
     const PREDICTED: [u8; 3] = [0x86, 0x00, 0x00];
 
-    const START: Description = Description {
-        starts_frame: true,
-        key: false,
-        parameter_sets: false,
-        resolution: None,
-        discardable: false,
-    };
+    const START: Description =
+        Description { starts_frame: true, key: false, parameter_sets: false, resolution: None, discardable: false };
 
     fn key(width: u16, height: u16) -> Description {
-        Description {
-            key: true,
-            resolution: Some(Resolution { width, height }),
-            ..START
-        }
+        Description { key: true, resolution: Some(Resolution { width, height }), ..START }
     }
 
     #[test]
@@ -244,11 +220,7 @@ mod tests {
             // Predicted from nothing, but no key frame.
             (&[0x88, 0x12], &INTRA_ONLY, START),
             // A header nobody can read: P is believed.
-            (
-                &[0x88, 0x12],
-                &[0x00, 1, 2, 3],
-                Description { key: true, ..START },
-            ),
+            (&[0x88, 0x12], &[0x00, 1, 2, 3], Description { key: true, ..START }),
             (&[0x88, 0x12], &[], Description { key: true, ..START }),
             (&[0x88, 0x12], &KEY[..6], Description { key: true, ..START }),
         ];
@@ -261,20 +233,14 @@ mod tests {
     #[test]
     fn the_largest_layer_of_a_scalability_structure_is_the_size() {
         let sizes = |sizes: &[(u16, u16)]| -> Vec<u8> {
-            sizes
-                .iter()
-                .flat_map(|(w, h)| [w.to_be_bytes(), h.to_be_bytes()].concat())
-                .collect()
+            sizes.iter().flat_map(|(w, h)| [w.to_be_bytes(), h.to_be_bytes()].concat()).collect()
         };
         let three = sizes(&[(320, 180), (640, 360), (1280, 720)]);
         let falling = sizes(&[(1280, 720), (320, 180)]);
         let rows = [
             // Three layers with sizes; and with a group of two pictures.
             ([&[0x8a, 1, 0x50], &three[..]].concat(), key(1280, 720)),
-            (
-                [&[0x8a, 1, 0x58], &three[..], &[2, 0x00, 0x28, 1, 2]].concat(),
-                key(1280, 720),
-            ),
+            ([&[0x8a, 1, 0x58], &three[..], &[2, 0x00, 0x28, 1, 2]].concat(), key(1280, 720)),
             ([&[0x8a, 1, 0x30], &falling[..]].concat(), key(1280, 720)),
             // No sizes: the header of the picture tells.
             ([&[0x8a, 1, 0x08, 1, 0x04, 1][..]].concat(), key(640, 360)),
@@ -301,11 +267,22 @@ mod tests {
         for (bits, is_legal) in rows {
             let text = format!("10 {bits} 0000001001111111 0000000101100111");
             let header = FrameHeader::parse(&pack(&text));
-            let resolution = is_legal.then_some(Resolution {
-                width: 640,
-                height: 360,
-            });
+            let resolution = is_legal.then_some(Resolution { width: 640, height: 360 });
             assert_eq!(header, Some(FrameHeader::Key { resolution }), "{bits}");
+        }
+    }
+
+    #[test]
+    fn pictures_of_libvpx_are_told_apart() {
+        let size = Some(Resolution { width: 642, height: 362 });
+        let rows = [
+            ("8249834200281016960038241c18", FrameHeader::Key { resolution: size }),
+            ("a249834200050202d2c007048383", FrameHeader::Key { resolution: size }), // 4:4:4
+            ("86004092f0014004001861f2306a", FrameHeader::Other),
+            ("a6004092f0014004000c604134dd", FrameHeader::Other),
+        ];
+        for (frame, expected) in rows {
+            assert_eq!(FrameHeader::parse(&unhex(frame)), Some(expected), "{frame}");
         }
     }
 
@@ -317,23 +294,10 @@ mod tests {
 
     #[test]
     fn a_descriptor_that_is_cut_off_says_nothing() {
-        let whole = [
-            0xfa, 0x92, 0x34, 0x00, 0x03, 0x04, 0x18, 0, 9, 0, 9, 1, 0x04, 1,
-        ];
+        let whole = [0xfa, 0x92, 0x34, 0x00, 0x03, 0x04, 0x18, 0, 9, 0, 9, 1, 0x04, 1];
         for end in 0..whole.len() {
             assert_eq!(describe(&whole[..end]), Description::default(), "{end}");
         }
         assert!(describe(&whole).starts_frame);
-    }
-
-    fn pack(bits: &str) -> Vec<u8> {
-        let bits: Vec<u8> = bits.bytes().filter(|bit| *bit != b' ').collect();
-        bits.chunks(8)
-            .map(|byte| {
-                (0..8).fold(0, |sum, at| {
-                    (sum << 1) | u8::from(byte.get(at) == Some(&b'1'))
-                })
-            })
-            .collect()
     }
 }
