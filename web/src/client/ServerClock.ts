@@ -47,6 +47,7 @@ export class ServerClock {
         const sentAt = localNow();
         const response = await fetch("/api/v1/time", { headers: this.#access.headers(), cache: "no-store" });
         const receivedAt = localNow();
+        if (!response.ok) break;
         const { now_ms } = (await response.json()) as { now_ms: number };
         if (typeof now_ms === "number") probes.push({ sentAt, receivedAt, serverMs: now_ms });
       } catch {

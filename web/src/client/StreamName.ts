@@ -1,7 +1,7 @@
 /** What a stream may be called; the server checks the same rule. */
 
 /** The rule in words, for people. */
-export const STREAM_NAME_RULE = "Letters, digits, - and _, with / between parts. At most 128 characters.";
+export const STREAM_NAME_RULE = "Letters, digits, - and _, with / between parts.";
 
 const MAX_LENGTH = 128;
 const SEGMENTS = /^[A-Za-z0-9_-]+(?:\/[A-Za-z0-9_-]+)*$/;

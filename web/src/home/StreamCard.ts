@@ -1,7 +1,7 @@
 import type { Access } from "../client/Access";
 import { streamPath, type StreamStatus } from "../client/Api";
 import { WhepClient } from "../client/WhepClient";
-import { byId, inside, say } from "../ui/dom";
+import { byId, inside, pageLoaded, say } from "../ui/dom";
 import * as format from "../ui/format";
 
 /** One live stream on the home page, with a silent preview while it may play. */
@@ -47,11 +47,15 @@ export class StreamCard {
       this.#video.srcObject = null;
       return;
     }
-    this.#client = new WhepClient(streamPath("/whep", this.#stream), this.#access, { audio: false, delayMs: 0 });
-    this.#video.srcObject = this.#client.stream;
-    this.#client.start();
-    this.#video.play().catch(() => {
-      // A preview that may not play stays a dark tile.
+    const client = new WhepClient(streamPath("/whep", this.#stream), this.#access, { audio: false, delayMs: 0 });
+    this.#client = client;
+    client.start();
+    void pageLoaded().then(() => {
+      if (this.#client !== client) return;
+      this.#video.srcObject = client.stream;
+      this.#video.play().catch(() => {
+        // A preview that may not play stays a dark tile.
+      });
     });
   }
 

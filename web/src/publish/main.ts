@@ -210,6 +210,7 @@ function publish(stream: string): void {
     byId("camera-field").hidden = settings.source !== "camera";
     byId("microphone-field").hidden = settings.source !== "camera" || !settings.sound;
     byId("level-row").hidden = meter === null;
+    document.getElementById("level-icon")?.setAttribute("href", settings.source === "camera" ? "#i-mic" : "#i-sound");
 
     byId("badge").hidden = now !== "connected";
     byId("seen").hidden = now !== "connected";

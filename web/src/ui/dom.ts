@@ -19,6 +19,17 @@ export function say(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/**
+ * Resolves when the page has loaded.
+ *
+ * A player that waits for its first picture holds up the page's `load` event, and with it the browser's
+ * "loading" sign: for a stream that has not started yet, for ever. So players get their stream after it.
+ */
+export function pageLoaded(): Promise<void> {
+  if (document.readyState === "complete") return Promise.resolve();
+  return new Promise((resolve) => addEventListener("load", () => resolve(), { once: true }));
+}
+
 /** Copies text; pages without https have no clipboard of their own. Returns whether it worked. */
 export async function copyText(text: string): Promise<boolean> {
   try {

@@ -70,7 +70,7 @@ export class QualityOverlay {
     this.#delayLine.push(delayMs);
     const [number = "–", unit = "ms"] = format.milliseconds(delayMs).split(" ");
     say(byId("delay"), number);
-    say(byId("delay-unit"), unit);
+    say(byId("delay-unit"), delayMs === null ? "" : unit);
     say(byId("delay-note"), this.#delayNote(delayMs, sample));
     this.#element.dataset["delay"] =
       delayMs === null ? "unknown" : delayMs <= 250 ? "good" : delayMs <= 500 ? "fair" : "poor";

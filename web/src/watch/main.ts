@@ -9,7 +9,7 @@ import { Stats, type StatsSample } from "../client/Stats";
 import { StreamEvents } from "../client/StreamEvents";
 import { STREAM_NAME_RULE, streamFromPath } from "../client/StreamName";
 import { WhepClient } from "../client/WhepClient";
-import { byId, copyText, say } from "../ui/dom";
+import { byId, copyText, pageLoaded, say } from "../ui/dom";
 import * as format from "../ui/format";
 import { ClockReader } from "./ClockReader";
 import { Controls } from "./Controls";
@@ -54,6 +54,7 @@ function watch(stream: string): void {
   let frameAt = 0;
   let sample: StatsSample | null = null;
   let endedSession: string | null = null;
+  let refusedCodec: string | null = null;
   let timeToFirstFrameMs: number | null = null;
   let postToFirstFrameMs: number | null = null;
 
@@ -97,9 +98,9 @@ function watch(stream: string): void {
   /** A refusal or an end need not last: another codec, or another publisher, is another chance. */
   function reviveFor({ publisher, video }: StreamStatus): void {
     const afterEnd = client.state === "ended" && publisher !== null && publisher.session !== endedSession;
-    const codecNow = video?.codec ?? null;
-    const afterCodec =
-      client.state === "refused" && client.problem?.status === 406 && codecNow !== null && codecNow !== client.problem.codec;
+    const isUnsupported = client.state === "refused" && client.problem?.status === 406;
+    refusedCodec = isUnsupported ? (refusedCodec ?? video?.codec ?? null) : null;
+    const afterCodec = isUnsupported && video !== null && video.codec !== refusedCodec;
     if (afterEnd || afterCodec) client.start();
   }
 
@@ -161,11 +162,13 @@ function watch(stream: string): void {
   byId("again").addEventListener("click", () => client.start());
   byId("share").addEventListener("click", () => void share(stream));
 
-  video.srcObject = client.stream;
   client.start();
   latency.start();
   events.start();
-  controls.play();
+  void pageLoaded().then(() => {
+    video.srcObject = client.stream;
+    controls.play();
+  });
   update();
 }
 
