@@ -21,8 +21,9 @@ pub struct Packet {
     pub timestamp: u32,
     /// The RTP marker bit.
     pub marker: bool,
-    /// First packet of a picture that a decoder can start from.
-    pub starts_key_frame: bool,
+    /// Set on the packet that proves a key frame: the sequence number of that picture's first packet, this
+    /// one or one shortly before it ([`crate::codec::KeyFrameStart`]).
+    pub key_frame_from: Option<u64>,
     /// First packet of a picture.
     pub starts_frame: bool,
     /// When the datagram was received.
@@ -52,12 +53,6 @@ pub struct Extensions {
 impl Packet {
     /// Returns the payload for a viewer that negotiated RED, or the primary block for one that did not.
     pub fn payload(&self, with_red: bool) -> &[u8] {
-        if with_red {
-            &self.payload
-        } else {
-            self.payload
-                .get(usize::from(self.red_primary_at)..)
-                .unwrap_or_default()
-        }
+        if with_red { &self.payload } else { self.payload.get(usize::from(self.red_primary_at)..).unwrap_or_default() }
     }
 }
