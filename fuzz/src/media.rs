@@ -12,20 +12,13 @@ use ::media::{NtpTime, SeqUnwrapper, SessionId, StreamName, TimestampUnwrapper};
 pub fn codec_descriptions(data: &[u8]) {
     for codec in Codec::ALL {
         let description = describe(codec, data);
-        assert_eq!(
-            description,
-            describe(codec, data),
-            "the same payload says the same"
-        );
+        assert_eq!(description, describe(codec, data), "the same payload says the same");
         if let Some(resolution) = description.resolution {
             assert!(resolution.width > 0 && resolution.height > 0);
         }
         assert!(!data.is_empty() || description == Default::default());
         if description.key && matches!(codec, Codec::Vp8 | Codec::Vp9 | Codec::Av1) {
-            assert!(
-                description.starts_frame,
-                "{codec}: a key frame's first packet begins it"
-            );
+            assert!(description.starts_frame, "{codec}: a key frame's first packet begins it");
         }
         if codec.kind() == MediaKind::Audio {
             assert_eq!(description.starts_frame, description.key);
@@ -44,10 +37,7 @@ pub fn key_frame_starts(data: &[u8]) {
     };
     let (mut frames, mut key_frames) = (FrameStart::new(), KeyFrameStart::new());
     let mut seqs = HashSet::new();
-    while let Some(([head, length], after)) = rest
-        .split_first_chunk::<2>()
-        .map(|(head, after)| (*head, after))
-    {
+    while let Some(([head, length], after)) = rest.split_first_chunk::<2>().map(|(head, after)| (*head, after)) {
         let (payload, after) = after.split_at(after.len().min(usize::from(length & 0x0f)));
         rest = after;
         let (seq, timestamp) = (65_536 + u64::from(head), u32::from(length >> 4));
@@ -57,10 +47,7 @@ pub fn key_frame_starts(data: &[u8]) {
         assert!(!starts_frame || description.starts_frame);
         if let Some(first) = key_frames.observe(seq, timestamp, &description) {
             assert!(first <= seq, "a viewer starts at the proof or before it");
-            assert!(
-                seqs.contains(&first),
-                "a viewer starts from a packet that was there"
-            );
+            assert!(seqs.contains(&first), "a viewer starts from a packet that was there");
         }
     }
 }
@@ -74,14 +61,8 @@ pub fn rtp_header(data: &[u8]) {
     assert!(FIXED_HEADER_BYTES <= start && start <= header.payload_range.end);
     assert!(header.payload_range.end <= data.len());
     assert_eq!(header_bytes(data), Ok(start));
-    assert_eq!(
-        Some(header.payload()),
-        data.get(header.payload_range.clone())
-    );
-    assert_eq!(
-        start + header.payload().len() + header.padding_bytes(),
-        data.len()
-    );
+    assert_eq!(Some(header.payload()), data.get(header.payload_range.clone()));
+    assert_eq!(start + header.payload().len() + header.padding_bytes(), data.len());
     assert!(header.csrcs().count() <= 15);
     assert_eq!(classify(data), Class::Rtp);
 
@@ -101,10 +82,7 @@ pub fn rtp_header(data: &[u8]) {
     if length > 0 {
         let again = Header::parse(&out[..length]).expect("what was written is RTP");
         assert_eq!(again.extensions().collect::<Vec<_>>(), elements);
-        assert_eq!(
-            (again.seq, again.timestamp, again.ssrc),
-            (header.seq, header.timestamp, header.ssrc)
-        );
+        assert_eq!((again.seq, again.timestamp, again.ssrc), (header.seq, header.timestamp, header.ssrc));
     }
 }
 
@@ -126,11 +104,7 @@ pub fn red(data: &[u8]) {
     let (primary, copies) = blocks.split_last().expect("there is a primary block");
     assert!(primary.is_primary && !primary.payload.is_empty());
     assert!(data.ends_with(primary.payload));
-    assert!(
-        copies
-            .iter()
-            .all(|block| !block.is_primary && block.payload.len() < 1024)
-    );
+    assert!(copies.iter().all(|block| !block.is_primary && block.payload.len() < 1024));
     let in_copies: usize = copies.iter().map(|block| block.payload.len() + 4).sum();
     assert_eq!(in_copies + 1 + primary.payload.len(), data.len());
     if let Some(at) = primary_at(data) {
@@ -175,12 +149,7 @@ pub fn names(data: &[u8]) {
     match StreamName::parse(&text) {
         Ok(name) => {
             assert_eq!(name.as_str(), text);
-            assert!(
-                !name
-                    .as_str()
-                    .split('/')
-                    .any(|segment| segment.is_empty() || segment == "..")
-            );
+            assert!(!name.as_str().split('/').any(|segment| segment.is_empty() || segment == ".."));
         }
         Err(error) => assert!(!error.to_string().chars().any(char::is_control)),
     }
@@ -241,13 +210,7 @@ mod tests {
     fn files_below(folder: &Path) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries
-            .flat_map(|entry| {
-                if entry.path().is_dir() {
-                    files_below(&entry.path())
-                } else {
-                    vec![entry.path()]
-                }
-            })
+            .flat_map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { vec![entry.path()] })
             .collect()
     }
 }

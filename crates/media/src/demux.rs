@@ -32,9 +32,7 @@ pub const fn first_byte(byte: u8) -> Class {
 
 /// Returns the class of a datagram; an empty one is [`Class::Other`].
 pub fn classify(datagram: &[u8]) -> Class {
-    datagram
-        .first()
-        .map_or(Class::Other, |byte| first_byte(*byte))
+    datagram.first().map_or(Class::Other, |byte| first_byte(*byte))
 }
 
 #[cfg(test)]

@@ -94,9 +94,7 @@ impl fmt::Display for StreamNameError {
         match self {
             StreamNameError::Empty => f.write_str("this one is empty"),
             StreamNameError::TooLong { bytes } => write!(f, "this one has {bytes} bytes"),
-            StreamNameError::EmptySegment => {
-                f.write_str("this one begins or ends with '/' or has two in a row")
-            }
+            StreamNameError::EmptySegment => f.write_str("this one begins or ends with '/' or has two in a row"),
             // `Debug` of a character escapes what would garble a terminal.
             StreamNameError::Character { character } => write!(f, "this one has {character:?}"),
         }
@@ -159,10 +157,7 @@ impl fmt::Display for SessionId {
 impl fmt::Debug for SessionId {
     /// Writes the first 8 digits: enough to find a session in a test's output, too little to use it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .take(4)
-            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str("…")
     }
 }
@@ -195,20 +190,8 @@ mod tests {
     #[test]
     fn names_are_segments_of_letters_digits_dashes_and_underscores() {
         let longest = "x".repeat(128);
-        for name in [
-            "demo",
-            "a",
-            "a/b",
-            "acme/stage-1/Main_Feed",
-            "-",
-            "_",
-            "0",
-            &longest,
-        ] {
-            assert_eq!(
-                StreamName::parse(name).map(|name| name.to_string()),
-                Ok(name.to_owned())
-            );
+        for name in ["demo", "a", "a/b", "acme/stage-1/Main_Feed", "-", "_", "0", &longest] {
+            assert_eq!(StreamName::parse(name).map(|name| name.to_string()), Ok(name.to_owned()));
         }
     }
 
@@ -257,15 +240,10 @@ mod tests {
     fn the_handle_is_fnv_1a() {
         assert_eq!(SessionId::from_bytes([0; 16]).handle(), {
             // FNV-1a of zeros is the offset basis times the prime to the 16th.
-            let hash = (0..16).fold(0xcbf2_9ce4_8422_2325_u64, |h, _| {
-                h.wrapping_mul(0x100_0000_01b3)
-            });
+            let hash = (0..16).fold(0xcbf2_9ce4_8422_2325_u64, |h, _| h.wrapping_mul(0x100_0000_01b3));
             format!("{:08x}", (hash >> 32) as u32 ^ hash as u32)
         });
-        assert_ne!(
-            SessionId::from_bytes([0; 16]).handle(),
-            SessionId::from_bytes([1; 16]).handle()
-        );
+        assert_ne!(SessionId::from_bytes([0; 16]).handle(), SessionId::from_bytes([1; 16]).handle());
     }
 
     #[test]

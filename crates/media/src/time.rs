@@ -47,10 +47,7 @@ impl NtpTime {
             return 0;
         }
         let ms = (fraction.saturating_mul(1000).saturating_add(1 << 31)) >> 32;
-        seconds
-            .unsigned_abs()
-            .saturating_mul(1000)
-            .saturating_add(ms)
+        seconds.unsigned_abs().saturating_mul(1000).saturating_add(ms)
     }
 
     /// Returns milliseconds since the Unix epoch with fractions (good to about 0.2 µs).
@@ -64,9 +61,7 @@ impl NtpTime {
         let (seconds, fraction) = self.unix_parts();
         // Moments before 1970 do not occur outside of broken peers.
         let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        UNIX_EPOCH
-            .checked_add(since.saturating_add(fraction_to_duration(fraction)))
-            .unwrap_or(UNIX_EPOCH)
+        UNIX_EPOCH.checked_add(since.saturating_add(fraction_to_duration(fraction))).unwrap_or(UNIX_EPOCH)
     }
 
     /// Returns `self - earlier` in milliseconds; negative if `earlier` is later.
@@ -102,10 +97,7 @@ impl NtpTime {
         if seconds < ERA_SECONDS / 2 {
             seconds = seconds.wrapping_add(ERA_SECONDS);
         }
-        (
-            seconds.wrapping_sub(UNIX_EPOCH_SECONDS).cast_signed(),
-            self.0 & 0xffff_ffff,
-        )
+        (seconds.wrapping_sub(UNIX_EPOCH_SECONDS).cast_signed(), self.0 & 0xffff_ffff)
     }
 }
 
@@ -160,11 +152,7 @@ impl WallClock {
     pub fn instant_of(&self, ntp: NtpTime) -> Option<Instant> {
         let since = ntp.since(self.ntp);
         let distance = q32_to_duration(since.unsigned_abs());
-        if since < 0 {
-            self.instant.checked_sub(distance)
-        } else {
-            self.instant.checked_add(distance)
-        }
+        if since < 0 { self.instant.checked_sub(distance) } else { self.instant.checked_add(distance) }
     }
 }
 
@@ -212,11 +200,7 @@ mod tests {
     #[test]
     fn what_is_no_moment_becomes_the_unix_epoch() {
         for ms in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY, -1.0, 1e300] {
-            assert_eq!(
-                NtpTime::from_unix_ms_f64(ms),
-                NtpTime::from_unix_ms(0),
-                "{ms}"
-            );
+            assert_eq!(NtpTime::from_unix_ms_f64(ms), NtpTime::from_unix_ms(0), "{ms}");
         }
         let before = UNIX_EPOCH - Duration::from_secs(1);
         assert_eq!(NtpTime::from_system_time(before), NtpTime::from_unix_ms(0));
