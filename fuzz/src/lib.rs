@@ -1,1 +1,4 @@
 //! Fuzz targets.
+
+pub mod media;
+pub mod rtp;
