@@ -1,0 +1,74 @@
+//! The loop of one desk: handshakes of viewers, away from the media threads.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use sfu::desk::{Command, Desk, Event};
+use sfu::shard;
+use sfu::transmit::Batch;
+
+use crate::mailbox::Mailbox;
+use crate::plane::{EventSink, PlaneEvent};
+use crate::udp::{SendState, Socket};
+
+/// What a desk thread owns.
+pub(crate) struct DeskThread {
+    pub(crate) desk: Desk,
+    /// Handles on the shards' sockets: what a desk sends must come from their port.
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) mailbox: Receiver<Command>,
+    pub(crate) shards: Vec<Mailbox<shard::Command>>,
+    pub(crate) sink: EventSink,
+}
+
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+/// Commands taken between two looks at the timers.
+const COMMANDS: usize = 256;
+
+impl DeskThread {
+    /// Runs until all mailboxes to it are gone.
+    pub(crate) fn run(mut self) {
+        let mut batch = Batch::new();
+        let mut sending = SendState::new();
+        loop {
+            let until = self.desk.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
+            match self.mailbox.recv_timeout(until.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)) {
+                Ok(command) => self.desk.handle_command(Instant::now(), command, &mut batch),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for _ in 0..COMMANDS {
+                let Ok(command) = self.mailbox.try_recv() else { break };
+                self.desk.handle_command(Instant::now(), command, &mut batch);
+                self.tell();
+                self.send(&mut batch, &mut sending);
+            }
+            self.desk.handle_timeout(Instant::now(), &mut batch);
+            self.tell();
+            self.send(&mut batch, &mut sending);
+        }
+    }
+
+    fn send(&self, batch: &mut Batch, sending: &mut SendState) {
+        if !batch.is_empty() {
+            for socket in &self.sockets {
+                socket.send(batch, sending);
+            }
+            batch.clear();
+        }
+    }
+
+    fn tell(&mut self) {
+        while let Some(event) = self.desk.poll_event() {
+            match event {
+                Event::ToShard { shard, command } => {
+                    if let Some(shard) = self.shards.get(usize::from(shard)) {
+                        shard.send(command);
+                    }
+                }
+                event => (self.sink)(PlaneEvent::Desk(event)),
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The media plane as a whole: all shards, all desks, one port.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use media::{NtpTime, WallClock};
+use sfu::desk::{self, Desk};
+use sfu::negotiate::Identity;
+use sfu::shard::{self, Shard};
+
+use crate::desk_thread::DeskThread;
+use crate::mailbox::Mailbox;
+use crate::shard_thread::ShardThread;
+use crate::udp::affinity::pin_current_thread;
+use crate::udp::{BindError, Options, SendReport, Socket, Waker};
+
+/// How to set the media plane up.
+pub struct Setup {
+    /// The UDP port; 0 lets the system choose.
+    pub port: u16,
+    /// The addresses to bind; usually both unspecified ones. Those of a family that the machine lacks are skipped.
+    pub listen: Vec<IpAddr>,
+    /// The addresses that peers are told to send to.
+    pub candidates: Vec<IpAddr>,
+    /// How many media threads.
+    pub shards: u8,
+    /// How many handshake threads.
+    pub desks: u8,
+    /// Pin shard *n* to core *n*.
+    pub pin: bool,
+    /// Kernel buffers of each socket.
+    pub socket_buffer_bytes: usize,
+    /// 64 random bits at a time, from the operating system.
+    pub random: fn() -> u64,
+    /// Takes what happens. Called on media threads: must not block.
+    pub events: EventSink,
+}
+
+/// See [`Setup::events`].
+pub type EventSink = Arc<dyn Fn(PlaneEvent) + Send + Sync>;
+
+/// Something happened on the media plane.
+#[derive(Debug)]
+pub enum PlaneEvent {
+    /// On a shard.
+    Shard(shard::Event),
+    /// On a desk.
+    Desk(desk::Event),
+}
+
+/// Why the media plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket could not be opened.
+    #[error("media.udp_port: {0}")]
+    Bind(#[from] BindError),
+    /// No address could be bound at all.
+    #[error("media.listen: none of the addresses could be bound; name at least one that this machine has")]
+    NoAddress,
+    /// No candidate is left to tell peers.
+    #[error("media: no address is left to tell clients; set media.advertised_addresses, or relax media.interfaces and media.candidates")]
+    NoCandidate,
+    /// A thread could not be started.
+    #[error("a media thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What all media threads count together.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Datagrams given to the kernel.
+    pub datagrams_sent: AtomicU64,
+    /// Bytes given to the kernel.
+    pub bytes_sent: AtomicU64,
+    /// Datagrams lost because the send buffer was full.
+    pub send_buffer_drops: AtomicU64,
+    /// Datagrams that the kernel refused for their own sake.
+    pub send_errors: AtomicU64,
+    /// Datagrams lost because a receive buffer was full.
+    pub kernel_drops: AtomicU64,
+}
+
+impl Gauges {
+    pub(crate) fn sent(&self, report: &SendReport) {
+        self.datagrams_sent.fetch_add(report.datagrams, Ordering::Relaxed);
+        self.bytes_sent.fetch_add(report.bytes, Ordering::Relaxed);
+        if report.would_block + report.errors > 0 {
+            self.send_buffer_drops.fetch_add(report.would_block, Ordering::Relaxed);
+            self.send_errors.fetch_add(report.errors, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The one handle on all media threads.
+pub struct Plane {
+    shards: Vec<Mailbox<shard::Command>>,
+    desks: Vec<Mailbox<desk::Command>>,
+    gauges: Vec<Arc<Gauges>>,
+    threads: Vec<JoinHandle<()>>,
+    identity: Identity,
+    port: u16,
+    clock: WallClock,
+    receive_buffer_bytes: usize,
+}
+
+impl Plane {
+    /// Binds the port and starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], which names the option to change.
+    pub fn start(setup: Setup) -> Result<Plane, StartError> {
+        let clock = WallClock::new(Instant::now(), NtpTime::from_system_time(std::time::SystemTime::now()));
+        let options = Options {
+            reuse_port: setup.shards > 1,
+            receive_buffer_bytes: setup.socket_buffer_bytes,
+            send_buffer_bytes: setup.socket_buffer_bytes,
+            ..Options::default()
+        };
+        let mut port = setup.port;
+        let mut sockets: Vec<Vec<Socket>> = Vec::new();
+        for _ in 0..setup.shards {
+            let mut own = Vec::new();
+            for ip in &setup.listen {
+                match Socket::bind(SocketAddr::new(*ip, port), &options) {
+                    Ok(socket) => {
+                        port = socket.local_address().port();
+                        socket.turn_away_junk();
+                        own.push(socket);
+                    }
+                    // A machine without IPv6 is common; without IPv4 it is not.
+                    Err(error) if ip.is_ipv6() && ip.is_unspecified() => {
+                        tracing::debug!(%error, "IPv6 is not used for media");
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if own.is_empty() {
+                return Err(StartError::NoAddress);
+            }
+            sockets.push(own);
+        }
+        let bound: Vec<_> = sockets[0].iter().map(Socket::local_address).collect();
+        let reachable = |ip: &IpAddr| bound.iter().any(|b| b.is_ipv4() == ip.is_ipv4());
+        let candidates: Vec<_> =
+            setup.candidates.iter().filter(|ip| reachable(ip)).map(|ip| SocketAddr::new(*ip, port)).collect();
+        if candidates.is_empty() {
+            return Err(StartError::NoCandidate);
+        }
+        let identity = Identity::new(candidates);
+        let receive_buffer_bytes = sockets[0].iter().map(Socket::granted_receive_buffer_bytes).min().unwrap_or(0);
+
+        let mut shard_ends = Vec::new();
+        let mut shards = Vec::new();
+        for _ in 0..setup.shards {
+            let waker = Waker::new()?;
+            let (mailbox, receiver) = Mailbox::new(Some(waker.clone()));
+            shards.push(mailbox);
+            shard_ends.push((receiver, waker));
+        }
+        let (desks, desk_ends): (Vec<_>, Vec<_>) = (0..setup.desks).map(|_| Mailbox::new(None)).unzip();
+
+        let mut threads = Vec::new();
+        for (number, mailbox) in (0..setup.desks).zip(desk_ends) {
+            let thread = DeskThread {
+                desk: Desk::new(number, identity.clone(), Box::new(setup.random)),
+                sockets: sockets[0].iter().map(Socket::try_clone).collect::<Result<_, _>>()?,
+                mailbox,
+                shards: shards.clone(),
+                sink: setup.events.clone(),
+            };
+            threads.push(std::thread::Builder::new().name(format!("desk-{number}")).spawn(move || thread.run())?);
+        }
+        let mut gauges = Vec::new();
+        for ((number, own), (mailbox, waker)) in (0..setup.shards).zip(sockets).zip(shard_ends) {
+            let counted = Arc::new(Gauges::default());
+            gauges.push(counted.clone());
+            let thread = ShardThread {
+                shard: Shard::new(number, setup.shards, identity.clone(), clock),
+                sockets: own,
+                waker,
+                mailbox,
+                shards: shards.clone(),
+                desks: desks.clone(),
+                sink: setup.events.clone(),
+                gauges: counted,
+            };
+            let pin = setup.pin;
+            threads.push(std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+                if pin {
+                    if let Err(error) = pin_current_thread(usize::from(number)) {
+                        tracing::warn!(%error, shard = number, "media.pin_cores: this shard is not pinned");
+                    }
+                }
+                thread.run();
+            })?);
+        }
+        Ok(Plane { shards, desks, gauges, threads, identity, port, clock, receive_buffer_bytes })
+    }
+
+    /// What all sessions share.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Maps the monotonic clock to the wall clock.
+    pub fn clock(&self) -> WallClock {
+        self.clock
+    }
+
+    /// The UDP port in use.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many shards run.
+    pub fn shard_count(&self) -> u8 {
+        self.shards.len() as u8
+    }
+
+    /// How many desks run.
+    pub fn desk_count(&self) -> u8 {
+        self.desks.len() as u8
+    }
+
+    /// What the kernel granted of [`Setup::socket_buffer_bytes`].
+    pub fn receive_buffer_bytes(&self) -> usize {
+        self.receive_buffer_bytes
+    }
+
+    /// Asks a shard. Returns whether it took the command.
+    pub fn shard(&self, number: u8, command: shard::Command) -> bool {
+        self.shards.get(usize::from(number)).is_some_and(|shard| shard.send(command))
+    }
+
+    /// Asks a desk. Returns whether it took the command.
+    pub fn desk(&self, number: u8, command: desk::Command) -> bool {
+        self.desks.get(usize::from(number)).is_some_and(|desk| desk.send(command))
+    }
+
+    /// What the threads count: sums over all shards.
+    pub fn gauge(&self, of: impl Fn(&Gauges) -> &AtomicU64) -> u64 {
+        self.gauges.iter().map(|g| of(g).load(Ordering::Relaxed)).sum()
+    }
+
+    /// Commands that full mailboxes refused.
+    pub fn refused(&self) -> u64 {
+        self.shards.iter().map(Mailbox::refused).sum::<u64>() + self.desks.iter().map(Mailbox::refused).sum::<u64>()
+    }
+
+    /// Whether all threads run.
+    pub fn is_alive(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+}
+
+/// The unspecified addresses of both families: everything this machine has.
+pub fn everywhere() -> Vec<IpAddr> {
+    vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)]
+}

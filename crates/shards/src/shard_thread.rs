@@ -1,0 +1,144 @@
+//! The loop of one media shard: receive, decide, send, sleep.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use sfu::shard::{Command, Event, Shard};
+use sfu::transmit::Batch;
+use sfu::desk;
+
+use crate::mailbox::Mailbox;
+use crate::plane::{EventSink, Gauges, PlaneEvent};
+use crate::udp::{Poller, ReceiveBatch, SendReport, SendState, Socket, Waker};
+
+/// What a shard thread owns.
+pub(crate) struct ShardThread {
+    pub(crate) shard: Shard,
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) waker: Waker,
+    pub(crate) mailbox: Receiver<Command>,
+    pub(crate) shards: Vec<Mailbox<Command>>,
+    pub(crate) desks: Vec<Mailbox<desk::Command>>,
+    pub(crate) sink: EventSink,
+    pub(crate) gauges: std::sync::Arc<Gauges>,
+}
+
+/// Batches of datagrams taken from one socket before others get their turn: 4 × 64.
+const RECEIVE_BATCHES: usize = 4;
+
+/// Commands taken before others get their turn.
+const COMMANDS: usize = 1_024;
+
+/// Sleeping longer than this would hide a clock that was set, or a bug in a timeout.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+impl ShardThread {
+    /// Runs until the shard has said goodbye to everybody.
+    pub(crate) fn run(mut self) {
+        let mut fds: Vec<_> = self.sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        fds.push(self.waker.as_raw_fd());
+        let mut poller = Poller::new(&fds);
+        let mut received: Vec<_> = self.sockets.iter().map(ReceiveBatch::for_socket).collect();
+        let mut batch = Batch::new();
+        let mut sending = SendState::new();
+        loop {
+            let ready = match poller.wait(Some(self.sleep())) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    tracing::error!(%error, "a media shard cannot wait for its sockets any more");
+                    return;
+                }
+            };
+            if ready.contains(self.sockets.len()) {
+                self.waker.drain();
+            }
+            for (place, received) in received.iter_mut().enumerate() {
+                if ready.contains(place) {
+                    self.receive(place, received);
+                }
+            }
+            let now = Instant::now();
+            for _ in 0..COMMANDS {
+                let Ok(command) = self.mailbox.try_recv() else { break };
+                self.shard.handle_command(now, command);
+            }
+            self.shard.handle_timeout(now);
+            self.transmit(now, &mut batch, &mut sending);
+            if self.tell() {
+                self.transmit(Instant::now(), &mut batch, &mut sending);
+                return;
+            }
+        }
+    }
+
+    fn sleep(&self) -> Duration {
+        if self.shard.has_turns() || !self.mailbox.is_empty() {
+            return Duration::ZERO;
+        }
+        let until = self.shard.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
+        until.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    }
+
+    fn receive(&mut self, place: usize, received: &mut ReceiveBatch) {
+        let socket = &self.sockets[place];
+        let port = socket.local_address().port();
+        for _ in 0..RECEIVE_BATCHES {
+            if socket.receive(received).is_err() {
+                return;
+            }
+            let now = Instant::now();
+            let fallback = socket.local_address().ip();
+            for datagram in received.datagrams() {
+                let ip: IpAddr = datagram.destination_ip.unwrap_or(fallback);
+                self.shard.handle_datagram(now, datagram.source, SocketAddr::new(ip, port), datagram.bytes);
+            }
+            if !received.is_full() {
+                return;
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Instant, batch: &mut Batch, sending: &mut SendState) {
+        loop {
+            self.shard.poll_transmit(now, batch);
+            if batch.is_empty() {
+                return;
+            }
+            let mut report = SendReport::default();
+            for socket in &self.sockets {
+                report += socket.send(batch, sending);
+            }
+            batch.clear();
+            self.gauges.sent(&report);
+        }
+    }
+
+    /// Passes events on. Returns whether the shard has stopped.
+    fn tell(&mut self) -> bool {
+        let mut stopped = false;
+        while let Some(event) = self.shard.poll_event() {
+            match event {
+                Event::ToDesk { desk, handed } => {
+                    if let Some(desk) = self.desks.get(usize::from(desk)) {
+                        desk.send(desk::Command::Datagram(handed));
+                    }
+                }
+                Event::ToShard { shard, command } => {
+                    if let Some(shard) = self.shards.get(usize::from(shard)) {
+                        shard.send(command);
+                    }
+                }
+                Event::Stopped { .. } => {
+                    stopped = true;
+                    (self.sink)(PlaneEvent::Shard(event));
+                }
+                event => (self.sink)(PlaneEvent::Shard(event)),
+            }
+        }
+        let drops: u64 = self.sockets.iter().map(|s| u64::from(s.kernel_drops())).sum();
+        self.gauges.kernel_drops.store(drops, std::sync::atomic::Ordering::Relaxed);
+        stopped
+    }
+}
