@@ -13,9 +13,7 @@ pub struct Bye<'a> {
 impl<'a> Bye<'a> {
     pub(super) fn parse(count: u8, body: &'a [u8]) -> Option<Bye<'a>> {
         let mut reader = Reader(body);
-        let (ssrcs, _) = reader
-            .bytes(usize::from(count).checked_mul(4)?)?
-            .as_chunks();
+        let (ssrcs, _) = reader.bytes(usize::from(count).checked_mul(4)?)?.as_chunks();
         Some(Bye { ssrcs })
     }
 
@@ -32,9 +30,7 @@ impl Writer<'_> {
         if ssrcs.is_empty() || ssrcs.len() > MAX_COUNT {
             return false;
         }
-        self.packet(packet_type::BYE, count, |out| {
-            ssrcs.iter().try_for_each(|&ssrc| out.u32(ssrc))
-        })
+        self.packet(packet_type::BYE, count, |out| ssrcs.iter().try_for_each(|&ssrc| out.u32(ssrc)))
     }
 }
 
@@ -49,9 +45,7 @@ mod tests {
         for count in 1..=31 {
             let ssrcs: Vec<u32> = (0..count).collect();
             let bytes = written(|writer| assert!(writer.bye(&ssrcs)));
-            let Packet::Bye(bye) = only(&bytes) else {
-                panic!()
-            };
+            let Packet::Bye(bye) = only(&bytes) else { panic!() };
             assert!(bye.ssrcs().eq(ssrcs));
         }
         assert!(written(|writer| assert!(!writer.bye(&[0; 32]))).is_empty());
@@ -60,12 +54,8 @@ mod tests {
 
     #[test]
     fn a_reason_is_skipped_and_a_missing_ssrc_is_malformed() {
-        let bytes = [
-            0x81, 203, 0, 3, 0, 0, 0, 9, 5, b'a', b'd', b'i', b'e', b'u', 0, 0,
-        ];
-        let Packet::Bye(bye) = only(&bytes) else {
-            panic!()
-        };
+        let bytes = [0x81, 203, 0, 3, 0, 0, 0, 9, 5, b'a', b'd', b'i', b'e', b'u', 0, 0];
+        let Packet::Bye(bye) = only(&bytes) else { panic!() };
         assert!(bye.ssrcs().eq([9]));
         assert!(Bye::parse(2, &[0; 7]).is_none());
         assert!(Bye::parse(0, &[]).is_some());

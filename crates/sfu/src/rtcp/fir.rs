@@ -32,9 +32,7 @@ impl<'a> Fir<'a> {
 
     /// Returns who is asked.
     pub fn entries(&self) -> FirEntries<'a> {
-        FirEntries {
-            entries: self.entries.iter(),
-        }
+        FirEntries { entries: self.entries.iter() }
     }
 }
 
@@ -49,10 +47,7 @@ impl Iterator for FirEntries<'_> {
 
     fn next(&mut self) -> Option<FirEntry> {
         let mut reader = Reader(self.entries.next()?);
-        Some(FirEntry {
-            media: reader.u32()?,
-            command: reader.u8()?,
-        })
+        Some(FirEntry { media: reader.u32()?, command: reader.u8()? })
     }
 }
 
@@ -80,18 +75,11 @@ mod tests {
     #[test]
     fn a_fir_is_laid_out_as_in_rfc_5104() {
         let bytes = written(|writer| assert!(writer.fir(0x0102_0304, 0x0506_0708, 9)));
-        let expected = [
-            0x84, 206, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0, 5, 6, 7, 8, 9, 0, 0, 0,
-        ];
+        let expected = [0x84, 206, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0, 5, 6, 7, 8, 9, 0, 0, 0];
         assert_eq!(bytes, expected);
-        let Packet::Fir(fir) = only(&bytes) else {
-            panic!()
-        };
+        let Packet::Fir(fir) = only(&bytes) else { panic!() };
         assert_eq!(fir.sender, 0x0102_0304);
-        assert!(fir.entries().eq([FirEntry {
-            media: 0x0506_0708,
-            command: 9
-        }]));
+        assert!(fir.entries().eq([FirEntry { media: 0x0506_0708, command: 9 }]));
     }
 
     #[test]

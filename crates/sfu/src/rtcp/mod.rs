@@ -135,12 +135,8 @@ mod tests {
     #[test]
     fn a_compound_of_everything_is_read_as_it_was_written() {
         let compound = everything();
-        let kinds: Vec<_> = packets(&compound)
-            .map(|packet| kind(&packet.unwrap()))
-            .collect();
-        let expected = [
-            "sr", "rr", "sdes", "nack", "pli", "fir", "remb", "twcc", "xr", "xr", "bye",
-        ];
+        let kinds: Vec<_> = packets(&compound).map(|packet| kind(&packet.unwrap())).collect();
+        let expected = ["sr", "rr", "sdes", "nack", "pli", "fir", "remb", "twcc", "xr", "xr", "bye"];
         assert_eq!(kinds, expected);
     }
 
@@ -160,10 +156,7 @@ mod tests {
 
     #[test]
     fn whatever_the_corpus_of_libwebrtc_holds_is_walked_without_harm() {
-        let corpus = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../../shared/corpora/libwebrtc/rtcp"
-        );
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpora/libwebrtc/rtcp");
         let Ok(files) = std::fs::read_dir(corpus) else {
             return;
         };
@@ -181,10 +174,7 @@ mod tests {
             }
         }
         println!("{read} packets read, {refused} refused");
-        assert!(
-            read > 30,
-            "the corpus has mostly good packets: {read} read, {refused} refused"
-        );
+        assert!(read > 30, "the corpus has mostly good packets: {read} read, {refused} refused");
     }
 
     #[test]
@@ -251,13 +241,7 @@ mod tests {
                 let count = usize::from(feedback.status_count);
                 assert_eq!(feedback.deltas().count(), count);
                 assert_eq!(feedback.arrivals().count(), count);
-                assert!(
-                    feedback
-                        .deltas()
-                        .filter(|(_, delta)| delta.is_some())
-                        .count()
-                        <= bytes
-                );
+                assert!(feedback.deltas().filter(|(_, delta)| delta.is_some()).count() <= bytes);
             }
             Packet::Bye(bye) => assert!(bye.ssrcs().count() <= MAX_COUNT),
             Packet::ExtendedReport(report) => {
@@ -295,13 +279,7 @@ mod tests {
     fn write_everything(writer: &mut Writer<'_>) -> bool {
         let ntp = NtpTime(0x0123_4567_89ab_cdef);
         [
-            writer.sender_report(SenderReport {
-                ssrc: 1,
-                ntp,
-                rtp: 2,
-                packets: 3,
-                octets: 4,
-            }),
+            writer.sender_report(SenderReport { ssrc: 1, ntp, rtp: 2, packets: 3, octets: 4 }),
             writer.receiver_report(1, &[ReportBlock::default(); 2]),
             writer.sdes_cname(1, "nowcast"),
             writer.nack(1, 2, &[3, 4, 40, 41]),

@@ -20,21 +20,13 @@ impl<'a> Nack<'a> {
         let (sender, media) = (reader.u32()?, reader.u32()?);
         let (entries, rest) = reader.0.as_chunks();
         // RFC 4585 §6.2.1: at least one entry.
-        (!entries.is_empty() && rest.is_empty()).then_some(Nack {
-            sender,
-            media,
-            entries,
-        })
+        (!entries.is_empty() && rest.is_empty()).then_some(Nack { sender, media, entries })
     }
 
     /// Returns the missing sequence numbers in the order of the packet, perhaps with repetitions:
     /// up to 17 for every four bytes.
     pub fn seqs(&self) -> NackSeqs<'a> {
-        NackSeqs {
-            entries: self.entries.iter(),
-            next: 0,
-            mask: 0,
-        }
+        NackSeqs { entries: self.entries.iter(), next: 0, mask: 0 }
     }
 }
 
@@ -58,9 +50,7 @@ impl Iterator for NackSeqs<'_> {
             self.mask = 1 | (u32::from(u16::from_be_bytes([high, low])) << 1);
         }
         let skipped = self.mask.trailing_zeros(); // at most 16, as some bit is set
-        let seq = self
-            .next
-            .wrapping_add(u16::try_from(skipped).unwrap_or_default());
+        let seq = self.next.wrapping_add(u16::try_from(skipped).unwrap_or_default());
         self.mask = self.mask >> skipped >> 1;
         self.next = seq.wrapping_add(1);
         Some(seq)
@@ -127,12 +117,8 @@ mod tests {
 
     #[test]
     fn a_full_mask_is_17_packets_across_the_wrap() {
-        let bytes = [
-            0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xf8, 0xff, 0xff,
-        ];
-        let Packet::Nack(nack) = only(&bytes) else {
-            panic!()
-        };
+        let bytes = [0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xf8, 0xff, 0xff];
+        let Packet::Nack(nack) = only(&bytes) else { panic!() };
         let expected: Vec<u16> = (0..17).map(|after| 0xfff8u16.wrapping_add(after)).collect();
         assert!(nack.seqs().eq(expected));
     }
@@ -144,10 +130,7 @@ mod tests {
         while let Some(pid) = left.pop_first() {
             let mut mask = 0;
             for bit in 0..16 {
-                if pid
-                    .checked_add(bit + 1)
-                    .is_some_and(|seq| left.remove(&seq))
-                {
+                if pid.checked_add(bit + 1).is_some_and(|seq| left.remove(&seq)) {
                     mask |= 1 << bit;
                 }
             }

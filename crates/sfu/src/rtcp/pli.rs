@@ -16,10 +16,7 @@ pub struct Pli {
 impl Pli {
     pub(super) fn parse(body: &[u8]) -> Option<Pli> {
         let mut reader = Reader(body);
-        Some(Pli {
-            sender: reader.u32()?,
-            media: reader.u32()?,
-        })
+        Some(Pli { sender: reader.u32()?, media: reader.u32()? })
     }
 }
 
@@ -46,15 +43,7 @@ mod tests {
     fn a_pli_is_laid_out_as_in_rfc_4585() {
         let bytes = written(|writer| assert!(writer.pli(0x0102_0304, 0x0506_0708)));
         assert_eq!(bytes, [0x81, 206, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8]);
-        let Packet::Pli(pli) = only(&bytes) else {
-            panic!()
-        };
-        assert_eq!(
-            pli,
-            Pli {
-                sender: 0x0102_0304,
-                media: 0x0506_0708
-            }
-        );
+        let Packet::Pli(pli) = only(&bytes) else { panic!() };
+        assert_eq!(pli, Pli { sender: 0x0102_0304, media: 0x0506_0708 });
     }
 }

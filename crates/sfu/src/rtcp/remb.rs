@@ -32,11 +32,7 @@ impl<'a> Remb<'a> {
         let fits = bitrate_bps.checked_shr(exponent)? == mantissa;
 
         let (ssrcs, rest) = reader.0.as_chunks();
-        (fits && ssrcs.len() == count && rest.is_empty()).then_some(Remb {
-            sender,
-            bitrate_bps,
-            ssrcs,
-        })
+        (fits && ssrcs.len() == count && rest.is_empty()).then_some(Remb { sender, bitrate_bps, ssrcs })
     }
 
     /// Returns what the estimate is for.
@@ -79,17 +75,15 @@ mod tests {
 
     /// 0x3fb93 * 2 bits per second for three SSRCs.
     const THREE: [u8; 32] = [
-        0x8f, 206, 0, 7, 1, 2, 3, 4, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 3, 0x07, 0xfb, 0x93, 0, 0,
-        0, 5, 0, 0, 0, 6, 0, 0, 0, 7,
+        0x8f, 206, 0, 7, 1, 2, 3, 4, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 3, 0x07, 0xfb, 0x93, 0, 0, 0, 5, 0, 0, 0, 6,
+        0, 0, 0, 7,
     ];
 
     #[test]
     fn an_estimate_is_laid_out_as_in_the_draft() {
         let bytes = written(|writer| assert!(writer.remb(0x0102_0304, 0x3_fb93 * 2, &[5, 6, 7])));
         assert_eq!(bytes, THREE);
-        let Packet::Remb(remb) = only(&bytes) else {
-            panic!()
-        };
+        let Packet::Remb(remb) = only(&bytes) else { panic!() };
         assert_eq!((remb.sender, remb.bitrate_bps), (0x0102_0304, 522_022));
         assert!(remb.ssrcs().eq([5, 6, 7]));
     }
@@ -112,13 +106,7 @@ mod tests {
     fn other_application_feedback_is_not_an_estimate() {
         let mut bytes = THREE;
         bytes[12] = b'X';
-        assert!(matches!(
-            only(&bytes),
-            Packet::Other {
-                packet_type: 206,
-                count: 15
-            }
-        ));
+        assert!(matches!(only(&bytes), Packet::Other { packet_type: 206, count: 15 }));
     }
 
     proptest! {

@@ -55,10 +55,7 @@ pub struct ReportBlocks<'a> {
     blocks: std::slice::Iter<'a, [u8; BLOCK_BYTES]>,
 }
 
-pub(super) fn parse_sender_report(
-    count: u8,
-    body: &[u8],
-) -> Option<(SenderReport, ReportBlocks<'_>)> {
+pub(super) fn parse_sender_report(count: u8, body: &[u8]) -> Option<(SenderReport, ReportBlocks<'_>)> {
     let mut reader = Reader(body);
     let report = SenderReport {
         ssrc: reader.u32()?,
@@ -72,10 +69,7 @@ pub(super) fn parse_sender_report(
 
 pub(super) fn parse_receiver_report(count: u8, body: &[u8]) -> Option<ReceiverReport<'_>> {
     let mut reader = Reader(body);
-    Some(ReceiverReport {
-        ssrc: reader.u32()?,
-        blocks: ReportBlocks::parse(count, &mut reader)?,
-    })
+    Some(ReceiverReport { ssrc: reader.u32()?, blocks: ReportBlocks::parse(count, &mut reader)? })
 }
 
 impl<'a> ReportBlocks<'a> {
@@ -83,9 +77,7 @@ impl<'a> ReportBlocks<'a> {
     fn parse(count: u8, reader: &mut Reader<'a>) -> Option<ReportBlocks<'a>> {
         let bytes = reader.bytes(usize::from(count).checked_mul(BLOCK_BYTES)?)?;
         let (blocks, _) = bytes.as_chunks();
-        Some(ReportBlocks {
-            blocks: blocks.iter(),
-        })
+        Some(ReportBlocks { blocks: blocks.iter() })
     }
 }
 
@@ -127,13 +119,24 @@ impl Writer<'_> {
     /// Appends a receiver report, or several if there are more than 31 blocks; without any block
     /// an empty one, which may head a compound.
     pub fn receiver_report(&mut self, ssrc: u32, blocks: &[ReportBlock]) -> bool {
-        let (first, rest) = blocks.split_at(blocks.len().min(MAX_COUNT));
-        let count = u8::try_from(first.len()).unwrap_or_default(); // at most 31
-        let fitted = self.packet(packet_type::RECEIVER_REPORT, count, |out| {
-            out.u32(ssrc)?;
-            first.iter().try_for_each(|block| block.write(out))
-        });
-        fitted && (rest.is_empty() || self.receiver_report(ssrc, rest))
+        let start = self.len();
+        let mut left = blocks;
+        loop {
+            let (blocks, rest) = left.split_at(left.len().min(MAX_COUNT));
+            let count = u8::try_from(blocks.len()).unwrap_or_default(); // at most 31
+            let fitted = self.packet(packet_type::RECEIVER_REPORT, count, |out| {
+                out.u32(ssrc)?;
+                blocks.iter().try_for_each(|block| block.write(out))
+            });
+            if !fitted {
+                self.truncate(start);
+                return false;
+            }
+            if rest.is_empty() {
+                return true;
+            }
+            left = rest;
+        }
     }
 }
 
@@ -172,29 +175,17 @@ mod tests {
         assert_eq!(
             bytes,
             [
-                0x80, 200, 0, 6, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21,
-                0x22, 0x23, 0x24, 0x31, 0x32, 0x33, 0x34, 0x41, 0x42, 0x43, 0x44
+                0x80, 200, 0, 6, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21, 0x22, 0x23, 0x24,
+                0x31, 0x32, 0x33, 0x34, 0x41, 0x42, 0x43, 0x44
             ]
         );
-        let Packet::SenderReport {
-            report: read,
-            blocks,
-        } = only(&bytes)
-        else {
-            panic!()
-        };
+        let Packet::SenderReport { report: read, blocks } = only(&bytes) else { panic!() };
         assert_eq!((read, blocks.len()), (report, 0));
     }
 
     #[test]
     fn blocks_are_read_as_written_and_losses_are_clamped_to_24_bits() {
-        for (lost, read) in [
-            (0, 0),
-            (-1, -1),
-            (0x7f_ffff, 0x7f_ffff),
-            (i32::MAX, 0x7f_ffff),
-            (i32::MIN, -0x80_0000),
-        ] {
+        for (lost, read) in [(0, 0), (-1, -1), (0x7f_ffff, 0x7f_ffff), (i32::MAX, 0x7f_ffff), (i32::MIN, -0x80_0000)] {
             let block = ReportBlock {
                 ssrc: 9,
                 fraction_lost: 0xfe,
@@ -205,25 +196,15 @@ mod tests {
                 delay_since_last_sender_report: u32::MAX,
             };
             let bytes = written(|writer| assert!(writer.receiver_report(1, &[block])));
-            let Packet::ReceiverReport(report) = only(&bytes) else {
-                panic!()
-            };
+            let Packet::ReceiverReport(report) = only(&bytes) else { panic!() };
             assert_eq!(report.ssrc, 1);
-            assert!(report.blocks.eq([ReportBlock {
-                total_lost: read,
-                ..block
-            }]));
+            assert!(report.blocks.eq([ReportBlock { total_lost: read, ..block }]));
         }
     }
 
     #[test]
     fn blocks_beyond_31_go_into_a_second_report() {
-        for (blocks, expected) in [
-            (0, vec![0]),
-            (31, vec![31]),
-            (32, vec![31, 1]),
-            (93, vec![31; 3]),
-        ] {
+        for (blocks, expected) in [(0, vec![0]), (31, vec![31]), (32, vec![31, 1]), (93, vec![31; 3])] {
             let blocks = vec![ReportBlock::default(); blocks];
             let bytes = written(|writer| assert!(writer.receiver_report(1, &blocks)));
             let counts: Vec<_> = packets(&bytes)
@@ -234,6 +215,14 @@ mod tests {
                 .collect();
             assert_eq!(counts, expected);
         }
+    }
+
+    #[test]
+    fn a_second_report_that_does_not_fit_takes_the_first_with_it() {
+        let mut buffer = [0; 8 + 31 * BLOCK_BYTES + 8 + BLOCK_BYTES - 1];
+        let mut writer = Writer::new(&mut buffer);
+        assert!(!writer.receiver_report(1, &[ReportBlock::default(); 32]));
+        assert_eq!(writer.finish(), 0);
     }
 
     #[test]

@@ -69,10 +69,7 @@ impl<'a> TransportFeedback<'a> {
         Deltas {
             next_seq: self.base_seq,
             left: self.status_count,
-            chunk: Chunk {
-                symbols: Symbols::Run(Symbol::NotReceived),
-                len: 0,
-            },
+            chunk: Chunk { symbols: Symbols::Run(Symbol::NotReceived), len: 0 },
             chunks: self.chunks.iter(),
             deltas: Reader(self.deltas),
         }
@@ -81,10 +78,7 @@ impl<'a> TransportFeedback<'a> {
     /// Returns every listed sequence number with its time of arrival in µs of the receiver's own
     /// clock, counted like [`TransportFeedback::reference_time`]; `None` if it did not arrive.
     pub fn arrivals(&self) -> Arrivals<'a> {
-        Arrivals {
-            deltas: self.deltas(),
-            at_us: reference_us(self.reference_time),
-        }
+        Arrivals { deltas: self.deltas(), at_us: reference_us(self.reference_time) }
     }
 }
 
@@ -211,10 +205,7 @@ impl Chunk {
             2 => (Symbols::OneBit(word << 2), 14),
             _ => (Symbols::TwoBits(word << 2), 7),
         };
-        Chunk {
-            symbols,
-            len: len.min(left),
-        }
+        Chunk { symbols, len: len.min(left) }
     }
 
     /// Takes the next symbol.
@@ -321,14 +312,7 @@ impl Iterator for Statuses<'_> {
         // Ends here, too early, if the delta is too long for its 16 bits.
         let delta = i16::try_from(ticks.saturating_sub(self.ticks)).ok()?;
         self.ticks = ticks;
-        Some((
-            if (0..=255).contains(&delta) {
-                Symbol::SmallDelta
-            } else {
-                Symbol::LargeDelta
-            },
-            delta,
-        ))
+        Some((if (0..=255).contains(&delta) { Symbol::SmallDelta } else { Symbol::LargeDelta }, delta))
     }
 }
 
@@ -337,24 +321,18 @@ fn write_chunks(mut statuses: Statuses<'_>, out: &mut Out<'_>) -> Option<()> {
     while statuses.left > 0 {
         let mut ahead = statuses.clone().map(|(symbol, _)| symbol).take(MAX_RUN);
         let first = ahead.next()?;
-        let run = ahead
-            .take_while(|&symbol| symbol == first)
-            .count()
-            .checked_add(1)?;
+        let run = ahead.take_while(|&symbol| symbol == first).count().checked_add(1)?;
         let window = statuses.clone().map(|(symbol, _)| symbol).take(14);
         let has_large = window.clone().any(|symbol| symbol == Symbol::LargeDelta);
 
         let (word, len) = if run >= if has_large { 7 } else { 14 } {
             ((first.bits() << 13) | u16::try_from(run).ok()?, run)
         } else if has_large {
-            let bits = window.take(7).enumerate().fold(0, |bits, (at, symbol)| {
-                bits | (symbol.bits() << 12 >> (2 * at))
-            });
+            let bits =
+                window.take(7).enumerate().fold(0, |bits, (at, symbol)| bits | (symbol.bits() << 12 >> (2 * at)));
             (0xc000 | bits, 7)
         } else {
-            let bits = window
-                .enumerate()
-                .fold(0, |bits, (at, symbol)| bits | (symbol.bits() << 13 >> at));
+            let bits = window.enumerate().fold(0, |bits, (at, symbol)| bits | (symbol.bits() << 13 >> at));
             (0x8000 | bits, 14)
         };
         out.u16(word)?;
@@ -405,23 +383,13 @@ mod tests {
             let deltas: Vec<_> = feedback.deltas().map(|(_, delta)| delta).collect();
             assert_eq!(deltas, expected);
             let seqs: Vec<_> = feedback.deltas().map(|(seq, _)| seq).collect();
-            let expected: Vec<_> = (0..status_count)
-                .map(|at| 0xfffeu16.wrapping_add(at))
-                .collect();
+            let expected: Vec<_> = (0..status_count).map(|at| 0xfffeu16.wrapping_add(at)).collect();
             assert_eq!(seqs, expected);
         };
         // A run of three small deltas.
-        check(
-            3,
-            &[0x20, 3, 0, 1, 255],
-            &[Some(0), Some(250), Some(63_750)],
-        );
+        check(3, &[0x20, 3, 0, 1, 255], &[Some(0), Some(250), Some(63_750)]);
         // A run of two losses, then a run of two large deltas, one of them negative.
-        check(
-            4,
-            &[0, 2, 0x40, 2, 0x7f, 0xff, 0xff, 0xff],
-            &[None, None, Some(8_191_750), Some(-250)],
-        );
+        check(4, &[0, 2, 0x40, 2, 0x7f, 0xff, 0xff, 0xff], &[None, None, Some(8_191_750), Some(-250)]);
         // 14 symbols of one bit: the first and the last arrived.
         let mut expected = [None; 14];
         (expected[0], expected[13]) = (Some(250), Some(500));
@@ -429,11 +397,7 @@ mod tests {
         // The same, of which only the first three count.
         check(3, &[0xa0, 1, 1], &[Some(250), None, None]);
         // 7 symbols of two bits: small, lost, large, and four lost.
-        check(
-            7,
-            &[0xd2, 0, 4, 0, 4],
-            &[Some(1_000), None, Some(1_000), None, None, None, None],
-        );
+        check(7, &[0xd2, 0, 4, 0, 4], &[Some(1_000), None, Some(1_000), None, None, None, None]);
         // A chunk of no packets is stepped over.
         check(1, &[0x20, 0, 0x20, 1, 8], &[Some(2_000)]);
     }
@@ -451,10 +415,7 @@ mod tests {
             ("a run of the reserved symbol", 1, &[0x60, 1, 1, 1, 1]),
             ("a reserved symbol in a vector", 2, &[0xdc, 0, 1, 1, 1]),
         ] {
-            assert!(
-                TransportFeedback::parse(&body(status_count, list)).is_none(),
-                "{name}"
-            );
+            assert!(TransportFeedback::parse(&body(status_count, list)).is_none(), "{name}");
         }
         // A reserved symbol behind the end does not count.
         assert!(TransportFeedback::parse(&body(1, &[0xdc, 0, 1])).is_some());
@@ -479,21 +440,9 @@ mod tests {
         for (name, packets, chunks) in [
             ("a run", small(100).collect::<Vec<_>>(), &[0x20u8, 100][..]),
             ("a short vector", small(3).collect(), &[0xb8, 0]),
-            (
-                "losses between",
-                vec![(0, Some(0)), (13, Some(0))],
-                &[0xa0, 1],
-            ),
-            (
-                "a large delta",
-                vec![(0, Some(0)), (1, Some(500_000))],
-                &[0xd8, 0],
-            ),
-            (
-                "a negative one",
-                vec![(0, Some(10_000)), (1, Some(0))],
-                &[0xd8, 0],
-            ),
+            ("losses between", vec![(0, Some(0)), (13, Some(0))], &[0xa0, 1]),
+            ("a large delta", vec![(0, Some(0)), (1, Some(500_000))], &[0xd8, 0]),
+            ("a negative one", vec![(0, Some(10_000)), (1, Some(0))], &[0xd8, 0]),
         ] {
             let bytes = written(|writer| {
                 assert!(writer.transport_feedback(1, 2, 3, 0, 0, &packets));
@@ -525,13 +474,8 @@ mod tests {
         let bytes = written(|writer| {
             assert!(writer.transport_feedback(1, 2, 255, 7, -1, &packets));
         });
-        let Packet::TransportFeedback(feedback) = only(&bytes) else {
-            panic!()
-        };
-        assert_eq!(
-            (feedback.reference_time, feedback.feedback_count),
-            (-1, 255)
-        );
+        let Packet::TransportFeedback(feedback) = only(&bytes) else { panic!() };
+        assert_eq!((feedback.reference_time, feedback.feedback_count), (-1, 255));
         assert!(feedback.arrivals().eq(packets));
     }
 
@@ -587,12 +531,6 @@ mod tests {
 
     fn body(status_count: u16, list: &[u8]) -> Vec<u8> {
         let count = status_count.to_be_bytes();
-        [
-            &[0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xfe],
-            &count[..],
-            &[0, 0, 5, 6],
-            list,
-        ]
-        .concat()
+        [&[0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xfe], &count[..], &[0, 0, 5, 6], list].concat()
     }
 }

@@ -12,9 +12,7 @@ pub struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// Starts with nothing written.
     pub fn new(buffer: &'a mut [u8]) -> Writer<'a> {
-        Writer {
-            out: Out { buffer, len: 0 },
-        }
+        Writer { out: Out { buffer, len: 0 } }
     }
 
     /// Returns the length of everything written.
@@ -33,18 +31,18 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes one packet around `body`, padded to whole words.
-    pub(super) fn packet(
-        &mut self,
-        packet_type: u8,
-        count: u8,
-        body: impl FnOnce(&mut Out<'a>) -> Option<()>,
-    ) -> bool {
+    pub(super) fn packet(&mut self, packet_type: u8, count: u8, body: impl FnOnce(&mut Out<'a>) -> Option<()>) -> bool {
         let start = self.out.len;
         let written = self.out.packet(packet_type, count, body).is_some();
         if !written {
-            self.out.len = start;
+            self.truncate(start);
         }
         written
+    }
+
+    /// Takes back what was written since the length was `len`.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.out.len = len.min(self.out.len);
     }
 }
 
@@ -56,12 +54,7 @@ pub(super) struct Out<'a> {
 }
 
 impl Out<'_> {
-    fn packet(
-        &mut self,
-        packet_type: u8,
-        count: u8,
-        body: impl FnOnce(&mut Self) -> Option<()>,
-    ) -> Option<()> {
+    fn packet(&mut self, packet_type: u8, count: u8, body: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
         let start = self.len;
         self.bytes(&[0; 4])?;
         body(self)?;
@@ -75,11 +68,7 @@ impl Out<'_> {
             2 => self.bytes(&[0, 2]).map(|()| PADDING_BIT)?,
             _ => self.bytes(&[0, 0, 3]).map(|()| PADDING_BIT)?,
         };
-        let words = self
-            .len
-            .checked_sub(start)?
-            .checked_div(4)?
-            .checked_sub(1)?;
+        let words = self.len.checked_sub(start)?.checked_div(4)?.checked_sub(1)?;
         let [high, low] = u16::try_from(words).ok()?.to_be_bytes();
         let header = self.buffer.get_mut(start..)?.first_chunk_mut()?;
         *header = [VERSION_2 | padded | (count & 0x1f), packet_type, high, low];

@@ -48,10 +48,7 @@ pub struct DlrrBlock {
 impl<'a> ExtendedReport<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Option<ExtendedReport<'a>> {
         let mut reader = Reader(body);
-        let report = ExtendedReport {
-            ssrc: reader.u32()?,
-            blocks: reader.0,
-        };
+        let report = ExtendedReport { ssrc: reader.u32()?, blocks: reader.0 };
         // Walks all blocks once, so that one that is cut off condemns the packet.
         let mut blocks = report.blocks();
         while !blocks.reader.0.is_empty() {
@@ -62,9 +59,7 @@ impl<'a> ExtendedReport<'a> {
 
     /// Returns the blocks.
     pub fn blocks(&self) -> XrBlocks<'a> {
-        XrBlocks {
-            reader: Reader(self.blocks),
-        }
+        XrBlocks { reader: Reader(self.blocks) }
     }
 }
 
@@ -83,14 +78,10 @@ impl<'a> Iterator for XrBlocks<'a> {
         let words = usize::from(self.reader.u16()?);
         let content = self.reader.bytes(words.checked_mul(4)?)?;
         Some(match block_type {
-            RRTR => XrBlock::ReceiverReferenceTime {
-                ntp: NtpTime(Reader(content).u64()?),
-            },
+            RRTR => XrBlock::ReceiverReferenceTime { ntp: NtpTime(Reader(content).u64()?) },
             DLRR => {
                 let (blocks, rest) = content.as_chunks();
-                rest.is_empty().then_some(XrBlock::Dlrr(DlrrBlocks {
-                    blocks: blocks.iter(),
-                }))?
+                rest.is_empty().then_some(XrBlock::Dlrr(DlrrBlocks { blocks: blocks.iter() }))?
             }
             block_type => XrBlock::Other { block_type },
         })
@@ -129,10 +120,7 @@ impl Writer<'_> {
 
     /// Appends how long ago we heard receivers' wall clocks. Without any block nothing is written.
     pub fn dlrr(&mut self, ssrc: u32, blocks: &[DlrrBlock]) -> bool {
-        let words = blocks
-            .len()
-            .checked_mul(DLRR_BYTES / 4)
-            .and_then(|words| u16::try_from(words).ok());
+        let words = blocks.len().checked_mul(DLRR_BYTES / 4).and_then(|words| u16::try_from(words).ok());
         let Some(words) = words.filter(|&words| words > 0) else {
             return false;
         };
@@ -165,18 +153,12 @@ mod tests {
     fn a_reference_time_is_laid_out_as_in_rfc_3611() {
         let ntp = NtpTime(0x1112_1314_1516_1718);
         let bytes = written(|writer| assert!(writer.rrtr(0x0102_0304, ntp)));
-        let expected = [
-            0x80, 207, 0, 4, 1, 2, 3, 4, 4, 0, 0, 2, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18,
-        ];
+        let expected = [0x80, 207, 0, 4, 1, 2, 3, 4, 4, 0, 0, 2, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18];
         assert_eq!(bytes, expected);
-        let Packet::ExtendedReport(report) = only(&bytes) else {
-            panic!()
-        };
+        let Packet::ExtendedReport(report) = only(&bytes) else { panic!() };
         assert_eq!(report.ssrc, 0x0102_0304);
         let blocks: Vec<_> = report.blocks().collect();
-        assert!(
-            matches!(blocks[..], [XrBlock::ReceiverReferenceTime { ntp: read }] if read == ntp)
-        );
+        assert!(matches!(blocks[..], [XrBlock::ReceiverReferenceTime { ntp: read }] if read == ntp));
     }
 
     #[test]
@@ -188,28 +170,19 @@ mod tests {
         });
         let bytes = written(|writer| assert!(writer.dlrr(7, &answers)));
         assert_eq!(bytes[8..12], [5, 0, 0, 9]);
-        let Packet::ExtendedReport(report) = only(&bytes) else {
-            panic!()
-        };
-        let Some(XrBlock::Dlrr(read)) = report.blocks().next() else {
-            panic!()
-        };
+        let Packet::ExtendedReport(report) = only(&bytes) else { panic!() };
+        let Some(XrBlock::Dlrr(read)) = report.blocks().next() else { panic!() };
         assert!(read.eq(answers));
         assert!(written(|writer| assert!(!writer.dlrr(7, &[]))).is_empty());
     }
 
     #[test]
     fn unknown_blocks_are_stepped_over_and_cut_ones_are_malformed() {
-        let body = [
-            0, 0, 0, 1, 42, 0, 0, 1, 9, 9, 9, 9, 4, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 8,
-        ];
+        let body = [0, 0, 0, 1, 42, 0, 0, 1, 9, 9, 9, 9, 4, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 8];
         let blocks: Vec<_> = ExtendedReport::parse(&body).unwrap().blocks().collect();
         assert!(matches!(
             blocks[..],
-            [
-                XrBlock::Other { block_type: 42 },
-                XrBlock::ReceiverReferenceTime { ntp: NtpTime(8) }
-            ]
+            [XrBlock::Other { block_type: 42 }, XrBlock::ReceiverReferenceTime { ntp: NtpTime(8) }]
         ));
         for len in (0..body.len()).filter(|len| ![4, 12].contains(len)) {
             assert!(ExtendedReport::parse(&body[..len]).is_none(), "{len}");
