@@ -1,5 +1,7 @@
-/** How long ago the left edge is, in values: one a second. */
+/** How long ago the left edge is at most, in values: one a second. */
 const VALUES = 60;
+/** A young line is drawn wider, but not wider than this many values would be. */
+const LEAST_VALUES = 12;
 
 /** The last minute of one number, as a small line. Takes its colour from the canvas's CSS `color`. */
 export class Sparkline {
@@ -13,6 +15,8 @@ export class Sparkline {
 
   /** Adds the newest value. */
   push(value: number | null): void {
+    // What came before the first known value is nothing worth room.
+    if (value === null && this.#values.length === 0) return;
     this.#values.push(value);
     if (this.#values.length > VALUES) this.#values.shift();
   }
@@ -32,7 +36,8 @@ export class Sparkline {
     const most = Math.max(...known);
     const least = Math.min(...known) > most * 0.5 ? Math.min(...known) * 0.8 : 0;
     const range = Math.max(most - least, 1e-9) * 1.1;
-    const x = (index: number): number => width - 2 - ((this.#values.length - 1 - index) * (width - 4)) / (VALUES - 1);
+    const step = (width - 4) / (Math.max(LEAST_VALUES, this.#values.length) - 1);
+    const x = (index: number): number => width - 2 - (this.#values.length - 1 - index) * step;
     const y = (value: number): number => height - 2 - ((value - least) / range) * (height - 4);
 
     const colour = getComputedStyle(this.#canvas).color;
