@@ -26,9 +26,7 @@ pub fn rtcp_compound(data: &[u8]) {
                 let seqs: Vec<_> = nack.seqs().collect();
                 assert!(seqs.len() <= data.len() / 4 * 17);
                 let bytes = written_again(|writer| writer.nack(nack.sender, nack.media, &seqs));
-                let Some(Ok(Packet::Nack(again))) = packets(&bytes).next() else {
-                    panic!("not a NACK")
-                };
+                let Some(Ok(Packet::Nack(again))) = packets(&bytes).next() else { panic!("not a NACK") };
                 let asked: BTreeSet<_> = seqs.into_iter().collect();
                 assert_eq!(again.seqs().collect::<BTreeSet<_>>(), asked);
             }
@@ -38,11 +36,8 @@ pub fn rtcp_compound(data: &[u8]) {
             Packet::Fir(fir) => assert!(fir.entries().count() <= data.len() / 8),
             Packet::Remb(remb) => {
                 let ssrcs: Vec<_> = remb.ssrcs().collect();
-                let bytes =
-                    written_again(|writer| writer.remb(remb.sender, remb.bitrate_bps, &ssrcs));
-                let Some(Ok(Packet::Remb(again))) = packets(&bytes).next() else {
-                    panic!("not a REMB")
-                };
+                let bytes = written_again(|writer| writer.remb(remb.sender, remb.bitrate_bps, &ssrcs));
+                let Some(Ok(Packet::Remb(again))) = packets(&bytes).next() else { panic!("not a REMB") };
                 assert_eq!(again.bitrate_bps, remb.bitrate_bps);
             }
             Packet::TransportFeedback(feedback) => {
@@ -129,11 +124,7 @@ fn one_way(profile: Profile) -> (Seal, Open) {
     }
 }
 
-const PROFILES: [Profile; 3] = [
-    Profile::AeadAes128Gcm,
-    Profile::AeadAes256Gcm,
-    Profile::AesCm128HmacSha1_80,
-];
+const PROFILES: [Profile; 3] = [Profile::AeadAes128Gcm, Profile::AeadAes256Gcm, Profile::AesCm128HmacSha1_80];
 
 #[cfg(test)]
 mod tests {

@@ -105,20 +105,12 @@ impl Cm {
         // RFC 3711 §4.1.1: IV = (salt * 2^16) XOR (SSRC * 2^64) XOR (index * 2^16).
         let iv = (self.salt << 16) ^ (u128::from(ssrc) << 64) ^ (u128::from(index) << 16);
         let context = EncryptionContext::Iv128((&iv.to_be_bytes()).into());
-        self.cipher
-            .less_safe_encrypt(body, context)
-            .ok()
-            .map(|_| ())
+        self.cipher.less_safe_encrypt(body, context).ok().map(|_| ())
     }
 
     /// RFC 3711 §4.2: for RTP the rollover counter is authenticated behind the packet, though
     /// it is not sent. Writes it over the start of the tag, so that the hash is of one piece.
-    fn rtp_tag(
-        &self,
-        packet: &mut [u8],
-        authenticated_len: usize,
-        index: u64,
-    ) -> Option<[u8; TAG_BYTES]> {
+    fn rtp_tag(&self, packet: &mut [u8], authenticated_len: usize, index: u64) -> Option<[u8; TAG_BYTES]> {
         let [_, _, rollover @ .., _, _] = index.to_be_bytes();
         let hashed_len = authenticated_len.checked_add(rollover.len())?;
         let hashed = packet.get_mut(..hashed_len)?;
@@ -127,10 +119,7 @@ impl Cm {
     }
 
     fn tag(&self, authenticated: &[u8]) -> Option<[u8; TAG_BYTES]> {
-        hmac::sign(&self.auth, authenticated)
-            .as_ref()
-            .first_chunk()
-            .copied()
+        hmac::sign(&self.auth, authenticated).as_ref().first_chunk().copied()
     }
 }
 
@@ -160,11 +149,7 @@ mod tests {
             (0xff00, "362B7C3C6773516318A077D7FC5073AE"),
             (0xff01, "6A2CC3787889374FBEB4C81B17BA6C44"),
         ] {
-            assert_eq!(
-                stream[16 * block..][..16],
-                hex(expected),
-                "block {block:#x}"
-            );
+            assert_eq!(stream[16 * block..][..16], hex(expected), "block {block:#x}");
         }
     }
 }

@@ -19,16 +19,9 @@ pub(super) struct Gcm {
 impl Gcm {
     /// Takes a key of 16 or 32 bytes.
     pub(super) fn new(key: &[u8], salt: &[u8; 12]) -> Result<Gcm, Error> {
-        let algorithm = if key.len() == 32 {
-            &AES_256_GCM
-        } else {
-            &AES_128_GCM
-        };
+        let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
         let key = UnboundKey::new(algorithm, key).map_err(|_| Error::Crypto)?;
-        Ok(Gcm {
-            key: LessSafeKey::new(key),
-            salt: widen(salt),
-        })
+        Ok(Gcm { key: LessSafeKey::new(key), salt: widen(salt) })
     }
 
     /// Encrypts `prefix ++ payload` behind the header in `out`, which ends with the tag.
@@ -47,15 +40,9 @@ impl Gcm {
         let aad = Aad::from(&*header);
         // Two pieces without copying them together: measured as 170 ns for 1,200 bytes, against
         // 177 with a copy and 154 for one piece.
-        let (first, second) = if prefix.is_empty() {
-            (payload, &[][..])
-        } else {
-            (prefix, payload)
-        };
+        let (first, second) = if prefix.is_empty() { (payload, &[][..]) } else { (prefix, payload) };
         let (body, rest) = rest.split_at_mut_checked(first.len())?;
-        self.key
-            .seal_out_of_place_scatter(nonce, aad, first, body, second, rest)
-            .ok()
+        self.key.seal_out_of_place_scatter(nonce, aad, first, body, second, rest).ok()
     }
 
     /// Decrypts what stands behind the header. The result includes RTP padding.
@@ -67,9 +54,7 @@ impl Gcm {
         index: u64,
     ) -> Option<&'a [u8]> {
         let (header, body) = packet.split_at_mut_checked(header_len)?;
-        let plain = self
-            .key
-            .open_in_place(self.nonce(ssrc, index), Aad::from(&*header), body);
+        let plain = self.key.open_in_place(self.nonce(ssrc, index), Aad::from(&*header), body);
         plain.ok().map(|plain| &*plain)
     }
 
@@ -81,9 +66,7 @@ impl Gcm {
         let (body, tag) = rest.split_last_chunk_mut::<TAG_BYTES>()?;
         *word = (E_BIT | index).to_be_bytes();
         let aad = Aad::from(rtcp_aad(header, word));
-        let sealed =
-            self.key
-                .seal_in_place_separate_tag(self.nonce(ssrc, u64::from(index)), aad, body);
+        let sealed = self.key.seal_in_place_separate_tag(self.nonce(ssrc, u64::from(index)), aad, body);
         tag.copy_from_slice(sealed.ok()?.as_ref());
         Some(())
     }
@@ -93,10 +76,7 @@ impl Gcm {
         let (header, rest) = packet.split_first_chunk_mut::<RTCP_HEADER_BYTES>()?;
         let (body, word) = rest.split_last_chunk_mut::<INDEX_BYTES>()?;
         let aad = Aad::from(rtcp_aad(header, word));
-        let plain = self
-            .key
-            .open_in_place(self.nonce(ssrc, u64::from(index)), aad, body)
-            .ok()?;
+        let plain = self.key.open_in_place(self.nonce(ssrc, u64::from(index)), aad, body).ok()?;
         plain.len().checked_add(RTCP_HEADER_BYTES)
     }
 
@@ -182,10 +162,8 @@ mod tests {
     /// RFC 7714 §17.3 has authentic packets that are not encrypted.
     #[test]
     fn authentic_rtcp_in_the_clear_is_refused() {
-        for (key, tag) in [
-            (KEY_128, "841dd9683dd78ec92ae58790125f62b3"),
-            (KEY_256, "91db4afbfeee5a978fab4393ed2615fe"),
-        ] {
+        for (key, tag) in [(KEY_128, "841dd9683dd78ec92ae58790125f62b3"), (KEY_256, "91db4afbfeee5a978fab4393ed2615fe")]
+        {
             let (_, mut open) = both_ways(key);
             let mut packet = hex(&[RTCP, tag, "000005d4"].concat());
             assert_eq!(open.rtcp(&mut packet), Err(Reject::NotEncrypted));
@@ -196,15 +174,8 @@ mod tests {
         let salt = b"Quid pro quo";
         let key = hex(key);
         let keys = || Keys::Gcm(Gcm::new(&key, salt).unwrap());
-        let profile = if key.len() == 16 {
-            Profile::AeadAes128Gcm
-        } else {
-            Profile::AeadAes256Gcm
-        };
-        (
-            Seal::new(profile, keys(), keys()),
-            Open::new(keys(), keys()),
-        )
+        let profile = if key.len() == 16 { Profile::AeadAes128Gcm } else { Profile::AeadAes256Gcm };
+        (Seal::new(profile, keys(), keys()), Open::new(keys(), keys()))
     }
 
     const KEY_128: &str = "000102030405060708090a0b0c0d0e0f";

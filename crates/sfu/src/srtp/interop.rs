@@ -27,14 +27,8 @@ impl Twin {
             input[15] = u8::try_from(block).unwrap();
             let mut out = [0; 32];
             match self.key.len() {
-                16 => self
-                    .crypto
-                    .srtp_provider
-                    .srtp_aes_128_ecb_round(&self.key, &input, &mut out),
-                _ => self
-                    .crypto
-                    .srtp_provider
-                    .srtp_aes_256_ecb_round(&self.key, &input, &mut out),
+                16 => self.crypto.srtp_provider.srtp_aes_128_ecb_round(&self.key, &input, &mut out),
+                _ => self.crypto.srtp_provider.srtp_aes_256_ecb_round(&self.key, &input, &mut out),
             }
             stream.extend_from_slice(&out[..16]);
         }
@@ -60,15 +54,11 @@ impl Twin {
             }
             Profile::AesCm128HmacSha1_80 => {
                 let iv = Aes128CmSha1_80::rtp_iv(self.derive(2), ssrc, index);
-                let mut cipher = srtp
-                    .aes_128_cm_sha1_80()
-                    .create_cipher(self.derive(0), true);
+                let mut cipher = srtp.aes_128_cm_sha1_80().create_cipher(self.derive(0), true);
                 cipher.encrypt(&iv, payload, &mut body).unwrap();
                 let mut packet = [header, &body[..payload.len()], &[0; 10]].concat();
                 let end = packet.len() - 10;
-                let hmac = |key: &[u8], parts: &[&[u8]]| {
-                    self.crypto.sha1_hmac_provider.sha1_hmac(key, parts)
-                };
+                let hmac = |key: &[u8], parts: &[&[u8]]| self.crypto.sha1_hmac_provider.sha1_hmac(key, parts);
                 Aes128CmSha1_80::rtp_hmac(hmac, &self.derive::<20>(1), &mut packet, index, end);
                 packet
             }
@@ -96,15 +86,11 @@ impl Twin {
             }
             Profile::AesCm128HmacSha1_80 => {
                 let iv = Aes128CmSha1_80::rtp_iv(self.derive(5), ssrc, u64::from(index));
-                let mut cipher = srtp
-                    .aes_128_cm_sha1_80()
-                    .create_cipher(self.derive(3), true);
+                let mut cipher = srtp.aes_128_cm_sha1_80().create_cipher(self.derive(3), true);
                 cipher.encrypt(&iv, payload, &mut body).unwrap();
                 let mut packet = [header, &body[..payload.len()], &word, &[0; 10]].concat();
                 let end = packet.len() - 10;
-                let hmac = |key: &[u8], parts: &[&[u8]]| {
-                    self.crypto.sha1_hmac_provider.sha1_hmac(key, parts)
-                };
+                let hmac = |key: &[u8], parts: &[&[u8]]| self.crypto.sha1_hmac_provider.sha1_hmac(key, parts);
                 Aes128CmSha1_80::rtcp_hmac(hmac, &self.derive::<20>(4), &mut packet, end);
                 packet
             }

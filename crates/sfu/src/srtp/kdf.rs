@@ -37,14 +37,8 @@ impl Master {
 
         // RFC 7714 §11: the 96 bits of a GCM salt stand in the high end of the 112.
         let mut padded = Zeroizing::new([0; 14]);
-        padded
-            .get_mut(..salt.len())
-            .ok_or(Error::Crypto)?
-            .copy_from_slice(salt);
-        Ok(Master {
-            prf,
-            salt: widen(&*padded),
-        })
+        padded.get_mut(..salt.len()).ok_or(Error::Crypto)?.copy_from_slice(salt);
+        Ok(Master { prf, salt: widen(&*padded) })
     }
 
     /// Derives the first `N` bytes for `label`.
@@ -55,9 +49,7 @@ impl Master {
         // RFC 3711 §4.3.3: the key stream for IV = x * 2^16, which is what zeros encrypt to.
         let iv = (x << 16).to_be_bytes();
         let mut out = Zeroizing::new([0; N]);
-        self.prf
-            .less_safe_encrypt(&mut *out, EncryptionContext::Iv128((&iv).into()))
-            .map_err(|_| Error::Crypto)?;
+        self.prf.less_safe_encrypt(&mut *out, EncryptionContext::Iv128((&iv).into())).map_err(|_| Error::Crypto)?;
         Ok(out)
     }
 }
@@ -70,9 +62,7 @@ impl Drop for Master {
 
 /// Reads up to 16 bytes as a big-endian number.
 pub(super) fn widen(bytes: &[u8]) -> u128 {
-    bytes
-        .iter()
-        .fold(0, |number, &byte| (number << 8) | u128::from(byte))
+    bytes.iter().fold(0, |number, &byte| (number << 8) | u128::from(byte))
 }
 
 #[cfg(test)]
@@ -101,17 +91,9 @@ mod tests {
         let key = hex("F0F04914B513F2763A1B1FA130F10E2998F6F6E43E4309D1E622A0E332B9F1B6");
         let salt = hex("3B04803DE51EE7C96423AB5B78D2");
         let master = Master::new(&key, &salt).unwrap();
-        check::<32>(
-            &master,
-            Label::RtpKey,
-            "5BA1064E30EC51613CAD926C5A28EF731EC7FB397F70A960653CAF06554CD8C4",
-        );
+        check::<32>(&master, Label::RtpKey, "5BA1064E30EC51613CAD926C5A28EF731EC7FB397F70A960653CAF06554CD8C4");
         check::<14>(&master, Label::RtpSalt, "FA31791685CA444A9E07C6C64E93");
-        check::<20>(
-            &master,
-            Label::RtpAuth,
-            "FD9C32D39ED5FBB5A9DC96B30818454D1313DC05",
-        );
+        check::<20>(&master, Label::RtpAuth, "FD9C32D39ED5FBB5A9DC96B30818454D1313DC05");
     }
 
     #[test]
@@ -122,10 +104,6 @@ mod tests {
     }
 
     fn check<const N: usize>(master: &Master, label: Label, expected: &str) {
-        assert_eq!(
-            master.derive::<N>(label).unwrap()[..],
-            hex(expected),
-            "{label:?}"
-        );
+        assert_eq!(master.derive::<N>(label).unwrap()[..], hex(expected), "{label:?}");
     }
 }

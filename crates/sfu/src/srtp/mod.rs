@@ -144,18 +144,12 @@ impl KeyingMaterial {
     /// Keeps a copy of the exporter's output, which must have [`Profile::exporter_bytes`].
     pub fn new(profile: Profile, exporter: &[u8]) -> Result<KeyingMaterial, Error> {
         let expected_bytes = profile.exporter_bytes();
-        let wrong = Error::Length {
-            expected_bytes,
-            got_bytes: exporter.len(),
-        };
+        let wrong = Error::Length { expected_bytes, got_bytes: exporter.len() };
         if exporter.len() != expected_bytes {
             return Err(wrong);
         }
         let mut bytes = Zeroizing::new([0; MAX_EXPORTER_BYTES]);
-        bytes
-            .get_mut(..expected_bytes)
-            .ok_or(wrong)?
-            .copy_from_slice(exporter);
+        bytes.get_mut(..expected_bytes).ok_or(wrong)?.copy_from_slice(exporter);
         Ok(KeyingMaterial { profile, bytes })
     }
 
@@ -176,9 +170,7 @@ impl KeyingMaterial {
 
 impl std::fmt::Debug for KeyingMaterial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyingMaterial")
-            .field("profile", &self.profile)
-            .finish_non_exhaustive()
+        f.debug_struct("KeyingMaterial").field("profile", &self.profile).finish_non_exhaustive()
     }
 }
 
@@ -189,13 +181,10 @@ pub fn split(profile: Profile, exporter: &[u8], role: Role) -> Result<(Seal, Ope
         let (client_key, rest) = exporter.split_at_checked(profile.key_bytes())?;
         let (server_key, rest) = rest.split_at_checked(profile.key_bytes())?;
         let (client_salt, server_salt) = rest.split_at_checked(profile.salt_bytes())?;
-        (server_salt.len() == profile.salt_bytes())
-            .then_some(((client_key, client_salt), (server_key, server_salt)))
+        (server_salt.len() == profile.salt_bytes()).then_some(((client_key, client_salt), (server_key, server_salt)))
     };
-    let (client, server) = cut().ok_or(Error::Length {
-        expected_bytes: profile.exporter_bytes(),
-        got_bytes: exporter.len(),
-    })?;
+    let (client, server) =
+        cut().ok_or(Error::Length { expected_bytes: profile.exporter_bytes(), got_bytes: exporter.len() })?;
     let ((send_key, send_salt), (receive_key, receive_salt)) = match role {
         Role::Client => (client, server),
         Role::Server => (server, client),
@@ -203,15 +192,8 @@ pub fn split(profile: Profile, exporter: &[u8], role: Role) -> Result<(Seal, Ope
     let send = Master::new(send_key, send_salt)?;
     let receive = Master::new(receive_key, receive_salt)?;
     Ok((
-        Seal::new(
-            profile,
-            Keys::rtp(profile, &send)?,
-            Keys::rtcp(profile, &send)?,
-        ),
-        Open::new(
-            Keys::rtp(profile, &receive)?,
-            Keys::rtcp(profile, &receive)?,
-        ),
+        Seal::new(profile, Keys::rtp(profile, &send)?, Keys::rtcp(profile, &send)?),
+        Open::new(Keys::rtp(profile, &receive)?, Keys::rtcp(profile, &receive)?),
     ))
 }
 
@@ -224,40 +206,20 @@ enum Keys {
 
 impl Keys {
     fn rtp(profile: Profile, master: &Master) -> Result<Keys, Error> {
-        Keys::new(
-            profile,
-            master,
-            [Label::RtpKey, Label::RtpAuth, Label::RtpSalt],
-        )
+        Keys::new(profile, master, [Label::RtpKey, Label::RtpAuth, Label::RtpSalt])
     }
 
     fn rtcp(profile: Profile, master: &Master) -> Result<Keys, Error> {
-        Keys::new(
-            profile,
-            master,
-            [Label::RtcpKey, Label::RtcpAuth, Label::RtcpSalt],
-        )
+        Keys::new(profile, master, [Label::RtcpKey, Label::RtcpAuth, Label::RtcpSalt])
     }
 
-    fn new(
-        profile: Profile,
-        master: &Master,
-        [key, auth, salt]: [Label; 3],
-    ) -> Result<Keys, Error> {
+    fn new(profile: Profile, master: &Master, [key, auth, salt]: [Label; 3]) -> Result<Keys, Error> {
         Ok(match profile {
-            Profile::AeadAes128Gcm => Keys::Gcm(Gcm::new(
-                &*master.derive::<16>(key)?,
-                &*master.derive(salt)?,
-            )?),
-            Profile::AeadAes256Gcm => Keys::Gcm(Gcm::new(
-                &*master.derive::<32>(key)?,
-                &*master.derive(salt)?,
-            )?),
-            Profile::AesCm128HmacSha1_80 => Keys::Cm(Cm::new(
-                &*master.derive(key)?,
-                &*master.derive(auth)?,
-                &*master.derive(salt)?,
-            )?),
+            Profile::AeadAes128Gcm => Keys::Gcm(Gcm::new(&*master.derive::<16>(key)?, &*master.derive(salt)?)?),
+            Profile::AeadAes256Gcm => Keys::Gcm(Gcm::new(&*master.derive::<32>(key)?, &*master.derive(salt)?)?),
+            Profile::AesCm128HmacSha1_80 => {
+                Keys::Cm(Cm::new(&*master.derive(key)?, &*master.derive(auth)?, &*master.derive(salt)?)?)
+            }
         })
     }
 }
@@ -280,10 +242,7 @@ mod tests {
         for profile in PROFILES {
             let expected_bytes = profile.exporter_bytes();
             for got_bytes in [0, 1, expected_bytes - 1, expected_bytes + 1, 200] {
-                let wrong = Error::Length {
-                    expected_bytes,
-                    got_bytes,
-                };
+                let wrong = Error::Length { expected_bytes, got_bytes };
                 let exporter = vec![7; got_bytes];
                 assert_eq!(split(profile, &exporter, Role::Client).err(), Some(wrong));
                 assert_eq!(KeyingMaterial::new(profile, &exporter).err(), Some(wrong));
@@ -295,10 +254,7 @@ mod tests {
     #[test]
     fn keying_material_does_not_print_its_bytes() {
         let material = KeyingMaterial::new(Profile::AeadAes128Gcm, &[171; 56]).unwrap();
-        assert_eq!(
-            format!("{material:?}"),
-            "KeyingMaterial { profile: AeadAes128Gcm, .. }"
-        );
+        assert_eq!(format!("{material:?}"), "KeyingMaterial { profile: AeadAes128Gcm, .. }");
     }
 
     #[test]
@@ -313,12 +269,9 @@ mod tests {
     fn each_side_opens_what_the_other_seals_and_not_its_own() {
         for profile in PROFILES {
             let exporter: Vec<u8> = (0..).take(profile.exporter_bytes()).collect();
-            let (mut client_seal, mut client_open) = KeyingMaterial::new(profile, &exporter)
-                .unwrap()
-                .split(Role::Client)
-                .unwrap();
-            let (mut server_seal, mut server_open) =
-                split(profile, &exporter, Role::Server).unwrap();
+            let (mut client_seal, mut client_open) =
+                KeyingMaterial::new(profile, &exporter).unwrap().split(Role::Client).unwrap();
+            let (mut server_seal, mut server_open) = split(profile, &exporter, Role::Server).unwrap();
 
             let plain = [0x80, 201, 0, 1, 1, 2, 3, 4];
             check_one_way(&mut client_seal, &mut server_open, &mut client_open, plain);
@@ -327,21 +280,15 @@ mod tests {
         }
     }
 
-    pub(super) const PROFILES: [Profile; 3] = [
-        Profile::AeadAes128Gcm,
-        Profile::AeadAes256Gcm,
-        Profile::AesCm128HmacSha1_80,
-    ];
+    pub(super) const PROFILES: [Profile; 3] =
+        [Profile::AeadAes128Gcm, Profile::AeadAes256Gcm, Profile::AesCm128HmacSha1_80];
 
     fn check_one_way(seal: &mut Seal, open: &mut Open, own_open: &mut Open, plain: [u8; 8]) {
         let mut packet = vec![0; 64];
         packet[..8].copy_from_slice(&plain);
         let len = seal.rtcp(&mut packet, plain.len());
         assert_eq!(len, plain.len() + seal.rtcp_overhead());
-        assert_eq!(
-            own_open.rtcp(&mut packet.clone()[..len]),
-            Err(Reject::BadTag)
-        );
+        assert_eq!(own_open.rtcp(&mut packet.clone()[..len]), Err(Reject::BadTag));
         assert_eq!(open.rtcp(&mut packet[..len]), Ok(&plain[..]));
     }
 
@@ -377,12 +324,7 @@ mod tests {
     }
 
     pub(super) fn hex(digits: &str) -> Vec<u8> {
-        let digits = digits
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| std::str::from_utf8(pair).unwrap());
-        digits
-            .map(|pair| u8::from_str_radix(pair, 16).unwrap())
-            .collect()
+        let digits = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
     }
 }

@@ -37,12 +37,7 @@ pub enum Reject {
 
 impl Open {
     pub(super) fn new(rtp: Keys, rtcp: Keys) -> Open {
-        Open {
-            rtp,
-            rtcp,
-            rtp_sources: Sources::default(),
-            rtcp_sources: Sources::default(),
-        }
+        Open { rtp, rtcp, rtp_sources: Sources::default(), rtcp_sources: Sources::default() }
     }
 
     /// Decrypts a compound RTCP packet in place. After an error its bytes are garbage.
@@ -54,19 +49,13 @@ impl Open {
     /// a sender choose, but all our profiles encrypt SRTCP (RFC 5764 §4.1.2, RFC 7714 §14.2), and
     /// WebRTC demands it (RFC 8834 §4.8 and RFC 8827 §6.5), so no honest peer sends them.
     pub fn rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a [u8], Reject> {
-        let (header, rest) = packet
-            .split_first_chunk::<RTCP_HEADER_BYTES>()
-            .ok_or(Reject::TooShort)?;
+        let (header, rest) = packet.split_first_chunk::<RTCP_HEADER_BYTES>().ok_or(Reject::TooShort)?;
         let [first, _, _, _, ssrc @ ..] = *header;
         let ssrc = u32::from_be_bytes(ssrc);
         // RFC 3711 §3.4: the index stands before the tag. RFC 7714 §9.1: behind it.
         let word = match &self.rtcp {
-            Keys::Gcm(_) => rest
-                .split_last_chunk()
-                .filter(|(sealed, _)| sealed.len() >= gcm::TAG_BYTES),
-            Keys::Cm(_) => rest
-                .split_last_chunk::<{ cm::TAG_BYTES }>()
-                .and_then(|(rest, _)| rest.split_last_chunk()),
+            Keys::Gcm(_) => rest.split_last_chunk().filter(|(sealed, _)| sealed.len() >= gcm::TAG_BYTES),
+            Keys::Cm(_) => rest.split_last_chunk::<{ cm::TAG_BYTES }>().and_then(|(rest, _)| rest.split_last_chunk()),
         };
         let (_, word): (_, &[u8; INDEX_BYTES]) = word.ok_or(Reject::TooShort)?;
         let word = u32::from_be_bytes(*word);
@@ -78,11 +67,7 @@ impl Open {
         }
         let index = word & !E_BIT;
 
-        if self
-            .rtcp_sources
-            .find(ssrc)
-            .is_some_and(|replay| !replay.is_new(u64::from(index)))
-        {
+        if self.rtcp_sources.find(ssrc).is_some_and(|replay| !replay.is_new(u64::from(index))) {
             return Err(Reject::Replayed);
         }
         let len = match &self.rtcp {
@@ -157,17 +142,11 @@ impl Header {
         // RFC 3550 §5.3.1: the extension's length counts words behind its own first.
         if flags & 0x10 != 0 {
             let [_, _, words @ ..] = *rest.first_chunk::<4>()?;
-            let extension = usize::from(u16::from_be_bytes(words))
-                .checked_mul(4)?
-                .checked_add(4)?;
+            let extension = usize::from(u16::from_be_bytes(words)).checked_mul(4)?.checked_add(4)?;
             rest.get(..extension)?;
             len = len.checked_add(extension)?;
         }
-        Some(Header {
-            seq: u16::from_be_bytes([seq_high, seq_low]),
-            ssrc: u32::from_be_bytes(ssrc),
-            len,
-        })
+        Some(Header { seq: u16::from_be_bytes([seq_high, seq_low]), ssrc: u32::from_be_bytes(ssrc), len })
     }
 }
 
@@ -252,8 +231,7 @@ mod tests {
             let (_, mut open) = one_way(profile);
             for len in 0..=2_048 {
                 for version in [None, Some(0x80), Some(0x9f)] {
-                    let mut packet: Vec<u8> =
-                        (0..len).map(|_| xorshift(&mut random) as u8).collect();
+                    let mut packet: Vec<u8> = (0..len).map(|_| xorshift(&mut random) as u8).collect();
                     if let (Some(version), Some(first)) = (version, packet.first_mut()) {
                         *first = version;
                     }
@@ -271,10 +249,8 @@ mod tests {
             let (seal, mut open) = one_way(profile);
             let mut packet = [0u8; 100];
             // Two CSRCs, and an extension of one word.
-            let header = [
-                0x92, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5, 1, 1, 1, 1, 2, 2, 2, 2, 0xbe, 0xde, 0, 1,
-                0x10, 0xff, 0, 0,
-            ];
+            let header =
+                [0x92, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5, 1, 1, 1, 1, 2, 2, 2, 2, 0xbe, 0xde, 0, 1, 0x10, 0xff, 0, 0];
             packet[..header.len()].copy_from_slice(&header);
             let len = seal.rtp(&mut packet, header.len(), &[], b"abc", 5, 1);
             assert_eq!(packet[..header.len()], header);
@@ -302,11 +278,7 @@ mod tests {
                     check_opens(&mut open, index, packet);
                 }
                 // Rarely, a burst of loss of nearly half a rollover.
-                index += if xorshift(&mut random).is_multiple_of(20_000) {
-                    32_000
-                } else {
-                    1
-                };
+                index += if xorshift(&mut random).is_multiple_of(20_000) { 32_000 } else { 1 };
                 late.retain(|(late, _)| late + 1_000 > index);
             }
         }
@@ -316,37 +288,15 @@ mod tests {
     fn a_second_half_of_a_rollover_that_was_lost_is_beyond_repair_and_says_so() {
         let (seal, mut open) = one_way(Profile::AeadAes128Gcm);
         check_opens(&mut open, 10, rtp(&seal, 1, 10, b"x"));
-        assert_eq!(
-            open.rtp(&mut rtp(&seal, 1, 10 + 65_536, b"x")),
-            Err(Reject::Replayed)
-        );
-        assert_eq!(
-            open.rtp(&mut rtp(&seal, 1, 11 + 65_536, b"x")),
-            Err(Reject::BadTag)
-        );
+        assert_eq!(open.rtp(&mut rtp(&seal, 1, 10 + 65_536, b"x")), Err(Reject::Replayed));
+        assert_eq!(open.rtp(&mut rtp(&seal, 1, 11 + 65_536, b"x")), Err(Reject::BadTag));
     }
 
     #[test]
     fn a_guess_is_the_nearest_index_that_exists() {
-        for highest in [
-            0,
-            1,
-            32_767,
-            32_768,
-            65_535,
-            65_536,
-            98_303,
-            98_304,
-            131_071,
-            LAST - 40_000,
-            LAST,
-        ] {
+        for highest in [0, 1, 32_767, 32_768, 65_535, 65_536, 98_303, 98_304, 131_071, LAST - 40_000, LAST] {
             for seq in (0..=u16::MAX).step_by(13).chain([u16::MAX, 32_767, 32_768]) {
-                assert_eq!(
-                    guess_index(Some(highest), seq),
-                    nearest(highest, seq),
-                    "{highest}, {seq}"
-                );
+                assert_eq!(guess_index(Some(highest), seq), nearest(highest, seq), "{highest}, {seq}");
             }
         }
         assert_eq!(guess_index(None, 65_535), Some(65_535));
@@ -356,12 +306,8 @@ mod tests {
     fn nearest(highest: u64, seq: u16) -> Option<u64> {
         let highest = i128::from(highest);
         let same = (highest >> 16 << 16) + i128::from(seq);
-        let nearest = [same, same - 65_536, same + 65_536]
-            .into_iter()
-            .min_by_key(|guess| (guess - highest).abs());
-        nearest
-            .and_then(|guess| u64::try_from(guess).ok())
-            .filter(|&guess| guess <= LAST)
+        let nearest = [same, same - 65_536, same + 65_536].into_iter().min_by_key(|guess| (guess - highest).abs());
+        nearest.and_then(|guess| u64::try_from(guess).ok()).filter(|&guess| guess <= LAST)
     }
 
     #[test]
@@ -370,10 +316,7 @@ mod tests {
         for ssrc in 0..64 {
             assert!(open.rtp(&mut rtp(&seal, ssrc, 5, b"x")).is_ok());
         }
-        assert_eq!(
-            open.rtp(&mut rtp(&seal, 64, 5, b"x")),
-            Err(Reject::TooManySources)
-        );
+        assert_eq!(open.rtp(&mut rtp(&seal, 64, 5, b"x")), Err(Reject::TooManySources));
         assert!(open.rtp(&mut rtp(&seal, 63, 6, b"x")).is_ok());
         assert_eq!(open.rtp(&mut rtp(&seal, 0, 5, b"x")), Err(Reject::Replayed));
     }
@@ -468,9 +411,7 @@ mod tests {
     }
 
     fn check_opens(open: &mut Open, index: u64, mut packet: Vec<u8>) {
-        let result = open
-            .rtp(&mut packet)
-            .map(|(index, payload)| (index, payload.to_vec()));
+        let result = open.rtp(&mut packet).map(|(index, payload)| (index, payload.to_vec()));
         let (opened, _) = result.unwrap_or_else(|reject| panic!("{index}: {reject}"));
         assert_eq!(opened, index);
     }

@@ -14,10 +14,7 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn new() -> Replay {
-        Replay {
-            highest: None,
-            seen: [0; WORDS],
-        }
+        Replay { highest: None, seen: [0; WORDS] }
     }
 
     /// Returns whether `index` may be new: not seen, and not too old to tell.
@@ -117,10 +114,7 @@ mod tests {
 
     impl Twin {
         fn is_new(&self, index: u64) -> bool {
-            let too_old = self
-                .seen
-                .last()
-                .is_some_and(|highest| index + 1_024 <= *highest);
+            let too_old = self.seen.last().is_some_and(|highest| index + 1_024 <= *highest);
             !too_old && !self.seen.contains(&index)
         }
     }

@@ -16,12 +16,7 @@ pub struct Seal {
 impl Seal {
     pub(super) fn new(profile: Profile, rtp: Keys, rtcp: Keys) -> Seal {
         // RFC 3711 §3.4: the SRTCP index is zero for the first packet.
-        Seal {
-            profile,
-            rtp,
-            rtcp,
-            next_rtcp_index: 0,
-        }
+        Seal { profile, rtp, rtcp, next_rtcp_index: 0 }
     }
 
     /// Encrypts `prefix ++ payload` behind the RTP header in `out[..header_len]`.
@@ -52,8 +47,7 @@ impl Seal {
         ssrc: u32,
         index: u64,
     ) -> usize {
-        self.try_rtp(out, header_len, prefix, payload, ssrc, index)
-            .unwrap_or(0)
+        self.try_rtp(out, header_len, prefix, payload, ssrc, index).unwrap_or(0)
     }
 
     fn try_rtp(
@@ -97,9 +91,7 @@ impl Seal {
         }
         let len = len.checked_add(self.profile.rtcp_overhead())?;
         let out = out.get_mut(..len)?;
-        let (_, ssrc) = out
-            .first_chunk::<RTCP_HEADER_BYTES>()?
-            .split_last_chunk::<4>()?;
+        let (_, ssrc) = out.first_chunk::<RTCP_HEADER_BYTES>()?.split_last_chunk::<4>()?;
         let ssrc = u32::from_be_bytes(*ssrc);
         // Before the attempt, so that an index is never used twice, whatever comes of it.
         self.next_rtcp_index = index.saturating_add(1);
@@ -133,9 +125,7 @@ impl Seal {
 
 impl std::fmt::Debug for Seal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seal")
-            .field("profile", &self.profile)
-            .finish_non_exhaustive()
+        f.debug_struct("Seal").field("profile", &self.profile).finish_non_exhaustive()
     }
 }
 
@@ -159,16 +149,10 @@ mod tests {
 
             let mut out = at_once.clone();
             out[12..].fill(0xaa);
-            assert_eq!(
-                seal.rtp(&mut out, 12, &[1, 2], &payload, 7, 40_000),
-                out.len()
-            );
+            assert_eq!(seal.rtp(&mut out, 12, &[1, 2], &payload, 7, 40_000), out.len());
             assert_eq!(out, at_once);
             let (index, opened) = open.rtp(&mut out).unwrap();
-            assert_eq!(
-                (index, &opened[..2], &opened[2..]),
-                (40_000, &[1, 2][..], &payload[..])
-            );
+            assert_eq!((index, &opened[..2], &opened[2..]), (40_000, &[1, 2][..], &payload[..]));
         }
     }
 
@@ -193,14 +177,8 @@ mod tests {
             for len in 0..needed {
                 assert_eq!(seal.rtp(&mut vec![0; len], 12, &[1, 2], &[3; 50], 1, 1), 0);
             }
-            assert_eq!(
-                seal.rtp(&mut vec![0; needed], 12, &[1, 2], &[3; 50], 1, 1),
-                needed
-            );
-            assert_eq!(
-                seal.rtp(&mut [0; 100], usize::MAX, &[1, 2], &[3; 50], 1, 1),
-                0
-            );
+            assert_eq!(seal.rtp(&mut vec![0; needed], 12, &[1, 2], &[3; 50], 1, 1), needed);
+            assert_eq!(seal.rtp(&mut [0; 100], usize::MAX, &[1, 2], &[3; 50], 1, 1), 0);
 
             let needed = 20 + profile.rtcp_overhead();
             for len in 0..needed {
@@ -273,10 +251,7 @@ mod tests {
                     }
                     best = best.min(start.elapsed().as_secs_f64() * 1e9 / ROUNDS as f64);
                 }
-                println!(
-                    "{profile:?}, {} bytes of prefix: {best:.0} ns",
-                    prefix.len()
-                );
+                println!("{profile:?}, {} bytes of prefix: {best:.0} ns", prefix.len());
             }
         }
     }

@@ -22,10 +22,7 @@ struct Source {
 impl Sources {
     /// Returns what was seen of `ssrc`.
     pub(super) fn find(&self, ssrc: u32) -> Option<&Replay> {
-        self.sources
-            .iter()
-            .find(|source| source.ssrc == ssrc)
-            .map(|source| &source.replay)
+        self.sources.iter().find(|source| source.ssrc == ssrc).map(|source| &source.replay)
     }
 
     /// Returns whether a new source has to push an old one out.
