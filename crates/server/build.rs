@@ -21,11 +21,8 @@ fn main() {
         let path = path.canonicalize().expect("it was there a moment ago");
         // Debug formatting of a text is a Rust literal.
         let etag = format!("\"{:016x}\"", fnv1a(&bytes));
-        writeln!(
-            table,
-            "    File {{ path: {name:?}, bytes: include_bytes!({path:?}), etag: {etag:?} }},"
-        )
-        .expect("a String takes all");
+        writeln!(table, "    File {{ path: {name:?}, bytes: include_bytes!({path:?}), etag: {etag:?} }},")
+            .expect("a String takes all");
     }
     table.push_str("];\n");
     std::fs::write(variable("OUT_DIR").join("pages.rs"), table).expect("OUT_DIR can be written");
@@ -44,10 +41,7 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
         let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str) else {
             continue;
         };
-        let extension = path
-            .extension()
-            .and_then(|extension| extension.to_str())
-            .unwrap_or_default();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         if name.starts_with("assets/") || ROOT_EXTENSIONS.contains(&extension) {
             files.push((name.replace('\\', "/"), path));
         }
@@ -56,7 +50,5 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
 
 /// FNV-1a, 64 bits: tells versions of a file apart, nothing more.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

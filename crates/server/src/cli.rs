@@ -30,10 +30,8 @@ enum Command {
 }
 
 #[derive(Args)]
-#[command(
-    after_help = "Every option of the configuration file can also be set by an environment variable: \
-    udp_port in [media] is NOWCAST_MEDIA_UDP_PORT. `nowcast config` lists them all."
-)]
+#[command(after_help = "Every option of the configuration file can also be set by an environment variable: \
+    udp_port in [media] is NOWCAST_MEDIA_UDP_PORT. `nowcast config` lists them all.")]
 struct Serve {
     /// Try it on this machine: HTTP on loopback, key "devkey", secret "secret", no token needed
     #[arg(long)]
@@ -88,9 +86,7 @@ pub fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Serve(arguments) => serve(arguments),
         Command::Token(arguments) => {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .context("the clock stands before 1970")?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
             println!("{}", token(arguments, now)?);
             Ok(())
         }
@@ -115,10 +111,7 @@ fn serve(arguments: Serve) -> anyhow::Result<()> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| !ours.contains(&name.as_str()));
     let (config, remarks) = config::load(arguments.config.as_deref(), environment, &flags)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(serve::run(config, remarks));
     // Whatever still runs has had its time.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -136,10 +129,7 @@ fn token(arguments: Token, now: Duration) -> anyhow::Result<String> {
         StreamName::parse(stream).context("--stream")?;
     }
     let ttl = config::parse_duration(&arguments.ttl).with_context(|| {
-        format!(
-            "--ttl: {:?} is not a duration; write it like \"90s\", \"5m\" or \"1h\"",
-            arguments.ttl
-        )
+        format!("--ttl: {:?} is not a duration; write it like \"90s\", \"5m\" or \"1h\"", arguments.ttl)
     })?;
     if ttl.as_secs() == 0 || ttl.as_secs() > auth::LONGEST_LIFE_SECONDS {
         bail!("--ttl: a token lives between one second and 24 hours");
@@ -188,23 +178,13 @@ mod tests {
             let demo = StreamName::parse("demo").unwrap();
             assert_eq!(grants.may_publish(&demo), publish, "publish: {line}");
             assert_eq!(grants.may_watch(&demo), watch, "watch: {line}");
-            assert_eq!(
-                grants.may_administer(&demo),
-                administer,
-                "administer: {line}"
-            );
+            assert_eq!(grants.may_administer(&demo), administer, "administer: {line}");
             assert_eq!(grants.may_list(), list, "list: {line}");
         };
         check("--stream demo --publish", true, false, false, false);
         check("--stream demo --watch", false, true, false, false);
         check("--stream demo --publish --watch", true, true, false, false);
-        check(
-            "--stream other --publish --watch",
-            false,
-            false,
-            false,
-            false,
-        );
+        check("--stream other --publish --watch", false, false, false, false);
         check("--stream demo --admin", false, true, true, true);
         check("--admin", false, true, true, true);
     }
@@ -212,10 +192,7 @@ mod tests {
     #[test]
     fn tokens_that_make_no_sense_are_refused() {
         let check = |line: &str, expected: &str| {
-            let error = format!(
-                "{:#}",
-                token(parse(line), Duration::from_secs(1)).unwrap_err()
-            );
+            let error = format!("{:#}", token(parse(line), Duration::from_secs(1)).unwrap_err());
             assert!(error.contains(expected), "{error}");
         };
         check("--stream demo", "allow nothing");
@@ -227,9 +204,7 @@ mod tests {
     }
 
     fn parse(line: &str) -> Token {
-        let words = "nowcast token --key devkey --secret secret"
-            .split(' ')
-            .chain(line.split(' '));
+        let words = "nowcast token --key devkey --secret secret".split(' ').chain(line.split(' '));
         match Cli::parse_from(words).command {
             Command::Token(arguments) => arguments,
             _ => unreachable!("it says token"),

@@ -40,10 +40,7 @@ pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let http = config.http.clone();
-    let serving =
-        tokio::spawn(
-            async move { accept::serve(listeners, app, certificates, &http, stopping).await },
-        );
+    let serving = tokio::spawn(async move { accept::serve(listeners, app, certificates, &http, stopping).await });
 
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: saying goodbye"),
@@ -65,10 +62,7 @@ fn listen(config: &HttpConfig) -> Result<Vec<TcpListener>, ConfigError> {
         match accept::bind(*address) {
             Ok(listener) => listeners.push(listener),
             Err(error)
-                if config.ipv6_is_optional
-                    && address.is_ipv6()
-                    && !listeners.is_empty()
-                    && has_no_ipv6(&error) =>
+                if config.ipv6_is_optional && address.is_ipv6() && !listeners.is_empty() && has_no_ipv6(&error) =>
             {
                 tracing::info!("this machine has no IPv6; listening on IPv4 alone");
             }
@@ -77,19 +71,14 @@ fn listen(config: &HttpConfig) -> Result<Vec<TcpListener>, ConfigError> {
                     std::io::ErrorKind::AddrInUse => {
                         "is taken by another program (another nowcast?); end it, or choose another port with --http"
                     }
-                    std::io::ErrorKind::PermissionDenied => {
-                        "needs privileges; choose a port above 1023"
-                    }
+                    std::io::ErrorKind::PermissionDenied => "needs privileges; choose a port above 1023",
                     std::io::ErrorKind::AddrNotAvailable => {
                         "is not an address of this machine; `ip address` lists them"
                     }
                     _ => "cannot be used",
                 };
                 let reason = format!("{address} {advice} ({error})");
-                return Err(ConfigError {
-                    option: "http.listen".into(),
-                    reason,
-                });
+                return Err(ConfigError { option: "http.listen".into(), reason });
             }
         }
     }
@@ -98,58 +87,39 @@ fn listen(config: &HttpConfig) -> Result<Vec<TcpListener>, ConfigError> {
 
 /// EAFNOSUPPORT, or IPv6 switched off.
 fn has_no_ipv6(error: &std::io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EAFNOSUPPORT)
-        || error.kind() == std::io::ErrorKind::AddrNotAvailable
+    error.raw_os_error() == Some(libc::EAFNOSUPPORT) || error.kind() == std::io::ErrorKind::AddrNotAvailable
 }
 
 /// Says where to go now.
 fn welcome(config: &Config, listeners: &[TcpListener]) {
-    let Some(address) = listeners
-        .iter()
-        .find_map(|listener| listener.local_addr().ok())
-    else {
-        return;
-    };
-    let base = base_url(address, &config.http.tls);
-    let (publish, watch, api) = (
-        format!("{base}/publish/demo"),
-        format!("{base}/watch/demo"),
-        format!("{base}/api/v1/streams"),
-    );
+    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let Some(base) = base_url(&addresses, &config.http.tls) else { return };
+    let (publish, watch, api) =
+        (format!("{base}/publish/demo"), format!("{base}/watch/demo"), format!("{base}/api/v1/streams"));
     let version = env!("CARGO_PKG_VERSION");
     if config.log.format == LogFormat::Json {
-        tracing::info!(
-            version,
-            publish,
-            watch,
-            api,
-            udp_port = config.media.udp_port,
-            "ready"
-        );
+        tracing::info!(version, publish, watch, api, udp_port = config.media.udp_port, "ready");
         return;
     }
-    println!(
-        "\n  Nowcast {version} is ready.\n\n    publish  {publish}\n    watch    {watch}\n    API      {api}\n"
-    );
+    println!("\n  Nowcast {version} is ready.\n\n    publish  {publish}\n    watch    {watch}\n    API      {api}\n");
     if config.dev {
-        println!(
-            "  --dev: anyone on this machine may publish and watch. Key “devkey”, secret “secret”.\n"
-        );
+        println!("  --dev: anyone on this machine may publish and watch. Key “devkey”, secret “secret”.\n");
     } else if !config.auth.anonymous.publish {
-        println!(
-            "  Publishing needs a token: nowcast token --key … --secret … --stream demo --publish\n"
-        );
+        println!("  Publishing needs a token: nowcast token --key … --secret … --stream demo --publish\n");
     }
 }
 
-/// A wildcard address is reached as localhost, from here.
-fn base_url(address: SocketAddr, tls: &Tls) -> String {
+/// The address that a browser on this machine uses.
+fn base_url(addresses: &[SocketAddr], tls: &Tls) -> Option<String> {
     let scheme = if *tls == Tls::Off { "http" } else { "https" };
-    if address.ip().is_unspecified() || address.ip().is_loopback() {
-        format!("{scheme}://localhost:{}", address.port())
-    } else {
-        format!("{scheme}://{address}")
+    let first = addresses.first()?;
+    let is_here = |address: &SocketAddr| address.ip().is_unspecified() || address.ip().is_loopback();
+    // A name that a browser may take for IPv6 or IPv4 is for a server that listens on both.
+    let both = addresses.iter().all(|address| is_here(address) && address.port() == first.port());
+    if first.ip().is_unspecified() || (both && addresses.len() > 1) {
+        return Some(format!("{scheme}://localhost:{}", first.port()));
     }
+    Some(format!("{scheme}://{first}"))
 }
 
 #[cfg(test)]
@@ -158,12 +128,16 @@ mod tests {
 
     #[test]
     fn links_can_be_clicked() {
-        let check = |address: &str, tls: Tls, expected: &str| {
-            assert_eq!(base_url(address.parse().unwrap(), &tls), expected);
+        let check = |addresses: &[&str], tls: Tls, expected: &str| {
+            let addresses: Vec<_> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            assert_eq!(base_url(&addresses, &tls).unwrap(), expected);
         };
-        check("0.0.0.0:7880", Tls::Off, "http://localhost:7880");
-        check("[::1]:80", Tls::Off, "http://localhost:80");
-        check("192.0.2.1:7880", Tls::SelfSigned, "https://192.0.2.1:7880");
-        check("[2001:db8::1]:7880", Tls::Off, "http://[2001:db8::1]:7880");
+        check(&["0.0.0.0:7880"], Tls::Off, "http://localhost:7880");
+        check(&["0.0.0.0:7880", "[::]:7880"], Tls::Off, "http://localhost:7880");
+        check(&["127.0.0.1:80", "[::1]:80"], Tls::SelfSigned, "https://localhost:80");
+        check(&["127.0.0.1:80"], Tls::Off, "http://127.0.0.1:80");
+        check(&["127.0.0.1:80", "[::1]:81"], Tls::Off, "http://127.0.0.1:80");
+        check(&["192.0.2.1:7880", "127.0.0.1:7880"], Tls::SelfSigned, "https://192.0.2.1:7880");
+        check(&["[2001:db8::1]:7880"], Tls::Off, "http://[2001:db8::1]:7880");
     }
 }

@@ -14,18 +14,12 @@ pub struct Grants {
 impl Grants {
     /// What one may do without a token.
     pub fn anonymous(anonymous: Anonymous) -> Self {
-        Self {
-            anonymous,
-            claims: None,
-        }
+        Self { anonymous, claims: None }
     }
 
     /// What a verified token allows.
     pub fn of(claims: Claims, anonymous: Anonymous) -> Self {
-        Self {
-            anonymous,
-            claims: Some(claims),
-        }
+        Self { anonymous, claims: Some(claims) }
     }
 
     /// Whether there was a token at all; without one a refusal says 401, with one 403.
@@ -50,38 +44,26 @@ impl Grants {
 
     /// Whether they may watch this stream and see its status.
     pub fn may_watch(&self, stream: &StreamName) -> bool {
-        self.anonymous.watch
-            || self.may_administer(stream)
-            || self.joins(stream, |claims| claims.video.can_subscribe)
+        self.anonymous.watch || self.may_administer(stream) || self.joins(stream, |claims| claims.video.can_subscribe)
     }
 
     /// Whether they may see the list of all streams.
     pub fn may_list(&self) -> bool {
         self.anonymous.watch
             || self.may_administer_all()
-            || self
-                .claims
-                .as_ref()
-                .is_some_and(|claims| claims.video.room_list)
+            || self.claims.as_ref().is_some_and(|claims| claims.video.room_list)
     }
 
     /// Whether they may end this stream and its sessions.
     pub fn may_administer(&self, stream: &StreamName) -> bool {
         self.claims.as_ref().is_some_and(|claims| {
-            claims.video.room_admin
-                && claims
-                    .video
-                    .room
-                    .as_deref()
-                    .is_none_or(|room| room == stream.as_str())
+            claims.video.room_admin && claims.video.room.as_deref().is_none_or(|room| room == stream.as_str())
         })
     }
 
     /// Whether they administer the whole server: `roomAdmin` without a room.
     pub fn may_administer_all(&self) -> bool {
-        self.claims
-            .as_ref()
-            .is_some_and(|claims| claims.video.room_admin && claims.video.room.is_none())
+        self.claims.as_ref().is_some_and(|claims| claims.video.room_admin && claims.video.room.is_none())
     }
 
     /// `roomJoin` of exactly this room (no folding of case or Unicode), unless `can` says no.
@@ -104,23 +86,13 @@ mod tests {
     fn the_whole_matrix_follows_the_rules() {
         let demo = StreamName::parse("demo").unwrap();
         let mut combinations = 0;
-        for room in [
-            None,
-            Some("demo"),
-            Some("Demo"),
-            Some("demo/a"),
-            Some("other"),
-            Some(""),
-        ] {
+        for room in [None, Some("demo"), Some("Demo"), Some("demo/a"), Some("other"), Some("")] {
             for bits in 0..32_u32 {
                 for can_publish in [None, Some(true), Some(false)] {
                     for can_subscribe in [None, Some(true), Some(false)] {
                         let bit = |index: u32| bits & (1 << index) != 0;
                         let (join, admin, list) = (bit(0), bit(1), bit(2));
-                        let anonymous = Anonymous {
-                            watch: bit(3),
-                            publish: bit(4),
-                        };
+                        let anonymous = Anonymous { watch: bit(3), publish: bit(4) };
                         let video = VideoGrant {
                             room: room.map(str::to_owned),
                             room_join: join,
@@ -130,36 +102,19 @@ mod tests {
                             can_publish,
                             can_subscribe,
                         };
-                        let grants = Grants::of(
-                            Claims {
-                                video,
-                                ..Claims::default()
-                            },
-                            anonymous,
-                        );
+                        let grants = Grants::of(Claims { video, ..Claims::default() }, anonymous);
 
                         let here = room == Some("demo");
                         let administers = admin && (here || room.is_none());
-                        let publishes =
-                            anonymous.publish || (join && here && can_publish != Some(false));
-                        let watches = anonymous.watch
-                            || administers
-                            || (join && here && can_subscribe != Some(false));
+                        let publishes = anonymous.publish || (join && here && can_publish != Some(false));
+                        let watches = anonymous.watch || administers || (join && here && can_subscribe != Some(false));
                         let lists = anonymous.watch || list || (admin && room.is_none());
                         let row = format!("{grants:?}");
                         assert_eq!(grants.may_publish(&demo), publishes, "publish: {row}");
                         assert_eq!(grants.may_watch(&demo), watches, "watch: {row}");
                         assert_eq!(grants.may_list(), lists, "list: {row}");
-                        assert_eq!(
-                            grants.may_administer(&demo),
-                            administers,
-                            "administer: {row}"
-                        );
-                        assert_eq!(
-                            grants.may_administer_all(),
-                            admin && room.is_none(),
-                            "all: {row}"
-                        );
+                        assert_eq!(grants.may_administer(&demo), administers, "administer: {row}");
+                        assert_eq!(grants.may_administer_all(), admin && room.is_none(), "all: {row}");
                         combinations += 1;
                     }
                 }
@@ -176,11 +131,7 @@ mod tests {
             assert_eq!(grants.may_watch(&demo), watch);
             assert_eq!(grants.may_list(), watch);
             assert_eq!(grants.may_publish(&demo), publish);
-            assert!(
-                !grants.may_administer(&demo)
-                    && !grants.may_administer_all()
-                    && !grants.has_token()
-            );
+            assert!(!grants.may_administer(&demo) && !grants.may_administer_all() && !grants.has_token());
         }
     }
 }

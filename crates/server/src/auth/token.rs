@@ -92,41 +92,31 @@ pub enum TokenError {
 }
 
 /// Signs a token.
-pub fn sign(
-    claims: &Claims,
-    secret: &Secret<String>,
-) -> Result<String, jsonwebtoken::errors::Error> {
-    jsonwebtoken::encode(
-        &Header::new(Algorithm::HS256),
-        claims,
-        &EncodingKey::from_secret(secret.expose().as_bytes()),
-    )
+pub fn sign(claims: &Claims, secret: &Secret<String>) -> Result<String, jsonwebtoken::errors::Error> {
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.expose().as_bytes()))
 }
 
 /// Returns what a token says, if it is genuine and valid at `now` (seconds since the Unix epoch).
-pub(super) fn verify(
-    token: &str,
-    keys: &BTreeMap<String, Secret<String>>,
-    now: u64,
-) -> Result<Claims, TokenError> {
+pub(super) fn verify(token: &str, keys: &BTreeMap<String, Secret<String>>, now: u64) -> Result<Claims, TokenError> {
     if token.len() > TOKEN_BYTES {
         return Err(TokenError::NotGenuine);
     }
-    let issuer: Issuer = jsonwebtoken::dangerous::insecure_decode_claims(token)
-        .map_err(|_| TokenError::NotGenuine)?;
+    let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::NotGenuine)?;
+    if header.alg != Algorithm::HS256 {
+        return Err(TokenError::NotGenuine);
+    }
+    let issuer: Issuer = jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| TokenError::NotGenuine)?;
     let key = match keys.get(&issuer.iss) {
         Some(secret) => DecodingKey::from_secret(secret.expose().as_bytes()),
         None => return Err(TokenError::NotGenuine),
     };
-    let claims = jsonwebtoken::decode::<Claims>(token, &key, &signature_only()).map_err(
-        |error| match error.kind() {
+    let claims =
+        jsonwebtoken::decode::<Claims>(token, &key, &signature_only()).map_err(|error| match error.kind() {
             ErrorKind::Json(_) | ErrorKind::Utf8(_) => TokenError::BadClaims,
             _ => TokenError::NotGenuine,
-        },
-    )?;
+        })?;
     let claims = claims.claims;
-    let too_long =
-        |name: &Option<String>| name.as_ref().is_some_and(|name| name.len() > NAME_BYTES);
+    let too_long = |name: &Option<String>| name.as_ref().is_some_and(|name| name.len() > NAME_BYTES);
     if too_long(&claims.sub) || too_long(&claims.video.room) {
         return Err(TokenError::BadClaims);
     }
@@ -136,10 +126,7 @@ pub(super) fn verify(
     if claims.exp > now.saturating_add(LONGEST_LIFE_SECONDS + LEEWAY_SECONDS) {
         return Err(TokenError::LivesTooLong);
     }
-    if claims
-        .nbf
-        .is_some_and(|begins| begins > now.saturating_add(LEEWAY_SECONDS))
-    {
+    if claims.nbf.is_some_and(|begins| begins > now.saturating_add(LEEWAY_SECONDS)) {
         return Err(TokenError::NotYet);
     }
     Ok(claims)
@@ -180,20 +167,8 @@ mod tests {
     #[test]
     fn times_are_checked_with_a_minute_of_leeway() {
         let check = |exp: u64, nbf: Option<u64>, expected: Option<TokenError>| {
-            let token = sign(
-                &Claims {
-                    exp,
-                    nbf,
-                    ..claims()
-                },
-                &secret(),
-            )
-            .unwrap();
-            assert_eq!(
-                verify(&token, &keys(), NOW).err(),
-                expected,
-                "exp {exp} nbf {nbf:?}"
-            );
+            let token = sign(&Claims { exp, nbf, ..claims() }, &secret()).unwrap();
+            assert_eq!(verify(&token, &keys(), NOW).err(), expected, "exp {exp} nbf {nbf:?}");
         };
         check(NOW + 3600, None, None);
         check(NOW - 59, None, None);
@@ -210,11 +185,7 @@ mod tests {
     #[test]
     fn forged_and_foreign_tokens_all_get_the_same_answer() {
         let refuse = |what: &str, token: &str| {
-            assert_eq!(
-                verify(token, &keys(), NOW),
-                Err(TokenError::NotGenuine),
-                "{what}"
-            );
+            assert_eq!(verify(token, &keys(), NOW), Err(TokenError::NotGenuine), "{what}");
         };
         let genuine = sign(&claims(), &secret()).unwrap();
         let (rest, signature) = genuine.rsplit_once('.').unwrap();
@@ -224,51 +195,16 @@ mod tests {
         refuse("alg none", &none);
         refuse("alg none with a signature", &format!("{none}{signature}"));
         refuse("no signature", &format!("{rest}."));
-        refuse(
-            "another signature",
-            &format!("{rest}.{}", signature.chars().rev().collect::<String>()),
-        );
-        refuse(
-            "unknown key",
-            &sign(
-                &Claims {
-                    iss: "other".into(),
-                    ..claims()
-                },
-                &secret(),
-            )
-            .unwrap(),
-        );
-        refuse(
-            "key in another case",
-            &sign(
-                &Claims {
-                    iss: "KEY".into(),
-                    ..claims()
-                },
-                &secret(),
-            )
-            .unwrap(),
-        );
+        refuse("another signature", &format!("{rest}.{}", signature.chars().rev().collect::<String>()));
+        refuse("unknown key", &sign(&Claims { iss: "other".into(), ..claims() }, &secret()).unwrap());
+        refuse("key in another case", &sign(&Claims { iss: "KEY".into(), ..claims() }, &secret()).unwrap());
         let other = Secret::new("another-secret-of-thirty-two-bytes".to_owned());
         refuse("wrong secret", &sign(&claims(), &other).unwrap());
         for algorithm in [Algorithm::HS384, Algorithm::HS512] {
             let key = EncodingKey::from_secret(secret().expose().as_bytes());
-            refuse(
-                "another algorithm",
-                &jsonwebtoken::encode(&Header::new(algorithm), &claims(), &key).unwrap(),
-            );
+            refuse("another algorithm", &jsonwebtoken::encode(&Header::new(algorithm), &claims(), &key).unwrap());
         }
-        for junk in [
-            "",
-            ".",
-            "..",
-            "a.b.c",
-            "a",
-            &"a".repeat(10_000),
-            "eyJ9.eyJ9.eyJ9",
-            "ä.ö.ü",
-        ] {
+        for junk in ["", ".", "..", "a.b.c", "a", &"a".repeat(10_000), "eyJ9.eyJ9.eyJ9", "ä.ö.ü"] {
             refuse("junk", junk);
         }
     }
@@ -280,31 +216,14 @@ mod tests {
             iss: &'static str,
         }
         let key = EncodingKey::from_secret(secret().expose().as_bytes());
-        let token = jsonwebtoken::encode(
-            &Header::new(Algorithm::HS256),
-            &NoExpiry { iss: "key" },
-            &key,
-        )
-        .unwrap();
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &NoExpiry { iss: "key" }, &key).unwrap();
         assert_eq!(verify(&token, &keys(), NOW), Err(TokenError::BadClaims));
-        let token = sign(
-            &Claims {
-                sub: Some("x".repeat(257)),
-                ..claims()
-            },
-            &secret(),
-        )
-        .unwrap();
+        let token = sign(&Claims { sub: Some("x".repeat(257)), ..claims() }, &secret()).unwrap();
         assert_eq!(verify(&token, &keys(), NOW), Err(TokenError::BadClaims));
     }
 
     fn claims() -> Claims {
-        Claims {
-            iss: "key".into(),
-            sub: Some("alice".into()),
-            exp: NOW + 3600,
-            ..Claims::default()
-        }
+        Claims { iss: "key".into(), sub: Some("alice".into()), exp: NOW + 3600, ..Claims::default() }
     }
 
     fn secret() -> Secret<String> {

@@ -209,59 +209,26 @@ pub(super) fn check(file: &File, flags: &Flags) -> Result<Config, ConfigError> {
     let log = check_log(&file.log)?;
     let auth = check_auth(&file.auth, flags.dev)?;
     let limits = HttpLimits {
-        new_sessions_per_ip: number(
-            "limits.new_sessions_per_ip",
-            file.limits.new_sessions_per_ip,
-            0,
-            1_000_000,
-        )?,
-        event_streams: number(
-            "limits.event_streams",
-            file.limits.event_streams,
-            0,
-            10_000_000,
-        )?,
-        connections_per_ip: number(
-            "limits.connections_per_ip",
-            file.limits.connections_per_ip,
-            0,
-            10_000_000,
-        )?,
+        new_sessions_per_ip: number("limits.new_sessions_per_ip", file.limits.new_sessions_per_ip, 0, 1_000_000)?,
+        event_streams: number("limits.event_streams", file.limits.event_streams, 0, 10_000_000)?,
+        connections_per_ip: number("limits.connections_per_ip", file.limits.connections_per_ip, 0, 10_000_000)?,
     };
     let ice_servers = check_ice_servers(&file.media.ice_servers)?;
     let http = check_http(&file.http, ice_servers, limits)?;
     let media = check_media(file, flags)?;
     let shutdown_timeout = duration("shutdown_timeout", &file.shutdown_timeout)?;
-    Ok(Config {
-        http,
-        media,
-        auth,
-        log,
-        shutdown_timeout,
-        dev: flags.dev,
-    })
+    Ok(Config { http, media, auth, log, shutdown_timeout, dev: flags.dev })
 }
 
-fn check_http(
-    http: &file::Http,
-    ice_servers: Vec<IceServer>,
-    limits: HttpLimits,
-) -> Result<HttpConfig, ConfigError> {
+fn check_http(http: &file::Http, ice_servers: Vec<IceServer>, limits: HttpLimits) -> Result<HttpConfig, ConfigError> {
     let mut listen = Vec::new();
     for text in &http.listen {
         listen.extend(listen_addresses(text)?);
     }
     if listen.is_empty() {
-        return Err(ConfigError::new(
-            "http.listen",
-            "is empty; name at least one address, such as \"0.0.0.0:7880\"",
-        ));
+        return Err(ConfigError::new("http.listen", "is empty; name at least one address, such as \"0.0.0.0:7880\""));
     }
-    let tls = match (
-        http.tls_certificate.as_str(),
-        http.tls_key.as_str(),
-        http.self_signed,
-    ) {
+    let tls = match (http.tls_certificate.as_str(), http.tls_key.as_str(), http.self_signed) {
         ("", "", false) => Tls::Off,
         ("", "", true) => Tls::SelfSigned,
         ("", _, _) => {
@@ -277,36 +244,18 @@ fn check_http(
             ));
         }
         (_, _, true) => {
-            return Err(ConfigError::new(
-                "http.self_signed",
-                "excludes http.tls_certificate; remove one of them",
-            ));
+            return Err(ConfigError::new("http.self_signed", "excludes http.tls_certificate; remove one of them"));
         }
-        (certificate, key, false) => Tls::Files {
-            certificate: certificate.into(),
-            key: key.into(),
-        },
+        (certificate, key, false) => Tls::Files { certificate: certificate.into(), key: key.into() },
     };
     let any = http.cors_origins.iter().any(|origin| origin == "*");
     if any && http.cors_origins.len() > 1 {
-        return Err(ConfigError::new(
-            "http.cors_origins",
-            "\"*\" is every origin; remove the others, or it",
-        ));
+        return Err(ConfigError::new("http.cors_origins", "\"*\" is every origin; remove the others, or it"));
     }
     for origin in http.cors_origins.iter().filter(|_| !any) {
-        let host = origin
-            .strip_prefix("https://")
-            .or_else(|| origin.strip_prefix("http://"))
-            .unwrap_or_default();
-        if host.is_empty()
-            || !host
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b'/')
-        {
-            let reason = format!(
-                "{origin:?} is not an origin; write it like \"https://example.com\", without a path"
-            );
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")).unwrap_or_default();
+        if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {
+            let reason = format!("{origin:?} is not an origin; write it like \"https://example.com\", without a path");
             return Err(ConfigError::new("http.cors_origins", reason));
         }
     }
@@ -314,12 +263,7 @@ fn check_http(
         listen,
         ipv6_is_optional: http.listen == file::Http::default().listen,
         tls,
-        cors_origins: (!any).then(|| {
-            http.cors_origins
-                .iter()
-                .map(|origin| origin.to_ascii_lowercase())
-                .collect()
-        }),
+        cors_origins: (!any).then(|| http.cors_origins.iter().map(|origin| origin.to_ascii_lowercase()).collect()),
         trusted_proxies: networks("http.trusted_proxies", &http.trusted_proxies)?,
         ice_servers,
         limits,
@@ -329,30 +273,17 @@ fn check_http(
 fn check_media(file: &File, flags: &Flags) -> Result<MediaConfig, ConfigError> {
     let media = &file.media;
     let shards: usize = number("media.shards", media.shards, 0, MOST_SHARDS)?;
-    let sessions_per_ip: usize = number(
-        "limits.sessions_per_ip",
-        file.limits.sessions_per_ip,
-        0,
-        10_000_000,
-    )?;
+    let sessions_per_ip: usize = number("limits.sessions_per_ip", file.limits.sessions_per_ip, 0, 10_000_000)?;
     let mut listen = addresses("media.listen", &media.listen)?;
     if listen.is_empty() {
-        return Err(ConfigError::new(
-            "media.listen",
-            "is empty; name at least one address, such as \"0.0.0.0\"",
-        ));
+        return Err(ConfigError::new("media.listen", "is empty; name at least one address, such as \"0.0.0.0\""));
     }
     if flags.loopback {
         listen = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     }
     let advertised = addresses("media.advertised_addresses", &media.advertised_addresses)?;
-    if let Some(address) = advertised
-        .iter()
-        .find(|address| address.is_unspecified() || address.is_multicast())
-    {
-        let reason = format!(
-            "{address} is not an address that a client can send to; name this machine's public one"
-        );
+    if let Some(address) = advertised.iter().find(|address| address.is_unspecified() || address.is_multicast()) {
+        let reason = format!("{address} is not an address that a client can send to; name this machine's public one");
         return Err(ConfigError::new("media.advertised_addresses", reason));
     }
     Ok(MediaConfig {
@@ -363,15 +294,8 @@ fn check_media(file: &File, flags: &Flags) -> Result<MediaConfig, ConfigError> {
         offer_loopback: flags.dev || flags.loopback,
         listen,
         ipv6_is_optional: flags.loopback || media.listen == file::Media::default().listen,
-        advertised: if flags.loopback {
-            Vec::new()
-        } else {
-            advertised
-        },
-        interfaces: NameFilter {
-            allow: media.interfaces.allow.clone(),
-            deny: media.interfaces.deny.clone(),
-        },
+        advertised: if flags.loopback { Vec::new() } else { advertised },
+        interfaces: NameFilter { allow: media.interfaces.allow.clone(), deny: media.interfaces.deny.clone() },
         candidates: NetworkFilter {
             allow: networks("media.candidates.allow", &media.candidates.allow)?,
             deny: networks("media.candidates.deny", &media.candidates.deny)?,
@@ -398,50 +322,31 @@ fn check_ice_servers(servers: &[file::IceServer]) -> Result<Vec<IceServer>, Conf
     let mut checked = Vec::new();
     for server in servers {
         if server.urls.is_empty() {
-            return Err(ConfigError::new(
-                OPTION,
-                "an entry has no urls; write urls = [\"stun:stun.example.com\"]",
-            ));
+            return Err(ConfigError::new(OPTION, "an entry has no urls; write urls = [\"stun:stun.example.com\"]"));
         }
         for url in &server.urls {
-            let known = ["stun:", "stuns:", "turn:", "turns:"]
-                .iter()
-                .any(|scheme| url.starts_with(scheme));
-            if !known
-                || !url.bytes().all(|byte| {
-                    byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"' | b'\\')
-                })
+            let known = ["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme));
+            if !known || !url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"' | b'\\'))
             {
-                let reason = format!(
-                    "{url:?} is not the URL of a STUN or TURN server, such as \"turn:turn.example.com:3478\""
-                );
+                let reason =
+                    format!("{url:?} is not the URL of a STUN or TURN server, such as \"turn:turn.example.com:3478\"");
                 return Err(ConfigError::new(OPTION, reason));
             }
-            if url.starts_with("turn")
-                && (server.username.is_empty() || server.credential.expose().is_empty())
-            {
+            if url.starts_with("turn") && (server.username.is_empty() || server.credential.expose().is_empty()) {
                 let reason = format!("{url:?} needs a username and a credential beside its urls");
                 return Err(ConfigError::new(OPTION, reason));
             }
         }
-        let printable = |text: &str| {
-            text.bytes()
-                .all(|byte| byte.is_ascii_graphic() || byte == b' ')
-        };
+        let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
         if !printable(&server.username) || !printable(server.credential.expose()) {
             return Err(ConfigError::new(
                 OPTION,
                 "username and credential must be printable ASCII: they travel in a header",
             ));
         }
-        let credential =
-            (!server.credential.expose().is_empty()).then(|| server.credential.clone());
+        let credential = (!server.credential.expose().is_empty()).then(|| server.credential.clone());
         let username = (!server.username.is_empty()).then(|| server.username.clone());
-        checked.push(IceServer {
-            urls: server.urls.clone(),
-            username,
-            credential,
-        });
+        checked.push(IceServer { urls: server.urls.clone(), username, credential });
     }
     Ok(checked)
 }
@@ -451,8 +356,7 @@ fn check_auth(auth: &file::Auth, dev: bool) -> Result<AuthConfig, ConfigError> {
         return Err(ConfigError::new("auth.keys", no_keys()));
     }
     for (name, secret) in &auth.keys {
-        if name.is_empty() || name.len() > 128 || !name.bytes().all(|byte| byte.is_ascii_graphic())
-        {
+        if name.is_empty() || name.len() > 128 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ConfigError::new(
                 "auth.keys",
                 format!("the name {name:?} is not 1 to 128 printable characters"),
@@ -468,14 +372,8 @@ fn check_auth(auth: &file::Auth, dev: bool) -> Result<AuthConfig, ConfigError> {
             return Err(ConfigError::new(format!("auth.keys.{name}"), reason));
         }
     }
-    let anonymous = Anonymous {
-        watch: auth.anonymous_watch,
-        publish: auth.anonymous_publish,
-    };
-    Ok(AuthConfig {
-        keys: auth.keys.clone(),
-        anonymous,
-    })
+    let anonymous = Anonymous { watch: auth.anonymous_watch, publish: auth.anonymous_publish };
+    Ok(AuthConfig { keys: auth.keys.clone(), anonymous })
 }
 
 fn no_keys() -> String {
@@ -499,23 +397,14 @@ fn check_log(log: &file::Log) -> Result<LogConfig, ConfigError> {
         "text" => LogFormat::Text,
         "json" => LogFormat::Json,
         other => {
-            return Err(ConfigError::new(
-                "log.format",
-                format!("{other:?} is unknown; write \"text\" or \"json\""),
-            ));
+            return Err(ConfigError::new("log.format", format!("{other:?} is unknown; write \"text\" or \"json\"")));
         }
     };
     if log.level.parse::<tracing_subscriber::EnvFilter>().is_err() || log.level.is_empty() {
-        let reason = format!(
-            "{:?} is unknown; write \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
-            log.level
-        );
+        let reason = format!("{:?} is unknown; write \"error\", \"warn\", \"info\", \"debug\" or \"trace\"", log.level);
         return Err(ConfigError::new("log.level", reason));
     }
-    Ok(LogConfig {
-        level: log.level.clone(),
-        format,
-    })
+    Ok(LogConfig { level: log.level.clone(), format })
 }
 
 /// Reads an address to listen on: `address:port`, or `:port` or `port` for all addresses, or `localhost:port`.
@@ -524,53 +413,33 @@ fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, ConfigError> {
         return Ok(vec![address]);
     }
     let pair = |v4: Ipv4Addr, v6: Ipv6Addr, port: u16| vec![(v4, port).into(), (v6, port).into()];
-    if let Some(port) = text
-        .strip_prefix("localhost:")
-        .and_then(|port| port.parse().ok())
-    {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
         return Ok(pair(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST, port));
     }
     if let Ok(port) = text.strip_prefix(':').unwrap_or(text).parse() {
         return Ok(pair(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED, port));
     }
-    let reason = format!(
-        "{text:?} is not an address with a port; write it like \"0.0.0.0:7880\", \"[::]:7880\" or \"7880\""
-    );
+    let reason =
+        format!("{text:?} is not an address with a port; write it like \"0.0.0.0:7880\", \"[::]:7880\" or \"7880\"");
     Err(ConfigError::new("http.listen", reason))
 }
 
 fn addresses(option: &str, texts: &[String]) -> Result<Vec<IpAddr>, ConfigError> {
     let parse = |text: &String| {
         text.parse().map_err(|_| {
-            ConfigError::new(
-                option,
-                format!("{text:?} is not an IP address, such as 203.0.113.5 or 2001:db8::5"),
-            )
+            ConfigError::new(option, format!("{text:?} is not an IP address, such as 203.0.113.5 or 2001:db8::5"))
         })
     };
     texts.iter().map(parse).collect()
 }
 
 fn networks(option: &str, texts: &[String]) -> Result<Vec<Cidr>, ConfigError> {
-    let parse = |text: &String| {
-        text.parse()
-            .map_err(|error| ConfigError::new(option, format!("{text:?}: {error}")))
-    };
+    let parse = |text: &String| text.parse().map_err(|error| ConfigError::new(option, format!("{text:?}: {error}")));
     texts.iter().map(parse).collect()
 }
 
-fn number<T: TryFrom<i64>>(
-    option: &str,
-    value: i64,
-    least: i64,
-    most: i64,
-) -> Result<T, ConfigError> {
-    let out_of_range = || {
-        ConfigError::new(
-            option,
-            format!("{value} is out of range; {least} to {most} are possible"),
-        )
-    };
+fn number<T: TryFrom<i64>>(option: &str, value: i64, least: i64, most: i64) -> Result<T, ConfigError> {
+    let out_of_range = || ConfigError::new(option, format!("{value} is out of range; {least} to {most} are possible"));
     if !(least..=most).contains(&value) {
         return Err(out_of_range());
     }
@@ -582,23 +451,16 @@ fn duration(option: &str, text: &str) -> Result<Duration, ConfigError> {
     parse_duration(text).ok_or_else(|| {
         ConfigError::new(
             option,
-            format!(
-                "{text:?} is not a duration; write it like \"500ms\", \"10s\", \"5m\" or \"1h\""
-            ),
+            format!("{text:?} is not a duration; write it like \"500ms\", \"10s\", \"5m\" or \"1h\""),
         )
     })
 }
 
 /// Reads a duration as options and flags write it.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number
-        .parse()
-        .ok()
-        .filter(|number| *number <= 1_000_000_000)?;
+    let number: u64 = number.parse().ok().filter(|number| *number <= 1_000_000_000)?;
     match unit {
         "ms" => Some(Duration::from_millis(number)),
         "s" => Some(Duration::from_secs(number)),
@@ -623,197 +485,80 @@ mod tests {
         assert_eq!(config.http.cors_origins, None);
         assert_eq!((config.media.udp_port, config.media.shards), (7882, None));
         assert!(!config.media.loopback_only && !config.media.offer_loopback && !config.dev);
-        assert_eq!(
-            config.auth.anonymous,
-            Anonymous {
-                watch: false,
-                publish: false
-            }
-        );
+        assert_eq!(config.auth.anonymous, Anonymous { watch: false, publish: false });
         assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
     }
 
     #[test]
     fn dev_is_loopback_open_and_has_a_known_key() {
-        let config = checked(
-            "",
-            &Flags {
-                dev: true,
-                ..Flags::default()
-            },
-        )
-        .unwrap();
-        assert!(
-            config
-                .http
-                .listen
-                .iter()
-                .all(|address| address.ip().is_loopback() && address.port() == 7880)
-        );
+        let config = checked("", &Flags { dev: true, ..Flags::default() }).unwrap();
+        assert!(config.http.listen.iter().all(|address| address.ip().is_loopback() && address.port() == 7880));
         assert_eq!(config.auth.keys["devkey"].expose(), "secret");
-        assert_eq!(
-            config.auth.anonymous,
-            Anonymous {
-                watch: true,
-                publish: true
-            }
-        );
+        assert_eq!(config.auth.anonymous, Anonymous { watch: true, publish: true });
         assert!(config.media.offer_loopback && !config.media.loopback_only);
         assert_eq!(config.media.limits.sessions_per_ip, None);
-        let config = checked(
-            "",
-            &Flags {
-                dev: true,
-                loopback: true,
-                ..Flags::default()
-            },
-        )
-        .unwrap();
+        let config = checked("", &Flags { dev: true, loopback: true, ..Flags::default() }).unwrap();
         assert!(config.media.loopback_only && config.media.listen.iter().all(IpAddr::is_loopback));
     }
 
     #[test]
     fn without_keys_it_says_what_to_do_with_a_key_that_works() {
         let error = checked("", &Flags::default()).err().unwrap().to_string();
-        assert!(
-            error.starts_with("auth.keys: there is no key")
-                && error.contains("nowcast serve --dev"),
-            "{error}"
-        );
+        assert!(error.starts_with("auth.keys: there is no key") && error.contains("nowcast serve --dev"), "{error}");
         let example = error.split("\n\n").nth(1).unwrap();
         assert!(checked(example, &Flags::default()).is_ok(), "{example}");
-        assert_ne!(
-            error,
-            checked("", &Flags::default()).err().unwrap().to_string(),
-            "must be random"
-        );
+        assert_ne!(error, checked("", &Flags::default()).err().unwrap().to_string(), "must be random");
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused_by_name() {
         let check = |text: &str, expected: &str| {
-            let error = checked(&format!("{text}\n{KEY}"), &Flags::default())
-                .err()
-                .unwrap()
-                .to_string();
+            let error = checked(&format!("{text}\n{KEY}"), &Flags::default()).err().unwrap().to_string();
             assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains('\n'), "{error}");
         };
-        check(
-            "shutdown_timeout = \"10\"",
-            "shutdown_timeout: \"10\" is not a duration",
-        );
+        check("shutdown_timeout = \"10\"", "shutdown_timeout: \"10\" is not a duration");
         check("[http]\nlisten = []", "http.listen: is empty");
-        check(
-            "[http]\nlisten = [\"example.com:1\"]",
-            "http.listen: \"example.com:1\" is not an address with a port",
-        );
+        check("[http]\nlisten = [\"example.com:1\"]", "http.listen: \"example.com:1\" is not an address with a port");
         check("[http]\nlisten = [\"127.0.0.1:70000\"]", "http.listen: ");
-        check(
-            "[http]\ntls_key = \"k\"",
-            "http.tls_certificate: is missing",
-        );
-        check(
-            "[http]\ntls_certificate = \"c\"",
-            "http.tls_key: is missing",
-        );
-        check(
-            "[http]\ntls_certificate = \"c\"\ntls_key = \"k\"\nself_signed = true",
-            "http.self_signed: excludes",
-        );
-        check(
-            "[http]\ncors_origins = [\"*\", \"https://a\"]",
-            "http.cors_origins: \"*\" is every origin",
-        );
-        check(
-            "[http]\ncors_origins = [\"https://a/\"]",
-            "http.cors_origins: \"https://a/\" is not an origin",
-        );
-        check(
-            "[http]\ncors_origins = [\"a.example\"]",
-            "http.cors_origins: ",
-        );
-        check(
-            "[http]\ntrusted_proxies = [\"10.0.0.1/8\"]",
-            "http.trusted_proxies: \"10.0.0.1/8\": has bits set",
-        );
-        check(
-            "[media]\nudp_port = 65536",
-            "media.udp_port: 65536 is out of range",
-        );
-        check(
-            "[media]\nudp_port = -1",
-            "media.udp_port: -1 is out of range",
-        );
+        check("[http]\ntls_key = \"k\"", "http.tls_certificate: is missing");
+        check("[http]\ntls_certificate = \"c\"", "http.tls_key: is missing");
+        check("[http]\ntls_certificate = \"c\"\ntls_key = \"k\"\nself_signed = true", "http.self_signed: excludes");
+        check("[http]\ncors_origins = [\"*\", \"https://a\"]", "http.cors_origins: \"*\" is every origin");
+        check("[http]\ncors_origins = [\"https://a/\"]", "http.cors_origins: \"https://a/\" is not an origin");
+        check("[http]\ncors_origins = [\"a.example\"]", "http.cors_origins: ");
+        check("[http]\ntrusted_proxies = [\"10.0.0.1/8\"]", "http.trusted_proxies: \"10.0.0.1/8\": has bits set");
+        check("[media]\nudp_port = 65536", "media.udp_port: 65536 is out of range");
+        check("[media]\nudp_port = -1", "media.udp_port: -1 is out of range");
         check("[media]\nshards = 65", "media.shards: ");
         check("[media]\nlisten = []", "media.listen: is empty");
-        check(
-            "[media]\nlisten = [\"eth0\"]",
-            "media.listen: \"eth0\" is not an IP address",
-        );
-        check(
-            "[media]\nadvertised_addresses = [\"0.0.0.0\"]",
-            "media.advertised_addresses: 0.0.0.0 is not",
-        );
-        check(
-            "[media.candidates]\ndeny = [\"x\"]",
-            "media.candidates.deny: \"x\": not a network",
-        );
-        check(
-            "[media]\nice_servers = [{ urls = [] }]",
-            "media.ice_servers: an entry has no urls",
-        );
-        check(
-            "[media]\nice_servers = [{ urls = [\"http://x\"] }]",
-            "media.ice_servers: \"http://x\" is not the URL",
-        );
-        check(
-            "[media]\nice_servers = [{ urls = [\"turn:x\"] }]",
-            "media.ice_servers: \"turn:x\" needs a username",
-        );
-        check(
-            "[media]\nice_servers = [{ url = \"turn:x\" }]",
-            "configuration: unknown field `url`",
-        );
-        check(
-            "[streams]\ntakeover = \"maybe\"",
-            "streams.takeover: \"maybe\" is unknown",
-        );
+        check("[media]\nlisten = [\"eth0\"]", "media.listen: \"eth0\" is not an IP address");
+        check("[media]\nadvertised_addresses = [\"0.0.0.0\"]", "media.advertised_addresses: 0.0.0.0 is not");
+        check("[media.candidates]\ndeny = [\"x\"]", "media.candidates.deny: \"x\": not a network");
+        check("[media]\nice_servers = [{ urls = [] }]", "media.ice_servers: an entry has no urls");
+        check("[media]\nice_servers = [{ urls = [\"http://x\"] }]", "media.ice_servers: \"http://x\" is not the URL");
+        check("[media]\nice_servers = [{ urls = [\"turn:x\"] }]", "media.ice_servers: \"turn:x\" needs a username");
+        check("[media]\nice_servers = [{ url = \"turn:x\" }]", "configuration: unknown field `url`");
+        check("[streams]\ntakeover = \"maybe\"", "streams.takeover: \"maybe\" is unknown");
         check("[streams]\nmax = 0", "streams.max: 0 is out of range");
-        check(
-            "[limits]\nsessions = 0",
-            "limits.sessions: 0 is out of range",
-        );
+        check("[limits]\nsessions = 0", "limits.sessions: 0 is out of range");
         check("[log]\nformat = \"xml\"", "log.format: \"xml\" is unknown");
         check("[log]\nlevel = \"a=b=c\"", "log.level: ");
     }
 
     #[test]
     fn short_secrets_are_refused_and_not_shown() {
-        let error = checked("[auth.keys]\nkey = \"hunter2\"", &Flags::default())
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.starts_with("auth.keys.key: the secret has 7 bytes and needs 32"),
-            "{error}"
-        );
+        let error = checked("[auth.keys]\nkey = \"hunter2\"", &Flags::default()).err().unwrap().to_string();
+        assert!(error.starts_with("auth.keys.key: the secret has 7 bytes and needs 32"), "{error}");
         assert!(!error.contains("hunter2"));
-        let dev = Flags {
-            dev: true,
-            ..Flags::default()
-        };
+        let dev = Flags { dev: true, ..Flags::default() };
         assert!(checked("[auth.keys]\nother = \"secret\"", &dev).is_err());
     }
 
     #[test]
     fn listen_understands_short_forms() {
         let check = |text: &str, expected: &[&str]| {
-            let found: Vec<_> = listen_addresses(text)
-                .unwrap()
-                .iter()
-                .map(SocketAddr::to_string)
-                .collect();
+            let found: Vec<_> = listen_addresses(text).unwrap().iter().map(SocketAddr::to_string).collect();
             assert_eq!(found, expected);
         };
         check("7880", &["0.0.0.0:7880", "[::]:7880"]);
@@ -825,20 +570,13 @@ mod tests {
 
     #[test]
     fn filters_deny_first_and_allow_only_what_is_listed() {
-        let names = NameFilter {
-            allow: vec!["eth*".into(), "lo".into()],
-            deny: vec!["eth1".into()],
-        };
-        let permitted: Vec<_> = ["eth0", "eth1", "lo", "docker0"]
-            .into_iter()
-            .filter(|name| names.permits(name))
-            .collect();
+        let names = NameFilter { allow: vec!["eth*".into(), "lo".into()], deny: vec!["eth1".into()] };
+        let permitted: Vec<_> =
+            ["eth0", "eth1", "lo", "docker0"].into_iter().filter(|name| names.permits(name)).collect();
         assert_eq!(permitted, ["eth0", "lo"]);
         assert!(NameFilter::default().permits("anything"));
-        let networks = NetworkFilter {
-            allow: vec!["10.0.0.0/8".parse().unwrap()],
-            deny: vec!["10.1.0.0/16".parse().unwrap()],
-        };
+        let networks =
+            NetworkFilter { allow: vec!["10.0.0.0/8".parse().unwrap()], deny: vec!["10.1.0.0/16".parse().unwrap()] };
         assert!(networks.permits("10.2.0.1".parse().unwrap()));
         assert!(!networks.permits("10.1.0.1".parse().unwrap()));
         assert!(!networks.permits("11.0.0.1".parse().unwrap()));
@@ -847,11 +585,7 @@ mod tests {
     #[test]
     fn durations_have_units() {
         let check = |text: &str, expected: Option<u64>| {
-            assert_eq!(
-                parse_duration(text).map(|duration| duration.as_millis() as u64),
-                expected,
-                "{text}"
-            );
+            assert_eq!(parse_duration(text).map(|duration| duration.as_millis() as u64), expected, "{text}");
         };
         check("500ms", Some(500));
         check("10s", Some(10_000));

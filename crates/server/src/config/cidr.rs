@@ -15,12 +15,8 @@ impl Cidr {
     /// Returns whether the network contains the address; an IPv4 address mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.network, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                masked_v4(address, self.prefix) == network
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                masked_v6(address, self.prefix) == network
-            }
+            (IpAddr::V4(network), IpAddr::V4(address)) => masked_v4(address, self.prefix) == network,
+            (IpAddr::V6(network), IpAddr::V6(address)) => masked_v6(address, self.prefix) == network,
             _ => false,
         }
     }
@@ -38,11 +34,7 @@ impl FromStr for Cidr {
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => longest,
-            Some(prefix) => prefix
-                .parse()
-                .ok()
-                .filter(|prefix| *prefix <= longest)
-                .ok_or(BadCidr::BadPrefix)?,
+            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= longest).ok_or(BadCidr::BadPrefix)?,
         };
         let network = match address {
             IpAddr::V4(address) => IpAddr::V4(masked_v4(address, prefix)),
@@ -98,11 +90,7 @@ mod tests {
     fn networks_contain_their_addresses() {
         let check = |network: &str, address: &str, expected: bool| {
             let network: Cidr = network.parse().unwrap();
-            assert_eq!(
-                network.contains(address.parse().unwrap()),
-                expected,
-                "{network} {address}"
-            );
+            assert_eq!(network.contains(address.parse().unwrap()), expected, "{network} {address}");
         };
         check("10.0.0.0/8", "10.255.0.1", true);
         check("10.0.0.0/8", "11.0.0.1", false);
@@ -121,13 +109,7 @@ mod tests {
     #[test]
     fn other_texts_are_refused_with_what_to_write() {
         let check = |text: &str, expected: &str| {
-            assert!(
-                text.parse::<Cidr>()
-                    .unwrap_err()
-                    .to_string()
-                    .contains(expected),
-                "{text}"
-            );
+            assert!(text.parse::<Cidr>().unwrap_err().to_string().contains(expected), "{text}");
         };
         check("", "not a network");
         check("localhost", "not a network");

@@ -189,10 +189,7 @@ impl Default for Media {
 
 impl Default for Streams {
     fn default() -> Self {
-        Self {
-            takeover: "refuse".into(),
-            max: 10_000,
-        }
+        Self { takeover: "refuse".into(), max: 10_000 }
     }
 }
 
@@ -212,10 +209,7 @@ impl Default for Limits {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            level: "info".into(),
-            format: "text".into(),
-        }
+        Self { level: "info".into(), format: "text".into() }
     }
 }
 
@@ -224,9 +218,6 @@ fn empty_secret() -> Secret<String> {
 }
 
 /// Serialization serves only to know which options there are; secrets stay here.
-fn names_only<S: Serializer>(
-    keys: &BTreeMap<String, Secret<String>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn names_only<S: Serializer>(keys: &BTreeMap<String, Secret<String>>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(keys.keys().map(|name| (name, "")))
 }

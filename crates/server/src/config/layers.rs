@@ -36,13 +36,7 @@ impl Layers {
     /// Lays a file over what is there.
     pub(super) fn add_file(&mut self, name: &str, text: &str) -> Result<(), ConfigError> {
         let table: Table = toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| {
-                text.get(..span.start)
-                    .unwrap_or_default()
-                    .matches('\n')
-                    .count()
-                    + 1
-            });
+            let line = error.span().map(|span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
             let place = line.map_or(name.to_owned(), |line| format!("{name} line {line}"));
             ConfigError::new(place, error.message().replace('\n', " "))
         })?;
@@ -64,18 +58,12 @@ impl Layers {
             };
             // The short form that LiveKit's users know: NOWCAST_KEYS="key: secret".
             let name = if name == "KEYS" { "AUTH_KEYS" } else { name };
-            let Some((option, default)) = options
-                .iter()
-                .find(|(option, _)| variable_of(option) == name)
-            else {
-                remarks.push(format!(
-                    "{variable} is set but names no option; `nowcast config` lists them"
-                ));
+            let Some((option, default)) = options.iter().find(|(option, _)| variable_of(option) == name) else {
+                remarks.push(format!("{variable} is set but names no option; `nowcast config` lists them"));
                 continue;
             };
-            let value = parse_variable(option, default, &text).map_err(|reason| {
-                ConfigError::new(option.clone(), format!("{reason} (from {variable})"))
-            })?;
+            let value = parse_variable(option, default, &text)
+                .map_err(|reason| ConfigError::new(option.clone(), format!("{reason} (from {variable})")))?;
             set(&mut self.options, option, value);
         }
         Ok(remarks)
@@ -88,27 +76,19 @@ impl Layers {
             set(&mut self.options, "http.listen", Value::Array(addresses));
         }
         if let Some(port) = flags.udp_port {
-            set(
-                &mut self.options,
-                "media.udp_port",
-                Value::Integer(port.into()),
-            );
+            set(&mut self.options, "media.udp_port", Value::Integer(port.into()));
         }
         if let Some(format) = &flags.log_format {
-            set(
-                &mut self.options,
-                "log.format",
-                Value::String(format.clone()),
-            );
+            set(&mut self.options, "log.format", Value::String(format.clone()));
         }
         Ok(())
     }
 
     /// Reads the whole as what the user wrote.
     pub(super) fn into_file(self) -> Result<File, ConfigError> {
-        self.options.try_into().map_err(|error: toml::de::Error| {
-            ConfigError::new("configuration", error.message().replace('\n', " "))
-        })
+        self.options
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::new("configuration", error.message().replace('\n', " ")))
     }
 }
 
@@ -141,28 +121,20 @@ fn check_table(schema: &Table, table: &Table, path: &str) -> Result<(), ConfigEr
         let option = join(path, key);
         let Some(default) = schema.get(key) else {
             let similar = closest(key, schema.keys().map(String::as_str));
-            let hint = similar.map_or(String::new(), |name| {
-                format!(" did you mean {}?", join(path, name))
-            });
+            let hint = similar.map_or(String::new(), |name| format!(" did you mean {}?", join(path, name)));
             let reason = format!("there is no such option;{hint} `nowcast config` lists them all");
             return Err(ConfigError::new(option, reason));
         };
         match (default, value) {
             (Value::Table(_), Value::Table(table)) if MAPS.contains(&option.as_str()) => {
                 if let Some((key, _)) = table.iter().find(|(_, secret)| !secret.is_str()) {
-                    return Err(ConfigError::new(
-                        join(&option, key),
-                        "expected a text in quotes",
-                    ));
+                    return Err(ConfigError::new(join(&option, key), "expected a text in quotes"));
                 }
             }
             (Value::Table(schema), Value::Table(table)) => check_table(schema, table, &option)?,
             (Value::Array(_), Value::Array(items)) if option != "media.ice_servers" => {
                 if items.iter().any(|item| !item.is_str()) {
-                    return Err(ConfigError::new(
-                        option,
-                        "expected a list of texts, like [\"a\", \"b\"]",
-                    ));
+                    return Err(ConfigError::new(option, "expected a list of texts, like [\"a\", \"b\"]"));
                 }
             }
             (default, value) if default.same_type(value) => {}
@@ -180,9 +152,7 @@ fn overlay(options: &mut Table, table: Table, path: &str) {
     for (key, value) in table {
         let option = join(path, &key);
         match (options.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above))
-                if !MAPS.contains(&option.as_str()) =>
-            {
+            (Some(Value::Table(below)), Value::Table(above)) if !MAPS.contains(&option.as_str()) => {
                 overlay(below, above, &option);
             }
             (_, value) => {
@@ -197,19 +167,13 @@ fn parse_variable(option: &str, default: &Value, text: &str) -> Result<Value, St
     let text = text.trim();
     match default {
         Value::String(_) => Ok(Value::String(text.to_owned())),
-        Value::Integer(_) => text
-            .parse()
-            .map(Value::Integer)
-            .map_err(|_| format!("expected a number, found {text:?}")),
+        Value::Integer(_) => text.parse().map(Value::Integer).map_err(|_| format!("expected a number, found {text:?}")),
         Value::Boolean(_) => match text {
             "true" | "1" | "yes" | "on" => Ok(Value::Boolean(true)),
             "false" | "0" | "no" | "off" | "" => Ok(Value::Boolean(false)),
             _ => Err(format!("expected true or false, found {text:?}")),
         },
-        Value::Array(_)
-            if text.starts_with('[') && !text.starts_with("[:")
-                || option == "media.ice_servers" =>
-        {
+        Value::Array(_) if text.starts_with('[') && !text.starts_with("[:") || option == "media.ice_servers" => {
             toml::from_str::<Table>(&format!("value = {text}"))
                 .ok()
                 .and_then(|mut table| table.remove("value"))
@@ -217,30 +181,20 @@ fn parse_variable(option: &str, default: &Value, text: &str) -> Result<Value, St
                 .ok_or_else(|| "expected a list as in the file, like [\"a\", \"b\"]".to_owned())
         }
         Value::Array(_) => {
-            let items = text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty());
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(Value::Array(items.map(Value::from).collect()))
         }
         Value::Table(_) => {
             let mut table = Table::new();
-            for pair in text
-                .split([',', '\n'])
-                .map(str::trim)
-                .filter(|pair| !pair.is_empty())
-            {
+            for pair in text.split([',', '\n']).map(str::trim).filter(|pair| !pair.is_empty()) {
                 // The value stays out of the complaint: it may be a secret.
-                let (key, secret) = pair
-                    .split_once(':')
-                    .ok_or("expected \"key: secret\", several separated by commas")?;
+                let (key, secret) =
+                    pair.split_once(':').ok_or("expected \"key: secret\", several separated by commas")?;
                 table.insert(key.trim().to_owned(), Value::from(secret.trim()));
             }
             Ok(Value::Table(table))
         }
-        Value::Float(_) | Value::Datetime(_) => {
-            Err("this option cannot be set by the environment".to_owned())
-        }
+        Value::Float(_) | Value::Datetime(_) => Err("this option cannot be set by the environment".to_owned()),
     }
 }
 
@@ -250,9 +204,7 @@ fn leaves(schema: &Table) -> Vec<(String, Value)> {
         for (key, value) in table {
             let option = join(path, key);
             match value {
-                Value::Table(below) if !MAPS.contains(&option.as_str()) => {
-                    walk(below, &option, found)
-                }
+                Value::Table(below) if !MAPS.contains(&option.as_str()) => walk(below, &option, found),
                 value => found.push((option, value.clone())),
             }
         }
@@ -272,9 +224,7 @@ fn set(table: &mut Table, option: &str, value: Value) {
             table.insert(option.to_owned(), value);
         }
         Some((section, rest)) => {
-            let below = table
-                .entry(section)
-                .or_insert_with(|| Value::Table(Table::new()));
+            let below = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(below) = below {
                 set(below, rest, value);
             }
@@ -283,11 +233,7 @@ fn set(table: &mut Table, option: &str, value: Value) {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -318,9 +264,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut diagonal = i;
         let mut last = i + 1;
         for (cell, right) in row.iter_mut().skip(1).zip(b.chars()) {
-            let best = (diagonal + usize::from(left != right))
-                .min(last + 1)
-                .min(*cell + 1);
+            let best = (diagonal + usize::from(left != right)).min(last + 1).min(*cell + 1);
             diagonal = *cell;
             *cell = best;
             last = best;
@@ -340,10 +284,7 @@ mod tests {
     fn every_option_can_be_set_by_its_variable() {
         let options = leaves(&defaults());
         assert!(options.len() > 25, "{}", options.len());
-        let mut names: Vec<_> = options
-            .iter()
-            .map(|(option, _)| variable_of(option))
-            .collect();
+        let mut names: Vec<_> = options.iter().map(|(option, _)| variable_of(option)).collect();
         names.sort();
         names.dedup();
         assert_eq!(names.len(), options.len(), "two options share a variable");
@@ -352,26 +293,16 @@ mod tests {
                 Value::String(_) => ("text", Value::from("text")),
                 Value::Integer(_) => (" 42 ", Value::from(42)),
                 Value::Boolean(_) => ("true", Value::from(true)),
-                Value::Array(_) if option == "media.ice_servers" => {
-                    ("[]", Value::Array(Vec::new()))
-                }
+                Value::Array(_) if option == "media.ice_servers" => ("[]", Value::Array(Vec::new())),
                 Value::Array(_) => ("a, b", Value::from(vec!["a", "b"])),
-                Value::Table(_) => (
-                    "k: s",
-                    Value::Table(Table::from_iter([("k".to_owned(), Value::from("s"))])),
-                ),
+                Value::Table(_) => ("k: s", Value::Table(Table::from_iter([("k".to_owned(), Value::from("s"))]))),
                 other => panic!("{option} is {other:?}"),
             };
             let mut layers = Layers::new(false);
             let variable = format!("NOWCAST_{}", variable_of(&option));
-            let remarks = layers
-                .add_environment([(variable, text.to_owned())])
-                .unwrap();
+            let remarks = layers.add_environment([(variable, text.to_owned())]).unwrap();
             assert_eq!(remarks, Vec::<String>::new());
-            let (_, value) = leaves(&layers.options)
-                .into_iter()
-                .find(|(name, _)| *name == option)
-                .unwrap();
+            let (_, value) = leaves(&layers.options).into_iter().find(|(name, _)| *name == option).unwrap();
             assert_eq!(value, expected, "{option}");
         }
     }
@@ -379,87 +310,40 @@ mod tests {
     #[test]
     fn later_layers_win() {
         let mut layers = Layers::new(false);
-        layers
-            .add_file(
-                "f",
-                "[media]\nudp_port = 1\nshards = 1\npin_cores = true\n[auth.keys]\na = \"1\"",
-            )
-            .unwrap();
-        layers
-            .add_environment([("NOWCAST_MEDIA_UDP_PORT".to_owned(), "2".to_owned())])
-            .unwrap();
-        layers
-            .add_environment([("NOWCAST_MEDIA_SHARDS".to_owned(), "2".to_owned())])
-            .unwrap();
-        layers
-            .add_environment([("NOWCAST_KEYS".to_owned(), "b: 2".to_owned())])
-            .unwrap();
-        layers
-            .add_flags(&Flags {
-                udp_port: Some(3),
-                ..Flags::default()
-            })
-            .unwrap();
+        layers.add_file("f", "[media]\nudp_port = 1\nshards = 1\npin_cores = true\n[auth.keys]\na = \"1\"").unwrap();
+        layers.add_environment([("NOWCAST_MEDIA_UDP_PORT".to_owned(), "2".to_owned())]).unwrap();
+        layers.add_environment([("NOWCAST_MEDIA_SHARDS".to_owned(), "2".to_owned())]).unwrap();
+        layers.add_environment([("NOWCAST_KEYS".to_owned(), "b: 2".to_owned())]).unwrap();
+        layers.add_flags(&Flags { udp_port: Some(3), ..Flags::default() }).unwrap();
         let file = layers.into_file().unwrap();
-        assert_eq!(
-            (file.media.udp_port, file.media.shards, file.media.pin_cores),
-            (3, 2, true)
-        );
+        assert_eq!((file.media.udp_port, file.media.shards, file.media.pin_cores), (3, 2, true));
         assert_eq!(file.auth.keys.keys().collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]
     fn wrong_options_are_named_with_what_to_do() {
         let check = |text: &str, expected: &str| {
-            let error = Layers::new(false)
-                .add_file("nowcast.toml", text)
-                .unwrap_err()
-                .to_string();
+            let error = Layers::new(false).add_file("nowcast.toml", text).unwrap_err().to_string();
             assert_eq!(error, expected);
         };
         check(
             "[media]\nudp_prt = 1",
             "media.udp_prt: there is no such option; did you mean media.udp_port? `nowcast config` lists them all",
         );
-        check(
-            "[nonsense]\na = 1",
-            "nonsense: there is no such option; `nowcast config` lists them all",
-        );
-        check(
-            "[media]\nudp_port = \"1\"",
-            "media.udp_port: expected a whole number, found a text in quotes",
-        );
-        check(
-            "media = 1",
-            "media: expected a section, found a whole number",
-        );
-        check(
-            "[http]\nlisten = \"x\"",
-            "http.listen: expected a list in brackets, found a text in quotes",
-        );
-        check(
-            "[http]\nlisten = [1]",
-            "http.listen: expected a list of texts, like [\"a\", \"b\"]",
-        );
-        check(
-            "[auth.keys]\na = 1",
-            "auth.keys.a: expected a text in quotes",
-        );
-        assert!(
-            Layers::new(false)
-                .add_file("f", "a = \n b")
-                .unwrap_err()
-                .to_string()
-                .starts_with("f line 1: ")
-        );
+        check("[nonsense]\na = 1", "nonsense: there is no such option; `nowcast config` lists them all");
+        check("[media]\nudp_port = \"1\"", "media.udp_port: expected a whole number, found a text in quotes");
+        check("media = 1", "media: expected a section, found a whole number");
+        check("[http]\nlisten = \"x\"", "http.listen: expected a list in brackets, found a text in quotes");
+        check("[http]\nlisten = [1]", "http.listen: expected a list of texts, like [\"a\", \"b\"]");
+        check("[auth.keys]\na = 1", "auth.keys.a: expected a text in quotes");
+        let error = Layers::new(false).add_file("f", "[http]\nlisten = nonsense").unwrap_err();
+        assert_eq!(error.option, "f line 2", "{error}");
     }
 
     #[test]
     fn wrong_variables_are_named_and_secrets_are_not_shown() {
         let check = |variable: &str, text: &str, expected: &str| {
-            let error = Layers::new(false)
-                .add_environment([(variable.to_owned(), text.to_owned())])
-                .unwrap_err();
+            let error = Layers::new(false).add_environment([(variable.to_owned(), text.to_owned())]).unwrap_err();
             assert_eq!(error.to_string(), expected);
         };
         check(
@@ -472,9 +356,7 @@ mod tests {
             "hunter2",
             "auth.keys: expected \"key: secret\", several separated by commas (from NOWCAST_KEYS)",
         );
-        let remarks = Layers::new(false)
-            .add_environment([("NOWCAST_NONE".to_owned(), "1".to_owned())])
-            .unwrap();
+        let remarks = Layers::new(false).add_environment([("NOWCAST_NONE".to_owned(), "1".to_owned())]).unwrap();
         assert!(remarks[0].contains("NOWCAST_NONE"));
     }
 }

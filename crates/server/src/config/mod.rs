@@ -12,8 +12,8 @@ mod layers;
 use std::path::Path;
 
 pub use checked::{
-    AuthConfig, Config, HttpConfig, HttpLimits, IceServer, LogConfig, LogFormat, MediaConfig,
-    MediaLimits, NameFilter, NetworkFilter, Takeover, Tls, parse_duration,
+    AuthConfig, Config, HttpConfig, HttpLimits, IceServer, LogConfig, LogFormat, MediaConfig, MediaLimits, NameFilter,
+    NetworkFilter, Takeover, Tls, parse_duration,
 };
 pub use cidr::Cidr;
 
@@ -49,10 +49,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     fn new(option: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            option: option.into(),
-            reason: reason.into(),
-        }
+        Self { option: option.into(), reason: reason.into() }
     }
 }
 
@@ -66,12 +63,8 @@ pub fn load(
 ) -> Result<(Config, Vec<String>), ConfigError> {
     let mut layers = Layers::new(flags.dev);
     if let Some(path) = path {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            ConfigError::new(
-                "--config",
-                format!("cannot read {}: {error}", path.display()),
-            )
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::new("--config", format!("cannot read {}: {error}", path.display())))?;
         layers.add_file(&path.display().to_string(), &text)?;
     }
     let remarks = layers.add_environment(environment)?;
@@ -109,9 +102,7 @@ mod tests {
     }
 
     fn only_tables(table: &toml::Table) -> bool {
-        table
-            .values()
-            .all(|value| value.as_table().is_some_and(only_tables))
+        table.values().all(|value| value.as_table().is_some_and(only_tables))
     }
 
     #[test]

@@ -30,8 +30,8 @@ use super::backend::Backend;
 use super::body::Body;
 use super::counters::Counters;
 use super::limits::{
-    CONNECTION_PERCENT, H2_LOCAL_RESETS, H2_PENDING_RESETS, H2_PING_INTERVAL, H2_STREAMS,
-    HEADER_BYTES, HEADER_FIELDS, HEADER_TIMEOUT, IDLE_TIMEOUT, TLS_TIMEOUT, WRITE_TIMEOUT,
+    CONNECTION_PERCENT, H2_LOCAL_RESETS, H2_PENDING_RESETS, H2_PING_INTERVAL, H2_STREAMS, HEADER_BYTES, HEADER_FIELDS,
+    HEADER_TIMEOUT, IDLE_TIMEOUT, TLS_TIMEOUT, WRITE_TIMEOUT,
 };
 use super::rate::AddressKey;
 use super::remote::Remote;
@@ -47,11 +47,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Binds a listener. An IPv6 one is for IPv6 alone, so that both wildcards can stand side by side.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -76,13 +72,7 @@ pub async fn serve<E: Backend>(
     let mut loops = JoinSet::new();
     for listener in listeners {
         let (app, certificates) = (Arc::clone(&app), certificates.clone());
-        loops.spawn(accept_loop(
-            listener,
-            app,
-            certificates,
-            Arc::clone(&connections),
-            stopping.clone(),
-        ));
+        loops.spawn(accept_loop(listener, app, certificates, Arc::clone(&connections), stopping.clone()));
     }
     while loops.join_next().await.is_some() {}
 }
@@ -113,17 +103,8 @@ async fn accept_loop<E: Backend>(
         let Some(slot) = connections.take(peer.ip()) else {
             continue;
         };
-        let remote = Remote {
-            peer,
-            slot: Some(Arc::new(slot)),
-        };
-        tasks.spawn(connection(
-            stream,
-            remote,
-            Arc::clone(&app),
-            certificates.clone(),
-            stopping.clone(),
-        ));
+        let remote = Remote { peer, slot: Some(Arc::new(slot)) };
+        tasks.spawn(connection(stream, remote, Arc::clone(&app), certificates.clone(), stopping.clone()));
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
@@ -157,19 +138,10 @@ where
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let busy = activity.request_began();
         let (app, remote) = (Arc::clone(&app), remote.clone());
-        async move {
-            Ok::<_, Infallible>(
-                app.respond(request, &remote)
-                    .await
-                    .map(|body| Tracked { body, _busy: busy }),
-            )
-        }
+        async move { Ok::<_, Infallible>(app.respond(request, &remote).await.map(|body| Tracked { body, _busy: busy })) }
     });
     let builder = builder();
-    let io = TokioIo::new(Watched {
-        io,
-        activity: Arc::clone(&activity),
-    });
+    let io = TokioIo::new(Watched { io, activity: Arc::clone(&activity) });
     let connection = builder.serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
     let mut draining = false;
@@ -251,13 +223,10 @@ impl Connections {
     /// Takes a place, or none where a limit is reached: then the connection is closed unheard.
     fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         // All clients of a proxy share its address.
-        let counts = self.most_per_address > 0
-            && !self.trusted.iter().any(|network| network.contains(address));
+        let counts = self.most_per_address > 0 && !self.trusted.iter().any(|network| network.contains(address));
         let key = counts.then(|| AddressKey::of(address));
         let mut open = lock(&self.open);
-        let of_address = key
-            .and_then(|key| open.unauthenticated.get(&key).copied())
-            .unwrap_or(0);
+        let of_address = key.and_then(|key| open.unauthenticated.get(&key).copied()).unwrap_or(0);
         if open.all >= self.most || (counts && of_address >= self.most_per_address) {
             self.counters.connection_refused();
             if open.all >= self.most && !self.said_full.swap(true, Ordering::Relaxed) {
@@ -274,10 +243,7 @@ impl Connections {
         }
         drop(open);
         self.counters.connected();
-        Some(Slot {
-            connections: Arc::clone(self),
-            counted: Mutex::new(key),
-        })
+        Some(Slot { connections: Arc::clone(self), counted: Mutex::new(key) })
     }
 
     fn accept_failed(&self, error: &io::Error) {
@@ -356,9 +322,7 @@ impl Activity {
             is_http2: false,
             has_read: false,
         };
-        Self {
-            state: Mutex::new(state),
-        }
+        Self { state: Mutex::new(state) }
     }
 
     fn request_began(self: &Arc<Self>) -> Busy {
@@ -401,17 +365,11 @@ impl Activity {
 
     fn verdict(&self, now: Instant) -> Verdict {
         let state = lock(&self.state);
-        if state
-            .write_stalled_since
-            .is_some_and(|since| now >= since + WRITE_TIMEOUT)
-        {
+        if state.write_stalled_since.is_some_and(|since| now >= since + WRITE_TIMEOUT) {
             Verdict::Cut
         } else if state.busy > 0 {
             Verdict::Stay
-        } else if state
-            .head_began_at
-            .is_some_and(|began_at| now >= began_at + HEADER_TIMEOUT)
-        {
+        } else if state.head_began_at.is_some_and(|began_at| now >= began_at + HEADER_TIMEOUT) {
             Verdict::Cut
         } else if state.head_began_at.is_none() && now >= state.idle_since + IDLE_TIMEOUT {
             Verdict::Leave
@@ -467,18 +425,10 @@ struct Watched<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if let Some(bytes) = buffer
-            .filled()
-            .get(before..)
-            .filter(|bytes| !bytes.is_empty())
-        {
+        if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
             self.activity.read(bytes, Instant::now());
         }
         result
@@ -486,11 +436,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.activity.wrote(result.is_pending(), Instant::now());
         result
@@ -525,11 +471,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
 fn most_connections() -> usize {
     // RLIMIT_NOFILE as Linux shows it; asking the system itself needs `unsafe`.
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let soft = limits.lines().find_map(|line| {
-        line.strip_prefix("Max open files")?
-            .split_ascii_whitespace()
-            .next()
-    });
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_ascii_whitespace().next());
     // Where it cannot be read, POSIX systems' usual limit.
     let files: usize = soft.and_then(|soft| soft.parse().ok()).unwrap_or(1024);
     files.saturating_mul(CONNECTION_PERCENT) / 100
@@ -537,9 +479,7 @@ fn most_connections() -> usize {
 
 /// No code panics while it holds these; if it did, the numbers would still be numbers.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]
@@ -552,11 +492,7 @@ mod tests {
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let activity = Arc::new(Activity::new(start));
         assert_eq!(activity.verdict(at(29)), Verdict::Stay);
-        assert_eq!(
-            activity.verdict(at(30)),
-            Verdict::Leave,
-            "idle from the start"
-        );
+        assert_eq!(activity.verdict(at(30)), Verdict::Leave, "idle from the start");
 
         activity.read(b"GE", at(10));
         activity.read(b"T", at(14));
@@ -565,11 +501,7 @@ mod tests {
         assert_eq!(activity.verdict(at(15)), Verdict::Cut, "a slow head");
 
         let busy = activity.request_began();
-        assert_eq!(
-            activity.verdict(at(1000)),
-            Verdict::Stay,
-            "an open answer has no deadline"
-        );
+        assert_eq!(activity.verdict(at(1000)), Verdict::Stay, "an open answer has no deadline");
         activity.read(b"body", at(1000));
         drop(busy);
         assert_eq!(activity.verdict(Instant::now()), Verdict::Stay);
@@ -587,14 +519,8 @@ mod tests {
         let activity = Arc::new(Activity::new(start));
         activity.read(b"PRI * HTTP/2.0", start);
         activity.read(b"ping", start + Duration::from_secs(20));
-        assert_eq!(
-            activity.verdict(start + Duration::from_secs(29)),
-            Verdict::Stay
-        );
-        assert_eq!(
-            activity.verdict(start + Duration::from_secs(30)),
-            Verdict::Leave
-        );
+        assert_eq!(activity.verdict(start + Duration::from_secs(29)), Verdict::Stay);
+        assert_eq!(activity.verdict(start + Duration::from_secs(30)), Verdict::Leave);
     }
 
     #[test]

@@ -51,18 +51,13 @@ pub(super) struct Time {
     ),
     security((), ("token" = []))
 )]
-pub(super) async fn streams<E: Backend>(
-    app: &App<E>,
-    exchange: Exchange<'_>,
-) -> Result<Reply, Problem> {
+pub(super) async fn streams<E: Backend>(app: &App<E>, exchange: Exchange<'_>) -> Result<Reply, Problem> {
     only_reads(&exchange)?;
     let grants = app.grants(&exchange)?;
     if !grants.may_list() {
         return Err(app.refuse(&grants, "the list of streams", "get one with roomList"));
     }
-    Ok(json(&Streams {
-        streams: app.engine.streams().await,
-    }))
+    Ok(json(&Streams { streams: app.engine.streams().await }))
 }
 
 /// Tells a stream's reading from its end.
@@ -124,23 +119,15 @@ pub(super) async fn kick<E: Backend>(
     if !grants.may_administer(name) {
         return Err(app.refuse(&grants, "ending this stream", "get one with roomAdmin"));
     }
-    if app.engine.kick(name).await {
-        Ok(session::empty(StatusCode::NO_CONTENT))
-    } else {
-        Err(no_stream())
-    }
+    if app.engine.kick(name).await { Ok(session::empty(StatusCode::NO_CONTENT)) } else { Err(no_stream()) }
 }
 
 /// The server's wall clock.
 #[utoipa::path(get, path = "/api/v1/time", tag = "API", responses((status = 200, description = "Now", body = Time)))]
 pub(super) fn time(exchange: Exchange<'_>) -> Result<Reply, Problem> {
     only_reads(&exchange)?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Ok(json(&Time {
-        now_ms: now.as_secs_f64() * 1e3,
-    }))
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(json(&Time { now_ms: now.as_secs_f64() * 1e3 }))
 }
 
 /// This description.
@@ -160,10 +147,7 @@ pub(super) fn openapi(exchange: Exchange<'_>) -> Result<Reply, Problem> {
     ),
     security((), ("token" = []))
 )]
-pub(super) async fn metrics<E: Backend>(
-    app: &App<E>,
-    exchange: Exchange<'_>,
-) -> Result<Reply, Problem> {
+pub(super) async fn metrics<E: Backend>(app: &App<E>, exchange: Exchange<'_>) -> Result<Reply, Problem> {
     only_reads(&exchange)?;
     if !exchange.client.is_local {
         let grants = app.grants(&exchange)?;
@@ -176,22 +160,14 @@ pub(super) async fn metrics<E: Backend>(
         }
     }
     let text = app.counters.text() + &app.engine.metrics().await;
-    Ok(plain(
-        StatusCode::OK,
-        "text/plain; version=0.0.4; charset=utf-8",
-        text,
-    ))
+    Ok(plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }
 
 /// Is the process alive?
 #[utoipa::path(get, path = "/healthz", tag = "Operation", responses((status = 200, description = "Yes")))]
 pub(super) fn healthz(exchange: Exchange<'_>) -> Result<Reply, Problem> {
     only_reads(&exchange)?;
-    Ok(plain(
-        StatusCode::OK,
-        "text/plain; charset=utf-8",
-        "ok\n".into(),
-    ))
+    Ok(plain(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into()))
 }
 
 /// Does it take sessions?
@@ -199,40 +175,26 @@ pub(super) fn healthz(exchange: Exchange<'_>) -> Result<Reply, Problem> {
     get, path = "/readyz", tag = "Operation",
     responses((status = 200, description = "Yes"), (status = 503, description = "Not now: it starts, stops or is stuck"))
 )]
-pub(super) async fn readyz<E: Backend>(
-    app: &App<E>,
-    exchange: Exchange<'_>,
-) -> Result<Reply, Problem> {
+pub(super) async fn readyz<E: Backend>(app: &App<E>, exchange: Exchange<'_>) -> Result<Reply, Problem> {
     only_reads(&exchange)?;
     let (status, text) = if *app.stopping.borrow() {
         (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
     } else if tokio::time::timeout(READY_TIMEOUT, app.engine.is_ready()).await == Ok(true) {
         (StatusCode::OK, "ready\n")
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not ready: a media thread does not answer\n",
-        )
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: a media thread does not answer\n")
     };
     Ok(plain(status, "text/plain; charset=utf-8", text.into()))
 }
 
 /// Whether the sender may see this stream's status.
-pub(super) fn may_see<E: Backend>(
-    app: &App<E>,
-    name: &StreamName,
-    exchange: &Exchange<'_>,
-) -> Result<(), Problem> {
+pub(super) fn may_see<E: Backend>(app: &App<E>, name: &StreamName, exchange: &Exchange<'_>) -> Result<(), Problem> {
     let grants = app.grants(exchange)?;
     // Who publishes it may see it too.
     if grants.may_watch(name) || (grants.has_token() && grants.may_publish(name)) {
         return Ok(());
     }
-    Err(app.refuse(
-        &grants,
-        "this stream's status",
-        "get one with roomJoin and this stream as its room",
-    ))
+    Err(app.refuse(&grants, "this stream's status", "get one with roomJoin and this stream as its room"))
 }
 
 /// Refuses everything but reading.
@@ -248,23 +210,13 @@ pub(super) fn json(value: &impl Serialize) -> Reply {
     match serde_json::to_vec(value) {
         Ok(json) => {
             let mut reply = Response::new(Body::from(Bytes::from(json)));
-            reply.headers_mut().insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            );
-            reply
-                .headers_mut()
-                .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             reply
         }
         Err(_) => {
             let detail = "an answer could not be written";
-            Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                detail,
-                "report this as a bug",
-            )
-            .into_reply()
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail, "report this as a bug").into_reply()
         }
     }
 }
@@ -272,20 +224,12 @@ pub(super) fn json(value: &impl Serialize) -> Reply {
 fn plain(status: StatusCode, kind: &'static str, text: String) -> Reply {
     let mut reply = Response::new(Body::from(Bytes::from(text)));
     *reply.status_mut() = status;
-    reply
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    reply
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }
 
 fn no_stream() -> Problem {
     let fix = "publish it first; GET /api/v1/streams lists what there is";
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "nobody publishes or awaits this stream",
-        fix,
-    )
+    Problem::new(StatusCode::NOT_FOUND, "nobody publishes or awaits this stream", fix)
 }

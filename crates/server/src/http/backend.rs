@@ -7,10 +7,7 @@ use std::future::Future;
 
 use media::{SessionId, StreamName};
 
-use crate::engine::{
-    Engine, IceFragment, Opened, Publish, Refusal, Role, StreamStatus, Trickled, ViewerReport,
-    Watch,
-};
+use crate::engine::{Engine, IceFragment, Opened, Publish, Refusal, Role, StreamStatus, Trickled, ViewerReport, Watch};
 
 /// Streams and sessions; see the methods of [`Engine`].
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -19,11 +16,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// See [`Engine::watch`].
     fn watch(&self, request: Watch) -> impl Future<Output = Result<Opened, Refusal>> + Send;
     /// See [`Engine::accept_answer`].
-    fn accept_answer(
-        &self,
-        session: SessionId,
-        answer: String,
-    ) -> impl Future<Output = Result<(), Refusal>> + Send;
+    fn accept_answer(&self, session: SessionId, answer: String) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// See [`Engine::trickle`].
     fn trickle(
         &self,

@@ -41,16 +41,11 @@ impl hyper::body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stream(chunks) => chunks
-                .poll_recv(cx)
-                .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
+            Self::Stream(chunks) => chunks.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
         }
     }
 
@@ -77,19 +72,10 @@ where
     if body.size_hint().lower() > limit as u64 {
         return Err(Problem::too_large(limit));
     }
-    tokio::time::timeout(BODY_TIMEOUT, read_all(body, limit))
-        .await
-        .unwrap_or_else(|_| {
-            let detail = format!(
-                "the body did not arrive within {} seconds",
-                BODY_TIMEOUT.as_secs()
-            );
-            Err(Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                detail,
-                "send it faster",
-            ))
-        })
+    tokio::time::timeout(BODY_TIMEOUT, read_all(body, limit)).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {} seconds", BODY_TIMEOUT.as_secs());
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail, "send it faster"))
+    })
 }
 
 async fn read_all<B>(body: B, limit: usize) -> Result<Bytes, Problem>
@@ -99,13 +85,7 @@ where
     let mut body = std::pin::pin!(body);
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let broken = |_| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "the body broke off",
-                "send it whole",
-            )
-        };
+        let broken = |_| Problem::new(StatusCode::BAD_REQUEST, "the body broke off", "send it whole");
         // Trailers are of no interest.
         if let Ok(data) = frame.map_err(broken)?.into_data() {
             if bytes.len() + data.len() > limit {
@@ -123,11 +103,6 @@ where
     B: hyper::body::Body<Data = Bytes>,
 {
     let bytes = read(body, limit).await?;
-    String::from_utf8(bytes.into()).map_err(|_| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "the body is not UTF-8",
-            "send SDP as text",
-        )
-    })
+    String::from_utf8(bytes.into())
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8", "send SDP as text"))
 }

@@ -58,28 +58,19 @@ pub(super) fn allow(
     reply: &mut HeaderMap,
 ) {
     let shared = match route {
-        Route::WhipEndpoint(_)
-        | Route::WhipSession(..)
-        | Route::WhepEndpoint(_)
-        | Route::WhepSession(..) => true,
+        Route::WhipEndpoint(_) | Route::WhipSession(..) | Route::WhepEndpoint(_) | Route::WhepSession(..) => true,
         Route::Streams | Route::Stream(_) | Route::Events(_) | Route::Time | Route::OpenApi => true,
         Route::Healthz | Route::Readyz | Route::Metrics => false,
         Route::Home | Route::PublishPage | Route::WatchPage | Route::Asset(_) => false,
     };
-    let asked = request
-        .get(header::ACCESS_CONTROL_REQUEST_METHOD)
-        .and_then(|value| value.to_str().ok());
-    let administers =
-        matches!(route, Route::Stream(_)) && (*method == Method::DELETE || asked == Some("DELETE"));
+    let asked = request.get(header::ACCESS_CONTROL_REQUEST_METHOD).and_then(|value| value.to_str().ok());
+    let administers = matches!(route, Route::Stream(_)) && (*method == Method::DELETE || asked == Some("DELETE"));
     let allowed = match origins {
         None if shared && !administers => HeaderValue::from_static("*"),
         Some(origins) if shared => {
             reply.append(header::VARY, HeaderValue::from_static("Origin"));
             let origin = request.get(header::ORIGIN);
-            let text = origin
-                .and_then(|origin| origin.to_str().ok())
-                .unwrap_or_default()
-                .to_ascii_lowercase();
+            let text = origin.and_then(|origin| origin.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
             match origin {
                 Some(origin) if origins.contains(&text) => origin.clone(),
                 _ => return,
@@ -88,21 +79,12 @@ pub(super) fn allow(
         _ => return,
     };
     reply.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-    reply.insert(
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("Location, ETag, Link"),
-    );
+    reply.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Location, ETag, Link"));
     if *method == Method::OPTIONS {
-        reply.insert(
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static(methods(route)),
-        );
+        reply.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods(route)));
         let headers = HeaderValue::from_static("Authorization, Content-Type, If-Match");
         reply.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, headers);
         // Chromium caps this at two hours.
-        reply.insert(
-            header::ACCESS_CONTROL_MAX_AGE,
-            HeaderValue::from_static("7200"),
-        );
+        reply.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
     }
 }

@@ -29,11 +29,7 @@ impl Counters {
     /// An answer was given.
     pub fn answered(&self, template: usize, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).wrapping_sub(1);
-        if let Some(counter) = self
-            .answers
-            .get(template)
-            .and_then(|classes| classes.get(class))
-        {
+        if let Some(counter) = self.answers.get(template).and_then(|classes| classes.get(class)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -72,60 +68,33 @@ impl Counters {
     /// Returns everything in Prometheus' text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        head(
-            &mut text,
-            "nowcast_http_answers_total",
-            "counter",
-            "HTTP answers by route and class of status.",
-        );
+        head(&mut text, "nowcast_http_answers_total", "counter", "HTTP answers by route and class of status.");
         for (route, classes) in TEMPLATES.iter().zip(&self.answers) {
             for (class, counter) in CLASSES.iter().zip(classes) {
                 let count = counter.load(Ordering::Relaxed);
                 if count > 0 {
-                    let _ = writeln!(
-                        text,
-                        "nowcast_http_answers_total{{route=\"{route}\",status=\"{class}\"}} {count}"
-                    );
+                    let _ =
+                        writeln!(text, "nowcast_http_answers_total{{route=\"{route}\",status=\"{class}\"}} {count}");
                 }
             }
         }
         let plain = [
-            (
-                "nowcast_http_wrong_tokens_total",
-                "counter",
-                "Tokens that were not believed.",
-                &self.wrong_tokens,
-            ),
+            ("nowcast_http_wrong_tokens_total", "counter", "Tokens that were not believed.", &self.wrong_tokens),
             (
                 "nowcast_http_rate_limited_total",
                 "counter",
                 "Requests of addresses that ask too often.",
                 &self.rate_limited,
             ),
-            (
-                "nowcast_http_connections_total",
-                "counter",
-                "Connections taken.",
-                &self.connections,
-            ),
+            ("nowcast_http_connections_total", "counter", "Connections taken.", &self.connections),
             (
                 "nowcast_http_connections_refused_total",
                 "counter",
                 "Connections refused for a limit.",
                 &self.connections_refused,
             ),
-            (
-                "nowcast_http_tls_failures_total",
-                "counter",
-                "TLS handshakes that failed.",
-                &self.tls_failures,
-            ),
-            (
-                "nowcast_http_open_connections",
-                "gauge",
-                "Connections that are open.",
-                &self.open_connections,
-            ),
+            ("nowcast_http_tls_failures_total", "counter", "TLS handshakes that failed.", &self.tls_failures),
+            ("nowcast_http_open_connections", "gauge", "Connections that are open.", &self.open_connections),
         ];
         for (name, kind, help, counter) in plain {
             head(&mut text, name, kind, help);
@@ -151,17 +120,8 @@ mod tests {
         counters.answered(4, StatusCode::NOT_FOUND);
         counters.answered(ROOM, StatusCode::OK);
         let text = counters.text();
-        assert!(
-            text.contains(
-                "nowcast_http_answers_total{route=\"/whip/{stream}\",status=\"2xx\"} 1\n"
-            ),
-            "{text}"
-        );
-        assert!(
-            text.contains(
-                "nowcast_http_answers_total{route=\"/whip/{stream}\",status=\"4xx\"} 1\n"
-            )
-        );
+        assert!(text.contains("nowcast_http_answers_total{route=\"/whip/{stream}\",status=\"2xx\"} 1\n"), "{text}");
+        assert!(text.contains("nowcast_http_answers_total{route=\"/whip/{stream}\",status=\"4xx\"} 1\n"));
         assert!(text.contains("nowcast_http_open_connections 0\n"));
     }
 }

@@ -50,14 +50,9 @@ pub(super) async fn events<E: Backend>(
         return Err(Problem::shutting_down());
     }
     let Ok(permit) = Arc::clone(&app.event_streams).try_acquire_owned() else {
-        let fix =
-            "try again later, or poll the status; the option limits.event_streams sets the limit";
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many event streams are open",
-            fix,
-        )
-        .with(header::RETRY_AFTER, "10"));
+        let fix = "try again later, or poll the status; the option limits.event_streams sets the limit";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many event streams are open", fix)
+            .with(header::RETRY_AFTER, "10"));
     };
     let (sender, receiver) = mpsc::channel(QUEUE);
     if exchange.method == hyper::Method::GET {
@@ -69,10 +64,7 @@ pub(super) async fn events<E: Backend>(
     }
     let mut reply = Response::new(Body::Stream(receiver));
     let headers = reply.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx would hold events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -96,11 +88,7 @@ async fn tell<E: Backend>(
         let now = Instant::now();
         if last.as_ref() != Some(&status) || now >= told_at + INTERVAL {
             let json = serde_json::to_string(&status).unwrap_or_default();
-            if sender
-                .send(Bytes::from(format!("event: status\ndata: {json}\n\n")))
-                .await
-                .is_err()
-            {
+            if sender.send(Bytes::from(format!("event: status\ndata: {json}\n\n"))).await.is_err() {
                 return;
             }
             last = Some(status);

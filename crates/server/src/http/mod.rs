@@ -8,8 +8,8 @@
 
 pub mod accept;
 mod api;
-mod backend;
-mod body;
+pub mod backend;
+pub mod body;
 mod cors;
 mod counters;
 mod events;
@@ -18,9 +18,9 @@ mod openapi;
 mod pages;
 mod problem;
 mod rate;
-mod remote;
-mod route;
-mod sdpfrag;
+pub mod remote;
+pub mod route;
+pub mod sdpfrag;
 mod session;
 pub mod tls;
 mod whep;
@@ -88,16 +88,8 @@ impl<E: Backend> App<E> {
             cors_origins: config.http.cors_origins.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             posts: RateLimit::new(sessions, second, sessions.saturating_mul(SESSION_BURST)),
-            patches: RateLimit::new(
-                if sessions == 0 { 0 } else { PATCH_PER_SECOND },
-                second,
-                PATCH_PER_SECOND,
-            ),
-            wrong_tokens: RateLimit::new(
-                WRONG_TOKENS_PER_MINUTE,
-                Duration::from_secs(60),
-                WRONG_TOKENS_PER_MINUTE,
-            ),
+            patches: RateLimit::new(if sessions == 0 { 0 } else { PATCH_PER_SECOND }, second, PATCH_PER_SECOND),
+            wrong_tokens: RateLimit::new(WRONG_TOKENS_PER_MINUTE, Duration::from_secs(60), WRONG_TOKENS_PER_MINUTE),
             event_streams: Arc::new(Semaphore::new(config.http.limits.event_streams)),
             counters: Arc::default(),
             stopping,
@@ -113,53 +105,27 @@ impl<E: Backend> App<E> {
         let (head, body) = request.into_parts();
         let client = Client::of(remote.peer, &head.headers, &self.trusted_proxies);
         let route = Route::of(head.uri.path(), head.uri.query());
-        let exchange = Exchange {
-            method: &head.method,
-            headers: &head.headers,
-            client,
-            remote,
-        };
+        let exchange = Exchange { method: &head.method, headers: &head.headers, client, remote };
         let mut reply = match &route {
             Ok(route) if head.method == Method::OPTIONS => cors::options(route),
-            Ok(route) => self
-                .answer(route.clone(), exchange, body)
-                .await
-                .unwrap_or_else(Problem::into_reply),
+            Ok(route) => self.answer(route.clone(), exchange, body).await.unwrap_or_else(Problem::into_reply),
             Err(error) => no_route(error).into_reply(),
         };
         if let Ok(route) = &route {
-            cors::allow(
-                route,
-                exchange.method,
-                exchange.headers,
-                self.cors_origins.as_deref(),
-                reply.headers_mut(),
-            );
+            cors::allow(route, exchange.method, exchange.headers, self.cors_origins.as_deref(), reply.headers_mut());
         }
         every_answer(reply.headers_mut());
-        // A GET's head without its body (RFC 9110 §9.3.2); hyper keeps the length and drops the bytes.
-        let template = route
-            .as_ref()
-            .map_or(route::TEMPLATES.len() - 1, Route::template);
+        if head.method == Method::HEAD {
+            without_body(&mut reply);
+        }
+        let template = route.as_ref().map_or(route::TEMPLATES.len() - 1, Route::template);
         self.counters.answered(template, reply.status());
         let stream = route.as_ref().ok().and_then(Route::stream);
-        log(
-            &head.method,
-            template,
-            stream,
-            reply.status(),
-            began_at.elapsed(),
-            client,
-        );
+        log(&head.method, template, stream, reply.status(), began_at.elapsed(), client);
         reply
     }
 
-    async fn answer<B>(
-        &self,
-        route: Route,
-        exchange: Exchange<'_>,
-        body: B,
-    ) -> Result<Reply, Problem>
+    async fn answer<B>(&self, route: Route, exchange: Exchange<'_>, body: B) -> Result<Reply, Problem>
     where
         B: hyper::body::Body<Data = Bytes>,
     {
@@ -177,9 +143,7 @@ impl<E: Backend> App<E> {
             Route::Healthz => api::healthz(exchange),
             Route::Readyz => api::readyz(self, exchange).await,
             Route::Home => pages::page(pages::Page::Home, exchange.method, exchange.headers),
-            Route::PublishPage => {
-                pages::page(pages::Page::Publish, exchange.method, exchange.headers)
-            }
+            Route::PublishPage => pages::page(pages::Page::Publish, exchange.method, exchange.headers),
             Route::WatchPage => pages::page(pages::Page::Watch, exchange.method, exchange.headers),
             Route::Asset(path) => pages::asset(&path, exchange.method, exchange.headers),
         }
@@ -188,10 +152,7 @@ impl<E: Backend> App<E> {
     /// Returns what the sender may do. Wrong tokens are counted per address; beyond the limit the answer is 429. A
     /// right token always passes, so that nobody can lock out those who share an address with them.
     fn grants(&self, exchange: &Exchange<'_>) -> Result<Grants, Problem> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         match self.authority.grants(exchange.headers, now) {
             Ok(grants) => {
                 if let (true, Some(slot)) = (grants.has_token(), &exchange.remote.slot) {
@@ -201,10 +162,7 @@ impl<E: Backend> App<E> {
             }
             Err(error) => {
                 self.counters.wrong_token();
-                match self
-                    .wrong_tokens
-                    .take(exchange.client.address.ip(), Instant::now())
-                {
+                match self.wrong_tokens.take(exchange.client.address.ip(), Instant::now()) {
                     Ok(()) => Err(Problem::wrong_token(error)),
                     Err(wait) => Err(Problem::too_often("wrong tokens", wait)),
                 }
@@ -214,30 +172,17 @@ impl<E: Backend> App<E> {
 
     /// 401 without a token, 403 with one.
     fn refuse(&self, grants: &Grants, what: &str, fix: &str) -> Problem {
-        if grants.has_token() {
-            Problem::forbidden(what, fix)
-        } else {
-            Problem::token_needed(what)
-        }
+        if grants.has_token() { Problem::forbidden(what, fix) } else { Problem::token_needed(what) }
     }
 
     /// The stream that the address names, or else the token's room.
-    fn stream_or_room(
-        &self,
-        stream: Option<StreamName>,
-        grants: &Grants,
-    ) -> Result<StreamName, Problem> {
+    fn stream_or_room(&self, stream: Option<StreamName>, grants: &Grants) -> Result<StreamName, Problem> {
         if let Some(stream) = stream {
             return Ok(stream);
         }
         let Some(room) = grants.room() else {
-            let fix =
-                "POST to /whip/{stream} or /whep/{stream}, or let the token's video.room name it";
-            return Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "no stream is named",
-                fix,
-            ));
+            let fix = "POST to /whip/{stream} or /whep/{stream}, or let the token's video.room name it";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "no stream is named", fix));
         };
         StreamName::parse(room).map_err(|error| no_route(&NoRoute::IllegalName(error.to_string())))
     }
@@ -255,42 +200,34 @@ impl<E: Backend> App<E> {
         self.limited(&self.patches, "PATCH requests", exchange)
     }
 
-    fn limited(
-        &self,
-        limit: &RateLimit,
-        what: &str,
-        exchange: &Exchange<'_>,
-    ) -> Result<(), Problem> {
-        limit
-            .take(exchange.client.address.ip(), Instant::now())
-            .map_err(|wait| {
-                self.counters.rate_limited();
-                Problem::too_often(what, wait)
-            })
+    fn limited(&self, limit: &RateLimit, what: &str, exchange: &Exchange<'_>) -> Result<(), Problem> {
+        limit.take(exchange.client.address.ip(), Instant::now()).map_err(|wait| {
+            self.counters.rate_limited();
+            Problem::too_often(what, wait)
+        })
     }
 }
 
 fn no_route(error: &NoRoute) -> Problem {
     match error {
         NoRoute::NotFound => Problem::not_found("there is nothing at this address"),
-        NoRoute::IllegalName(rule) => Problem::new(
-            StatusCode::BAD_REQUEST,
-            rule.clone(),
-            "choose another stream name",
-        ),
+        NoRoute::IllegalName(rule) => Problem::new(StatusCode::BAD_REQUEST, rule.clone(), "choose another stream name"),
+    }
+}
+
+/// RFC 9110 §9.3.2: the same head as GET's, and no body.
+fn without_body(reply: &mut Reply) {
+    if let Body::Whole(bytes) = std::mem::replace(reply.body_mut(), Body::empty()) {
+        if reply.status() != StatusCode::NO_CONTENT {
+            reply.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        }
     }
 }
 
 /// Threats T18 and T23.
 fn every_answer(headers: &mut HeaderMap) {
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
 /// One line per request: what an operator cares about at INFO, the rest at DEBUG; which stream only at DEBUG.
@@ -303,11 +240,7 @@ fn log(
     client: Client,
 ) {
     let route = route::TEMPLATES.get(template).copied().unwrap_or("other");
-    let (status, ms, ip) = (
-        status.as_u16(),
-        took.as_secs_f64() * 1e3,
-        client.address.ip(),
-    );
+    let (status, ms, ip) = (status.as_u16(), took.as_secs_f64() * 1e3, client.address.ip());
     let changes = matches!(*method, Method::POST | Method::DELETE) && status < 400;
     if status >= 500 && status != 503 {
         tracing::warn!(%method, route, status, ms, %ip, "request failed");

@@ -31,14 +31,9 @@ impl Modify for Token {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT")
-            .description(Some(
-                "HS256, in the claim layout of LiveKit's access tokens; `nowcast token` makes them",
-            ))
+            .description(Some("HS256, in the claim layout of LiveKit's access tokens; `nowcast token` makes them"))
             .build();
-        openapi
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("token", SecurityScheme::Http(scheme));
+        openapi.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
     }
 }
 

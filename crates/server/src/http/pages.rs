@@ -55,10 +55,7 @@ pub(super) fn page(page: Page, method: &Method, headers: &HeaderMap) -> Result<R
         None => {
             only_reads(method)?;
             let mut reply = Response::new(Body::from(PLACEHOLDER.as_bytes()));
-            reply.headers_mut().insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("text/html; charset=utf-8"),
-            );
+            reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
             reply
         }
     };
@@ -76,26 +73,15 @@ pub(super) fn page(page: Page, method: &Method, headers: &HeaderMap) -> Result<R
 
 /// Answers with a file that pages load.
 pub(super) fn asset(path: &str, method: &Method, headers: &HeaderMap) -> Result<Reply, Problem> {
-    let path = if path == "favicon.ico" && find(path).is_none() {
-        "favicon.svg"
-    } else {
-        path
-    };
+    let path = if path == "favicon.ico" && find(path).is_none() { "favicon.svg" } else { path };
     let file = find(path).filter(|file| !file.path.ends_with(".html"));
-    serve(
-        file.ok_or_else(|| Problem::not_found("there is no such file"))?,
-        method,
-        headers,
-    )
+    serve(file.ok_or_else(|| Problem::not_found("there is no such file"))?, method, headers)
 }
 
 fn serve(file: &File, method: &Method, request: &HeaderMap) -> Result<Reply, Problem> {
     only_reads(method)?;
     // RFC 9110 §13.1.2: weak comparison.
-    let known = request
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let fresh = known
         .flat_map(|value| value.split(','))
         .map(|tag| tag.trim().trim_start_matches("W/"))
@@ -104,23 +90,12 @@ fn serve(file: &File, method: &Method, request: &HeaderMap) -> Result<Reply, Pro
         session::empty(StatusCode::NOT_MODIFIED)
     } else {
         let mut reply = Response::new(Body::from(file.bytes));
-        reply.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(content_type(file.path)),
-        );
+        reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(file.path)));
         reply
     };
-    let caching = if has_hash(file.path) {
-        "public, max-age=31536000, immutable"
-    } else {
-        "no-cache"
-    };
-    reply
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
-    reply
-        .headers_mut()
-        .insert(header::ETAG, HeaderValue::from_static(file.etag));
+    let caching = if has_hash(file.path) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
+    reply.headers_mut().insert(header::ETAG, HeaderValue::from_static(file.etag));
     Ok(reply)
 }
 
@@ -137,19 +112,9 @@ fn find(path: &str) -> Option<&'static File> {
 
 /// Whether a file's name carries a hash of its content, as bundlers write it: `assets/main-BxJ3k2Qa.js`.
 fn has_hash(path: &str) -> bool {
-    let stem = path
-        .strip_prefix("assets/")
-        .and_then(|name| name.rsplit_once('.'))
-        .map(|(stem, _)| stem);
-    let hash = stem
-        .and_then(|stem| stem.rsplit_once(['-', '.']))
-        .map(|(_, hash)| hash);
-    hash.is_some_and(|hash| {
-        hash.len() >= 8
-            && hash
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    })
+    let stem = path.strip_prefix("assets/").and_then(|name| name.rsplit_once('.')).map(|(stem, _)| stem);
+    let hash = stem.and_then(|stem| stem.rsplit_once(['-', '.'])).map(|(_, hash)| hash);
+    hash.is_some_and(|hash| hash.len() >= 8 && hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
 }
 
 fn content_type(path: &str) -> &'static str {
@@ -189,21 +154,13 @@ mod tests {
 
     #[test]
     fn files_are_told_by_their_etag() {
-        static FILE: File = File {
-            path: "assets/x.js",
-            bytes: b"1",
-            etag: "\"abc\"",
-        };
+        static FILE: File = File { path: "assets/x.js", bytes: b"1", etag: "\"abc\"" };
         let check = |condition: Option<&'static str>, expected: u16| {
             let mut headers = HeaderMap::new();
             if let Some(condition) = condition {
                 headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(condition));
             }
-            assert_eq!(
-                serve(&FILE, &Method::GET, &headers).unwrap().status(),
-                expected,
-                "{condition:?}"
-            );
+            assert_eq!(serve(&FILE, &Method::GET, &headers).unwrap().status(), expected, "{condition:?}");
         };
         check(None, 200);
         check(Some("\"abc\""), 304);

@@ -57,10 +57,7 @@ impl Problem {
             codec: None,
             offered: None,
         };
-        Self {
-            content,
-            headers: Vec::new(),
-        }
+        Self { content, headers: Vec::new() }
     }
 
     /// Adds a header; one whose value cannot be sent is left out.
@@ -74,11 +71,7 @@ impl Problem {
 
     /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            detail,
-            "check the address; GET /api/openapi.json describes what there is",
-        )
+        Self::new(StatusCode::NOT_FOUND, detail, "check the address; GET /api/openapi.json describes what there is")
     }
 
     /// 405 with the methods there are.
@@ -94,12 +87,8 @@ impl Problem {
     /// 401: a token is needed.
     pub fn token_needed(what: &str) -> Self {
         let fix = "send “Authorization: Bearer <token>”; `nowcast token` makes tokens";
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            format!("{what} needs an access token"),
-            fix,
-        )
-        .with(header::WWW_AUTHENTICATE, "Bearer realm=\"nowcast\"")
+        Self::new(StatusCode::UNAUTHORIZED, format!("{what} needs an access token"), fix)
+            .with(header::WWW_AUTHENTICATE, "Bearer realm=\"nowcast\"")
     }
 
     /// 401: the token is not believed.
@@ -113,28 +102,17 @@ impl Problem {
                 "see what `nowcast token` makes: iss, exp, sub (at most 256 bytes), video.room and so on"
             }
             TokenError::Expired => "get a new token",
-            TokenError::NotYet => {
-                "wait, or compare the clocks of this server and of the one that signs"
-            }
+            TokenError::NotYet => "wait, or compare the clocks of this server and of the one that signs",
             TokenError::LivesTooLong => "let “exp” be at most 24 hours ahead",
         };
-        Self::new(StatusCode::UNAUTHORIZED, error.to_string(), fix).with(
-            header::WWW_AUTHENTICATE,
-            "Bearer realm=\"nowcast\", error=\"invalid_token\"",
-        )
+        Self::new(StatusCode::UNAUTHORIZED, error.to_string(), fix)
+            .with(header::WWW_AUTHENTICATE, "Bearer realm=\"nowcast\", error=\"invalid_token\"")
     }
 
     /// 403: the token does not allow this.
     pub fn forbidden(what: &str, fix: &str) -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            format!("the token does not allow this: {what}"),
-            fix,
-        )
-        .with(
-            header::WWW_AUTHENTICATE,
-            "Bearer realm=\"nowcast\", error=\"insufficient_scope\"",
-        )
+        Self::new(StatusCode::FORBIDDEN, format!("the token does not allow this: {what}"), fix)
+            .with(header::WWW_AUTHENTICATE, "Bearer realm=\"nowcast\", error=\"insufficient_scope\"")
     }
 
     /// 429.
@@ -152,34 +130,22 @@ impl Problem {
     /// 413.
     pub fn too_large(limit: usize) -> Self {
         let detail = format!("the body is longer than {limit} bytes");
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            detail,
-            "send less: no real description is this long",
-        )
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "send less: no real description is this long")
     }
 
     /// 503.
     pub fn shutting_down() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the server is shutting down",
-            "try again in a few seconds",
-        )
-        .with(header::RETRY_AFTER, "5")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down", "try again in a few seconds")
+            .with(header::RETRY_AFTER, "5")
     }
 
     /// The answer.
     pub fn into_reply(self) -> Reply {
         let json = serde_json::to_vec(&self.content).unwrap_or_default();
         let mut reply = Response::new(Body::from(Bytes::from(json)));
-        *reply.status_mut() =
-            StatusCode::from_u16(self.content.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *reply.status_mut() = StatusCode::from_u16(self.content.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = reply.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for (name, value) in self.headers {
             headers.insert(name, value);
@@ -198,9 +164,8 @@ impl From<Refusal> for Problem {
                 "send the SDP as a WebRTC stack writes it (RFC 9429), unchanged",
             ),
             Refusal::UnsupportedCodec { published, offered } => {
-                let fix = format!(
-                    "watch with a player that decodes {published}, or publish with a codec that it decodes"
-                );
+                let fix =
+                    format!("watch with a player that decodes {published}, or publish with a codec that it decodes");
                 let mut problem = Self::new(StatusCode::NOT_ACCEPTABLE, detail, fix);
                 problem.content.codec = Some(published);
                 problem.content.offered = Some(offered);
@@ -216,13 +181,11 @@ impl From<Refusal> for Problem {
             }
             Refusal::StaleEtag { current } => {
                 let fix = "ICE was restarted meanwhile: send candidates of the current generation with its entity tag";
-                Self::new(StatusCode::PRECONDITION_FAILED, detail, fix)
-                    .with(header::ETAG, format!("\"{current}\""))
+                Self::new(StatusCode::PRECONDITION_FAILED, detail, fix).with(header::ETAG, format!("\"{current}\""))
             }
             Refusal::Full { limit } => {
                 let fix = format!("try again later; the option {limit} sets the limit");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail, fix)
-                    .with(header::RETRY_AFTER, "10")
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail, fix).with(header::RETRY_AFTER, "10")
             }
             Refusal::ShuttingDown => Self::shutting_down(),
         }

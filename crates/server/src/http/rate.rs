@@ -20,9 +20,7 @@ impl AddressKey {
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(address.into()),
-            IpAddr::V6(address) => {
-                Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into())
-            }
+            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()),
         }
     }
 }
@@ -50,11 +48,7 @@ struct Bucket {
 impl RateLimit {
     /// Creates a limit of `count` each `period`, with bursts of `burst`. A `count` of 0 is no limit.
     pub fn new(count: u32, period: Duration, burst: u32) -> Self {
-        Self {
-            interval: period.checked_div(count),
-            burst: burst.max(1),
-            generations: Mutex::default(),
-        }
+        Self { interval: period.checked_div(count), burst: burst.max(1), generations: Mutex::default() }
     }
 
     /// Takes a token. Returns how long to wait where there is none.
@@ -63,10 +57,7 @@ impl RateLimit {
             return Ok(());
         };
         let key = AddressKey::of(address);
-        let mut generations = self
-            .generations
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut generations = self.generations.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let bucket = generations.bucket(key, now);
         let full_at = bucket.full_at.max(now) + interval;
         let latest = now + interval * self.burst;
@@ -100,25 +91,11 @@ mod tests {
         let limit = RateLimit::new(5, Duration::from_secs(1), 20);
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         let start = Instant::now();
-        assert_eq!(
-            (0..100)
-                .filter(|_| limit.take(address, start).is_ok())
-                .count(),
-            20
-        );
+        assert_eq!((0..100).filter(|_| limit.take(address, start).is_ok()).count(), 20);
         assert_eq!(limit.take(address, start), Err(Duration::from_millis(200)));
-        let passed = (0..10_000)
-            .filter(|i| {
-                limit
-                    .take(address, start + Duration::from_millis(*i))
-                    .is_ok()
-            })
-            .count();
+        let passed = (0..10_000).filter(|i| limit.take(address, start + Duration::from_millis(*i)).is_ok()).count();
         assert_eq!(passed, 49, "10 s at 5/s, less the moment 0");
-        assert!(
-            limit.take("192.0.2.2".parse().unwrap(), start).is_ok(),
-            "others are not touched"
-        );
+        assert!(limit.take("192.0.2.2".parse().unwrap(), start).is_ok(), "others are not touched");
     }
 
     #[test]
@@ -147,9 +124,6 @@ mod tests {
             assert!(limit.take(address(i), now).is_err());
         }
         let generations = limit.generations.lock().unwrap();
-        assert!(
-            generations.young.len() <= REMEMBERED_ADDRESSES
-                && generations.old.len() <= REMEMBERED_ADDRESSES
-        );
+        assert!(generations.young.len() <= REMEMBERED_ADDRESSES && generations.old.len() <= REMEMBERED_ADDRESSES);
     }
 }

@@ -34,21 +34,12 @@ impl Client {
     pub fn of(peer: SocketAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-        let forwarded =
-            headers.contains_key("x-forwarded-for") || headers.contains_key("forwarded");
+        let forwarded = headers.contains_key("x-forwarded-for") || headers.contains_key("forwarded");
         if !is_trusted(peer.ip()) {
-            return Self {
-                address: peer,
-                is_local: peer.ip().is_loopback() && !forwarded,
-            };
+            return Self { address: peer, is_local: peer.ip().is_loopback() && !forwarded };
         }
         let hops = headers.get_all("x-forwarded-for").iter().flat_map(|value| {
-            value
-                .to_str()
-                .unwrap_or_default()
-                .split(',')
-                .map(|hop| parse_hop(hop.trim()))
-                .collect::<Vec<_>>()
+            value.to_str().unwrap_or_default().split(',').map(|hop| parse_hop(hop.trim())).collect::<Vec<_>>()
         });
         let mut address = peer;
         for hop in hops.collect::<Vec<_>>().into_iter().rev() {
@@ -59,10 +50,7 @@ impl Client {
                 break;
             }
         }
-        Self {
-            address,
-            is_local: address == peer && peer.ip().is_loopback() && !forwarded,
-        }
+        Self { address, is_local: address == peer && peer.ip().is_loopback() && !forwarded }
     }
 }
 
@@ -97,18 +85,8 @@ mod tests {
         check("192.0.2.1:5", &["198.51.100.1"], "192.0.2.1:5", false);
         check("10.0.0.1:5", &[], "10.0.0.1:5", false);
         check("10.0.0.1:5", &["198.51.100.1"], "198.51.100.1:0", false);
-        check(
-            "10.0.0.1:5",
-            &["1.1.1.1, 198.51.100.1, 10.0.0.9"],
-            "198.51.100.1:0",
-            false,
-        );
-        check(
-            "10.0.0.1:5",
-            &["1.1.1.1", "198.51.100.1:44"],
-            "198.51.100.1:0",
-            false,
-        );
+        check("10.0.0.1:5", &["1.1.1.1, 198.51.100.1, 10.0.0.9"], "198.51.100.1:0", false);
+        check("10.0.0.1:5", &["1.1.1.1", "198.51.100.1:44"], "198.51.100.1:0", false);
         check("10.0.0.1:5", &["1.1.1.1, junk"], "10.0.0.1:5", false);
         check("10.0.0.1:5", &["2001:db8::1"], "[2001:db8::1]:0", false);
         check("127.0.0.1:5", &[], "127.0.0.1:5", true);

@@ -165,9 +165,7 @@ impl Route {
 
 /// Reads `stream` or `stream/session`.
 fn session(path: &str) -> Result<(StreamName, Option<SessionId>), NoRoute> {
-    let found = path
-        .rsplit_once('/')
-        .and_then(|(name, last)| Some((name, SessionId::parse(last)?)));
+    let found = path.rsplit_once('/').and_then(|(name, last)| Some((name, SessionId::parse(last)?)));
     match found {
         Some((name, session)) => Ok((stream(name)?, Some(session))),
         None => Ok((stream(path)?, None)),
@@ -176,18 +174,15 @@ fn session(path: &str) -> Result<(StreamName, Option<SessionId>), NoRoute> {
 
 /// Reads a stream's name as it stands in a path.
 fn stream(name: &str) -> Result<StreamName, NoRoute> {
-    let name = decode(name, false)
-        .ok_or_else(|| NoRoute::IllegalName("the name is not properly percent-encoded".into()))?;
+    let name =
+        decode(name, false).ok_or_else(|| NoRoute::IllegalName("the name is not properly percent-encoded".into()))?;
     StreamName::parse(&name).map_err(|error| NoRoute::IllegalName(error.to_string()))
 }
 
 /// Reads `stream`, and SRS's `app` before it, from a query.
 fn queried_stream(query: Option<&str>) -> Result<Option<StreamName>, NoRoute> {
     let value = |name: &str| {
-        query?
-            .split('&')
-            .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name))
-            .map(|(_, value)| value)
+        query?.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
     };
     let Some(name) = value("stream") else {
         return Ok(None);
@@ -198,9 +193,7 @@ fn queried_stream(query: Option<&str>) -> Result<Option<StreamName>, NoRoute> {
         Some(app) => Cow::Owned(format!("{}/{name}", decode(app, true).ok_or_else(illegal)?)),
         None => name,
     };
-    StreamName::parse(&name)
-        .map(Some)
-        .map_err(|error| NoRoute::IllegalName(error.to_string()))
+    StreamName::parse(&name).map(Some).map_err(|error| NoRoute::IllegalName(error.to_string()))
 }
 
 /// Decodes percent-encoding, in queries (`form`) also `+`.
@@ -236,11 +229,7 @@ mod tests {
             let (path, query) = split(address);
             let route = Route::of(path, query);
             assert_eq!(route.as_ref(), Ok(&expected), "{address}");
-            assert!(
-                TEMPLATES
-                    .get(expected.template())
-                    .is_some_and(|template| *template != "other")
-            );
+            assert!(TEMPLATES.get(expected.template()).is_some_and(|template| *template != "other"));
         };
         let name = |name: &str| StreamName::parse(name).unwrap();
         let id = || SessionId::parse(ID).unwrap();
@@ -248,10 +237,7 @@ mod tests {
         check("/publish/demo", Route::PublishPage);
         check("/publish/a/b", Route::PublishPage);
         check("/watch/demo/", Route::WatchPage);
-        check(
-            "/assets/main-1a2b.js",
-            Route::Asset("assets/main-1a2b.js".into()),
-        );
+        check("/assets/main-1a2b.js", Route::Asset("assets/main-1a2b.js".into()));
         check("/favicon.ico", Route::Asset("favicon.ico".into()));
         check("/whip/demo", Route::WhipEndpoint(Some(name("demo"))));
         check("/whip/demo/", Route::WhipEndpoint(Some(name("demo"))));
@@ -260,51 +246,21 @@ mod tests {
         check("/whip", Route::WhipEndpoint(None));
         check("/whip/", Route::WhipEndpoint(None));
         check("/whip?stream=a/b", Route::WhipEndpoint(Some(name("a/b"))));
-        check(
-            "/whip?x=1&stream=a%2fb",
-            Route::WhipEndpoint(Some(name("a/b"))),
-        );
-        check(
-            "/whip/?stream=demo",
-            Route::WhipEndpoint(Some(name("demo"))),
-        );
+        check("/whip?x=1&stream=a%2fb", Route::WhipEndpoint(Some(name("a/b"))));
+        check("/whip/?stream=demo", Route::WhipEndpoint(Some(name("demo"))));
         check("/demo/whip", Route::WhipEndpoint(Some(name("demo"))));
         check("/a/b/whip", Route::WhipEndpoint(Some(name("a/b"))));
-        check(
-            "/rtc/v1/whip/?app=live&stream=demo",
-            Route::WhipEndpoint(Some(name("live/demo"))),
-        );
-        check(
-            "/rtc/v1/whip/?stream=demo",
-            Route::WhipEndpoint(Some(name("demo"))),
-        );
+        check("/rtc/v1/whip/?app=live&stream=demo", Route::WhipEndpoint(Some(name("live/demo"))));
+        check("/rtc/v1/whip/?stream=demo", Route::WhipEndpoint(Some(name("demo"))));
         check("/whep/demo", Route::WhepEndpoint(Some(name("demo"))));
         check("/demo/whep", Route::WhepEndpoint(Some(name("demo"))));
-        check(
-            "/rtc/v1/whep/?app=live&stream=demo",
-            Route::WhepEndpoint(Some(name("live/demo"))),
-        );
-        check(
-            "/rtc/v1/whip-play/?app=live&stream=demo",
-            Route::WhepEndpoint(Some(name("live/demo"))),
-        );
-        check(
-            &format!("/whip/demo/{ID}"),
-            Route::WhipSession(name("demo"), id()),
-        );
-        check(
-            &format!("/whip/a/b/{ID}"),
-            Route::WhipSession(name("a/b"), id()),
-        );
-        check(
-            &format!("/whep/a/b/{ID}"),
-            Route::WhepSession(name("a/b"), id()),
-        );
+        check("/rtc/v1/whep/?app=live&stream=demo", Route::WhepEndpoint(Some(name("live/demo"))));
+        check("/rtc/v1/whip-play/?app=live&stream=demo", Route::WhepEndpoint(Some(name("live/demo"))));
+        check(&format!("/whip/demo/{ID}"), Route::WhipSession(name("demo"), id()));
+        check(&format!("/whip/a/b/{ID}"), Route::WhipSession(name("a/b"), id()));
+        check(&format!("/whep/a/b/{ID}"), Route::WhepSession(name("a/b"), id()));
         check(&format!("/whip/{ID}"), Route::WhipEndpoint(Some(name(ID))));
-        check(
-            &format!("/whip/demo/{}", &ID[1..]),
-            Route::WhipEndpoint(Some(name(&format!("demo/{}", &ID[1..])))),
-        );
+        check(&format!("/whip/demo/{}", &ID[1..]), Route::WhipEndpoint(Some(name(&format!("demo/{}", &ID[1..])))));
         check("/api/v1/streams", Route::Streams);
         check("/api/v1/streams/a/b", Route::Stream(name("a/b")));
         check("/api/v1/streams/a/b/events", Route::Events(name("a/b")));
@@ -328,21 +284,9 @@ mod tests {
                 Ok(route) => panic!("{address} is {route:?}"),
             }
         };
-        for name in [
-            "a%20b",
-            "a.b",
-            "..",
-            "../etc",
-            "%2e%2e",
-            "a//b",
-            "ä",
-            "%zz",
-            "%",
-            "%ff",
-            "a%00",
-            &"x".repeat(129),
-            "a+b",
-        ] {
+        for name in
+            ["a%20b", "a.b", "..", "../etc", "%2e%2e", "a//b", "ä", "%zz", "%", "%ff", "a%00", &"x".repeat(129), "a+b"]
+        {
             check(&format!("/whip/{name}"), true);
             check(&format!("/whep/{name}"), true);
             check(&format!("/watch/{name}"), true);

@@ -30,17 +30,13 @@ pub enum FragmentError {
         line: usize,
     },
     /// `a=ice-ufrag` or `a=ice-pwd` breaks its grammar.
-    #[error(
-        "line {line}: ice-ufrag has 4 to 256 and ice-pwd 22 to 256 letters, digits, '+' and '/'"
-    )]
+    #[error("line {line}: ice-ufrag has 4 to 256 and ice-pwd 22 to 256 letters, digits, '+' and '/'")]
     BadCredentials {
         /// Counted from 1.
         line: usize,
     },
     /// Sections name different credentials; bundled media has one transport.
-    #[error(
-        "line {line}: the credentials differ from those above, but bundled media has one transport"
-    )]
+    #[error("line {line}: the credentials differ from those above, but bundled media has one transport")]
     TwoCredentials {
         /// Counted from 1.
         line: usize,
@@ -72,9 +68,7 @@ pub fn parse(text: &str) -> Result<IceFragment, FragmentError> {
             continue;
         }
         let value = match line.as_bytes() {
-            [b'a'..=b'z', b'=', ..] if line.len() <= LINE_BYTES => {
-                line.get(2..).unwrap_or_default()
-            }
+            [b'a'..=b'z', b'=', ..] if line.len() <= LINE_BYTES => line.get(2..).unwrap_or_default(),
             _ => return Err(FragmentError::NotALine { line: number }),
         };
         if !line.starts_with("a=") {
@@ -85,9 +79,7 @@ pub fn parse(text: &str) -> Result<IceFragment, FragmentError> {
         } else if let Some(password) = value.strip_prefix("ice-pwd:") {
             credential(&mut fragment.password, password, PASSWORD, number)?;
         } else if value.starts_with("candidate:") {
-            let printable = value
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            let printable = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
             // foundation, component, transport, priority, address, port, "typ", type.
             if !printable || value.split_ascii_whitespace().count() < 8 {
                 return Err(FragmentError::BadCandidate { line: number });
@@ -117,9 +109,7 @@ fn credential(
     line: usize,
 ) -> Result<(), FragmentError> {
     // RFC 8839 §5.4: ice-char is ALPHA / DIGIT / "+" / "/".
-    let legal = value
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
+    let legal = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
     if !legal || !length.contains(&value.len()) {
         return Err(FragmentError::BadCredentials { line });
     }
@@ -136,8 +126,7 @@ fn credential(
 mod tests {
     use super::*;
 
-    const CANDIDATE: &str =
-        "candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag EsAw";
+    const CANDIDATE: &str = "candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag EsAw";
 
     #[test]
     fn the_example_of_the_rfc_is_understood() {
@@ -154,10 +143,7 @@ mod tests {
         };
         assert_eq!(parse(&text), Ok(expected.clone()));
         assert_eq!(parse(&text.replace("\r\n", "\n")), Ok(expected.clone()));
-        assert_eq!(
-            parse(&text.replace("a=mid:0\r\n", "a=mid:0\r\na=unknown\r\n\r\n")),
-            Ok(expected)
-        );
+        assert_eq!(parse(&text.replace("a=mid:0\r\n", "a=mid:0\r\na=unknown\r\n\r\n")), Ok(expected));
     }
 
     #[test]
@@ -168,72 +154,42 @@ mod tests {
 
     #[test]
     fn repeated_sections_are_one_transport() {
-        let section = format!(
-            "m=audio 9 X 0\na=ice-ufrag:EsAw\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\na={CANDIDATE}\n"
-        );
+        let section = format!("m=audio 9 X 0\na=ice-ufrag:EsAw\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\na={CANDIDATE}\n");
         let fragment = parse(&format!("{section}{section}")).unwrap();
         assert_eq!(fragment.candidates.len(), 1);
         let other = section.replace("EsAw", "Other");
-        assert_eq!(
-            parse(&format!("{section}{other}")),
-            Err(FragmentError::TwoCredentials { line: 6 })
-        );
+        assert_eq!(parse(&format!("{section}{other}")), Err(FragmentError::TwoCredentials { line: 6 }));
     }
 
     #[test]
     fn what_breaks_the_rules_is_told_with_its_line() {
-        let check =
-            |text: &str, expected: FragmentError| assert_eq!(parse(text), Err(expected), "{text}");
+        let check = |text: &str, expected: FragmentError| assert_eq!(parse(text), Err(expected), "{text}");
         check("{}", FragmentError::NotALine { line: 1 });
         check("a=mid:0\n=x", FragmentError::NotALine { line: 2 });
         check("ä=x", FragmentError::NotALine { line: 1 });
-        check(
-            &format!("a={}", "x".repeat(1100)),
-            FragmentError::NotALine { line: 1 },
-        );
+        check(&format!("a={}", "x".repeat(1100)), FragmentError::NotALine { line: 1 });
         check("a=ice-ufrag:abc", FragmentError::BadCredentials { line: 1 });
-        check(
-            "a=ice-ufrag:ab cd",
-            FragmentError::BadCredentials { line: 1 },
-        );
+        check("a=ice-ufrag:ab cd", FragmentError::BadCredentials { line: 1 });
         check("a=ice-pwd:short", FragmentError::BadCredentials { line: 1 });
-        check(
-            &format!("a=ice-pwd:{}", "x".repeat(257)),
-            FragmentError::BadCredentials { line: 1 },
-        );
+        check(&format!("a=ice-pwd:{}", "x".repeat(257)), FragmentError::BadCredentials { line: 1 });
         check("a=ice-ufrag:abcd", FragmentError::HalfCredentials);
-        check(
-            &format!("a=ice-pwd:{}", "x".repeat(22)),
-            FragmentError::HalfCredentials,
-        );
-        check(
-            "a=candidate:1 1 udp",
-            FragmentError::BadCandidate { line: 1 },
-        );
-        check(
-            "a=candidate:1 1 udp 1 192.0.2.1 1 typ h\u{7}st",
-            FragmentError::BadCandidate { line: 1 },
-        );
+        check(&format!("a=ice-pwd:{}", "x".repeat(22)), FragmentError::HalfCredentials);
+        check("a=candidate:1 1 udp", FragmentError::BadCandidate { line: 1 });
+        check("a=candidate:1 1 udp 1 192.0.2.1 1 typ h\u{7}st", FragmentError::BadCandidate { line: 1 });
         check(&"a=mid:0\n".repeat(1025), FragmentError::TooLong);
-        let candidates: String = (0..33)
-            .map(|i| format!("a=candidate:{i} 1 udp 1 192.0.2.1 1 typ host\n"))
-            .collect();
+        let candidates: String = (0..33).map(|i| format!("a=candidate:{i} 1 udp 1 192.0.2.1 1 typ host\n")).collect();
         check(&candidates, FragmentError::TooManyCandidates);
     }
 
     #[test]
     fn thirty_two_candidates_pass() {
-        let candidates: String = (0..32)
-            .map(|i| format!("a=candidate:{i} 1 udp 1 192.0.2.1 1 typ host\n"))
-            .collect();
+        let candidates: String = (0..32).map(|i| format!("a=candidate:{i} 1 udp 1 192.0.2.1 1 typ host\n")).collect();
         assert_eq!(parse(&candidates).unwrap().candidates.len(), 32);
     }
 
     #[test]
     fn random_cuts_and_flips_never_panic() {
-        let text = format!(
-            "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\na={CANDIDATE}\r\nm=ä\r\n"
-        );
+        let text = format!("a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\na={CANDIDATE}\r\nm=ä\r\n");
         let mut seed = 7_u64;
         for _ in 0..20_000 {
             let mut bytes = text.clone().into_bytes();

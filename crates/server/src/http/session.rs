@@ -35,10 +35,7 @@ pub(super) fn opened(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // A path, not a URL: it stays on the origin that the client used, whatever stands before us.
-    headers.insert(
-        header::LOCATION,
-        value(&format!("/{protocol}/{stream}/{}", opened.session))?,
-    );
+    headers.insert(header::LOCATION, value(&format!("/{protocol}/{stream}/{}", opened.session))?);
     headers.insert(header::ETAG, value(&quoted(&opened.etag))?);
     for link in ice_servers.iter().flat_map(links) {
         headers.append(header::LINK, value(&link)?);
@@ -51,13 +48,13 @@ fn links(server: &IceServer) -> Vec<String> {
     let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let link = |url: &String| {
         let mut link = format!("<{url}>; rel=\"ice-server\"");
-        if let (Some(username), Some(credential), true) = (
-            &server.username,
-            &server.credential,
-            url.starts_with("turn"),
-        ) {
+        if let (Some(username), Some(credential), true) =
+            (&server.username, &server.credential, url.starts_with("turn"))
+        {
             let (username, credential) = (escaped(username), escaped(credential.expose()));
-            link.push_str(&format!("; username=\"{username}\"; credential=\"{credential}\"; credential-type=\"password\""));
+            link.push_str(&format!(
+                "; username=\"{username}\"; credential=\"{credential}\"; credential-type=\"password\""
+            ));
         }
         link
     };
@@ -91,23 +88,13 @@ where
     let if_match = IfMatch::of(headers)?;
     let text = body::read_text(body, FRAGMENT_BYTES).await?;
     let fragment = sdpfrag::parse(&text).map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            error.to_string(),
-            "send a fragment as RFC 8840 §9 describes",
-        )
+        Problem::new(StatusCode::BAD_REQUEST, error.to_string(), "send a fragment as RFC 8840 §9 describes")
     })?;
-    let mut trickled = app
-        .engine
-        .trickle(session, fragment.clone(), Some(if_match.first().to_owned()))
-        .await;
+    let mut trickled = app.engine.trickle(session, fragment.clone(), Some(if_match.first().to_owned())).await;
     // RFC 9110 §13.1.1: the condition holds when any of the listed tags matches.
     if let Err(Refusal::StaleEtag { current }) = &trickled {
         if if_match.first() != current && if_match.names(current) {
-            trickled = app
-                .engine
-                .trickle(session, fragment, Some(current.clone()))
-                .await;
+            trickled = app.engine.trickle(session, fragment, Some(current.clone())).await;
         }
     }
     match trickled? {
@@ -125,35 +112,20 @@ where
 
 /// `DELETE`. RFC 9725 §4.3.1: an entity tag sent with it is ignored.
 pub(super) async fn delete<E: Backend>(app: &App<E>, session: SessionId) -> Result<Reply, Problem> {
-    if app.engine.close(session).await {
-        Ok(empty(StatusCode::OK))
-    } else {
-        Err(Refusal::NoSuchSession.into())
-    }
+    if app.engine.close(session).await { Ok(empty(StatusCode::OK)) } else { Err(Refusal::NoSuchSession.into()) }
 }
 
 /// Refuses a body of another type: 415, saying which types are taken.
 pub(super) fn unsupported_type(accepted: &'static str, header: header::HeaderName) -> Problem {
     let fix = format!("send it as “Content-Type: {accepted}”");
-    Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "the body is of another type than this resource takes",
-        fix,
-    )
-    .with(header, accepted)
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is of another type than this resource takes", fix)
+        .with(header, accepted)
 }
 
 /// Returns the media type of a body: lower case, without parameters.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    Some(
-        value
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase(),
-    )
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
 /// An answer without a body.
@@ -179,9 +151,7 @@ impl IfMatch {
             for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
                 // RFC 9725 §4.3.3 shows the star in quotes, RFC 9110 without.
                 if tag == "*" || tag == "\"*\"" {
-                    return Ok(Self {
-                        tags: vec!["*".into()],
-                    });
+                    return Ok(Self { tags: vec!["*".into()] });
                 }
                 // Weak tags never match (RFC 9110 §8.8.3.2).
                 if let Some(tag) = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
@@ -192,19 +162,11 @@ impl IfMatch {
         if !present {
             // RFC 9725 §4.3.1, RFC 6585 §3.
             let fix = "send “If-Match” with the ETag of the 201 (or of the last restart), or “*” to restart ICE";
-            return Err(Problem::new(
-                StatusCode::PRECONDITION_REQUIRED,
-                "the request has no If-Match",
-                fix,
-            ));
+            return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, "the request has no If-Match", fix));
         }
         if tags.is_empty() {
             let fix = "send “If-Match” with the ETag exactly as it was received, in quotes";
-            return Err(Problem::new(
-                StatusCode::PRECONDITION_FAILED,
-                "If-Match names no strong entity tag",
-                fix,
-            ));
+            return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "If-Match names no strong entity tag", fix));
         }
         Ok(Self { tags })
     }
@@ -225,11 +187,7 @@ fn quoted(etag: &str) -> String {
 /// What we made ourselves is printable; if not, the bug is ours and says so.
 fn value(text: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::from_str(text).map_err(|_| {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "an answer could not be written",
-            "report this as a bug",
-        )
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "an answer could not be written", "report this as a bug")
     })
 }
 
@@ -245,11 +203,8 @@ mod tests {
             for value in values {
                 headers.append(header::IF_MATCH, value.parse().unwrap());
             }
-            let found =
-                IfMatch::of(&headers).map_err(|problem| problem.into_reply().status().as_u16());
-            let expected = expected.map(|tags| IfMatch {
-                tags: tags.iter().map(ToString::to_string).collect(),
-            });
+            let found = IfMatch::of(&headers).map_err(|problem| problem.into_reply().status().as_u16());
+            let expected = expected.map(|tags| IfMatch { tags: tags.iter().map(ToString::to_string).collect() });
             assert_eq!(found, expected, "{values:?}");
         };
         check(&["\"a\""], Ok(&["a"]));
@@ -267,10 +222,7 @@ mod tests {
     #[test]
     fn ice_servers_become_link_headers() {
         let server = IceServer {
-            urls: vec![
-                "stun:stun.example.net".into(),
-                "turn:turn.example.net?transport=udp".into(),
-            ],
+            urls: vec!["stun:stun.example.net".into(), "turn:turn.example.net?transport=udp".into()],
             username: Some("user".into()),
             credential: Some(Secret::new("my\"Password".into())),
         };

@@ -35,25 +35,17 @@ impl Certificates {
         let (config, files) = match tls {
             Tls::Off => return Ok(None),
             Tls::Files { certificate, key } => {
-                let files = Files {
-                    certificate: certificate.clone(),
-                    key: key.clone(),
-                };
+                let files = Files { certificate: certificate.clone(), key: key.clone() };
                 (files.read()?, Some(files))
             }
             Tls::SelfSigned => (self_signed()?, None),
         };
-        Ok(Some(Arc::new(Self {
-            current: RwLock::new(Arc::new(config)),
-            files,
-        })))
+        Ok(Some(Arc::new(Self { current: RwLock::new(Arc::new(config)), files })))
     }
 
     /// Returns what accepts the next connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(
-            &self.current.read().unwrap_or_else(PoisonError::into_inner),
-        ))
+        TlsAcceptor::from(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Watches the files for ever.
@@ -102,14 +94,9 @@ impl Files {
             .and_then(Iterator::collect)
             .map_err(|error| fault("http.tls_certificate", &self.certificate, &error))?;
         if chain.is_empty() {
-            return Err(fault(
-                "http.tls_certificate",
-                &self.certificate,
-                &"there is no certificate (PEM) in it",
-            ));
+            return Err(fault("http.tls_certificate", &self.certificate, &"there is no certificate (PEM) in it"));
         }
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| fault("http.tls_key", &self.key, &error))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| fault("http.tls_key", &self.key, &error))?;
         server_config(chain, key).map_err(|error| fault("http.tls_key", &self.key, &error))
     }
 }
@@ -134,11 +121,7 @@ fn self_signed() -> Result<ServerConfig, ConfigError> {
         reason: format!("cannot make a certificate: {error}"),
     };
     let mut names = vec!["localhost".to_owned()];
-    names.extend(
-        std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .ok()
-            .map(|name| name.trim().to_owned()),
-    );
+    names.extend(std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned()));
     names.extend(local_addresses().iter().map(IpAddr::to_string));
     names.retain(|name| !name.is_empty());
     names.sort();
@@ -150,10 +133,7 @@ fn self_signed() -> Result<ServerConfig, ConfigError> {
 
 /// Returns the addresses of this machine, as Linux lists them. Asking the system itself needs `unsafe`.
 fn local_addresses() -> Vec<IpAddr> {
-    let mut found = vec![
-        IpAddr::from([127, 0, 0, 1]),
-        IpAddr::from([0_u16, 0, 0, 0, 0, 0, 0, 1]),
-    ];
+    let mut found = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0_u16, 0, 0, 0, 0, 0, 0, 1])];
     // Lines "|-- 192.0.2.1", each followed by "/32 host LOCAL" where the address is ours.
     let v4 = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
     let mut last = None;
@@ -166,9 +146,7 @@ fn local_addresses() -> Vec<IpAddr> {
     }
     // Lines that begin with the address as 32 hexadecimal digits.
     let v6 = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
-    let bits = v6
-        .lines()
-        .filter_map(|line| u128::from_str_radix(line.get(..32)?, 16).ok());
+    let bits = v6.lines().filter_map(|line| u128::from_str_radix(line.get(..32)?, 16).ok());
     found.extend(bits.map(|bits| IpAddr::V6(std::net::Ipv6Addr::from_bits(bits))));
     found.sort();
     found.dedup();
@@ -190,14 +168,8 @@ mod tests {
     fn files_are_read_again_and_a_bad_one_leaves_the_old() {
         let folder = std::env::temp_dir().join(format!("nowcast-tls-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let files = Files {
-            certificate: folder.join("c.pem"),
-            key: folder.join("k.pem"),
-        };
-        let tls = Tls::Files {
-            certificate: files.certificate.clone(),
-            key: files.key.clone(),
-        };
+        let files = Files { certificate: folder.join("c.pem"), key: folder.join("k.pem") };
+        let tls = Tls::Files { certificate: files.certificate.clone(), key: files.key.clone() };
         let write = |host: &str| {
             let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
             std::fs::write(&files.certificate, made.cert.pem()).unwrap();
@@ -218,10 +190,7 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["c.example".to_owned()]).unwrap();
         let right = std::fs::read(&files.key).unwrap();
         std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-        assert!(
-            error(&tls).starts_with("http.tls_key: "),
-            "a key that belongs to another certificate"
-        );
+        assert!(error(&tls).starts_with("http.tls_key: "), "a key that belongs to another certificate");
         std::fs::write(&files.key, right).unwrap();
         let seen = files.changed_at();
         certificates.reload();

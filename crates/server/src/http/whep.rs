@@ -58,10 +58,7 @@ where
     let media_type = session::media_type(exchange.headers);
     let is_sdp = media_type.as_deref() == Some(SDP);
     if !is_sdp && !matches!(media_type.as_deref(), None | Some("" | "application/json")) {
-        return Err(session::unsupported_type(
-            SDP,
-            header::HeaderName::from_static("accept-post"),
-        ));
+        return Err(session::unsupported_type(SDP, header::HeaderName::from_static("accept-post")));
     }
     let grants = app.grants(&exchange)?;
     let stream = app.stream_or_room(stream, &grants)?;
@@ -78,26 +75,13 @@ where
         "" => None,
         "{}" if !is_sdp => None,
         _ if !is_sdp => {
-            return Err(session::unsupported_type(
-                SDP,
-                header::HeaderName::from_static("accept-post"),
-            ));
+            return Err(session::unsupported_type(SDP, header::HeaderName::from_static("accept-post")));
         }
         _ => Some(offer),
     };
     let identity = grants.identity().map(str::to_owned);
-    let request = Watch {
-        stream: stream.clone(),
-        offer,
-        remote: exchange.client.address,
-        identity,
-    };
-    session::opened(
-        "whep",
-        &stream,
-        app.engine.watch(request).await?,
-        &app.ice_servers,
-    )
+    let request = Watch { stream: stream.clone(), offer, remote: exchange.client.address, identity };
+    session::opened("whep", &stream, app.engine.watch(request).await?, &app.ice_servers)
 }
 
 /// Answer the server's offer, trickle or restart ICE (PATCH), or end the session (DELETE).
@@ -139,20 +123,13 @@ where
     }
     let grants = app.grants(&exchange)?;
     if !grants.may_watch(&stream) {
-        return Err(app.refuse(
-            &grants,
-            "this viewer's session",
-            "use the token that began it",
-        ));
+        return Err(app.refuse(&grants, "this viewer's session", "use the token that began it"));
     }
     let media_type = session::media_type(exchange.headers);
     if *exchange.method == Method::PATCH {
         app.may_patch(&exchange)?;
         if !matches!(media_type.as_deref(), Some(FRAGMENT | SDP)) {
-            return Err(session::unsupported_type(
-                PATCH_TYPES,
-                header::HeaderName::from_static("accept-patch"),
-            ));
+            return Err(session::unsupported_type(PATCH_TYPES, header::HeaderName::from_static("accept-patch")));
         }
     }
     session::owned(app, &stream, session, Role::Viewer).await?;
@@ -160,11 +137,7 @@ where
         Method::PATCH if media_type.as_deref() == Some(SDP) => {
             let answer = body::read_text(body, SDP_BYTES).await?;
             if answer.trim().is_empty() {
-                return Err(Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "the body is empty",
-                    "send the SDP answer",
-                ));
+                return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is empty", "send the SDP answer"));
             }
             app.engine.accept_answer(session, answer).await?;
             Ok(session::empty(StatusCode::NO_CONTENT))
@@ -189,10 +162,6 @@ where
     security((), ("token" = []))
 )]
 pub(super) async fn report<E: Backend>(app: &App<E>, session: SessionId) -> Result<Reply, Problem> {
-    let report = app
-        .engine
-        .report(session)
-        .await
-        .ok_or(Refusal::NoSuchSession)?;
+    let report = app.engine.report(session).await.ok_or(Refusal::NoSuchSession)?;
     Ok(api::json(&report))
 }

@@ -53,10 +53,7 @@ where
         _ => return Err(Problem::method_not_allowed(ENDPOINT_METHODS)),
     }
     if session::media_type(exchange.headers).as_deref() != Some(SDP) {
-        return Err(session::unsupported_type(
-            SDP,
-            header::HeaderName::from_static("accept-post"),
-        ));
+        return Err(session::unsupported_type(SDP, header::HeaderName::from_static("accept-post")));
     }
     let grants = app.grants(&exchange)?;
     let stream = app.stream_or_room(stream, &grants)?;
@@ -70,25 +67,11 @@ where
     app.may_open(&exchange)?;
     let offer = body::read_text(body, SDP_BYTES).await?;
     if offer.trim().is_empty() {
-        return Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "the body is empty",
-            "send an SDP offer",
-        ));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is empty", "send an SDP offer"));
     }
     let identity = grants.identity().map(str::to_owned);
-    let request = Publish {
-        stream: stream.clone(),
-        offer,
-        remote: exchange.client.address,
-        identity,
-    };
-    session::opened(
-        "whip",
-        &stream,
-        app.engine.publish(request).await?,
-        &app.ice_servers,
-    )
+    let request = Publish { stream: stream.clone(), offer, remote: exchange.client.address, identity };
+    session::opened("whip", &stream, app.engine.publish(request).await?, &app.ice_servers)
 }
 
 /// Trickle ICE, restart ICE (PATCH) or end the session (DELETE).
@@ -128,22 +111,13 @@ where
         return Err(Problem::method_not_allowed(SESSION_METHODS));
     }
     let grants = app.grants(&exchange)?;
-    if !grants.may_publish(&stream)
-        && !(*exchange.method == Method::DELETE && grants.may_administer(&stream))
-    {
-        return Err(app.refuse(
-            &grants,
-            "this publisher's session",
-            "use the token that began it",
-        ));
+    if !grants.may_publish(&stream) && !(*exchange.method == Method::DELETE && grants.may_administer(&stream)) {
+        return Err(app.refuse(&grants, "this publisher's session", "use the token that began it"));
     }
     if *exchange.method == Method::PATCH {
         app.may_patch(&exchange)?;
         if session::media_type(exchange.headers).as_deref() != Some(FRAGMENT) {
-            return Err(session::unsupported_type(
-                FRAGMENT,
-                header::HeaderName::from_static("accept-patch"),
-            ));
+            return Err(session::unsupported_type(FRAGMENT, header::HeaderName::from_static("accept-patch")));
         }
     }
     session::owned(app, &stream, session, Role::Publisher).await?;
