@@ -1,1 +1,67 @@
-//! The control floor.
+//! Who publishes which stream, who watches it, and when is a session told to end?
+//!
+//! A *stream* has a name, at most one *publisher* and any number of *viewers*; each of them is a
+//! *session*, one WebRTC connection that lives on the floor below. [`Control`] admits sessions, ends
+//! them and knows who is there. It is a plain value: it reads no clock, no socket and no random
+//! number, so the same calls always lead to the same effects in the same order.
+//!
+//! # How to drive it
+//!
+//! ```
+//! use std::time::Instant;
+//! use control::{Control, Effect, Limits, Takeover};
+//! use media::{SessionId, StreamName};
+//!
+//! let limits = Limits { streams: 100, sessions: 1000, viewers: 500, sessions_per_ip: 20 };
+//! let mut control = Control::new(limits, Takeover::Refuse);
+//! let now = Instant::now();
+//! let name = StreamName::parse("demo").unwrap();
+//! let alice = SessionId::from_bytes([1; 16]); // in earnest: 16 random bytes
+//!
+//! let admitted = control.publish(now, alice, name, [192, 0, 2, 1].into()).unwrap();
+//! while let Some(effect) = control.poll_effect() {
+//!     if let Effect::PublisherIs { epoch, .. } = effect {
+//!         assert_eq!(epoch, admitted.epoch); // and tell the shards
+//!     }
+//! }
+//! // Sleep until this moment at the latest, then call `handle_timeout`.
+//! assert_eq!(control.poll_timeout(), Some(now + control::CONNECT_DEADLINE));
+//! ```
+//!
+//! Ask first, open the session below second: whoever was admitted and could not be opened is reported
+//! by [`Control::closed`]. Drain [`Control::poll_effect`] after every call and carry the effects out
+//! in their order.
+//!
+//! # Words
+//!
+//! - *epoch*: a number that grows with every publisher admitted. Shards take media of a stream from
+//!   the newest epoch only; whoever was replaced is *fenced*, however late its packets come.
+//! - *connected*: ICE and DTLS are up. Until then a session is *connecting*, and has
+//!   [`CONNECT_DEADLINE`] to get through.
+//! - *waiting*, *live*, *paused*: see [`State`].
+//!
+//! # What is not here
+//!
+//! Tokens (who may call at all), rates of new sessions (refused at the HTTP door), media, SDP, and
+//! whether a connected peer still answers: the floor below notices silence and reports
+//! [`Control::closed`].
+//!
+//! # Where to start reading
+//!
+//! [`Control`] routes; small values decide: [`Takeover`] about a second publisher, [`Limits`] about
+//! room, `stream` about what a stream looks like from outside, `deadlines` about time.
+
+mod control;
+mod deadlines;
+mod effect;
+mod limits;
+mod session;
+mod stream;
+mod takeover;
+
+pub use control::{Admitted, CONNECT_DEADLINE, Control};
+pub use effect::{CloseReason, Effect};
+pub use limits::{Limits, Refused};
+pub use session::Role;
+pub use stream::{PublisherView, State, StreamView};
+pub use takeover::{CONNECTING_GRACE, Takeover};

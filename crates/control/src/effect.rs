@@ -1,0 +1,80 @@
+//! What is to be done outside?
+
+use media::{SessionId, StreamId};
+
+use crate::session::Role;
+
+/// Something that [`Control`](crate::Control) wants done outside.
+///
+/// In the order of effects, a stream is named by others only between its
+/// [`StreamOpened`](Effect::StreamOpened) and its [`StreamClosed`](Effect::StreamClosed); ids never
+/// come back. By the time an effect is polled `Control` may already have forgotten the stream or the
+/// session it names, so effects carry what is needed to carry them out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// End this session on the floor below. Here it is forgotten already.
+    Close {
+        /// Which session.
+        session: SessionId,
+        /// What it was.
+        role: Role,
+        /// Where it was.
+        stream: StreamId,
+        /// Why it ends.
+        reason: CloseReason,
+    },
+    /// The shards should know this stream. It is a change that the API shows, too.
+    StreamOpened {
+        /// Its id, new in this process.
+        stream: StreamId,
+    },
+    /// Nobody is in this stream any more: the shards forget it. A change that the API shows, too.
+    StreamClosed {
+        /// Its id, never to be used again.
+        stream: StreamId,
+    },
+    /// This session is admitted to publish from now on; older epochs are fenced.
+    PublisherIs {
+        /// Of which stream.
+        stream: StreamId,
+        /// Who.
+        session: SessionId,
+        /// Larger than every epoch before, of any stream.
+        epoch: u32,
+    },
+    /// The publisher of this epoch is gone: closed, left or replaced. Follows each `PublisherIs` once,
+    /// before the stream's next one.
+    PublisherGone {
+        /// Of which stream.
+        stream: StreamId,
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// What the API shows of this stream (state, publisher, connected viewers) has changed. At most
+    /// once a stream for each call that changes it.
+    Changed {
+        /// Which stream.
+        stream: StreamId,
+    },
+}
+
+/// Why a session is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// Another publisher took the stream.
+    Replaced,
+    /// An operator closed the stream's sessions.
+    Kicked,
+    /// ICE and DTLS did not come up in time.
+    ConnectTimeout,
+    /// Its owner asked for it (`DELETE`).
+    Asked,
+    /// The peer said goodbye (DTLS close_notify).
+    PeerLeft,
+    /// The peer stopped answering.
+    IceLost,
+    /// The server stops.
+    ShuttingDown,
+    /// Something broke on our side.
+    Failed,
+}

@@ -1,0 +1,302 @@
+//! Who is in a stream, and what does it look like from outside?
+//!
+//! What must always hold: a stream that [`Streams`] keeps has a publisher or a viewer, except while a
+//! call to `Control` is under way; both maps hold the same streams.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use media::{SessionId, StreamId, StreamName};
+
+/// Whether a stream can be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// No publisher has been connected while this stream was remembered, or nobody waits for the
+    /// next one.
+    Waiting,
+    /// The publisher is connected.
+    Live,
+    /// A publisher was connected and left; viewers stay.
+    Paused,
+}
+
+/// A stream as others may see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamView<'a> {
+    /// Its id inside this process.
+    pub id: StreamId,
+    /// Its name.
+    pub name: &'a StreamName,
+    /// Whether it can be seen.
+    pub state: State,
+    /// Who publishes, or is about to.
+    pub publisher: Option<PublisherView>,
+    /// Viewers that are connected.
+    pub viewers: u32,
+    /// Viewers that are admitted and not connected yet.
+    pub viewers_connecting: u32,
+    /// Since when it has been live without a break; `None` unless it is live now.
+    pub live_since: Option<Instant>,
+}
+
+/// A stream's publisher as others may see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublisherView {
+    /// Its session.
+    pub session: SessionId,
+    /// Its epoch.
+    pub epoch: u32,
+    /// When it was connected; `None` while it is connecting.
+    pub connected_at: Option<Instant>,
+}
+
+/// A stream and who is in it.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    id: StreamId,
+    name: StreamName,
+    publisher: Option<PublisherView>,
+    /// Connecting and connected ones.
+    viewers: BTreeSet<SessionId>,
+    viewers_connected: usize,
+    /// Whether a publisher has ever been connected.
+    was_live: bool,
+    /// What the world was told last.
+    told: Shown,
+}
+
+/// The part of a stream that the API shows and that `Control` decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    state: State,
+    publisher: Option<PublisherView>,
+    viewers: usize,
+}
+
+impl Stream {
+    fn new(id: StreamId, name: StreamName) -> Stream {
+        Stream {
+            id,
+            name,
+            publisher: None,
+            viewers: BTreeSet::new(),
+            viewers_connected: 0,
+            was_live: false,
+            told: Shown { state: State::Waiting, publisher: None, viewers: 0 },
+        }
+    }
+
+    /// A publisher is admitted; the one before must have been taken out.
+    pub(crate) fn add_publisher(&mut self, session: SessionId, epoch: u32) {
+        assert!(self.publisher.is_none(), "a stream has one publisher");
+        self.publisher = Some(PublisherView { session, epoch, connected_at: None });
+    }
+
+    /// The publisher is connected.
+    pub(crate) fn publisher_connected(&mut self, now: Instant) {
+        if let Some(publisher) = &mut self.publisher {
+            publisher.connected_at = Some(now);
+            self.was_live = true;
+        }
+    }
+
+    /// Takes the publisher out.
+    pub(crate) fn remove_publisher(&mut self) -> Option<PublisherView> {
+        self.publisher.take()
+    }
+
+    /// A viewer is admitted.
+    pub(crate) fn add_viewer(&mut self, session: SessionId) {
+        self.viewers.insert(session);
+    }
+
+    /// One of the viewers is connected.
+    pub(crate) fn viewer_connected(&mut self) {
+        self.viewers_connected += 1;
+    }
+
+    /// Takes a viewer out.
+    pub(crate) fn remove_viewer(&mut self, session: SessionId, was_connected: bool) {
+        self.viewers.remove(&session);
+        self.viewers_connected -= usize::from(was_connected);
+    }
+
+    /// Returns whether the API shows something else than when this was asked last.
+    pub(crate) fn take_change(&mut self) -> bool {
+        let shown = Shown { state: self.state(), publisher: self.publisher, viewers: self.viewers_connected };
+        std::mem::replace(&mut self.told, shown) != shown
+    }
+
+    /// Returns whether nobody is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.publisher.is_none() && self.viewers.is_empty()
+    }
+
+    /// Returns its name.
+    pub(crate) fn name(&self) -> &StreamName {
+        &self.name
+    }
+
+    /// Returns how many viewers there are, connecting ones included.
+    pub(crate) fn viewer_count(&self) -> usize {
+        self.viewers.len()
+    }
+
+    /// Returns everyone in it: the publisher, then the viewers by id.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        let publisher = self.publisher.map(|publisher| publisher.session);
+        publisher.into_iter().chain(self.viewers.iter().copied())
+    }
+
+    /// Returns what others may see of it.
+    pub(crate) fn view(&self) -> StreamView<'_> {
+        // 2^32 sessions do not fit into the memory of any machine.
+        let count = |viewers: usize| u32::try_from(viewers).unwrap_or(u32::MAX);
+        StreamView {
+            id: self.id,
+            name: &self.name,
+            state: self.state(),
+            publisher: self.publisher,
+            viewers: count(self.viewers_connected),
+            viewers_connecting: count(self.viewers.len() - self.viewers_connected),
+            // A new publisher fences the one before when it is admitted, so between two connected
+            // publishers there is always a pause, however short.
+            live_since: self.live_since(),
+        }
+    }
+
+    fn state(&self) -> State {
+        if self.live_since().is_some() {
+            State::Live
+        } else if self.was_live && !self.viewers.is_empty() {
+            State::Paused
+        } else {
+            State::Waiting
+        }
+    }
+
+    fn live_since(&self) -> Option<Instant> {
+        self.publisher.and_then(|publisher| publisher.connected_at)
+    }
+}
+
+/// The streams that are remembered, by id and by name.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    by_id: BTreeMap<StreamId, Stream>,
+    by_name: BTreeMap<StreamName, StreamId>,
+    /// The id given last; ids are never reused.
+    last_id: u32,
+}
+
+impl Streams {
+    /// Opens a stream, whose name must be new, under an id that no stream had before. `None` when
+    /// the ids are used up.
+    pub(crate) fn open(&mut self, name: StreamName) -> Option<StreamId> {
+        self.last_id = self.last_id.checked_add(1)?;
+        let id = StreamId(self.last_id);
+        let before = self.by_name.insert(name.clone(), id);
+        assert!(before.is_none(), "a name belongs to one stream");
+        self.by_id.insert(id, Stream::new(id, name));
+        Some(id)
+    }
+
+    /// Forgets a stream.
+    pub(crate) fn forget(&mut self, id: StreamId) {
+        if let Some(stream) = self.by_id.remove(&id) {
+            self.by_name.remove(&stream.name);
+        }
+    }
+
+    /// Returns a stream.
+    pub(crate) fn get(&self, id: StreamId) -> Option<&Stream> {
+        self.by_id.get(&id)
+    }
+
+    /// Returns a stream, to change it.
+    pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// Returns the id that a name stands for now.
+    pub(crate) fn id_of(&self, name: &StreamName) -> Option<StreamId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Returns the ids of all streams, by name.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = StreamId> {
+        self.by_name.values().copied()
+    }
+
+    /// Returns how many streams there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_stream() {
+        // (publisher, viewer, was live) → state
+        #[track_caller]
+        fn check(publisher: Option<Publisher>, viewer: bool, was_live: bool, state: State) {
+            let mut stream = Stream::new(StreamId(1), StreamName::parse("demo").unwrap());
+            stream.was_live = was_live;
+            if let Some(publisher) = publisher {
+                stream.add_publisher(SessionId::from_bytes([1; 16]), 1);
+                if publisher == Publisher::Connected {
+                    stream.publisher_connected(Instant::now());
+                }
+            }
+            if viewer {
+                stream.add_viewer(SessionId::from_bytes([2; 16]));
+            }
+            assert_eq!(stream.view().state, state);
+            assert_eq!(stream.view().live_since.is_some(), state == State::Live);
+        }
+        #[derive(PartialEq)]
+        enum Publisher {
+            Connecting,
+            Connected,
+        }
+        use Publisher::{Connected, Connecting};
+        check(None, true, false, State::Waiting);
+        check(None, true, true, State::Paused);
+        check(Some(Connecting), false, false, State::Waiting);
+        check(Some(Connecting), true, false, State::Waiting);
+        check(Some(Connecting), true, true, State::Paused);
+        check(Some(Connecting), false, true, State::Waiting);
+        check(Some(Connected), false, false, State::Live);
+        check(Some(Connected), true, true, State::Live);
+    }
+
+    #[test]
+    fn ids_are_not_reused_and_their_end_is_no_panic() {
+        let name = StreamName::parse("demo").unwrap();
+        let mut streams = Streams::default();
+        let first = streams.open(name.clone()).unwrap();
+        streams.forget(first);
+        let second = streams.open(name.clone()).unwrap();
+        assert_ne!(first, second);
+        streams.forget(second);
+
+        streams.last_id = u32::MAX;
+        assert_eq!(streams.open(name.clone()), None);
+        assert_eq!(streams.id_of(&name), None);
+        assert_eq!(streams.len(), 0);
+    }
+
+    #[test]
+    fn a_change_is_told_once() {
+        let mut stream = Stream::new(StreamId(1), StreamName::parse("demo").unwrap());
+        assert!(!stream.take_change());
+        stream.add_viewer(SessionId::from_bytes([1; 16]));
+        assert!(!stream.take_change(), "connecting viewers are not shown");
+        stream.viewer_connected();
+        assert!(stream.take_change());
+        assert!(!stream.take_change());
+    }
+}
