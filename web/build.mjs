@@ -4,7 +4,7 @@
 // `{{part header}}` for what pages share.
 
 import { build } from "esbuild";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 
 const root = import.meta.dirname;
@@ -69,3 +69,5 @@ await bundle(
 await page("home/home.html", "index.html");
 await page("publish/publish.html", "publish.html");
 await page("watch/watch.html", "watch.html");
+// For those who ask for /favicon.ico without having read the page.
+await copyFile(from("parts/logo.svg"), path.join(root, "dist/favicon.svg"));

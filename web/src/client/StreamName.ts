@@ -12,10 +12,10 @@ export function streamNameProblem(name: string): string | null {
   if (name.length > MAX_LENGTH) return `That name is ${name.length} characters long; at most ${MAX_LENGTH} are allowed.`;
   if (SEGMENTS.test(name)) return null;
   if (name.startsWith("/") || name.endsWith("/") || name.includes("//")) {
-    return "A / stands between two parts of the name, not at its ends, and never twice.";
+    return "A / stands between two parts, not at the ends.";
   }
   const stranger = [...name].find((character) => !/[A-Za-z0-9_/-]/.test(character)) ?? "";
-  return `${stranger === " " ? "A space" : `“${stranger}”`} cannot be part of a name. Use letters, digits, - and _.`;
+  return `${stranger === " " ? "A space" : `“${stranger}”`} is not allowed; use letters, digits, - and _.`;
 }
 
 /** The stream that a page's path names: `/watch/a/b` is about `a/b`. `null` if it names none or an illegal one. */

@@ -14,6 +14,7 @@ import * as format from "../ui/format";
 import { ClockReader } from "./ClockReader";
 import { Controls } from "./Controls";
 import { QualityOverlay } from "./QualityOverlay";
+import { Still } from "./Still";
 import { watchState, type WatchState } from "./watchState";
 import { wordsFor } from "./words";
 
@@ -45,6 +46,7 @@ function watch(stream: string): void {
   const stats = new Stats();
   const reader = new ClockReader(video);
   const overlay = new QualityOverlay(byId("quality"), byId("facts"), byId<HTMLTemplateElement>("fact"));
+  const still = new Still(byId<HTMLCanvasElement>("still"), video);
   const controls = new Controls(player, video, overlay);
 
   let state: WatchState = "connecting";
@@ -129,7 +131,7 @@ function watch(stream: string): void {
     say(byId("text"), words.text);
     byId("again").hidden = !words.canTryAgain;
     byId("badge").hidden = state !== "live";
-    byId("seen").hidden = !status || status.viewers === 0;
+    byId("seen").hidden = !["live", "paused", "waiting"].includes(state) || !status?.viewers;
     say(byId("viewers"), String(status?.viewers ?? 0));
     say(byId("about"), about());
   }
@@ -153,6 +155,7 @@ function watch(stream: string): void {
     void (async () => {
       const peer = client.peer;
       sample = peer && client.state === "connected" ? await stats.sample(peer) : null;
+      if (state === "live" && !document.hidden) still.keep();
       overlay.update(sample, latency.latencyMs, latency.report);
       say(byId("controls-delay"), latency.latencyMs === null ? "" : format.milliseconds(latency.latencyMs));
       update();
