@@ -11,16 +11,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{Config, ConfigError, HttpConfig, LogFormat, MediaConfig, Tls};
+use crate::config::{Config, ConfigError, HttpConfig, LogFormat, Tls};
 use crate::engine::Engine;
 use crate::http::tls::Certificates;
 use crate::http::{App, accept};
 use crate::log;
-
-/// The one place where media starts.
-async fn start_engine(_media: &MediaConfig) -> anyhow::Result<Engine> {
-    Ok(Engine {})
-}
 
 /// Runs the server until it is told to end.
 pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
@@ -30,7 +25,7 @@ pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     }
     let certificates = Certificates::open(&config.http.tls)?;
     let listeners = listen(&config.http)?;
-    let engine = start_engine(&config.media).await?;
+    let engine = Engine::start(&config.media).await?;
     let (stop, stopping) = watch::channel(false);
     let app = Arc::new(App::new(engine.clone(), &config, stopping.clone()));
     if let Some(certificates) = &certificates {

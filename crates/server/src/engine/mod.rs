@@ -3,15 +3,27 @@
 //! [`Engine`] is the one handle: cheap to clone, async, and the only place where the tokio world meets
 //! `control`, the desks and the media shards.
 
+mod actor;
+mod addresses;
+mod metrics;
+mod status;
+
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use media::{SessionId, StreamName};
 use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
 use utoipa::ToSchema;
+
+use crate::config::MediaConfig;
 
 /// The one handle on streams and sessions.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    asks: mpsc::Sender<Ask>,
+    changes: watch::Receiver<u64>,
+}
 
 /// Someone wants to publish.
 #[derive(Debug)]
@@ -253,86 +265,121 @@ pub struct SentReport {
 }
 
 impl Engine {
+    /// Starts the media plane and everything that drives it.
+    ///
+    /// # Errors
+    ///
+    /// One line that names the option to change.
+    pub async fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
+        actor::start(config)
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(reply)).await.ok()?;
+        // Every answer comes from a thread of this process; one that is gone must not hang its client.
+        tokio::time::timeout(ANSWER_WITHIN, answer).await.ok()?.ok()
+    }
+
     /// Opens a publisher's session.
-    pub async fn publish(&self, _request: Publish) -> Result<Opened, Refusal> {
-        Err(Refusal::ShuttingDown)
+    pub async fn publish(&self, request: Publish) -> Result<Opened, Refusal> {
+        self.ask(|reply| Ask::Publish(request, reply)).await.unwrap_or(Err(Refusal::ShuttingDown))
     }
 
     /// Opens a viewer's session.
-    pub async fn watch(&self, _request: Watch) -> Result<Opened, Refusal> {
-        Err(Refusal::ShuttingDown)
+    pub async fn watch(&self, request: Watch) -> Result<Opened, Refusal> {
+        self.ask(|reply| Ask::Watch(request, reply)).await.unwrap_or(Err(Refusal::ShuttingDown))
     }
 
     /// Takes a viewer's answer to the server's offer.
-    pub async fn accept_answer(&self, _session: SessionId, _answer: String) -> Result<(), Refusal> {
-        Err(Refusal::NoSuchSession)
+    pub async fn accept_answer(&self, session: SessionId, answer: String) -> Result<(), Refusal> {
+        self.ask(|reply| Ask::Answer(session, answer, reply)).await.unwrap_or(Err(Refusal::NoSuchSession))
     }
 
     /// Takes candidates, or restarts ICE when the fragment carries new credentials. `if_match` is the
     /// unquoted tag of the request (`None`: none was sent, `Some("*")`: any).
-    pub async fn trickle(&self, _session: SessionId, _fragment: IceFragment, _if_match: Option<String>) -> Result<Trickled, Refusal> {
-        Err(Refusal::NoSuchSession)
+    pub async fn trickle(
+        &self,
+        session: SessionId,
+        fragment: IceFragment,
+        if_match: Option<String>,
+    ) -> Result<Trickled, Refusal> {
+        self.ask(|reply| Ask::Trickle(session, fragment, if_match, reply)).await.unwrap_or(Err(Refusal::NoSuchSession))
     }
 
     /// Which stream a session belongs to, and whether it publishes; for checking the token of a
     /// PATCH, DELETE or GET.
-    pub async fn owner(&self, _session: SessionId) -> Option<(StreamName, Role)> {
-        None
+    pub async fn owner(&self, session: SessionId) -> Option<(StreamName, Role)> {
+        self.ask(|reply| Ask::Owner(session, reply)).await.flatten()
     }
 
     /// Ends a session. Returns whether there was one.
-    pub async fn close(&self, _session: SessionId) -> bool {
-        false
+    pub async fn close(&self, session: SessionId) -> bool {
+        self.ask(|reply| Ask::Close(session, reply)).await.unwrap_or(false)
     }
 
     /// What one viewer is sent.
-    pub async fn report(&self, _session: SessionId) -> Option<ViewerReport> {
-        None
+    pub async fn report(&self, session: SessionId) -> Option<ViewerReport> {
+        self.ask(|reply| Ask::Report(session, reply)).await.flatten()
     }
 
     /// All streams that have a publisher or viewers, by name.
     pub async fn streams(&self) -> Vec<StreamStatus> {
-        Vec::new()
+        self.ask(Ask::Streams).await.unwrap_or_default()
     }
 
     /// One stream; `waiting` with nobody in it if it is unknown.
     pub async fn stream(&self, name: &StreamName) -> StreamStatus {
-        StreamStatus {
-            stream: name.to_string(),
-            state: StreamState::Waiting,
-            live_since_ms: None,
-            viewers: 0,
-            publisher: None,
-            video: None,
-            audio: None,
-            bitrate_in_bps: 0,
-            bitrate_out_bps: 0,
-        }
+        let known = self.ask(|reply| Ask::Stream(name.clone(), reply)).await.flatten();
+        known.unwrap_or_else(|| status::unknown(name))
     }
 
-    /// Completes when something about any stream has changed since the last call with the same
-    /// receiver: the value is a counter, to re-read [`Engine::stream`] by.
-    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
-        tokio::sync::watch::channel(0).1
+    /// The value is a counter that grows when something about any stream has changed: re-read
+    /// [`Engine::stream`] by it.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
     }
 
     /// Ends a stream's publisher and viewers. Returns whether there were any.
-    pub async fn kick(&self, _stream: &StreamName) -> bool {
-        false
+    pub async fn kick(&self, stream: &StreamName) -> bool {
+        self.ask(|reply| Ask::Kick(stream.clone(), reply)).await.unwrap_or(false)
     }
 
     /// Counters and gauges of everything below, in Prometheus' text format (without HTTP's own).
     pub async fn metrics(&self) -> String {
-        String::new()
+        self.ask(Ask::Metrics).await.unwrap_or_default()
     }
 
     /// Whether all shards and desks answer.
     pub async fn is_ready(&self) -> bool {
-        true
+        self.ask(Ask::IsReady).await.unwrap_or(false)
     }
 
     /// Says goodbye to every session (RTCP BYE, DTLS close_notify) and ends the threads; returns when done.
-    pub async fn shut_down(&self) {}
+    pub async fn shut_down(&self) {
+        self.ask(Ask::ShutDown).await;
+    }
+}
+
+/// The longest that HTTP waits for a thread below. A handshake thread that is this far behind is overloaded, and
+/// clients should go elsewhere.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Asked of the engine's task.
+enum Ask {
+    Publish(Publish, oneshot::Sender<Result<Opened, Refusal>>),
+    Watch(Watch, oneshot::Sender<Result<Opened, Refusal>>),
+    Answer(SessionId, String, oneshot::Sender<Result<(), Refusal>>),
+    Trickle(SessionId, IceFragment, Option<String>, oneshot::Sender<Result<Trickled, Refusal>>),
+    Owner(SessionId, oneshot::Sender<Option<(StreamName, Role)>>),
+    Close(SessionId, oneshot::Sender<bool>),
+    Report(SessionId, oneshot::Sender<Option<ViewerReport>>),
+    Streams(oneshot::Sender<Vec<StreamStatus>>),
+    Stream(StreamName, oneshot::Sender<Option<StreamStatus>>),
+    Kick(StreamName, oneshot::Sender<bool>),
+    Metrics(oneshot::Sender<String>),
+    IsReady(oneshot::Sender<bool>),
+    ShutDown(oneshot::Sender<()>),
 }
 
 /// What a session is for.

@@ -13,7 +13,7 @@
 mod message;
 mod timers;
 
-pub use message::{Command, Counters, Event, Snapshot, StreamSnapshot, ViewerReport};
+pub use message::{Command, Counters, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport};
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ use crate::publisher::{Arrived, Ended, Publisher};
 use crate::stream::Tracks;
 use crate::transmit::Batch;
 use crate::viewer::Viewer;
-use message::{StreamStats, TrackStats};
+use message::StreamStats;
 use timers::{Due, Timers};
 
 /// One media shard.

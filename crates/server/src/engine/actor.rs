@@ -1,0 +1,615 @@
+//! The task that drives `control` and the media plane.
+//!
+//! Everything that HTTP asks and everything that media threads tell comes through here, one after the other, so
+//! that `control` needs no lock. Nothing here waits: what a thread below has to answer first is kept in
+//! `waiting` until it does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use control::{CloseReason, Control, Effect, Refused};
+use media::{SessionId, StreamId};
+use sfu::desk;
+use sfu::format::Published;
+use sfu::negotiate::{self, Unusable};
+use sfu::publisher::{Ended, PublisherSetup};
+use sfu::shard::{self, Snapshot};
+use shards::plane::everywhere;
+use shards::{Plane, PlaneEvent, Setup};
+use str0m::ice::IceCreds;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::addresses;
+use super::status::Watched;
+use super::{Ask, Engine, IceFragment, Opened, Publish, Refusal, Role, Trickled, Watch};
+use crate::config::{MediaConfig, Takeover};
+
+/// Requests that wait for the task; beyond that HTTP handlers wait (backpressure).
+const ASKS: usize = 1_024;
+
+/// Events that wait for the task. At 5,000 joins a second and three events a join, four seconds' worth; more are
+/// dropped and logged.
+const EVENTS: usize = 65_536;
+
+/// How often shards are asked how they are, and rates are computed.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long goodbyes may take before the threads end.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
+    let (event_tx, events) = mpsc::channel(EVENTS);
+    let sink = Arc::new(move |event: PlaneEvent| {
+        if event_tx.try_send(event).is_err() {
+            tracing::error!("the control task is behind; an event of the media plane was dropped");
+        }
+    });
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let listen = match (config.loopback_only, config.listen.is_empty()) {
+        (true, _) => vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()],
+        (false, true) => everywhere(),
+        (false, false) => config.listen.clone(),
+    };
+    let plane = Plane::start(Setup {
+        port: config.udp_port,
+        listen: addresses::bindable(listen),
+        candidates: addresses::candidates(config)?,
+        // The kernel, HTTP and handshakes want cores too: half of them for media, at least one.
+        shards: config.shards.unwrap_or(cores / 2).clamp(1, 64) as u8,
+        desks: (cores / 4).clamp(1, 8) as u8,
+        pin: config.pin_cores,
+        socket_buffer_bytes: SOCKET_BUFFER_BYTES,
+        random,
+        events: sink,
+    })?;
+    if plane.receive_buffer_bytes() < SOCKET_BUFFER_BYTES {
+        tracing::warn!(
+            granted = plane.receive_buffer_bytes(),
+            wanted = SOCKET_BUFFER_BYTES,
+            "the kernel grants small UDP buffers; raise net.core.rmem_max and net.core.wmem_max for large audiences"
+        );
+    }
+    tracing::info!(
+        port = plane.port(),
+        shards = plane.shard_count(),
+        desks = plane.desk_count(),
+        candidates = ?plane.identity().candidates(),
+        "media plane is up"
+    );
+    let (asks, questions) = mpsc::channel(ASKS);
+    let (changed, changes) = watch::channel(0);
+    let limits = &config.limits;
+    let control = Control::new(
+        control::Limits {
+            streams: limits.streams,
+            sessions: limits.sessions,
+            viewers: limits.viewers,
+            sessions_per_ip: limits.sessions_per_ip.unwrap_or(usize::MAX),
+        },
+        match config.takeover {
+            Takeover::Refuse => control::Takeover::Refuse,
+            Takeover::Replace => control::Takeover::Replace,
+        },
+    );
+    let actor = Actor {
+        plane,
+        control,
+        sessions: HashMap::new(),
+        waiting: HashMap::new(),
+        watched: HashMap::new(),
+        snapshots: HashMap::new(),
+        next_desk: 0,
+        changed,
+        stopping: None,
+    };
+    tokio::spawn(actor.run(questions, events));
+    Ok(Engine { asks, changes })
+}
+
+/// 4 MiB: a shard that is away for 20 ms at 1.6 Gb/s loses nothing. Twice that is granted where allowed.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
+pub(super) struct Actor {
+    pub(super) plane: Plane,
+    pub(super) control: Control,
+    pub(super) sessions: HashMap<SessionId, Known>,
+    waiting: HashMap<SessionId, Vec<Waiting>>,
+    pub(super) watched: HashMap<StreamId, Watched>,
+    pub(super) snapshots: HashMap<u8, Snapshot>,
+    next_desk: u8,
+    changed: watch::Sender<u64>,
+    stopping: Option<oneshot::Sender<()>>,
+}
+
+/// What HTTP needs to know of a session between requests.
+pub(super) struct Known {
+    pub(super) role: Role,
+    stream: StreamId,
+    desk: u8,
+    etag: String,
+    /// The client's ICE ufrag: another one in a PATCH asks for a restart.
+    client_ufrag: Option<String>,
+    pub(super) connected: bool,
+}
+
+/// Somebody who waits for a thread's answer.
+enum Waiting {
+    Opened(oneshot::Sender<Result<Opened, Refusal>>),
+    Answered(oneshot::Sender<Result<(), Refusal>>),
+    Restarted { ufrag: String, reply: oneshot::Sender<Result<Trickled, Refusal>> },
+    Report { left: u8, reply: oneshot::Sender<Option<super::ViewerReport>> },
+}
+
+impl Actor {
+    async fn run(mut self, mut questions: mpsc::Receiver<Ask>, mut events: mpsc::Receiver<PlaneEvent>) {
+        let mut tick = tokio::time::interval(SNAPSHOT_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let deadline = self.control.poll_timeout().map_or_else(
+                || tokio::time::Instant::now() + SNAPSHOT_INTERVAL,
+                tokio::time::Instant::from_std,
+            );
+            tokio::select! {
+                ask = questions.recv() => match ask {
+                    Some(ask) => self.handle_ask(ask),
+                    None => return,
+                },
+                event = events.recv() => match event {
+                    Some(PlaneEvent::Desk(event)) => self.handle_desk(event),
+                    Some(PlaneEvent::Shard(event)) => self.handle_shard(event),
+                    None => return,
+                },
+                _ = tick.tick() => self.to_all_shards(|| shard::Command::Snapshot),
+                () = tokio::time::sleep_until(deadline) => self.control.handle_timeout(Instant::now()),
+            }
+            self.carry_out();
+        }
+    }
+
+    fn handle_ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Publish(request, reply) => {
+                let _ = reply.send(self.publish(request));
+            }
+            Ask::Watch(request, reply) => self.watch(request, reply),
+            Ask::Answer(session, answer, reply) => match self.sessions.get(&session) {
+                Some(known) if known.role == Role::Viewer => {
+                    let published = self.published(known.stream);
+                    self.wait(session, Waiting::Answered(reply));
+                    self.to_desk(session, |_| desk::Command::Answer { session, answer, published });
+                }
+                _ => {
+                    let _ = reply.send(Err(Refusal::NoSuchSession));
+                }
+            },
+            Ask::Trickle(session, fragment, if_match, reply) => self.trickle(session, fragment, if_match, reply),
+            Ask::Owner(session, reply) => {
+                let owner = self.control.owner(&session).map(|(name, role)| (name.clone(), role_of(role)));
+                let _ = reply.send(owner);
+            }
+            Ask::Close(session, reply) => {
+                let _ = reply.send(self.control.close(Instant::now(), session, CloseReason::Asked));
+            }
+            Ask::Report(session, reply) => {
+                let is_viewer = self.sessions.get(&session).is_some_and(|k| k.role == Role::Viewer);
+                if is_viewer {
+                    self.wait(session, Waiting::Report { left: self.plane.shard_count(), reply });
+                    self.to_all_shards(|| shard::Command::Report { session });
+                } else {
+                    let _ = reply.send(None);
+                }
+            }
+            Ask::Streams(reply) => {
+                let _ = reply.send(self.streams());
+            }
+            Ask::Stream(name, reply) => {
+                let _ = reply.send(self.stream(&name));
+            }
+            Ask::Kick(name, reply) => {
+                let _ = reply.send(self.control.kick(Instant::now(), &name));
+            }
+            Ask::Metrics(reply) => {
+                let _ = reply.send(self.metrics());
+            }
+            Ask::IsReady(reply) => {
+                let _ = reply.send(self.plane.is_alive() && self.stopping.is_none());
+            }
+            Ask::ShutDown(reply) => {
+                self.control.shut_down(Instant::now());
+                self.carry_out();
+                self.to_all_shards(|| shard::Command::Stop);
+                self.stopping = Some(reply);
+            }
+        }
+    }
+
+    fn publish(&mut self, request: Publish) -> Result<Opened, Refusal> {
+        let now = Instant::now();
+        let session = new_session();
+        let ip = request.remote.ip();
+        let admitted = self.control.publish(now, session, request.stream, ip).map_err(refusal)?;
+        let (ufrag, password) = (format!("p{:016x}", random()), format!("{:016x}{:016x}", random(), random()));
+        let credentials = IceCreds { ufrag: ufrag.clone(), pass: password };
+        let identity = self.plane.identity();
+        let negotiated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            negotiate::publisher(identity, now, credentials, &request.offer)
+        }));
+        let offer = match negotiated {
+            Ok(Ok(offer)) => offer,
+            Ok(Err(error)) => {
+                self.control.closed(now, session);
+                return Err(unusable(error));
+            }
+            Err(_) => {
+                self.control.closed(now, session);
+                return Err(Refusal::BadSdp { reason: "it could not be processed".to_owned() });
+            }
+        };
+        let etag = new_etag();
+        let client_ufrag = negotiate::text::first(&offer.offer, "a=ice-ufrag:").map(str::to_owned);
+        self.sessions.insert(
+            session,
+            Known {
+                role: Role::Publisher,
+                stream: admitted.stream,
+                desk: 0,
+                etag: etag.clone(),
+                client_ufrag,
+                connected: false,
+            },
+        );
+        let setup = PublisherSetup {
+            session,
+            stream: admitted.stream,
+            epoch: admitted.epoch,
+            ufrag,
+            rtc: offer.rtc,
+            offer: offer.offer,
+            tracks: offer.tracks,
+        };
+        let shard = (admitted.epoch % u32::from(self.plane.shard_count())) as u8;
+        self.plane.shard(shard, shard::Command::AddPublisher(Box::new(setup)));
+        tracing::info!(session = session.handle(), ip = %ip, "a publisher connects");
+        tracing::debug!(session = session.handle(), identity = request.identity, "identity of the publisher");
+        Ok(Opened { session, sdp: offer.answer, etag })
+    }
+
+    fn watch(&mut self, request: Watch, reply: oneshot::Sender<Result<Opened, Refusal>>) {
+        let now = Instant::now();
+        let session = new_session();
+        let admitted = match self.control.watch(now, session, request.stream, request.remote.ip()) {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                let _ = reply.send(Err(refusal(refused)));
+                return;
+            }
+        };
+        self.next_desk = (self.next_desk + 1) % self.plane.desk_count();
+        let client_ufrag =
+            request.offer.as_deref().and_then(|o| negotiate::text::first(o, "a=ice-ufrag:")).map(str::to_owned);
+        self.sessions.insert(
+            session,
+            Known {
+                role: Role::Viewer,
+                stream: admitted.stream,
+                desk: self.next_desk,
+                etag: new_etag(),
+                client_ufrag,
+                connected: false,
+            },
+        );
+        let published = self.published(admitted.stream);
+        let command = desk::Command::Open { session, stream: admitted.stream, offer: request.offer, published };
+        self.wait(session, Waiting::Opened(reply));
+        if !self.plane.desk(self.next_desk, command) {
+            self.fail_waiting(session, || Refusal::Full { limit: "handshakes" });
+            self.control.closed(now, session);
+        }
+    }
+
+    fn trickle(
+        &mut self,
+        session: SessionId,
+        fragment: IceFragment,
+        if_match: Option<String>,
+        reply: oneshot::Sender<Result<Trickled, Refusal>>,
+    ) {
+        let Some(known) = self.sessions.get(&session) else {
+            let _ = reply.send(Err(Refusal::NoSuchSession));
+            return;
+        };
+        let is_current = if_match.as_deref().is_none_or(|tag| tag == "*" || tag == known.etag);
+        if !is_current {
+            let _ = reply.send(Err(Refusal::StaleEtag { current: known.etag.clone() }));
+            return;
+        }
+        let restart = fragment.ufrag.as_ref().filter(|u| known.client_ufrag.as_ref() != Some(u)).cloned();
+        let (Some(ufrag), Some(password)) = (restart, fragment.password) else {
+            // As an ICE-lite agent we learn the client's addresses from its checks; its candidates tell nothing
+            // that we use (threat T6: names in them are never resolved).
+            let _ = reply.send(Ok(Trickled::Accepted));
+            return;
+        };
+        let role = known.role;
+        self.wait(session, Waiting::Restarted { ufrag: ufrag.clone(), reply });
+        match role {
+            Role::Viewer => self.to_desk(session, |_| desk::Command::Restart { session, ufrag, password }),
+            Role::Publisher => {
+                let ours = IceCreds {
+                    ufrag: format!("p{:016x}", random()),
+                    pass: format!("{:016x}{:016x}", random(), random()),
+                };
+                self.to_all_shards(|| shard::Command::RestartPublisher {
+                    session,
+                    ufrag: ufrag.clone(),
+                    password: password.clone(),
+                    credentials: ours.clone(),
+                });
+            }
+        }
+    }
+
+    fn handle_desk(&mut self, event: desk::Event) {
+        let now = Instant::now();
+        match event {
+            desk::Event::Opened { session, result } => {
+                let etag = self.sessions.get(&session).map(|k| k.etag.clone()).unwrap_or_default();
+                let is_err = result.is_err();
+                let answer = result.map(|sdp| Opened { session, sdp, etag }).map_err(unusable);
+                self.settle(session, answer, |waiting| match waiting {
+                    Waiting::Opened(reply) => Ok(reply),
+                    other => Err(other),
+                });
+                if is_err {
+                    self.control.closed(now, session);
+                    self.sessions.remove(&session);
+                }
+            }
+            desk::Event::Answered { session, result } => {
+                let answer = result.unwrap_or(Err(Unusable::Malformed("no offer waits for an answer".to_owned())));
+                self.settle(session, answer.map_err(unusable), |waiting| match waiting {
+                    Waiting::Answered(reply) => Ok(reply),
+                    other => Err(other),
+                });
+            }
+            desk::Event::Restarted { session, result } => self.restarted(session, result),
+            desk::Event::Connected { session } => self.connected(session),
+            desk::Event::Closed { session, why } => self.ended(session, why),
+            desk::Event::ToShard { .. } => {}
+        }
+    }
+
+    fn handle_shard(&mut self, event: shard::Event) {
+        match event {
+            shard::Event::PublisherConnected { session } => self.connected(session),
+            shard::Event::PublisherClosed { session, why } => self.ended(session, why),
+            shard::Event::PublisherRestarted { session, result } => self.restarted(session, Some(result)),
+            shard::Event::Published { stream, epoch, published } => {
+                let watched = self.watched.entry(stream).or_default();
+                if epoch >= watched.epoch {
+                    watched.epoch = epoch;
+                    watched.published = published;
+                }
+                self.bump();
+            }
+            shard::Event::Report { session, report } => self.reported(session, report),
+            shard::Event::Snapshot(snapshot) => {
+                self.measured(*snapshot);
+                self.bump();
+            }
+            shard::Event::Stopped { shard } => {
+                tracing::debug!(shard, "a shard has said goodbye");
+                self.snapshots.remove(&shard);
+                if let Some(reply) = self.stopping.take() {
+                    // Desks send their close_notify meanwhile.
+                    tokio::spawn(async move {
+                        tokio::time::sleep(FAREWELL).await;
+                        let _ = reply.send(());
+                    });
+                }
+            }
+            shard::Event::ToDesk { .. } | shard::Event::ToShard { .. } => {}
+        }
+    }
+
+    fn connected(&mut self, session: SessionId) {
+        self.control.connected(Instant::now(), session);
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.connected = true;
+            tracing::info!(session = session.handle(), role = ?known.role, "connected");
+        }
+    }
+
+    fn ended(&mut self, session: SessionId, why: Ended) {
+        if self.sessions.remove(&session).is_some() {
+            tracing::info!(session = session.handle(), ?why, "a session ended");
+        }
+        self.fail_waiting(session, || Refusal::NoSuchSession);
+        self.control.closed(Instant::now(), session);
+    }
+
+    fn restarted(&mut self, session: SessionId, result: Option<Result<String, Unusable>>) {
+        let etag = new_etag();
+        let Some((ufrag, reply)) = self.take_waiting(session, |waiting| match waiting {
+            Waiting::Restarted { ufrag, reply } => Ok((ufrag, reply)),
+            other => Err(other),
+        }) else {
+            return;
+        };
+        let answer = match result {
+            None => Err(Refusal::NoSuchSession),
+            Some(Err(error)) => Err(unusable(error)),
+            Some(Ok(fragment)) => {
+                if let Some(known) = self.sessions.get_mut(&session) {
+                    known.client_ufrag = Some(ufrag);
+                    known.etag = etag.clone();
+                }
+                Ok(Trickled::Restarted { fragment, etag })
+            }
+        };
+        let _ = reply.send(answer);
+    }
+
+    fn reported(&mut self, session: SessionId, report: Option<shard::ViewerReport>) {
+        let Some((left, reply)) = self.take_waiting(session, |waiting| match waiting {
+            Waiting::Report { left, reply } => Ok((left, reply)),
+            other => Err(other),
+        }) else {
+            return;
+        };
+        if report.is_none() && left > 1 {
+            self.wait(session, Waiting::Report { left: left - 1, reply });
+            return;
+        }
+        let _ = reply.send(self.viewer_report(session, report.as_ref()));
+    }
+
+    /// Does what `control` decided.
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.control.poll_effect() {
+            match effect {
+                Effect::Close { session, role, reason, .. } => {
+                    tracing::info!(session = session.handle(), ?role, ?reason, "closing a session");
+                    match role {
+                        control::Role::Publisher => self.to_all_shards(|| shard::Command::RemovePublisher { session }),
+                        control::Role::Viewer => self.to_desk(session, |_| desk::Command::Close { session }),
+                    }
+                    self.fail_waiting(session, || Refusal::NoSuchSession);
+                    self.sessions.remove(&session);
+                    self.bump();
+                }
+                Effect::StreamClosed { stream } => {
+                    self.watched.remove(&stream);
+                    self.to_all_shards(|| shard::Command::CloseStream { stream });
+                    self.bump();
+                }
+                Effect::PublisherIs { stream, epoch, .. } => {
+                    let watched = self.watched.entry(stream).or_default();
+                    watched.epoch = epoch;
+                    watched.published = Published::default();
+                }
+                Effect::PublisherGone { stream, epoch } => {
+                    if let Some(watched) = self.watched.get_mut(&stream).filter(|w| w.epoch == epoch) {
+                        watched.published = Published::default();
+                    }
+                    self.bump();
+                }
+                Effect::StreamOpened { stream } => {
+                    self.watched.entry(stream).or_default();
+                }
+                Effect::Changed { .. } => self.bump(),
+            }
+        }
+    }
+
+    fn published(&self, stream: StreamId) -> Published {
+        self.watched.get(&stream).map(|w| w.published).unwrap_or_default()
+    }
+
+    fn bump(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn to_all_shards(&self, command: impl Fn() -> shard::Command) {
+        for number in 0..self.plane.shard_count() {
+            if !self.plane.shard(number, command()) {
+                tracing::error!(shard = number, "a media shard is behind; a command was dropped");
+            }
+        }
+    }
+
+    fn to_desk(&self, session: SessionId, command: impl FnOnce(u8) -> desk::Command) {
+        let Some(number) = self.sessions.get(&session).map(|k| k.desk) else { return };
+        if !self.plane.desk(number, command(number)) {
+            tracing::error!(desk = number, "a desk is behind; a command was dropped");
+        }
+    }
+
+    fn wait(&mut self, session: SessionId, waiting: Waiting) {
+        self.waiting.entry(session).or_default().push(waiting);
+    }
+
+    /// Takes the first one out that `pick` wants.
+    fn take_waiting<T>(&mut self, session: SessionId, pick: impl Fn(Waiting) -> Result<T, Waiting>) -> Option<T> {
+        let list = self.waiting.remove(&session)?;
+        let mut taken = None;
+        let mut rest = Vec::new();
+        for waiting in list {
+            match (taken.is_none(), pick(waiting)) {
+                (true, Ok(it)) => taken = Some(it),
+                (_, Err(other)) => rest.push(other),
+                (false, Ok(_)) => unreachable!("`pick` is not asked again once it took one"),
+            }
+            if taken.is_some() {
+                continue;
+            }
+        }
+        if !rest.is_empty() {
+            self.waiting.insert(session, rest);
+        }
+        taken
+    }
+
+    fn settle<T>(
+        &mut self,
+        session: SessionId,
+        answer: T,
+        pick: impl Fn(Waiting) -> Result<oneshot::Sender<T>, Waiting>,
+    ) {
+        if let Some(reply) = self.take_waiting(session, pick) {
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn fail_waiting(&mut self, session: SessionId, why: impl Fn() -> Refusal) {
+        for waiting in self.waiting.remove(&session).into_iter().flatten() {
+            match waiting {
+                Waiting::Opened(reply) => drop(reply.send(Err(why()))),
+                Waiting::Answered(reply) => drop(reply.send(Err(why()))),
+                Waiting::Restarted { reply, .. } => drop(reply.send(Err(why()))),
+                Waiting::Report { reply, .. } => drop(reply.send(None)),
+            }
+        }
+    }
+}
+
+fn role_of(role: control::Role) -> Role {
+    match role {
+        control::Role::Publisher => Role::Publisher,
+        control::Role::Viewer => Role::Viewer,
+    }
+}
+
+fn refusal(refused: Refused) -> Refusal {
+    match refused {
+        Refused::StreamBusy => Refusal::StreamBusy,
+        Refused::Full { limit } => Refusal::Full { limit },
+        Refused::ShuttingDown => Refusal::ShuttingDown,
+    }
+}
+
+fn unusable(error: Unusable) -> Refusal {
+    match error {
+        Unusable::CannotDecode { published, offered } => {
+            Refusal::UnsupportedCodec { published: published.to_owned(), offered }
+        }
+        other => Refusal::BadSdp { reason: other.to_string() },
+    }
+}
+
+fn new_session() -> SessionId {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&random().to_be_bytes());
+    bytes[8..].copy_from_slice(&random().to_be_bytes());
+    SessionId::from_bytes(bytes)
+}
+
+fn new_etag() -> String {
+    format!("{:016x}", random())
+}
+
+/// The operating system's generator: these become ids and passwords that outsiders must not guess.
+fn random() -> u64 {
+    getrandom::u64().expect("the operating system has a random number generator")
+}

@@ -1,0 +1,67 @@
+//! What do operators see? Prometheus' text format, with no label that a peer could make up (threat T30).
+
+use std::fmt::Write;
+
+use sfu::shard::Counters;
+
+use super::actor::Actor;
+
+impl Actor {
+    pub(super) fn metrics(&self) -> String {
+        let mut text = Text(String::new());
+        let (publishers, viewers) = self.control.session_count();
+        text.gauge("nowcast_streams_live", "Streams whose publisher is connected.", self.live_streams() as u64);
+        text.gauge("nowcast_publishers", "Publishers' sessions, connecting ones included.", publishers as u64);
+        text.gauge("nowcast_viewers", "Viewers' sessions, connecting ones included.", viewers as u64);
+
+        let shards: Vec<_> = self.snapshots.values().collect();
+        let sum = |of: fn(&Counters) -> u64| shards.iter().map(|s| of(&s.counters)).sum::<u64>();
+        for (name, help, value) in [
+            ("datagrams_received", "Datagrams received on the media port.", sum(|c| c.datagrams_in)),
+            ("feedback_received", "RTCP datagrams from viewers.", sum(|c| c.feedback)),
+            ("key_frames_requested", "Key frame requests sent to publishers.", sum(|c| c.key_frames_asked)),
+            ("viewers_started", "Viewers whose media has started.", sum(|c| c.viewers_added)),
+            ("unknown_source", "Datagrams from addresses that no session knows.", sum(|c| c.unknown_source)),
+            ("unexpected", "Datagrams that their sender's session has no use for.", sum(|c| c.unexpected)),
+            ("refused", "Datagrams that did not authenticate.", sum(|c| c.refused)),
+            ("srtcp_rejected", "SRTCP that did not authenticate or was replayed.", sum(|c| c.srtcp_rejected)),
+            ("fenced_packets", "Packets of publishers that were replaced.", sum(|c| c.fenced)),
+            ("session_panics", "Sessions that ended because something in them panicked.", sum(|c| c.panics)),
+            ("passed_on", "Datagrams passed from one shard to another.", sum(|c| c.passed_on)),
+            ("desk_queue_drops", "STUN and DTLS datagrams dropped before a desk.", sum(|c| c.dropped_for_desk)),
+            ("shard_queue_drops", "Datagrams dropped between shards.", sum(|c| c.dropped_for_shard)),
+            ("route_table_full", "Addresses that were not taken because the table is full.", sum(|c| c.routes_full)),
+            ("datagrams_sent", "Datagrams given to the kernel.", self.plane.gauge(|g| &g.datagrams_sent)),
+            ("bytes_sent", "Bytes given to the kernel.", self.plane.gauge(|g| &g.bytes_sent)),
+            ("send_buffer_drops", "Datagrams lost to a full send buffer.", self.plane.gauge(|g| &g.send_buffer_drops)),
+            ("send_errors", "Datagrams that the kernel refused.", self.plane.gauge(|g| &g.send_errors)),
+            ("kernel_drops", "Datagrams that the kernel dropped on receipt, junk included.", self.plane.gauge(|g| &g.kernel_drops)),
+            ("mailbox_refusals", "Commands that a full mailbox refused.", self.plane.refused()),
+        ] {
+            text.counter(&format!("nowcast_media_{name}_total"), help, value);
+        }
+        let sent = shards.iter().flat_map(|s| &s.streams).fold((0, 0), |(resent, nacks), stream| {
+            (resent + stream.sent.resent, nacks + stream.sent.nacks)
+        });
+        text.gauge("nowcast_media_retransmitted", "Packets sent again, in the streams that exist now.", sent.0);
+        text.gauge("nowcast_media_nacks", "Packets reported missing, in the streams that exist now.", sent.1);
+        text.0
+    }
+}
+
+struct Text(String);
+
+impl Text {
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.put(name, "gauge", help, value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.put(name, "counter", help, value);
+    }
+
+    fn put(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+}

@@ -1,0 +1,188 @@
+//! What does the API say of a stream and of a viewer?
+//!
+//! Shards are asked once a second; rates are differences of what they count.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use control::{State, StreamView};
+use media::{MediaKind, SessionId, StreamName};
+use sfu::format::Published;
+use sfu::publisher::Health;
+use sfu::shard::{self, Snapshot, StreamSnapshot};
+
+use super::actor::Actor;
+use super::{
+    AudioStatus, LayerStatus, PublisherStatus, SentReport, StreamState, StreamStatus, VideoStatus, ViewerReport,
+};
+
+/// What is known of a stream beyond `control`.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    pub(super) epoch: u32,
+    pub(super) published: Published,
+    home: Option<StreamSnapshot>,
+    health: Health,
+    /// Per shard: bytes sent when it was last asked, and when.
+    out: HashMap<u8, (u64, Instant)>,
+    rate_out: HashMap<u8, f64>,
+    home_at: Option<Instant>,
+    audio_bps: f64,
+    video_bps: f64,
+    frame_rate: f64,
+}
+
+/// A stream that nobody is in.
+pub(super) fn unknown(name: &StreamName) -> StreamStatus {
+    StreamStatus {
+        stream: name.to_string(),
+        state: StreamState::Waiting,
+        live_since_ms: None,
+        viewers: 0,
+        publisher: None,
+        video: None,
+        audio: None,
+        bitrate_in_bps: 0,
+        bitrate_out_bps: 0,
+    }
+}
+
+impl Actor {
+    /// A shard has said how it is.
+    pub(super) fn measured(&mut self, snapshot: Snapshot) {
+        let now = Instant::now();
+        for stream in &snapshot.streams {
+            if let Some(watched) = self.watched.get_mut(&stream.stream) {
+                watched.measured(now, snapshot.shard, stream);
+            }
+        }
+        self.snapshots.insert(snapshot.shard, snapshot);
+    }
+
+    pub(super) fn streams(&self) -> Vec<StreamStatus> {
+        self.control.streams().map(|view| self.status(&view)).collect()
+    }
+
+    pub(super) fn stream(&self, name: &StreamName) -> Option<StreamStatus> {
+        self.control.stream(name).map(|view| self.status(&view))
+    }
+
+    fn status(&self, view: &StreamView<'_>) -> StreamStatus {
+        let unix_ms = |at: Instant| self.plane.clock().at(at).to_unix_ms();
+        let nothing = Watched::default();
+        let watched = self.watched.get(&view.id).unwrap_or(&nothing);
+        let state = state_of(&view.state);
+        let live = state == StreamState::Live;
+        let publisher = view.publisher.as_ref().and_then(|publisher| {
+            Some(PublisherStatus {
+                session: publisher.session.handle(),
+                connected_at_ms: unix_ms(publisher.connected_at?),
+                rtt_ms: watched.health.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
+                loss_percent: watched.health.loss.map(|loss| f64::from(loss) * 100.0),
+            })
+        });
+        StreamStatus {
+            stream: view.name.to_string(),
+            state,
+            live_since_ms: view.live_since.map(unix_ms),
+            viewers: view.viewers,
+            publisher,
+            video: live.then(|| watched.video()).flatten(),
+            audio: live.then(|| watched.audio()).flatten(),
+            bitrate_in_bps: if live { (watched.audio_bps + watched.video_bps) as u64 } else { 0 },
+            bitrate_out_bps: watched.rate_out.values().sum::<f64>() as u64,
+        }
+    }
+
+    pub(super) fn viewer_report(&self, session: SessionId, report: Option<&shard::ViewerReport>) -> Option<ViewerReport> {
+        let (name, _) = self.control.owner(&session)?;
+        let view = self.control.stream(name)?;
+        let sent = |kind| report.and_then(|r| r.tracks.iter().find(|t| t.kind == kind)).map(sent_report);
+        Some(ViewerReport {
+            session: session.handle(),
+            stream: name.to_string(),
+            state: state_of(&view.state),
+            connected: self.sessions.get(&session).is_some_and(|k| k.connected),
+            video: sent(MediaKind::Video),
+            audio: sent(MediaKind::Audio),
+        })
+    }
+
+    /// The number of streams that are live, for metrics.
+    pub(super) fn live_streams(&self) -> usize {
+        self.control.streams().filter(|s| state_of(&s.state) == StreamState::Live).count()
+    }
+}
+
+impl Watched {
+    fn measured(&mut self, now: Instant, shard: u8, stream: &StreamSnapshot) {
+        let rate = |new: u64, old: u64, since: Instant| {
+            let seconds = now.saturating_duration_since(since).as_secs_f64();
+            if seconds > 0.0 { new.saturating_sub(old) as f64 / seconds } else { 0.0 }
+        };
+        if let Some((bytes, at)) = self.out.insert(shard, (stream.sent.bytes, now)) {
+            self.rate_out.insert(shard, 8.0 * rate(stream.sent.bytes, bytes, at));
+        }
+        if !stream.is_home {
+            return;
+        }
+        if let (Some(before), Some(at)) = (&self.home, self.home_at) {
+            self.audio_bps = 8.0 * rate(stream.audio.bytes, before.audio.bytes, at);
+            self.video_bps = 8.0 * rate(stream.video.bytes, before.video.bytes, at);
+            self.frame_rate = rate(stream.video.frames, before.video.frames, at);
+        }
+        self.health = stream.health;
+        self.home = Some(*stream);
+        self.home_at = Some(now);
+    }
+
+    fn video(&self) -> Option<VideoStatus> {
+        let format = self.published.video?;
+        let resolution = self.home.and_then(|h| h.resolution);
+        let (width, height) = (resolution.map(|r| r.width), resolution.map(|r| r.height));
+        let frame_rate = (self.frame_rate * 10.0).round() / 10.0;
+        Some(VideoStatus {
+            codec: format.codec.name().to_owned(),
+            width,
+            height,
+            frame_rate,
+            bitrate_bps: self.video_bps as u64,
+            key_frame_interval_ms: self.home.and_then(|h| h.key_frame_interval).map(|i| i.as_millis() as u64),
+            layers: vec![LayerStatus { rid: None, width, height, bitrate_bps: self.video_bps as u64, frame_rate }],
+        })
+    }
+
+    fn audio(&self) -> Option<AudioStatus> {
+        let format = self.published.audio?;
+        Some(AudioStatus { codec: format.codec.name().to_owned(), bitrate_bps: self.audio_bps as u64 })
+    }
+}
+
+fn state_of(state: &State) -> StreamState {
+    match state {
+        State::Waiting => StreamState::Waiting,
+        State::Live => StreamState::Live,
+        State::Paused => StreamState::Paused,
+    }
+}
+
+fn sent_report(track: &shard::SentTrack) -> SentReport {
+    let counters = &track.counters;
+    SentReport {
+        codec: track.codec.map_or_else(String::new, |c| c.name().to_owned()),
+        packets_sent: counters.packets,
+        bytes_sent: counters.bytes,
+        nacks: counters.nacks,
+        retransmitted: counters.resent,
+        key_frame_requests: counters.key_frame_requests,
+        rtt_ms: counters.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
+        loss_percent: counters.rtt.map(|_| f64::from(counters.fraction_lost) * 100.0 / 256.0),
+        rtp_timestamp: track.newest.map_or(0, |(timestamp, _)| timestamp),
+        captured_at_ms: track.newest.and_then(|(_, at)| at).map(|at| at.to_unix_ms_f64()),
+        clock_rate: match track.kind {
+            MediaKind::Audio => 48_000,
+            MediaKind::Video => 90_000,
+        },
+    }
+}
+
