@@ -3,7 +3,7 @@
 //! What must always hold between two calls: every session belongs to a stream that names it, every
 //! stream has somebody in it, and exactly the connecting sessions have a deadline.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -187,8 +187,13 @@ impl Control {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        // Many may be due at once; each stream is settled when all of them are out.
+        let mut touched = BTreeSet::new();
         while let Some(session) = self.deadlines.pop_due(now) {
-            self.close(now, session, CloseReason::ConnectTimeout);
+            touched.extend(self.take_out(session, Some(CloseReason::ConnectTimeout)));
+        }
+        for stream in touched {
+            self.settle(stream);
         }
     }
 
