@@ -21,7 +21,7 @@ use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -152,6 +152,7 @@ where
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = activity.hurried.notified() => {}
             () = sleep_until(activity.check_at(Instant::now())) => match activity.verdict(Instant::now()) {
                 Verdict::Stay => {}
                 Verdict::Leave if !draining => {
@@ -288,6 +289,8 @@ impl Drop for Slot {
 /// What a connection has been doing, as far as its deadlines need to know.
 struct Activity {
     state: Mutex<State>,
+    /// The next deadline has come nearer.
+    hurried: Notify,
 }
 
 struct State {
@@ -322,7 +325,7 @@ impl Activity {
             is_http2: false,
             has_read: false,
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), hurried: Notify::new() }
     }
 
     fn request_began(self: &Arc<Self>) -> Busy {
@@ -341,11 +344,15 @@ impl Activity {
         }
         if state.busy == 0 && !state.is_http2 && state.head_began_at.is_none() {
             state.head_began_at = Some(now);
+            self.hurried.notify_one();
         }
     }
 
     fn wrote(&self, is_pending: bool, now: Instant) {
         let mut state = lock(&self.state);
+        if is_pending && state.write_stalled_since.is_none() {
+            self.hurried.notify_one();
+        }
         state.write_stalled_since = is_pending.then(|| state.write_stalled_since.unwrap_or(now));
     }
 
@@ -484,7 +491,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
     use super::*;
+    use crate::http::tests::House;
 
     #[test]
     fn deadlines_depend_on_what_a_connection_is_doing() {
@@ -551,5 +561,144 @@ mod tests {
     #[test]
     fn the_limit_of_open_files_is_known() {
         assert!(most_connections() >= 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_serves_several_requests_and_leaves_when_idle() {
+        let mut wire = Wire::new(1 << 20);
+        for _ in 0..3 {
+            wire.write("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            assert!(wire.read_until("ok\n").await.starts_with("HTTP/1.1 200"));
+            sleep(Duration::from_secs(29)).await;
+        }
+        assert_eq!(wire.read_to_end().await, "");
+        assert_eq!(wire.seconds(), 2 * 29 + 29 + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_head_is_cut_after_five_seconds_however_it_drips() {
+        let mut wire = Wire::new(1 << 20);
+        for byte in "GET /".chars() {
+            wire.write(&byte.to_string()).await;
+            sleep(Duration::from_millis(900)).await;
+        }
+        wire.read_to_end().await;
+        assert_eq!(wire.seconds(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_told_so_after_ten_seconds() {
+        let mut wire = Wire::new(1 << 20);
+        wire.write("POST /whip/demo HTTP/1.1\r\nhost: x\r\ncontent-type: application/sdp\r\n").await;
+        wire.write("content-length: 100\r\n\r\nv=0").await;
+        let answer = wire.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("within 10 seconds"), "{answer}");
+        assert!((10..=11).contains(&wire.seconds()), "{}", wire.seconds());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_announces_too_much_is_refused_at_once() {
+        let mut wire = Wire::new(1 << 20);
+        wire.write("POST /whip/demo HTTP/1.1\r\nhost: x\r\ncontent-type: application/sdp\r\n").await;
+        wire.write("content-length: 1000000000\r\n\r\nv=0").await;
+        assert!(wire.read_until("}").await.starts_with("HTTP/1.1 413"));
+        assert_eq!(wire.seconds(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn heads_are_bounded() {
+        let mut wire = Wire::new(1 << 20);
+        wire.write(&format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(HEADER_BYTES))).await;
+        assert!(wire.read_to_end().await.starts_with("HTTP/1.1 431"));
+        let mut wire = Wire::new(1 << 20);
+        wire.write(&format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(HEADER_FIELDS + 1))).await;
+        assert!(wire.read_to_end().await.starts_with("HTTP/1.1 431"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_go_on_for_long_and_end_when_the_server_stops() {
+        let mut wire = Wire::new(1 << 20);
+        wire.write("GET /api/v1/streams/demo/events HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        for _ in 0..100 {
+            wire.read_until("}\n\n").await;
+        }
+        assert_eq!(wire.seconds(), 2 * 99);
+        wire.house.stop.send_replace(true);
+        wire.read_to_end().await;
+        assert!(wire.seconds() <= 2 * 99 + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_does_not_read_is_cut() {
+        let mut wire = Wire::new(512);
+        wire.write("GET /api/v1/streams/demo/events HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        (&mut wire.task).await.unwrap();
+        assert!(
+            (WRITE_TIMEOUT.as_secs()..WRITE_TIMEOUT.as_secs() + 15).contains(&wire.seconds()),
+            "{}",
+            wire.seconds()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stopping_lets_a_request_end_and_closes_the_idle() {
+        let mut idle = Wire::new(1 << 20);
+        idle.write("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        idle.read_until("ok\n").await;
+        idle.house.stop.send_replace(true);
+        idle.read_to_end().await;
+        assert_eq!(idle.seconds(), 0);
+
+        let mut busy = Wire::new(1 << 20);
+        busy.write("POST /whip/demo HTTP/1.1\r\nhost: x\r\ncontent-type: application/sdp\r\n").await;
+        busy.write("content-length: 3\r\n\r\n").await;
+        sleep(Duration::from_secs(1)).await;
+        busy.house.stop.send_replace(true);
+        sleep(Duration::from_secs(1)).await;
+        busy.write("v=0").await;
+        assert!(busy.read_to_end().await.starts_with("HTTP/1.1 201"));
+    }
+
+    /// One connection to the whole of HTTP, without a network.
+    struct Wire {
+        io: DuplexStream,
+        task: tokio::task::JoinHandle<()>,
+        house: House,
+        began_at: Instant,
+    }
+
+    impl Wire {
+        fn new(buffer: usize) -> Self {
+            let (io, theirs) = tokio::io::duplex(buffer);
+            let house = House::open();
+            let remote = Remote { peer: "192.0.2.1:5000".parse().unwrap(), slot: None };
+            let task = tokio::spawn(drive(theirs, remote, Arc::clone(&house.app), house.stop.subscribe()));
+            Self { io, task, house, began_at: Instant::now() }
+        }
+
+        async fn write(&mut self, text: &str) {
+            self.io.write_all(text.as_bytes()).await.unwrap();
+        }
+
+        async fn read_until(&mut self, end: &str) -> String {
+            let mut text = String::new();
+            let mut buffer = [0; 4096];
+            while !text.contains(end) {
+                let count = self.io.read(&mut buffer).await.unwrap();
+                assert!(count > 0, "closed after {text:?}");
+                text.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+            }
+            text
+        }
+
+        async fn read_to_end(&mut self) -> String {
+            let mut text = String::new();
+            self.io.read_to_string(&mut text).await.unwrap();
+            text
+        }
+
+        fn seconds(&self) -> u64 {
+            self.began_at.elapsed().as_secs()
+        }
     }
 }

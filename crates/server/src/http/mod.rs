@@ -217,10 +217,10 @@ fn no_route(error: &NoRoute) -> Problem {
 
 /// RFC 9110 §9.3.2: the same head as GET's, and no body.
 fn without_body(reply: &mut Reply) {
-    if let Body::Whole(bytes) = std::mem::replace(reply.body_mut(), Body::empty()) {
-        if reply.status() != StatusCode::NO_CONTENT {
-            reply.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-        }
+    if let Body::Whole(bytes) = std::mem::replace(reply.body_mut(), Body::empty())
+        && !bytes.is_empty()
+    {
+        reply.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     }
 }
 

@@ -18,7 +18,8 @@ use crate::engine::Refusal;
 /// An error answer.
 #[derive(Debug)]
 pub struct Problem {
-    content: Content,
+    /// Boxed: the way of no should not make the way of yes larger.
+    content: Box<Content>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -48,7 +49,7 @@ pub struct Content {
 impl Problem {
     /// Says what is wrong and what to do.
     pub fn new(status: StatusCode, detail: impl Into<String>, fix: impl Into<String>) -> Self {
-        let content = Content {
+        let content = Box::new(Content {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
@@ -56,7 +57,7 @@ impl Problem {
             fix: fix.into(),
             codec: None,
             offered: None,
-        };
+        });
         Self { content, headers: Vec::new() }
     }
 
@@ -141,7 +142,7 @@ impl Problem {
 
     /// The answer.
     pub fn into_reply(self) -> Reply {
-        let json = serde_json::to_vec(&self.content).unwrap_or_default();
+        let json = serde_json::to_vec(&*self.content).unwrap_or_default();
         let mut reply = Response::new(Body::from(Bytes::from(json)));
         *reply.status_mut() = StatusCode::from_u16(self.content.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = reply.headers_mut();

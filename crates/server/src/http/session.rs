@@ -92,10 +92,11 @@ where
     })?;
     let mut trickled = app.engine.trickle(session, fragment.clone(), Some(if_match.first().to_owned())).await;
     // RFC 9110 §13.1.1: the condition holds when any of the listed tags matches.
-    if let Err(Refusal::StaleEtag { current }) = &trickled {
-        if if_match.first() != current && if_match.names(current) {
-            trickled = app.engine.trickle(session, fragment, Some(current.clone())).await;
-        }
+    if let Err(Refusal::StaleEtag { current }) = &trickled
+        && if_match.first() != current
+        && if_match.names(current)
+    {
+        trickled = app.engine.trickle(session, fragment, Some(current.clone())).await;
     }
     match trickled? {
         // RFC 9725 §4.3.2: "MUST NOT include an ETag header in the response".

@@ -297,21 +297,22 @@ async fn every_resource_asks_who_may() {
     let whip = &format!("/whip/demo/{ID}");
     let whep = &format!("/whep/demo/{ID}");
     // In the order of `tokens`: y may, n may not (401 without a token, 403 with one).
-    let rows: [(&str, &str, &[(&str, &str)], &str); 14] = [
+    const NONE: &[(&str, &str)] = &[];
+    let rows = [
         ("POST", "/whip/demo", SDP, "nynnnnn"),
         ("POST", "/whep/demo", SDP, "nnynnyy"),
         ("PATCH", whip, FRAGMENT, "nynnnnn"),
-        ("GET", whip, &[], "nynnnnn"),
-        ("DELETE", whip, &[], "nynnnyy"),
+        ("GET", whip, NONE, "nynnnnn"),
+        ("DELETE", whip, NONE, "nynnnyy"),
         ("PATCH", whep, FRAGMENT, "nnynnyy"),
-        ("GET", whep, &[], "nnynnyy"),
-        ("DELETE", whep, &[], "nnynnyy"),
-        ("GET", "/api/v1/streams", &[], "nnnnyny"),
-        ("GET", "/api/v1/streams/demo", &[], "nyynnyy"),
-        ("GET", "/api/v1/streams/demo/events", &[], "nyynnyy"),
-        ("DELETE", "/api/v1/streams/demo", &[], "nnnnnyy"),
-        ("GET", "/metrics", &[], "nnnnnny"),
-        ("GET", "/api/v1/time", &[], "yyyyyyy"),
+        ("GET", whep, NONE, "nnynnyy"),
+        ("DELETE", whep, NONE, "nnynnyy"),
+        ("GET", "/api/v1/streams", NONE, "nnnnyny"),
+        ("GET", "/api/v1/streams/demo", NONE, "nyynnyy"),
+        ("GET", "/api/v1/streams/demo/events", NONE, "nyynnyy"),
+        ("DELETE", "/api/v1/streams/demo", NONE, "nnnnnyy"),
+        ("GET", "/metrics", NONE, "nnnnnny"),
+        ("GET", "/api/v1/time", NONE, "yyyyyyy"),
     ];
     for (method, address, headers, expected) in rows {
         for ((name, grant), expected) in tokens.iter().zip(expected.chars()) {

@@ -111,7 +111,8 @@ where
         return Err(Problem::method_not_allowed(SESSION_METHODS));
     }
     let grants = app.grants(&exchange)?;
-    if !grants.may_publish(&stream) && !(*exchange.method == Method::DELETE && grants.may_administer(&stream)) {
+    let ends = *exchange.method == Method::DELETE && grants.may_administer(&stream);
+    if !grants.may_publish(&stream) && !ends {
         return Err(app.refuse(&grants, "this publisher's session", "use the token that began it"));
     }
     if *exchange.method == Method::PATCH {
