@@ -5,7 +5,7 @@ import type { Problem } from "./Problem";
 
 /** What a publisher sends, and how. */
 export interface WhipOptions {
-  /** Preferred codec by its SDP name (`H264`, `VP8`, `VP9`, `AV1`), or `null` for the browser's choice. */
+  /** The codec by its SDP name (`H264`, `VP8`, `VP9`, `AV1`), or `null` for what browser and server agree on. */
   codec: string | null;
   /** Bits per second that the video may take. */
   maxBitrate: number;
@@ -108,13 +108,16 @@ export class WhipClient extends LiveConnection {
   }
 }
 
-/** Puts `codec` first, and keeps the rest: a server that cannot take it may take another. */
+/** What repairs a codec's packets; not a choice of its own. */
+const REPAIR = new Set(["video/rtx", "video/red", "video/ulpfec", "video/flexfec-03"]);
+
+/** Offers `codec` and nothing else: an answer need not keep the offer's order (RFC 3264 §6.1 only recommends it). */
 function prefer(transceiver: RTCRtpTransceiver, codec: string | null): void {
   const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs;
   if (!codec || !codecs || !transceiver.setCodecPreferences) return;
   const wanted = codecs.filter((each) => each.mimeType.toLowerCase() === `video/${codec.toLowerCase()}`);
   if (wanted.length === 0) return;
-  transceiver.setCodecPreferences([...wanted, ...codecs.filter((each) => !wanted.includes(each))]);
+  transceiver.setCodecPreferences([...wanted, ...codecs.filter(({ mimeType }) => REPAIR.has(mimeType.toLowerCase()))]);
 }
 
 /** Chromium reads its first bitrate from the answer; others ignore it. */

@@ -285,6 +285,7 @@ function publish(stream: string): void {
 
   const url = new URL(access.link(streamPath("/watch", stream)), location.href).href;
   byId<HTMLInputElement>("link").value = url;
+  if (access.token !== null) say(byId("link-label"), "This link carries your token: whoever has it may do what you may");
   byId<HTMLInputElement>("link").addEventListener("focus", ({ target }) => (target as HTMLInputElement).select());
   byId<HTMLAnchorElement>("visit").href = url;
   byId("copy").addEventListener("click", () => {
