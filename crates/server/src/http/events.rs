@@ -3,7 +3,8 @@
 //! By server-sent events: the status at once, whenever it has changed, and every 2 s. Streams that do not exist yet
 //! can be awaited. The number of open event streams is bounded; each ends when its reader is gone or the server stops.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,11 +55,12 @@ pub(super) async fn events<E: Backend>(
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many event streams are open", fix)
             .with(header::RETRY_AFTER, "10"));
     };
-    let (sender, receiver) = mpsc::channel(QUEUE);
+    let (reader, receiver) = mpsc::channel(QUEUE);
     if exchange.method == hyper::Method::GET {
-        let (engine, stopping) = (app.engine.clone(), app.stopping.clone());
+        let newest = app.event_hub.newest(&app.engine, &stream);
+        let stopping = app.stopping.clone();
         tokio::spawn(async move {
-            tell(engine, stream, sender, stopping).await;
+            tell(newest, reader, stopping).await;
             drop(permit);
         });
     }
@@ -71,38 +73,81 @@ pub(super) async fn events<E: Backend>(
     Ok(reply)
 }
 
-/// Tells a reader until it is gone or the server stops.
-async fn tell<E: Backend>(
-    engine: E,
-    stream: StreamName,
-    sender: mpsc::Sender<Bytes>,
-    mut stopping: watch::Receiver<bool>,
-) {
+/// What the readers of each stream are told. One task per stream asks the engine, however many read: with a thousand
+/// open pages a change is one question, not a thousand.
+#[derive(Default)]
+pub(super) struct Hub {
+    streams: Mutex<HashMap<StreamName, watch::Sender<Bytes>>>,
+}
+
+impl Hub {
+    /// Returns the newest event of a stream, empty until there is one.
+    fn newest<E: Backend>(self: &Arc<Self>, engine: &E, stream: &StreamName) -> watch::Receiver<Bytes> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(newest) = streams.get(stream) {
+            return newest.subscribe();
+        }
+        let (newest, receiver) = watch::channel(Bytes::new());
+        streams.insert(stream.clone(), newest.clone());
+        tokio::spawn(ask(Arc::clone(self), engine.clone(), stream.clone(), newest));
+        receiver
+    }
+
+    /// Forgets a stream that nobody reads. Returns whether it did.
+    fn forget(&self, stream: &StreamName) -> bool {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let unread = streams.get(stream).is_some_and(|newest| newest.receiver_count() == 0);
+        if unread {
+            streams.remove(stream);
+        }
+        unread
+    }
+}
+
+/// Asks for one stream's status as long as anyone reads it.
+async fn ask<E: Backend>(hub: Arc<Hub>, engine: E, stream: StreamName, newest: watch::Sender<Bytes>) {
     let mut changes = engine.changes();
-    let mut last = None;
-    let mut told_at = Instant::now();
     loop {
         // From here on a change wakes us again.
         changes.borrow_and_update();
+        let asked_at = Instant::now();
         let status = engine.stream(&stream).await;
-        let now = Instant::now();
-        if last.as_ref() != Some(&status) || now >= told_at + INTERVAL {
-            let json = serde_json::to_string(&status).unwrap_or_default();
-            if sender.send(Bytes::from(format!("event: status\ndata: {json}\n\n"))).await.is_err() {
-                return;
-            }
-            last = Some(status);
-            told_at = Instant::now();
-        }
+        let json = serde_json::to_string(&status).unwrap_or_default();
+        let event = Bytes::from(format!("event: status\ndata: {json}\n\n"));
+        newest.send_if_modified(|newest| {
+            let changed = *newest != event;
+            *newest = event;
+            changed
+        });
         let changed = tokio::select! {
-            () = sender.closed() => return,
-            () = has_stopped(&mut stopping) => return,
-            () = sleep_until(told_at + INTERVAL) => false,
+            () = newest.closed() => {
+                if hub.forget(&stream) {
+                    return;
+                }
+                false
+            }
+            () = sleep_until(asked_at + INTERVAL) => false,
             // An engine that has ended changes no more; the interval goes on.
             Ok(()) = changes.changed() => true,
         };
         if changed {
             sleep(REST).await;
+        }
+    }
+}
+
+/// Tells a reader until it is gone or the server stops.
+async fn tell(mut newest: watch::Receiver<Bytes>, reader: mpsc::Sender<Bytes>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        let event = newest.borrow_and_update().clone();
+        if !event.is_empty() && reader.send(event).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = reader.closed() => return,
+            () = has_stopped(&mut stopping) => return,
+            () = sleep(INTERVAL) => {}
+            Ok(()) = newest.changed() => {}
         }
     }
 }

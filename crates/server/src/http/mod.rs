@@ -63,6 +63,7 @@ pub struct App<E> {
     patches: RateLimit,
     wrong_tokens: RateLimit,
     event_streams: Arc<Semaphore>,
+    event_hub: Arc<events::Hub>,
     counters: Arc<Counters>,
     stopping: watch::Receiver<bool>,
 }
@@ -91,6 +92,7 @@ impl<E: Backend> App<E> {
             patches: RateLimit::new(if sessions == 0 { 0 } else { PATCH_PER_SECOND }, second, PATCH_PER_SECOND),
             wrong_tokens: RateLimit::new(WRONG_TOKENS_PER_MINUTE, Duration::from_secs(60), WRONG_TOKENS_PER_MINUTE),
             event_streams: Arc::new(Semaphore::new(config.http.limits.event_streams)),
+            event_hub: Arc::default(),
             counters: Arc::default(),
             stopping,
         }

@@ -438,6 +438,8 @@ async fn events_tell_at_once_on_change_and_every_two_seconds() {
     assert!(reader.event().await.contains("\"state\":\"live\""));
     assert_eq!(began_at.elapsed().as_millis(), 2100);
 
+    let asked = house.engine.state.lock().unwrap().asked;
+    assert!(asked <= 4, "{asked}");
     house.ask("GET", "/api/v1/streams/soon/events", &[], "").await.is_problem(503, "too many event streams");
     drop(reader);
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -445,6 +447,24 @@ async fn events_tell_at_once_on_change_and_every_two_seconds() {
     reader.event().await;
     house.stop.send_replace(true);
     assert!(reader.body.frame().await.is_none(), "ends when the server stops");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_readers_of_a_stream_are_one_question() {
+    let house = House::open();
+    let mut readers = Vec::new();
+    for _ in 0..100 {
+        readers.push(house.listen("/api/v1/streams/demo/events").await);
+    }
+    for _ in 0..3 {
+        for reader in &mut readers {
+            reader.event().await;
+        }
+    }
+    assert_eq!(house.engine.state.lock().unwrap().asked, 3);
+    drop(readers);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(house.engine.state.lock().unwrap().asked <= 4, "nobody asks for nobody");
 }
 
 #[tokio::test]
@@ -497,13 +517,6 @@ async fn the_description_describes_what_there_is() {
 /// Threat T18: neither tokens nor secrets reach the log, at any level.
 #[tokio::test]
 async fn tokens_stay_out_of_the_log() {
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let writer = Arc::clone(&log);
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || Sink(Arc::clone(&writer)))
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
     let house = House::locked();
     let right = token(VideoGrant { room: Some("demo".into()), room_join: true, ..VideoGrant::default() });
     for token in [right.as_str(), "canary-token", "eyJh.canary.x"] {
@@ -513,8 +526,7 @@ async fn tokens_stay_out_of_the_log() {
             house.ask_as(token, method, address, SDP, "v=0").await;
         }
     }
-    drop(guard);
-    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
     assert!(log.contains("/whip/{stream}") && log.contains("192.0.2.1"), "{log}");
     for secret in ["canary", SECRET, &right, right.rsplit('.').next().unwrap()] {
         assert!(!log.contains(secret), "{secret} in {log}");
@@ -522,13 +534,15 @@ async fn tokens_stay_out_of_the_log() {
     assert!(!log.lines().any(|line| line.contains(" INFO ") && line.contains("demo")), "{log}");
 }
 
-#[derive(Clone)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+/// What all tests have logged, at every level. One log for all, because `tracing` remembers across threads whether
+/// anyone listens.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-impl std::io::Write for Sink {
+struct Log;
+
+impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
+        LOG.lock().unwrap().write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -567,6 +581,9 @@ impl House {
     }
 
     fn with(options: &[(&str, &str)], open: bool) -> Self {
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| Log);
+        // The second house finds it there.
+        let _ = log.with_ansi(false).try_init();
         let open = open.to_string();
         let keys = format!("key: {SECRET}");
         let ice = "[{ urls = [\"stun:stun.example\", \"turn:turn.example\"], username = \"u\", credential = \"p\" }]";
@@ -691,6 +708,8 @@ struct State {
     session: Option<Role>,
     live: Vec<String>,
     is_stuck: bool,
+    /// How often somebody asked for a stream's status.
+    asked: usize,
 }
 
 impl Default for Double {
@@ -783,7 +802,9 @@ impl Backend for Double {
     }
 
     async fn stream(&self, name: &StreamName) -> StreamStatus {
-        let is_live = self.state.lock().unwrap().live.iter().any(|live| live == name.as_str());
+        let mut state = self.state.lock().unwrap();
+        state.asked += 1;
+        let is_live = state.live.iter().any(|live| live == name.as_str());
         let publisher =
             PublisherStatus { session: "short".into(), connected_at_ms: 1, rtt_ms: None, loss_percent: None };
         StreamStatus {
