@@ -19,6 +19,8 @@ pub(crate) struct DeskThread {
     pub(crate) mailbox: Receiver<Command>,
     pub(crate) shards: Vec<Mailbox<shard::Command>>,
     pub(crate) sink: EventSink,
+    /// Viewers whose keys go to a shard once the datagrams that complete their handshake are out.
+    pub(crate) ready: Vec<(u8, shard::Command)>,
 }
 
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
@@ -41,27 +43,38 @@ impl DeskThread {
             for _ in 0..COMMANDS {
                 let Ok(command) = self.mailbox.try_recv() else { break };
                 self.desk.handle_command(Instant::now(), command, &mut batch);
-                self.tell();
-                self.send(&mut batch, &mut sending);
+                self.flush(&mut batch, &mut sending);
             }
             self.desk.handle_timeout(Instant::now(), &mut batch);
-            self.tell();
-            self.send(&mut batch, &mut sending);
+            self.flush(&mut batch, &mut sending);
         }
     }
 
-    fn send(&self, batch: &mut Batch, sending: &mut SendState) {
+    /// Tells shards whose an address is *before* that address is answered, and gives them a viewer's keys only
+    /// *after* the last flight of its handshake is sent: media that overtakes it would be lost.
+    fn flush(&mut self, batch: &mut Batch, sending: &mut SendState) {
+        self.tell();
         if !batch.is_empty() {
             for socket in &self.sockets {
                 socket.send(batch, sending);
             }
             batch.clear();
         }
+        for (shard, command) in self.ready.drain(..) {
+            if let Some(shard) = self.shards.get(usize::from(shard)) {
+                shard.send(command);
+            }
+        }
     }
 
     fn tell(&mut self) {
         while let Some(event) = self.desk.poll_event() {
             match event {
+                Event::ToShard { shard, command: command @ shard::Command::AddViewer(_) } => {
+                    self.ready.push((shard, command));
+                }
+                // In order behind the viewer that it may be about.
+                Event::ToShard { shard, command } if !self.ready.is_empty() => self.ready.push((shard, command)),
                 Event::ToShard { shard, command } => {
                     if let Some(shard) = self.shards.get(usize::from(shard)) {
                         shard.send(command);

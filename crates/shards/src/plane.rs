@@ -171,6 +171,7 @@ impl Plane {
                 mailbox,
                 shards: shards.clone(),
                 sink: setup.events.clone(),
+                ready: Vec::new(),
             };
             threads.push(std::thread::Builder::new().name(format!("desk-{number}")).spawn(move || thread.run())?);
         }

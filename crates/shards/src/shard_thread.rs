@@ -54,16 +54,18 @@ impl ShardThread {
             if ready.contains(self.sockets.len()) {
                 self.waker.drain();
             }
+            // Mailbox before sockets: a desk says whose an address is before it answers that address, so the
+            // commands must be known when the address's next datagram is looked at.
+            for _ in 0..COMMANDS {
+                let Ok(command) = self.mailbox.try_recv() else { break };
+                self.shard.handle_command(Instant::now(), command);
+            }
             for (place, received) in received.iter_mut().enumerate() {
                 if ready.contains(place) {
                     self.receive(place, received);
                 }
             }
             let now = Instant::now();
-            for _ in 0..COMMANDS {
-                let Ok(command) = self.mailbox.try_recv() else { break };
-                self.shard.handle_command(now, command);
-            }
             self.shard.handle_timeout(now);
             self.transmit(now, &mut batch, &mut sending);
             if self.tell() {

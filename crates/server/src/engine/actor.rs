@@ -536,13 +536,13 @@ impl Actor {
         let mut taken = None;
         let mut rest = Vec::new();
         for waiting in list {
-            match (taken.is_none(), pick(waiting)) {
-                (true, Ok(it)) => taken = Some(it),
-                (_, Err(other)) => rest.push(other),
-                (false, Ok(_)) => unreachable!("`pick` is not asked again once it took one"),
-            }
             if taken.is_some() {
+                rest.push(waiting);
                 continue;
+            }
+            match pick(waiting) {
+                Ok(it) => taken = Some(it),
+                Err(other) => rest.push(other),
             }
         }
         if !rest.is_empty() {

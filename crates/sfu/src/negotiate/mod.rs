@@ -50,7 +50,7 @@ impl Identity {
         same_family.copied().unwrap_or(destination)
     }
 
-    fn rtc(&self, now: Instant, credentials: IceCreds) -> Rtc {
+    fn rtc(&self, now: Instant, credentials: IceCreds, media: Media) -> Rtc {
         let mut config = RtcConfig::new()
             .set_crypto_provider(tap::provider())
             .set_dtls_cert(self.certificate.clone())
@@ -61,8 +61,12 @@ impl Identity {
             .set_extension_map(extensions())
             .enable_opus(true, true);
         add_formats(&mut config);
-        // A publisher reports now and then; a viewer's Rtc must not: nothing of it would be sent anyway.
-        let mut rtc = config.set_stats_interval(Some(Duration::from_secs(1))).build(now);
+        let mut rtc = match media {
+            Media::OfRtc => config.set_stats_interval(Some(Duration::from_secs(1))),
+            // Its reports would be dropped: they need not be made.
+            Media::Elsewhere => config.set_rtcp_report_interval_audio(NEVER).set_rtcp_report_interval_video(NEVER),
+        }
+        .build(now);
         for candidate in &self.candidates {
             if let Ok(candidate) = Candidate::host(*candidate, "udp") {
                 rtc.add_local_candidate(candidate);
@@ -71,6 +75,17 @@ impl Identity {
         rtc
     }
 }
+
+/// Who moves a session's media.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Media {
+    /// Its `Rtc`: a publisher's.
+    OfRtc,
+    /// A shard: a viewer's.
+    Elsewhere,
+}
+
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// The largest data channel message that we say we take (threat T16).
 const MAX_DATA_MESSAGE_BYTES: u32 = 64 * 1024;
@@ -170,7 +185,7 @@ pub fn publisher(
 ) -> Result<PublisherOffer, Unusable> {
     text::check(offer).map_err(Unusable::Malformed)?;
     let offer = text::without_simulcast(offer);
-    let mut rtc = identity.rtc(now, credentials);
+    let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
     let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
     let mut tracks = Vec::new();
     for (section, mid, kind) in negotiated(&offer, &answer) {
@@ -227,7 +242,7 @@ pub fn viewer(
 ) -> Result<ViewerOffer, Unusable> {
     text::check(offer).map_err(Unusable::Malformed)?;
     let keys = tap::arm();
-    let mut rtc = identity.rtc(now, credentials);
+    let mut rtc = identity.rtc(now, credentials, Media::Elsewhere);
     let answer = rtc.sdp_api().accept_offer(parse_offer(offer)?).map_err(malformed)?.to_sdp_string();
     let tracks = facts(&mut rtc, offer, &answer);
     if tracks.is_empty() {
@@ -244,7 +259,7 @@ pub fn viewer(
 /// None in practice; str0m may refuse.
 pub fn offer_to_viewer(identity: &Identity, now: Instant, credentials: IceCreds) -> Result<ViewerOffer, Unusable> {
     let keys = tap::arm();
-    let mut rtc = identity.rtc(now, credentials);
+    let mut rtc = identity.rtc(now, credentials, Media::Elsewhere);
     let mut changes = rtc.sdp_api();
     for (kind, label) in [(RtcKind::Audio, "audio"), (RtcKind::Video, "video")] {
         changes.add_media(kind, Direction::SendOnly, Some(STREAM_LABEL.to_owned()), Some(label.to_owned()), None);
