@@ -103,6 +103,17 @@ export abstract class LiveConnection {
     void this.#open();
   }
 
+  /** There is reason to doubt that the server still knows us: asks, and opens a new session if it does not. */
+  async verify(): Promise<void> {
+    const session = this.#session;
+    if (!session || this.#state !== "connected") return;
+    try {
+      if ((await session.report()) === null && session === this.#session) this.reopen();
+    } catch {
+      // No answer is no reason to give up a connection that works.
+    }
+  }
+
   /** Adds what is to be sent or received. */
   protected abstract prepare(peer: RTCPeerConnection): void;
 

@@ -81,7 +81,7 @@ export class SessionResource {
   async report(): Promise<unknown> {
     try {
       const response = await request(this.url, { headers: this.#access.headers({ Accept: "application/json" }) });
-      return await response.json();
+      return response.status === 204 ? {} : await response.json();
     } catch (thrown) {
       if (thrown instanceof Problem && (thrown.status === 404 || thrown.status === 410)) return null;
       throw thrown;

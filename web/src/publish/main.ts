@@ -298,6 +298,8 @@ function publish(stream: string): void {
   events.onstatus = (next) => {
     status = next;
     say(byId("viewers"), String(next.viewers));
+    // The browser takes seconds to notice that a server is gone and back.
+    if (next.state !== "live") void client?.verify();
   };
 
   // ---- and off we go

@@ -37,7 +37,6 @@ if (stream === null) {
 }
 
 function watch(stream: string): void {
-  const startedAt = performance.now();
   const delayMs = Math.min(4_000, Math.max(0, Number(query.get("delay")) || 0));
   const client = new WhepClient(streamPath("/whep", stream), access, { audio: query.get("audio") !== "0", delayMs });
   const clock = new ServerClock(access);
@@ -63,7 +62,8 @@ function watch(stream: string): void {
   document.title = `${stream} · Nowcast`;
   say(byId("name"), stream);
 
-  // What tests and curious people may look at.
+  // What tests and curious people may look at. The first frame's time counts from the start of the navigation,
+  // and from just before the POST.
   Object.defineProperty(window, "nowcast", {
     value: {
       get state() { return state; },
@@ -110,8 +110,8 @@ function watch(stream: string): void {
     video.requestVideoFrameCallback(onframe);
     frameAt = performance.now();
     if (timeToFirstFrameMs === null) {
-      timeToFirstFrameMs = frameAt - startedAt;
-      postToFirstFrameMs = frameAt - (client.postedAt ?? startedAt);
+      timeToFirstFrameMs = frameAt;
+      postToFirstFrameMs = frameAt - (client.postedAt ?? 0);
       overlay.firstFrameMs = postToFirstFrameMs;
     }
     latency.handleFrame(metadata);
