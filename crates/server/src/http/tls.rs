@@ -2,7 +2,6 @@
 //!
 //! From files, read again when they change (a bad pair is reported and the old one kept), or one made at start.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -122,7 +121,8 @@ fn self_signed() -> Result<ServerConfig, ConfigError> {
     };
     let mut names = vec!["localhost".to_owned()];
     names.extend(std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned()));
-    names.extend(local_addresses().iter().map(IpAddr::to_string));
+    // Without a list of them the certificate is for the names alone.
+    names.extend(if_addrs::get_if_addrs().unwrap_or_default().iter().map(|interface| interface.ip().to_string()));
     names.retain(|name| !name.is_empty());
     names.sort();
     names.dedup();
@@ -131,35 +131,12 @@ fn self_signed() -> Result<ServerConfig, ConfigError> {
     server_config(vec![made.cert.der().clone()], key).map_err(|error| fault(&error))
 }
 
-/// Returns the addresses of this machine, as Linux lists them. Asking the system itself needs `unsafe`.
-fn local_addresses() -> Vec<IpAddr> {
-    let mut found = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0_u16, 0, 0, 0, 0, 0, 0, 1])];
-    // Lines "|-- 192.0.2.1", each followed by "/32 host LOCAL" where the address is ours.
-    let v4 = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
-    let mut last = None;
-    for line in v4.lines() {
-        match line.trim().strip_prefix("|-- ") {
-            Some(address) => last = address.parse::<IpAddr>().ok(),
-            None if line.contains("host LOCAL") => found.extend(last),
-            None => {}
-        }
-    }
-    // Lines that begin with the address as 32 hexadecimal digits.
-    let v6 = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
-    let bits = v6.lines().filter_map(|line| u128::from_str_radix(line.get(..32)?, 16).ok());
-    found.extend(bits.map(|bits| IpAddr::V6(std::net::Ipv6Addr::from_bits(bits))));
-    found.sort();
-    found.dedup();
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_certificate_can_be_made_for_this_machine() {
-        assert!(local_addresses().contains(&"127.0.0.1".parse().unwrap()));
         assert!(Certificates::open(&Tls::SelfSigned).unwrap().is_some());
         assert!(Certificates::open(&Tls::Off).unwrap().is_none());
     }
