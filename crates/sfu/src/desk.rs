@@ -179,6 +179,8 @@ struct Session {
     serving: Option<Serving>,
     check: Option<AddressCheck>,
     closing: bool,
+    /// When it last proved that it wants to be sent to.
+    consent_at: Instant,
     wakes_at: Option<Instant>,
 }
 
@@ -206,6 +208,9 @@ const MAX_SOURCES: usize = 8;
 
 /// Address changes are checked this often at most (threat T4: 1/s).
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A viewer whose checks stop coming is not sent to any longer (threat T5; RFC 7675 §5.1 allows 30 s).
+const CONSENT: Duration = Duration::from_secs(15);
 
 /// RFC 8445 §5.1.2.1: a host candidate's type preference, 126, in the highest byte.
 const CHECK_PRIORITY: u32 = 126 << 24;
@@ -246,7 +251,10 @@ impl Desk {
                 let result = self.sessions.get_mut(&session).and_then(|s| {
                     let pending = s.pending.take()?;
                     s.remote = remote_credentials(&answer);
-                    Some(negotiate::accept_answer(&mut s.rtc, pending, &answer, &published).map(|tracks| s.tracks = tracks))
+                    Some(
+                        negotiate::accept_answer(&mut s.rtc, pending, &answer, &published)
+                            .map(|tracks| s.tracks = tracks),
+                    )
                 });
                 self.events.push_back(Event::Answered { session, result });
                 self.drive(now, session, batch);
@@ -276,7 +284,14 @@ impl Desk {
             }
             self.timers.pop();
             let due = self.sessions.get(&session).is_some_and(|s| s.wakes_at == Some(at));
-            if due {
+            let silent = self
+                .sessions
+                .get(&session)
+                .is_some_and(|s| s.serving.is_some() && now.saturating_duration_since(s.consent_at) >= CONSENT);
+            if silent {
+                self.events.push_back(Event::Closed { session, why: Ended::IceLost });
+                self.remove(session);
+            } else if due {
                 self.guarded(session, |s| s.rtc.handle_input(Input::Timeout(now)).is_ok());
                 self.drive(now, session, batch);
             }
@@ -330,6 +345,7 @@ impl Desk {
             serving: None,
             check: None,
             closing: false,
+            consent_at: now,
             wakes_at: None,
         };
         self.sessions.insert(session, opened);
@@ -395,6 +411,9 @@ impl Desk {
         }
         if class == Class::Stun {
             self.bind(session, handed);
+            if let Some(s) = self.sessions.get_mut(&session) {
+                s.consent_at = now;
+            }
         }
         self.drive(now, session, batch);
     }
@@ -493,10 +512,8 @@ impl Desk {
             return;
         }
         // DTLS finished from there: that is the address's proof (T4).
-        let Some(source) = dtls_to
-            .and_then(|to| s.sources.iter().find(|k| k.address == to))
-            .or(s.sources.last())
-            .copied()
+        let Some(source) =
+            dtls_to.and_then(|to| s.sources.iter().find(|k| k.address == to)).or(s.sources.last()).copied()
         else {
             return;
         };
@@ -527,12 +544,8 @@ impl Desk {
         let command = shard::Command::AddViewer(Box::new(setup));
         self.events.push_back(Event::ToShard { shard: source.shard, command });
         for known in s.sources.iter().filter(|k| k.shard != source.shard) {
-            let command = shard::Command::Bind {
-                source: known.address,
-                session,
-                desk: self.number,
-                serving: Some(source.shard),
-            };
+            let command =
+                shard::Command::Bind { source: known.address, session, desk: self.number, serving: Some(source.shard) };
             self.events.push_back(Event::ToShard { shard: known.shard, command });
         }
         self.counters.connected += 1;

@@ -38,7 +38,8 @@ impl AcceptedFormats {
         // browsers send; the profile in SDP is what a decoder promises, and decoders promise too little.
         let loose = || match format.codec {
             Codec::H264 => {
-                let same_mode = |a: &&Accepted| a.format.codec == Codec::H264 && a.format.profile >> 16 == format.profile >> 16;
+                let same_mode =
+                    |a: &&Accepted| a.format.codec == Codec::H264 && a.format.profile >> 16 == format.profile >> 16;
                 self.0.iter().find(same_mode).or_else(|| self.0.iter().find(|a| a.format.codec == Codec::H264))
             }
             Codec::H265 => self.0.iter().find(|a| a.format.codec == Codec::H265),

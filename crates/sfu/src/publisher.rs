@@ -58,6 +58,7 @@ pub struct Publisher {
     published: Published,
     clock: SenderClock,
     connected: bool,
+    heard_at: Instant,
     /// Source addresses that passed ICE.
     sources: Vec<SocketAddr>,
     out: VecDeque<Arrived>,
@@ -118,6 +119,11 @@ struct TrackIn {
     resolution: Option<Resolution>,
 }
 
+/// A publisher that sends nothing at all this long is gone, whatever ICE still hopes: viewers are told, and its
+/// successor is let in. Browsers check a connection every 2.5 s at least; a phone that changes
+/// networks is back within a few seconds. A guess.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// The most source addresses of one publisher that are remembered; an address change needs ICE again.
 const MAX_SOURCES: usize = 16;
 
@@ -151,6 +157,7 @@ impl Publisher {
             published: Published::default(),
             clock: SenderClock::default(),
             connected: false,
+            heard_at: now,
             sources: Vec::new(),
             out: VecDeque::new(),
             next_timeout: now,
@@ -187,6 +194,7 @@ impl Publisher {
         if !self.rtc.accepts(&input) {
             return false;
         }
+        self.heard_at = now;
         if is_stun && !self.sources.contains(&source) {
             if self.sources.len() >= MAX_SOURCES {
                 self.sources.remove(0);
@@ -202,6 +210,9 @@ impl Publisher {
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.connected && now.saturating_duration_since(self.heard_at) >= SILENCE {
+            self.out.push_back(Arrived::Closed(Ended::IceLost));
+        }
         if self.rtc.handle_input(Input::Timeout(now)).is_err() {
             self.out.push_back(Arrived::Closed(Ended::Failed));
         }
@@ -296,7 +307,8 @@ impl Publisher {
         // Padding that the publisher sends to probe its own path: nothing for viewers, but its number is used up,
         // so it is passed on empty.
         let known = track.current.filter(|(pt, _)| *pt == payload_type);
-        let Some((_, format)) = known.or_else(|| track.formats.iter().find(|(pt, _)| *pt == payload_type).copied()) else {
+        let Some((_, format)) = known.or_else(|| track.formats.iter().find(|(pt, _)| *pt == payload_type).copied())
+        else {
             return;
         };
         if track.ssrc != Some(ssrc) {
@@ -316,10 +328,9 @@ impl Publisher {
         let description = describe(format.codec, &rtp.payload);
         let (starts_frame, key_frame_from) = match track.kind {
             MediaKind::Audio => (true, None),
-            MediaKind::Video => (
-                track.frames.observe(timestamp, &description),
-                track.key_frames.observe(seq, timestamp, &description),
-            ),
+            MediaKind::Video => {
+                (track.frames.observe(timestamp, &description), track.key_frames.observe(seq, timestamp, &description))
+            }
         };
         let values = &rtp.header.ext_vals;
         let captured_at = match values.abs_capture_time {

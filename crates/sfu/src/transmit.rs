@@ -52,7 +52,12 @@ impl Batch {
     /// Writes one datagram to `destination` in place: `write` gets a buffer of [`MAX_DATAGRAM_BYTES`]
     /// and returns how many it used (0: nothing is sent). Joins the previous message when the
     /// peer is the same and the sizes allow.
-    pub fn push_with(&mut self, destination: SocketAddr, source: Option<IpAddr>, write: impl FnOnce(&mut [u8]) -> usize) {
+    pub fn push_with(
+        &mut self,
+        destination: SocketAddr,
+        source: Option<IpAddr>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) {
         let start = self.used;
         if self.arena.len() < start + MAX_DATAGRAM_BYTES {
             let grown = (start + MAX_DATAGRAM_BYTES).max(self.arena.len() * 2).max(64 * 1024);

@@ -17,10 +17,7 @@ const PEERS: usize = 64;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let socket = Socket::bind("127.0.0.1:0".parse()?, &Options::default())?;
-    let tiny = Options {
-        receive_buffer_bytes: 2_048,
-        ..Options::default()
-    };
+    let tiny = Options { receive_buffer_bytes: 2_048, ..Options::default() };
     let peers = (0..PEERS)
         .map(|_| Socket::bind("127.0.0.1:0".parse()?, &tiny).map_err(Into::into))
         .collect::<Result<Vec<_>, Box<dyn std::error::Error>>>()?;
@@ -28,9 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let plain = UdpSocket::bind("127.0.0.1:0")?;
     measure("sendto, one by one", || {
         for peer in &peers {
-            plain
-                .send_to(&DATAGRAM, peer.local_address())
-                .expect("loopback");
+            plain.send_to(&DATAGRAM, peer.local_address()).expect("loopback");
         }
         PEERS as u64
     });
@@ -47,13 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     for (name, receive_offload) in [("  and recvmmsg 64", false), ("  and recvmmsg, GRO", true)] {
-        let receiver = Socket::bind(
-            "127.0.0.1:0".parse()?,
-            &Options {
-                receive_offload,
-                ..Options::default()
-            },
-        )?;
+        let receiver = Socket::bind("127.0.0.1:0".parse()?, &Options { receive_offload, ..Options::default() })?;
         let mut received = ReceiveBatch::for_socket(&receiver);
         let mut batch = Batch::new();
         for _ in 0..64 {

@@ -61,7 +61,9 @@ pub enum StartError {
     #[error("media.listen: none of the addresses could be bound; name at least one that this machine has")]
     NoAddress,
     /// No candidate is left to tell peers.
-    #[error("media: no address is left to tell clients; set media.advertised_addresses, or relax media.interfaces and media.candidates")]
+    #[error(
+        "media: no address is left to tell clients; set media.advertised_addresses, or relax media.interfaces and media.candidates"
+    )]
     NoCandidate,
     /// A thread could not be started.
     #[error("a media thread could not be started: {0}")]

@@ -5,9 +5,9 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
+use sfu::desk;
 use sfu::shard::{Command, Event, Shard};
 use sfu::transmit::Batch;
-use sfu::desk;
 
 use crate::mailbox::Mailbox;
 use crate::plane::{EventSink, Gauges, PlaneEvent};

@@ -249,7 +249,13 @@ pub fn viewer(
         return Err(no_codec(offer));
     }
     can_decode(&tracks, published, offer)?;
-    Ok(ViewerOffer { rtc: Box::new(rtc), keys, sdp: text::with_one_stream(&answer, STREAM_LABEL), tracks, pending: None })
+    Ok(ViewerOffer {
+        rtc: Box::new(rtc),
+        keys,
+        sdp: text::with_one_stream(&answer, STREAM_LABEL),
+        tracks,
+        pending: None,
+    })
 }
 
 /// Makes the offer for a viewer who asked without one.
@@ -350,7 +356,8 @@ fn facts(rtc: &mut Rtc, theirs: &str, answer: &str) -> Vec<TrackFacts> {
         if !matches!(section.direction, "recvonly" | "sendrecv") || tracks.iter().any(|t| t.kind == kind) {
             continue;
         }
-        let Some((ssrc, rtx_ssrc)) = rtc.direct_api().stream_tx_by_mid(mid, None).map(|s| (*s.ssrc(), s.rtx().map(|r| *r)))
+        let Some((ssrc, rtx_ssrc)) =
+            rtc.direct_api().stream_tx_by_mid(mid, None).map(|s| (*s.ssrc(), s.rtx().map(|r| *r)))
         else {
             continue;
         };

@@ -91,7 +91,8 @@ pub fn sections(sdp: &str) -> Vec<Section<'_>> {
         } else if let Some(mid) = attribute.strip_prefix("mid:") {
             section.mid = Some(mid.trim());
         } else if let Some(map) = attribute.strip_prefix("rtpmap:") {
-            let name = map.split_ascii_whitespace().nth(1).and_then(|codec| codec.split('/').next()).unwrap_or_default();
+            let name =
+                map.split_ascii_whitespace().nth(1).and_then(|codec| codec.split('/').next()).unwrap_or_default();
             if !is_helper(name) && !section.codecs.contains(&name) {
                 section.codecs.push(name);
             }

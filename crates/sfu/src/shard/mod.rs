@@ -48,6 +48,8 @@ pub struct Shard {
     ufrags: HashMap<String, UfragRoute>,
     /// Viewers that may have something to send, each once.
     turns: VecDeque<usize>,
+    /// Streams with packets for other shards, each once.
+    relaying: Vec<StreamId>,
     timers: Timers,
     /// What sessions wrote on their own account (STUN, DTLS, RTCP, retransmissions), before media.
     urgent: Batch,
@@ -73,7 +75,11 @@ enum Key {
 enum Route {
     Publisher(usize),
     /// A viewer's address: STUN and DTLS go to its desk; SRTCP to `viewer` here, or to the shard that serves it.
-    Viewer { session: SessionId, desk: u8, serving: Option<u8> },
+    Viewer {
+        session: SessionId,
+        desk: u8,
+        serving: Option<u8>,
+    },
     /// A publisher on another shard.
     Shard(u8),
 }
@@ -104,7 +110,10 @@ enum Source {
     None,
     Local(usize),
     /// On another shard; `subscribed` while anybody here watches.
-    Remote { shard: u8, subscribed: bool },
+    Remote {
+        shard: u8,
+        subscribed: bool,
+    },
 }
 
 /// Bytes of datagrams after which a round of sending pauses for the system call: large enough that the call
@@ -132,6 +141,7 @@ impl Shard {
             routes: HashMap::new(),
             ufrags: HashMap::new(),
             turns: VecDeque::new(),
+            relaying: Vec::new(),
             timers: Timers::default(),
             urgent: Batch::new(),
             events: VecDeque::new(),
@@ -456,6 +466,9 @@ impl Shard {
                 Arrived::Packet(packet) => {
                     if let Some(s) = self.streams.get_mut(&stream) {
                         if !s.relays.is_empty() {
+                            if s.to_relay.is_empty() {
+                                self.relaying.push(stream);
+                            }
                             s.to_relay.push(packet.clone());
                         }
                     }
@@ -741,10 +754,11 @@ impl Shard {
     }
 
     fn flush_relays(&mut self) {
-        for (id, s) in self.streams.iter_mut().filter(|(_, s)| !s.to_relay.is_empty()) {
+        for id in std::mem::take(&mut self.relaying) {
+            let Some(s) = self.streams.get_mut(&id) else { continue };
             let packets = std::mem::take(&mut s.to_relay);
             for &shard in &s.relays {
-                let command = s.relayed(packets.clone(), &self.publishers, *id);
+                let command = s.relayed(packets.clone(), &self.publishers, id);
                 self.events.push_back(Event::ToShard { shard, command });
             }
         }

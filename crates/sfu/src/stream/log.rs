@@ -36,7 +36,8 @@ pub struct LogLimits {
 impl LogLimits {
     /// For video: 2,048 packets repair about 2 s at 10 Mb/s. 10 s of 10 Mb/s between key frames are
     /// 12.5 MB in about 10,400 packets; beyond that a viewer waits for a key frame instead.
-    pub const VIDEO: LogLimits = LogLimits { repair_packets: 2_048, start_packets: 16_384, start_bytes: 16 * 1024 * 1024 };
+    pub const VIDEO: LogLimits =
+        LogLimits { repair_packets: 2_048, start_packets: 16_384, start_bytes: 16 * 1024 * 1024 };
     /// For audio: 256 packets of 20 ms are 5 s; every packet can be started from.
     pub const AUDIO: LogLimits = LogLimits { repair_packets: 256, start_packets: 256, start_bytes: 1024 * 1024 };
 }

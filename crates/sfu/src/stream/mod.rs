@@ -32,7 +32,12 @@ impl Track {
             MediaKind::Audio => LogLimits::AUDIO,
             MediaKind::Video => LogLimits::VIDEO,
         };
-        Track { log: PacketLog::new(limits), key_frames: KeyFrameRequests::default(), format: None, deaf_elsewhere: false }
+        Track {
+            log: PacketLog::new(limits),
+            key_frames: KeyFrameRequests::default(),
+            format: None,
+            deaf_elsewhere: false,
+        }
     }
 
     /// A packet came.

@@ -206,7 +206,8 @@ mod tests {
         rewrite.squeeze(now, 0, 900_000, 300, 90);
         let mut last = None;
         for frame in 0..=300u32 {
-            let out = rewrite.rewrite(now, &packet(1 + u64::from(frame)).at(frame * 3_000).build()).expect("of the run");
+            let out =
+                rewrite.rewrite(now, &packet(1 + u64::from(frame)).at(frame * 3_000).build()).expect("of the run");
             if let Some(last) = last {
                 assert!(out.timestamp > last, "strictly increasing");
             }

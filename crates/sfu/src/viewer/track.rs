@@ -92,9 +92,16 @@ pub struct Newest {
 enum Phase {
     Waiting,
     /// The key frame at `key_at` has been sent and is being looked at.
-    Holding { key_at: u64, key_timestamp: u32, since: Instant },
+    Holding {
+        key_at: u64,
+        key_timestamp: u32,
+        since: Instant,
+    },
     /// Sending what came before `edge` as fast as the pace allows. `skip` is a picture that was sent already.
-    CatchUp { edge: u64, skip: Option<u32> },
+    CatchUp {
+        edge: u64,
+        skip: Option<u32>,
+    },
     Live,
 }
 
@@ -432,7 +439,11 @@ impl TrackOut {
                 let mut written = 0;
                 link.batch.push_with(link.destination, link.source, |out| {
                     let header = write_header(out, payload_type, packet.marker, numbers, ssrc, &extensions);
-                    written = if header == 0 { 0 } else { link.seal.rtp(out, header, &original, payload, ssrc, numbers.index) };
+                    written = if header == 0 {
+                        0
+                    } else {
+                        link.seal.rtp(out, header, &original, payload, ssrc, numbers.index)
+                    };
                     written
                 });
                 written

@@ -64,10 +64,7 @@ impl<'a> Writer<'a> {
         // Both writes are unaligned-safe and stay inside.
         unsafe {
             out.as_mut_ptr().cast::<cmsghdr>().write_unaligned(header);
-            out.as_mut_ptr()
-                .add(len(0))
-                .cast::<T>()
-                .write_unaligned(value);
+            out.as_mut_ptr().add(len(0)).cast::<T>().write_unaligned(value);
         }
         self.used += space;
     }
@@ -80,21 +77,14 @@ impl<'a> Writer<'a> {
                 libc::IP_PKTINFO,
                 libc::in_pktinfo {
                     ipi_ifindex: 0,
-                    ipi_spec_dst: libc::in_addr {
-                        s_addr: u32::from_ne_bytes(ip.octets()),
-                    },
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) },
                     ipi_addr: libc::in_addr { s_addr: 0 },
                 },
             ),
             IpAddr::V6(ip) => self.push(
                 libc::IPPROTO_IPV6,
                 libc::IPV6_PKTINFO,
-                libc::in6_pktinfo {
-                    ipi6_addr: libc::in6_addr {
-                        s6_addr: ip.octets(),
-                    },
-                    ipi6_ifindex: 0,
-                },
+                libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 },
             ),
         }
     }
@@ -130,18 +120,16 @@ pub(super) fn read(control: &[u8]) -> Received {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 // `ipi_spec_dst` and not `ipi_addr`: for a broadcast they differ, and only the
                 // first can be answered from.
-                received.destination_ip = take::<libc::in_pktinfo>(value)
-                    .map(|i| Ipv4Addr::from(i.ipi_spec_dst.s_addr.to_ne_bytes()).into());
+                received.destination_ip =
+                    take::<libc::in_pktinfo>(value).map(|i| Ipv4Addr::from(i.ipi_spec_dst.s_addr.to_ne_bytes()).into());
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                received.destination_ip = take::<libc::in6_pktinfo>(value)
-                    .map(|i| Ipv6Addr::from(i.ipi6_addr.s6_addr).into());
+                received.destination_ip =
+                    take::<libc::in6_pktinfo>(value).map(|i| Ipv6Addr::from(i.ipi6_addr.s6_addr).into());
             }
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => received.drops = take::<u32>(value),
             (libc::SOL_UDP, libc::UDP_GRO) => {
-                received.segment_bytes = take::<c_int>(value)
-                    .and_then(|n| usize::try_from(n).ok())
-                    .filter(|n| *n > 0);
+                received.segment_bytes = take::<c_int>(value).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
             }
             _ => {}
         }
@@ -192,11 +180,7 @@ mod tests {
             writer.push(libc::SOL_UDP, libc::UDP_GRO, 1_100 as c_int);
             let used = writer.used_bytes();
             assert!(used <= CONTROL_BYTES);
-            let expected = Received {
-                destination_ip: Some(ip),
-                drops: Some(9),
-                segment_bytes: Some(1_100),
-            };
+            let expected = Received { destination_ip: Some(ip), drops: Some(9), segment_bytes: Some(1_100) };
             assert_eq!(read(&control.0[..used]), expected);
         }
     }

@@ -15,8 +15,7 @@
 use std::io;
 
 use libc::{
-    BPF_ABS, BPF_B, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_LEN, BPF_RET, BPF_W, sock_filter,
-    sock_fprog,
+    BPF_ABS, BPF_B, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_LEN, BPF_RET, BPF_W, sock_filter, sock_fprog,
 };
 
 use super::ancillary::Plain;
@@ -35,10 +34,7 @@ impl Socket {
 
 fn attach(socket: &Socket) -> io::Result<()> {
     let mut program = PROGRAM;
-    let program = Program(sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_mut_ptr(),
-    });
+    let program = Program(sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() });
     set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
 }
 
@@ -90,21 +86,11 @@ const PASS: u8 = 14;
 const DROP: u8 = 15;
 
 const fn load(code: u32, k: u32) -> sock_filter {
-    sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: 0,
-        k,
-    }
+    sock_filter { code: code as u16, jt: 0, jf: 0, k }
 }
 
 const fn jump(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    }
+    sock_filter { code: code as u16, jt, jf, k }
 }
 
 const fn to(from: u8, target: u8) -> u8 {
@@ -150,9 +136,7 @@ mod tests {
                 let arrived = arrivals(&receiver, expected.len());
                 assert!(arrived.iter().map(|d| &d.bytes).eq(&expected), "{first}");
             }
-            sender
-                .send_to(&[128; 12], receiver.local_address())
-                .unwrap();
+            sender.send_to(&[128; 12], receiver.local_address()).unwrap();
             arrivals(&receiver, 1);
             assert_eq!(receiver.kernel_drops(), junk, "the kernel counts it");
         }

@@ -100,18 +100,13 @@ impl ReceiveBatch {
 
     /// The datagrams, in the order of their arrival.
     pub fn datagrams(&mut self) -> impl Iterator<Item = Datagram<'_>> {
-        self.memory
-            .chunks_exact_mut(self.slot_bytes)
-            .zip(&self.received)
-            .flat_map(|(memory, slot)| {
-                memory[..slot.len_bytes]
-                    .chunks_mut(slot.segment_bytes)
-                    .map(|bytes| Datagram {
-                        source: slot.source,
-                        destination_ip: slot.destination_ip,
-                        bytes,
-                    })
+        self.memory.chunks_exact_mut(self.slot_bytes).zip(&self.received).flat_map(|(memory, slot)| {
+            memory[..slot.len_bytes].chunks_mut(slot.segment_bytes).map(|bytes| Datagram {
+                source: slot.source,
+                destination_ip: slot.destination_ip,
+                bytes,
             })
+        })
     }
 
     /// How many datagrams [`ReceiveBatch::datagrams`] yields.
@@ -188,11 +183,7 @@ impl ReceiveBatch {
     /// Makes each header point to its slot.
     fn point(&mut self) {
         let slots = self.memory.chunks_exact_mut(self.slot_bytes);
-        let places = slots
-            .zip(&mut self.headers)
-            .zip(&mut self.vectors)
-            .zip(&mut self.names)
-            .zip(&mut self.controls);
+        let places = slots.zip(&mut self.headers).zip(&mut self.vectors).zip(&mut self.names).zip(&mut self.controls);
         for ((((slot, header), vector), name), control) in places {
             vector.iov_base = slot.as_mut_ptr().cast();
             vector.iov_len = slot.len();
@@ -224,11 +215,7 @@ impl ReceiveBatch {
         Slot {
             source: source.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
             destination_ip: beside.destination_ip,
-            len_bytes: if is_whole && source.is_some() {
-                len_bytes
-            } else {
-                0
-            },
+            len_bytes: if is_whole && source.is_some() { len_bytes } else { 0 },
             segment_bytes: beside.segment_bytes.unwrap_or(len_bytes).max(1),
         }
     }
@@ -292,11 +279,8 @@ mod tests {
     #[test]
     fn a_datagram_arrives_with_both_addresses() {
         for (here, there) in [(v4(), v4()), (v6(), v6())] {
-            here.send_to(b"hello there!", there.local_address())
-                .unwrap();
-            let [arrived] = &arrivals(&there, 1)[..] else {
-                panic!("one was sent")
-            };
+            here.send_to(b"hello there!", there.local_address()).unwrap();
+            let [arrived] = &arrivals(&there, 1)[..] else { panic!("one was sent") };
             assert_eq!(arrived.bytes, b"hello there!");
             assert_eq!(arrived.source, here.local_address());
             assert_eq!(arrived.destination_ip, Some(there.local_address().ip()));
@@ -341,9 +325,7 @@ mod tests {
     fn too_long_a_datagram_is_dropped_and_counted_and_the_next_is_not() {
         let socket = v4();
         for len in [SLOT_BYTES + 1, SLOT_BYTES, 60_000, 12] {
-            socket
-                .send_to(&vec![7; len], socket.local_address())
-                .unwrap();
+            socket.send_to(&vec![7; len], socket.local_address()).unwrap();
         }
         let mut batch = ReceiveBatch::new();
         let (mut messages, mut lengths) = (0, Vec::new());
@@ -366,18 +348,12 @@ mod tests {
 
     #[test]
     fn joined_datagrams_are_taken_apart() {
-        let receiver = v4_with(&Options {
-            receive_offload: true,
-            ..Options::default()
-        });
+        let receiver = v4_with(&Options { receive_offload: true, ..Options::default() });
         assert!(receiver.has_receive_offload());
         let sender = v4();
         let mut sent = Batch::new();
-        let all: Vec<Vec<u8>> = [1_200, 1_200, 1_200, 1_200, 1_200, 300]
-            .iter()
-            .enumerate()
-            .map(|(n, len)| vec![n as u8; *len])
-            .collect();
+        let all: Vec<Vec<u8>> =
+            [1_200, 1_200, 1_200, 1_200, 1_200, 300].iter().enumerate().map(|(n, len)| vec![n as u8; *len]).collect();
         for datagram in &all {
             sent.push(receiver.local_address(), None, datagram);
         }
@@ -402,15 +378,10 @@ mod tests {
 
     #[test]
     fn what_the_kernel_dropped_is_told_by_the_next_datagram() {
-        let receiver = v4_with(&Options {
-            receive_buffer_bytes: 4_096,
-            ..Options::default()
-        });
+        let receiver = v4_with(&Options { receive_buffer_bytes: 4_096, ..Options::default() });
         let sender = v4();
         for _ in 0..100 {
-            sender
-                .send_to(&[0; 1_000], receiver.local_address())
-                .unwrap();
+            sender.send_to(&[0; 1_000], receiver.local_address()).unwrap();
         }
         let mut batch = ReceiveBatch::new();
         let mut kept = 0;
@@ -440,10 +411,7 @@ mod tests {
 
     #[test]
     fn two_sockets_share_a_port_and_each_peer_stays_with_one() {
-        let shared = Options {
-            reuse_port: true,
-            ..Options::default()
-        };
+        let shared = Options { reuse_port: true, ..Options::default() };
         let first = v4_with(&shared);
         let second = Socket::bind(first.local_address(), &shared).unwrap();
         let peers: Vec<_> = (0..64).map(|_| v4()).collect();

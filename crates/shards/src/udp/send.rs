@@ -69,10 +69,7 @@ const MESSAGES: usize = 64;
 impl SendState {
     /// Allocates all there will ever be: 16 KiB.
     pub fn new() -> SendState {
-        SendState {
-            messages: Sheet::new(),
-            pieces: Sheet::new(),
-        }
+        SendState { messages: Sheet::new(), pieces: Sheet::new() }
     }
 }
 
@@ -107,20 +104,9 @@ impl Socket {
         self.offload.is_used()
     }
 
-    fn send_through(
-        &self,
-        exit: &mut impl Exit,
-        batch: &Batch,
-        state: &mut SendState,
-    ) -> SendReport {
+    fn send_through(&self, exit: &mut impl Exit, batch: &Batch, state: &mut SendState) -> SendReport {
         let SendState { messages, pieces } = state;
-        let mut turn = Turn {
-            exit,
-            batch,
-            offload: &self.offload,
-            wait_until: None,
-            report: SendReport::default(),
-        };
+        let mut turn = Turn { exit, batch, offload: &self.offload, wait_until: None, report: SendReport::default() };
         let is_ours = |m: &&Message| m.destination.is_ipv4() == self.local_address().is_ipv4();
         for message in batch.messages().iter().filter(is_ours) {
             if message.segments() == 1 || self.offload.wants_next() {
@@ -258,10 +244,7 @@ impl<E: Exit> Turn<'_, E> {
 
 /// Whether the kernel may have said so because it would not cut the message.
 fn is_refusal(code: i32) -> bool {
-    matches!(
-        code,
-        libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::ENOPROTOOPT | libc::EOPNOTSUPP
-    )
+    matches!(code, libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::ENOPROTOOPT | libc::EOPNOTSUPP)
 }
 
 /// The way out; tests put obstacles into it.
@@ -354,25 +337,14 @@ impl Sheet {
             header.msg_name = (&raw mut *name).cast();
             header.msg_iov = vector;
             header.msg_iovlen = 1;
-            header.msg_control = if control_bytes > 0 {
-                control.0.as_mut_ptr().cast()
-            } else {
-                std::ptr::null_mut()
-            };
+            header.msg_control = if control_bytes > 0 { control.0.as_mut_ptr().cast() } else { std::ptr::null_mut() };
             header.msg_controllen = control_bytes as _;
             count += 1;
         }
         // SAFETY: the first `count` headers have just been made to point to a name, a control
         // buffer and bytes of the lengths they say. All outlive the call. The kernel writes only to the
         // headers, which are ours; it does not write to `iov_base`, which may thus be from a `&`.
-        let sent = unsafe {
-            libc::sendmmsg(
-                fd,
-                self.headers.as_mut_ptr(),
-                count,
-                libc::MSG_DONTWAIT as _,
-            )
-        };
+        let sent = unsafe { libc::sendmmsg(fd, self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT as _) };
         match sent {
             1.. => Ok(sent as usize),
             // 0 would mean that there was nothing to send.
@@ -389,9 +361,7 @@ fn write_name(address: SocketAddr, name: &mut Name) -> libc::socklen_t {
             name.v4 = libc::sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
                 sin_port: address.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(address.ip().octets()),
-                },
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
                 sin_zero: [0; 8],
             };
             size_of::<libc::sockaddr_in>() as libc::socklen_t
@@ -401,9 +371,7 @@ fn write_name(address: SocketAddr, name: &mut Name) -> libc::socklen_t {
                 sin6_family: libc::AF_INET6 as libc::sa_family_t,
                 sin6_port: address.port().to_be(),
                 sin6_flowinfo: 0,
-                sin6_addr: libc::in6_addr {
-                    s6_addr: address.ip().octets(),
-                },
+                sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
                 sin6_scope_id: address.scope_id(),
             };
             size_of::<libc::sockaddr_in6>() as libc::socklen_t
@@ -429,13 +397,7 @@ fn write_control(message: &Message, control: &mut Control) -> usize {
 
 /// The datagrams of a message as messages of their own.
 fn datagrams(message: &Message) -> impl Iterator<Item = Message> {
-    let Message {
-        destination,
-        source,
-        start,
-        len_bytes,
-        segment_bytes,
-    } = *message;
+    let Message { destination, source, start, len_bytes, segment_bytes } = *message;
     (0..message.segments()).map(move |place| {
         let skip = place * segment_bytes;
         Message {
@@ -461,11 +423,7 @@ pub(super) struct Offload {
 
 impl Offload {
     pub(super) fn new(is_known: bool) -> Offload {
-        Offload {
-            is_known,
-            refused_in_a_row: AtomicU32::new(0),
-            spared: AtomicU32::new(0),
-        }
+        Offload { is_known, refused_in_a_row: AtomicU32::new(0), spared: AtomicU32::new(0) }
     }
 
     /// Whether messages usually go uncut to the kernel.
@@ -490,8 +448,7 @@ impl Offload {
 
     fn refused(&self) {
         let refused = self.refused_in_a_row.load(Relaxed);
-        self.refused_in_a_row
-            .store(refused.saturating_add(1), Relaxed);
+        self.refused_in_a_row.store(refused.saturating_add(1), Relaxed);
     }
 }
 
@@ -509,10 +466,7 @@ mod tests {
             assert_eq!(batch.messages().len(), 1);
             let report = sender.send(&batch, &mut SendState::new());
             assert_eq!((report.datagrams, report.bytes), (6, 6_300));
-            assert_eq!(
-                (report.errors, report.refused, report.would_block),
-                (0, 0, 0)
-            );
+            assert_eq!((report.errors, report.refused, report.would_block), (0, 0, 0));
             assert_arrived(&receiver, &batch);
         }
     }
@@ -567,10 +521,7 @@ mod tests {
         }
         batch.push(receiver.local_address(), None, &[1; 10]);
         sender.send(&batch, &mut SendState::new());
-        let sources: Vec<_> = arrivals(&receiver, 4)
-            .iter()
-            .map(|datagram| datagram.source)
-            .collect();
+        let sources: Vec<_> = arrivals(&receiver, 4).iter().map(|datagram| datagram.source).collect();
         let mut expected = [SocketAddr::new(other, sender.local_address().port()); 4];
         expected[3] = sender.local_address();
         assert_eq!(sources, expected);
@@ -644,11 +595,7 @@ mod tests {
             let mut batch = Batch::new();
             for n in 0..pairs {
                 let peer = SocketAddr::from(([127, 0, 0, 1], receiver.local_address().port()));
-                let peer = if n % 2 == 0 {
-                    peer
-                } else {
-                    sender.local_address()
-                };
+                let peer = if n % 2 == 0 { peer } else { sender.local_address() };
                 batch.push(peer, None, &[1; 100]);
                 batch.push(peer, None, &[1; 100]);
             }
@@ -670,13 +617,7 @@ mod tests {
 
     #[test]
     fn each_error_that_may_mean_a_refusal_is_taken_for_one() {
-        for code in [
-            libc::EIO,
-            libc::EINVAL,
-            libc::EMSGSIZE,
-            libc::ENOPROTOOPT,
-            libc::EOPNOTSUPP,
-        ] {
+        for code in [libc::EIO, libc::EINVAL, libc::EMSGSIZE, libc::ENOPROTOOPT, libc::EOPNOTSUPP] {
             let (sender, receiver) = (v4(), v4());
             let batch = batch_of(&[500, 500, 500], &receiver);
             let mut exit = Obstacles::new(&sender, [code]);
@@ -765,9 +706,7 @@ mod tests {
         let mut state = SendState::new();
         let batch = batch_of(&[30, 30, 10], &receiver);
         sender.send(&batch, &mut state);
-        std::thread::spawn(move || sender.send(&batch, &mut state))
-            .join()
-            .unwrap();
+        std::thread::spawn(move || sender.send(&batch, &mut state)).join().unwrap();
         assert_eq!(lengths(&receiver, 6), [30, 30, 10, 30, 30, 10]);
     }
 
@@ -781,12 +720,7 @@ mod tests {
 
     impl Obstacles {
         fn new(socket: &Socket, errors: impl Into<VecDeque<i32>>) -> Obstacles {
-            Obstacles {
-                errors: errors.into(),
-                kernel: Kernel(socket.as_raw_fd()),
-                stays_full: false,
-                waited: 0,
-            }
+            Obstacles { errors: errors.into(), kernel: Kernel(socket.as_raw_fd()), stays_full: false, waited: 0 }
         }
     }
 
@@ -821,10 +755,7 @@ mod tests {
 
     fn assert_arrived(receiver: &Socket, batch: &Batch) {
         let expected: Vec<_> = batch.datagrams().map(|(_, bytes)| bytes.to_vec()).collect();
-        let arrived: Vec<_> = arrivals(receiver, expected.len())
-            .into_iter()
-            .map(|datagram| datagram.bytes)
-            .collect();
+        let arrived: Vec<_> = arrivals(receiver, expected.len()).into_iter().map(|datagram| datagram.bytes).collect();
         assert_eq!(arrived, expected);
     }
 }

@@ -65,9 +65,7 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody else has the port.
-    #[error(
-        "UDP {address} is taken by another program; stop that one (`ss -ulpn` shows it) or choose another port"
-    )]
+    #[error("UDP {address} is taken by another program; stop that one (`ss -ulpn` shows it) or choose another port")]
     PortInUse {
         /// Where we wanted to be.
         address: SocketAddr,
@@ -116,48 +114,28 @@ impl Socket {
     pub fn bind(address: SocketAddr, options: &Options) -> Result<Socket, BindError> {
         let failed = |step| move |source: io::Error| bind_error(address, step, source);
         let domain = Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))
-            .map_err(failed("socket"))?;
+        let socket = socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).map_err(failed("socket"))?;
         socket.set_nonblocking(true).map_err(failed("O_NONBLOCK"))?;
         if options.reuse_port {
-            socket
-                .set_reuse_port(true)
-                .map_err(failed("SO_REUSEPORT"))?;
+            socket.set_reuse_port(true).map_err(failed("SO_REUSEPORT"))?;
         }
         if address.is_ipv6() {
             socket.set_only_v6(true).map_err(failed("IPV6_V6ONLY"))?;
-            set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
-                .map_err(failed("IPV6_RECVPKTINFO"))?;
+            set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1).map_err(failed("IPV6_RECVPKTINFO"))?;
         } else {
-            set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
-                .map_err(failed("IP_PKTINFO"))?;
+            set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1).map_err(failed("IP_PKTINFO"))?;
         }
         // Only a counter: gVisor has none, and serves nonetheless.
         let _ = set_option(&socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
-        let receive_offload =
-            options.receive_offload && set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
-        set_buffer(
-            &socket,
-            [libc::SO_RCVBUFFORCE, libc::SO_RCVBUF],
-            options.receive_buffer_bytes,
-        );
-        set_buffer(
-            &socket,
-            [libc::SO_SNDBUFFORCE, libc::SO_SNDBUF],
-            options.send_buffer_bytes,
-        );
+        let receive_offload = options.receive_offload && set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+        set_buffer(&socket, [libc::SO_RCVBUFFORCE, libc::SO_RCVBUF], options.receive_buffer_bytes);
+        set_buffer(&socket, [libc::SO_SNDBUFFORCE, libc::SO_SNDBUF], options.send_buffer_bytes);
         socket.bind(&address.into()).map_err(failed("bind"))?;
-        let local_address = socket
-            .local_addr()
-            .map_err(failed("getsockname"))?
-            .as_socket()
-            .unwrap_or(address);
+        let local_address = socket.local_addr().map_err(failed("getsockname"))?.as_socket().unwrap_or(address);
         // The kernel doubles what it is asked for, to cover its own overhead, and reports that.
-        let granted_receive_buffer_bytes =
-            socket.recv_buffer_size().map_err(failed("SO_RCVBUF"))? / 2;
+        let granted_receive_buffer_bytes = socket.recv_buffer_size().map_err(failed("SO_RCVBUF"))? / 2;
         // A kernel that does not know the option (before 4.18) would say EINVAL to each message.
-        let offload =
-            Offload::new(set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok());
+        let offload = Offload::new(set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok());
         Ok(Socket {
             socket,
             local_address,
@@ -184,9 +162,7 @@ impl Socket {
 
     /// Sends one datagram at once, for those who have only one.
     pub fn send_to(&self, datagram: &[u8], destination: SocketAddr) -> io::Result<()> {
-        self.socket
-            .send_to(datagram, &destination.into())
-            .map(|_| ())
+        self.socket.send_to(datagram, &destination.into()).map(|_| ())
     }
 
     /// Where the socket is bound.
@@ -230,36 +206,19 @@ impl AsFd for Socket {
 }
 
 /// Sets a socket option that is a plain value.
-pub(super) fn set_option<T: Plain>(
-    socket: &impl AsRawFd,
-    level: c_int,
-    name: c_int,
-    value: T,
-) -> io::Result<()> {
+pub(super) fn set_option<T: Plain>(socket: &impl AsRawFd, level: c_int, name: c_int, value: T) -> io::Result<()> {
     // SAFETY: the kernel reads `size_of::<T>()` bytes of `value`, which lives across the call.
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<T>() as libc::socklen_t)
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Asks beyond the system's bound first, which takes a capability, and then within it, which always
 /// succeeds but may give less.
 fn set_buffer(socket: &socket2::Socket, options: [c_int; 2], bytes: usize) {
     // Half of what fits: the kernel doubles it.
-    let bytes = c_int::try_from(bytes)
-        .unwrap_or(c_int::MAX)
-        .min(c_int::MAX / 2);
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX).min(c_int::MAX / 2);
     if bytes > 0 {
         let [beyond, within] = options;
         let _ = set_option(socket, libc::SOL_SOCKET, beyond, bytes)
@@ -273,11 +232,7 @@ fn bind_error(address: SocketAddr, step: &'static str, source: io::Error) -> Bin
         Some(libc::EACCES | libc::EPERM) if step == "bind" => BindError::NotPermitted { address },
         Some(libc::EADDRNOTAVAIL) => BindError::NotLocal { address },
         Some(libc::EAFNOSUPPORT) => BindError::NoSuchFamily { address },
-        _ => BindError::Other {
-            address,
-            step,
-            source,
-        },
+        _ => BindError::Other { address, step, source },
     }
 }
 
@@ -313,13 +268,7 @@ mod tests {
     #[test]
     fn every_error_names_its_address() {
         let address = "[::1]:443".parse().unwrap();
-        for code in [
-            libc::EADDRINUSE,
-            libc::EACCES,
-            libc::EADDRNOTAVAIL,
-            libc::EAFNOSUPPORT,
-            libc::EMFILE,
-        ] {
+        for code in [libc::EADDRINUSE, libc::EACCES, libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT, libc::EMFILE] {
             let error = bind_error(address, "bind", io::Error::from_raw_os_error(code));
             assert!(error.to_string().contains("[::1]:443"), "{error}");
         }
@@ -328,13 +277,8 @@ mod tests {
     #[test]
     fn buffers_are_granted_or_bounded_by_the_system() {
         let ask = |receive_buffer_bytes| {
-            let options = Options {
-                receive_buffer_bytes,
-                ..Options::default()
-            };
-            Socket::bind(loopback(), &options)
-                .unwrap()
-                .granted_receive_buffer_bytes()
+            let options = Options { receive_buffer_bytes, ..Options::default() };
+            Socket::bind(loopback(), &options).unwrap().granted_receive_buffer_bytes()
         };
         assert_eq!(ask(64 * 1024), 64 * 1024);
         assert!(ask(0) > 0, "0 leaves the default");

@@ -54,8 +54,5 @@ pub(super) fn arrivals(socket: &Socket, count: usize) -> Vec<Arrived> {
 /// The lengths of the next `count` datagrams.
 pub(super) fn lengths(socket: &Socket, count: usize) -> Vec<usize> {
     let arrived = arrivals(socket, count);
-    arrived
-        .iter()
-        .map(|datagram| datagram.bytes.len())
-        .collect()
+    arrived.iter().map(|datagram| datagram.bytes.len()).collect()
 }

@@ -29,14 +29,8 @@ impl Poller {
     /// They are borrowed by number: keep their owners open for as long as the poller is used.
     pub fn new(fds: &[RawFd]) -> Poller {
         assert!(fds.len() <= 32, "`Ready` has 32 bits");
-        let watch = |fd: &RawFd| libc::pollfd {
-            fd: *fd,
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        Poller {
-            fds: fds.iter().map(watch).collect(),
-        }
+        let watch = |fd: &RawFd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 };
+        Poller { fds: fds.iter().map(watch).collect() }
     }
 
     /// Sleeps until something can be read or `timeout` is over; `None` means without end, zero means not
@@ -118,12 +112,7 @@ impl Waker {
             }
             OwnedFd::from_raw_fd(fd)
         };
-        Ok(Waker {
-            shared: Arc::new(Shared {
-                event,
-                is_woken: AtomicBool::new(false),
-            }),
-        })
+        Ok(Waker { shared: Arc::new(Shared { event, is_woken: AtomicBool::new(false) }) })
     }
 
     /// Makes the sleeper's next or present [`Poller::wait`] return. Call it after the message is in its
@@ -156,11 +145,7 @@ impl AsRawFd for Waker {
 
 /// Waits until a datagram can be sent, at most for `timeout`. Returns whether it can.
 pub(super) fn writable(fd: RawFd, timeout: Duration) -> bool {
-    let mut fds = [libc::pollfd {
-        fd,
-        events: libc::POLLOUT,
-        revents: 0,
-    }];
+    let mut fds = [libc::pollfd { fd, events: libc::POLLOUT, revents: 0 }];
     matches!(poll(&mut fds, Some(timeout)), Ok(count) if count > 0)
 }
 
@@ -170,19 +155,10 @@ fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize
         tv_sec: t.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: t.subsec_nanos() as _,
     });
-    let timeout = timeout
-        .as_ref()
-        .map_or(std::ptr::null(), std::ptr::from_ref);
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `fds` is that long and exclusively ours; `timeout` is null or lives across the call; a null
     // signal mask means to leave signals alone.
-    let count = unsafe {
-        libc::ppoll(
-            fds.as_mut_ptr(),
-            fds.len() as libc::nfds_t,
-            timeout,
-            std::ptr::null(),
-        )
-    };
+    let count = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout, std::ptr::null()) };
     if count >= 0 {
         return Ok(count as usize);
     }
@@ -216,10 +192,7 @@ mod tests {
         let mut poller = Poller::new(&[four.as_raw_fd(), six.as_raw_fd(), waker.as_raw_fd()]);
         six.send_to(b"x", six.local_address()).unwrap();
         let ready = poller.wait(Some(PATIENCE)).unwrap();
-        assert_eq!(
-            [0, 1, 2, 3, 99].map(|n| ready.contains(n)),
-            [false, true, false, false, false]
-        );
+        assert_eq!([0, 1, 2, 3, 99].map(|n| ready.contains(n)), [false, true, false, false, false]);
         waker.wake();
         let ready = poller.wait(None).unwrap();
         assert_eq!([0, 1, 2].map(|n| ready.contains(n)), [false, true, true]);
