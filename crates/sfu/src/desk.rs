@@ -491,10 +491,10 @@ impl Desk {
         self.hand_over(now, session, wants);
         self.follow(now, session, batch);
         if let Some(why) = closed {
-            if let Some(s) = self.sessions.get(&session) {
-                if !s.closing {
-                    self.events.push_back(Event::Closed { session, why });
-                }
+            if let Some(s) = self.sessions.get(&session)
+                && !s.closing
+            {
+                self.events.push_back(Event::Closed { session, why });
             }
             self.remove(session);
             return;

@@ -193,10 +193,8 @@ impl Plane {
             };
             let pin = setup.pin;
             threads.push(std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
-                if pin {
-                    if let Err(error) = pin_current_thread(usize::from(number)) {
-                        tracing::warn!(%error, shard = number, "media.pin_cores: this shard is not pinned");
-                    }
+                if pin && let Err(error) = pin_current_thread(usize::from(number)) {
+                    tracing::warn!(%error, shard = number, "media.pin_cores: this shard is not pinned");
                 }
                 thread.run();
             })?);

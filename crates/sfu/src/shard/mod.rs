@@ -251,11 +251,12 @@ impl Shard {
                 }
             }
             Command::StreamAway { stream, epoch } => {
-                if let Some(s) = self.streams.get_mut(&stream) {
-                    if s.epoch == epoch && matches!(s.source, Source::Remote { .. }) {
-                        s.source = Source::None;
-                        s.tracks.publisher_left();
-                    }
+                if let Some(s) = self.streams.get_mut(&stream)
+                    && s.epoch == epoch
+                    && matches!(s.source, Source::Remote { .. })
+                {
+                    s.source = Source::None;
+                    s.tracks.publisher_left();
                 }
             }
             Command::Subscribe { stream, shard } => self.add_relay(stream, shard),
@@ -433,10 +434,10 @@ impl Shard {
     fn release_publisher(&mut self, key: usize) -> Publisher {
         let publisher = self.publishers.remove(key);
         self.by_session.remove(&publisher.session);
-        if let Some(s) = self.streams.get_mut(&publisher.stream) {
-            if s.source == Source::Local(key) {
-                s.source = Source::None;
-            }
+        if let Some(s) = self.streams.get_mut(&publisher.stream)
+            && s.source == Source::Local(key)
+        {
+            s.source = Source::None;
         }
         publisher
     }
@@ -464,13 +465,13 @@ impl Shard {
             match arrived {
                 Arrived::Packet(_) if fenced => self.counters.fenced += 1,
                 Arrived::Packet(packet) => {
-                    if let Some(s) = self.streams.get_mut(&stream) {
-                        if !s.relays.is_empty() {
-                            if s.to_relay.is_empty() {
-                                self.relaying.push(stream);
-                            }
-                            s.to_relay.push(packet.clone());
+                    if let Some(s) = self.streams.get_mut(&stream)
+                        && !s.relays.is_empty()
+                    {
+                        if s.to_relay.is_empty() {
+                            self.relaying.push(stream);
                         }
+                        s.to_relay.push(packet.clone());
                     }
                     self.arrived(now, stream, packet);
                 }
@@ -523,12 +524,12 @@ impl Shard {
         }
         self.ufrags.remove(&publisher.ufrag);
         let (stream, epoch) = (publisher.stream, publisher.epoch);
-        if let Some(s) = self.streams.get_mut(&stream) {
-            if s.epoch == epoch {
-                s.tracks.publisher_left();
-                s.relays.clear();
-                s.to_relay.clear();
-            }
+        if let Some(s) = self.streams.get_mut(&stream)
+            && s.epoch == epoch
+        {
+            s.tracks.publisher_left();
+            s.relays.clear();
+            s.to_relay.clear();
         }
         self.tell_others(|| Command::StreamAway { stream, epoch });
         let sources = publisher.sources();
@@ -571,11 +572,11 @@ impl Shard {
         s.stats.arrived(&packet);
         s.tracks.of_mut(kind).push(now, packet);
         for &key in &s.viewers {
-            if let Some(seat) = self.viewers.get_mut(key) {
-                if !seat.queued {
-                    seat.queued = true;
-                    self.turns.push_back(key);
-                }
+            if let Some(seat) = self.viewers.get_mut(key)
+                && !seat.queued
+            {
+                seat.queued = true;
+                self.turns.push_back(key);
             }
         }
     }
@@ -670,11 +671,11 @@ impl Shard {
     }
 
     fn give_turn(&mut self, key: usize) {
-        if let Some(seat) = self.viewers.get_mut(key) {
-            if !seat.queued {
-                seat.queued = true;
-                self.turns.push_back(key);
-            }
+        if let Some(seat) = self.viewers.get_mut(key)
+            && !seat.queued
+        {
+            seat.queued = true;
+            self.turns.push_back(key);
         }
     }
 
