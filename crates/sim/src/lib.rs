@@ -1,1 +1,45 @@
-//! The sim floor.
+//! A virtual world in which the whole server runs, but no thread, no socket and no clock.
+//!
+//! A [`Story`] has a server (`control`, desks and shards, wired as in `crates/server`), browsers (stock `str0m`,
+//! full ICE) and links that lose, delay, double and reorder. Time jumps from event to event, so that an hour takes
+//! seconds; all lots are drawn from one seed. A test tells a story and asks what was seen:
+//!
+//! ```
+//! use std::time::Duration;
+//! use sim::{Filming, Story};
+//!
+//! let mut story = Story::new();
+//! story.publishes("demo", Filming::default());
+//! story.runs(Duration::from_secs(2));
+//! let bob = story.watches("demo");
+//! story.runs(Duration::from_secs(2));
+//! assert!(story.screen(bob).pictures.len() > 30);
+//! story.holds();
+//! ```
+//!
+//! A story that fails prints the line that replays it. str0m draws ids (SSRCs, ufrags) from a generator of its own,
+//! so a replay is the same in everything that matters to a story, but not to the bit. `SIM_LOUD=1` tells what
+//! happens.
+//!
+//! Where to start reading: [`Story`] moves time; `server` carries messages between the machines; `browser` is the
+//! other side; `camera` and `screen` are what people see; `ledger` watches every datagram.
+
+mod browser;
+mod camera;
+mod ledger;
+mod link;
+mod picture;
+mod random;
+mod screen;
+mod server;
+mod story;
+
+pub use browser::{Goodbye, Habits};
+pub use camera::{Camera, Filming};
+pub use ledger::Ledger;
+pub use link::{Link, Path, Wire};
+pub use picture::Stamp;
+pub use random::Random;
+pub use screen::{Intake, Screen, Shown};
+pub use server::{Gone, NotOpened, Server, Setup};
+pub use story::{Peer, Story, Stray, seed_of_environment};

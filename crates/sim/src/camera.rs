@@ -1,0 +1,273 @@
+//! What does a publisher send, and when?
+//!
+//! A camera films pictures of one codec and sounds of Opus. It counts who asks it for key frames.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use media::{Codec, MediaKind};
+use str0m::media::{MediaTime, Pt};
+use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite, SeqNo};
+
+use crate::picture::{Stamp, payloads, redundant_sound, sound};
+use crate::random::Random;
+
+/// How a camera films.
+#[derive(Debug, Clone, Copy)]
+pub struct Filming {
+    /// The codec of its pictures.
+    pub codec: Codec,
+    /// Pictures a second; fractions are fine.
+    pub frame_rate: f64,
+    /// Of the pictures.
+    pub bits_per_second: u64,
+    /// Between two key frames, if nobody asks.
+    pub key_frame_interval: Duration,
+    /// It does not answer requests for key frames.
+    pub is_deaf: bool,
+    /// Between being captured and being sent.
+    pub encoding: Duration,
+    /// Whether there is sound, and how long one lasts.
+    pub sound: Option<Duration>,
+    /// Sounds are sent as RED.
+    pub with_red: bool,
+    /// It tells when pictures were captured (abs-capture-time).
+    pub tells_capture_time: bool,
+    /// It uses the last of the codec's negotiated profiles, not the first.
+    pub last_profile: bool,
+    /// The first sequence number of both.
+    pub first_sequence: u16,
+    /// The first timestamp of both.
+    pub first_timestamp: u32,
+    /// The first picture id (VP8, VP9), 15 bits.
+    pub first_picture_id: u16,
+}
+
+impl Default for Filming {
+    fn default() -> Filming {
+        Filming {
+            codec: Codec::Vp8,
+            frame_rate: 30.0,
+            bits_per_second: 1_000_000,
+            key_frame_interval: Duration::from_secs(10),
+            is_deaf: false,
+            encoding: Duration::from_millis(8),
+            sound: Some(Duration::from_millis(20)),
+            with_red: false,
+            tells_capture_time: false,
+            last_profile: false,
+            first_sequence: 1_000,
+            first_timestamp: 90_000,
+            first_picture_id: 5,
+        }
+    }
+}
+
+/// A camera with a microphone.
+#[derive(Debug)]
+pub struct Camera {
+    filming: Filming,
+    source: u32,
+    base: Instant,
+    random: Random,
+    video: Clockwork,
+    audio: Clockwork,
+    sound_before: Vec<u8>,
+    key_frame_at: Option<Instant>,
+    key_frame_wanted: bool,
+    /// When somebody asked for a key frame.
+    pub asked_at: Vec<Instant>,
+    /// Pictures sent.
+    pub pictures: u32,
+    /// Key frames among them.
+    pub key_frames: u32,
+    /// Packets sent, pictures only.
+    pub packets: u64,
+}
+
+/// When the next picture or sound is due.
+#[derive(Debug)]
+struct Clockwork {
+    began_at: Option<Instant>,
+    number: u32,
+    sequence: u64,
+}
+
+/// A packet that the camera wants sent.
+pub(crate) struct Filmed {
+    pub(crate) kind: MediaKind,
+    sequence: u64,
+    timestamp: u32,
+    captured_at: Instant,
+    capture_time: Option<SystemTime>,
+    marker: bool,
+    payload: Vec<u8>,
+}
+
+impl Filmed {
+    pub(crate) fn write(self, payload_type: Pt) -> RtpWrite {
+        let is_audio = self.kind == MediaKind::Audio;
+        let zero = MediaTime::from_seconds(0.0);
+        let values = ExtensionValues {
+            abs_capture_time: self.capture_time.map(|capture_time| AbsCaptureTime { capture_time, clock_offset: None }),
+            audio_level: is_audio.then_some(-30),
+            voice_activity: is_audio.then_some(true),
+            play_delay_min: (!is_audio).then_some(zero),
+            play_delay_max: (!is_audio).then_some(MediaTime::from_seconds(0.4)),
+            ..ExtensionValues::default()
+        };
+        RtpWrite::new(payload_type, SeqNo::from(self.sequence), self.timestamp, self.captured_at, self.payload)
+            .marker(self.marker)
+            .nackable(!is_audio)
+            .ext_vals(values)
+    }
+}
+
+impl Camera {
+    pub(crate) fn new(filming: Filming, source: u32, base: Instant, random: Random) -> Camera {
+        let clockwork = || Clockwork { began_at: None, number: 0, sequence: u64::from(filming.first_sequence) };
+        Camera {
+            filming,
+            source,
+            base,
+            random,
+            video: clockwork(),
+            audio: clockwork(),
+            sound_before: Vec::new(),
+            key_frame_at: None,
+            key_frame_wanted: false,
+            asked_at: Vec::new(),
+            pictures: 0,
+            key_frames: 0,
+            packets: 0,
+        }
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        self.filming.codec
+    }
+
+    pub(crate) fn uses_red(&self) -> bool {
+        self.filming.with_red
+    }
+
+    pub(crate) fn uses_last_profile(&self) -> bool {
+        self.filming.last_profile
+    }
+
+    pub(crate) fn asked(&mut self, now: Instant) {
+        self.asked_at.push(now);
+        self.key_frame_wanted |= !self.filming.is_deaf;
+    }
+
+    /// How it films from now on.
+    pub fn filming(&mut self) -> &mut Filming {
+        &mut self.filming
+    }
+
+    /// The shortest time between two requests for a key frame.
+    pub fn shortest_between_requests(&self) -> Option<Duration> {
+        self.asked_at.windows(2).map(|w| w[1] - w[0]).min()
+    }
+
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        let video = self.captured_at(&self.video, self.filming.frame_rate).map(|at| at + self.filming.encoding);
+        let audio = self.filming.sound.and_then(|each| self.captured_at(&self.audio, 1.0 / each.as_secs_f64()));
+        video.into_iter().chain(audio).min()
+    }
+
+    fn captured_at(&self, clockwork: &Clockwork, rate: f64) -> Option<Instant> {
+        Some(clockwork.began_at? + Duration::from_secs_f64(f64::from(clockwork.number) / rate))
+    }
+
+    /// Returns what is due.
+    pub(crate) fn film(&mut self, now: Instant) -> Vec<Filmed> {
+        self.video.began_at.get_or_insert(now);
+        self.audio.began_at.get_or_insert(now);
+        let mut due = Vec::new();
+        while let Some(at) = self.captured_at(&self.video, self.filming.frame_rate) {
+            if at + self.filming.encoding > now {
+                break;
+            }
+            self.picture(at, &mut due);
+        }
+        while let Some(each) = self.filming.sound {
+            let Some(at) = self.captured_at(&self.audio, 1.0 / each.as_secs_f64()) else { break };
+            if at > now {
+                break;
+            }
+            self.sound(at, each, &mut due);
+        }
+        due
+    }
+
+    fn picture(&mut self, captured_at: Instant, due: &mut Vec<Filmed>) {
+        let filming = self.filming;
+        let interval = filming.key_frame_interval;
+        let is_key = self.key_frame_at.is_none_or(|at| captured_at >= at + interval) || self.key_frame_wanted;
+        if is_key {
+            self.key_frame_at = Some(captured_at);
+            self.key_frame_wanted = false;
+            self.key_frames += 1;
+        }
+        // A key frame is as large as about six others.
+        let each = (filming.bits_per_second as f64 / 8.0 / filming.frame_rate) as usize;
+        let stamp = self.stamp(self.video.number, is_key, captured_at);
+        let picture_id = (u32::from(filming.first_picture_id) + self.video.number) as u16 & 0x7fff;
+        let list = payloads(filming.codec, stamp, picture_id, if is_key { each * 6 } else { each }, &mut self.random);
+        let count = list.len();
+        let timestamp = self.timestamp(&self.video, captured_at, 90_000);
+        for (part, payload) in list.into_iter().enumerate() {
+            due.push(Filmed {
+                kind: MediaKind::Video,
+                sequence: self.video.sequence,
+                timestamp,
+                captured_at,
+                capture_time: self.capture_time(captured_at),
+                marker: part + 1 == count,
+                payload,
+            });
+            self.video.sequence += 1;
+            self.packets += 1;
+        }
+        self.video.number += 1;
+        self.pictures += 1;
+    }
+
+    fn sound(&mut self, captured_at: Instant, each: Duration, due: &mut Vec<Filmed>) {
+        let fresh = sound(self.stamp(self.audio.number, true, captured_at), 40);
+        let payload = if self.filming.with_red {
+            let offset = (each.as_secs_f64() * 48_000.0) as u16;
+            redundant_sound(111, &self.sound_before, offset, &fresh)
+        } else {
+            fresh.clone()
+        };
+        self.sound_before = fresh;
+        due.push(Filmed {
+            kind: MediaKind::Audio,
+            sequence: self.audio.sequence,
+            timestamp: self.timestamp(&self.audio, captured_at, 48_000),
+            captured_at,
+            capture_time: self.capture_time(captured_at),
+            marker: self.audio.number == 0,
+            payload,
+        });
+        self.audio.sequence += 1;
+        self.audio.number += 1;
+    }
+
+    fn stamp(&self, number: u32, is_key: bool, captured_at: Instant) -> Stamp {
+        Stamp { source: self.source, number, part: 0, parts: 1, is_key, captured: captured_at - self.base }
+    }
+
+    fn timestamp(&self, clockwork: &Clockwork, captured_at: Instant, rate: u64) -> u32 {
+        let since = captured_at - clockwork.began_at.unwrap_or(captured_at);
+        let ticks = (since.as_micros() as u64 * rate + 500_000) / 1_000_000;
+        self.filming.first_timestamp.wrapping_add(ticks as u32)
+    }
+
+    fn capture_time(&self, captured_at: Instant) -> Option<SystemTime> {
+        // Its own wall clock, which is wrong by a few minutes.
+        let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_300);
+        self.filming.tells_capture_time.then(|| clock + (captured_at - self.base))
+    }
+}

@@ -1,0 +1,216 @@
+//! What happens to a datagram on its way?
+//!
+//! A [`Link`] describes one direction, a [`Wire`] is one in use. A datagram may be lost, delayed, queued behind
+//! others, overtaken or doubled. Jitter alone keeps the order, as a queue in a router does; only
+//! [`Link::reordering`] breaks it.
+
+use std::time::{Duration, Instant};
+
+use crate::random::Random;
+
+/// One direction of a network path.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Link {
+    delay: Duration,
+    jitter: Duration,
+    loss: f64,
+    burst: Option<Burst>,
+    reordering: f64,
+    duplication: f64,
+    bits_per_second: Option<u64>,
+    is_cut: bool,
+}
+
+/// Gilbert–Elliott: a path is good or bad, and loses everything while it is bad.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Burst {
+    begins: f64,
+    ends: f64,
+}
+
+/// The longest that a datagram waits behind others before it is dropped: a router's buffer. A guess.
+const QUEUE: Duration = Duration::from_millis(200);
+
+/// How far a reordered datagram falls behind. A guess: two to three packets at 2 Mb/s.
+const FALLS_BEHIND: Duration = Duration::from_millis(12);
+
+impl Link {
+    /// A path of 10 ms that loses nothing.
+    pub fn good() -> Link {
+        Link::of(Duration::from_millis(10))
+    }
+
+    /// A path of this one-way delay that loses nothing.
+    pub fn of(delay: Duration) -> Link {
+        Link {
+            delay,
+            jitter: Duration::ZERO,
+            loss: 0.0,
+            burst: None,
+            reordering: 0.0,
+            duplication: 0.0,
+            bits_per_second: None,
+            is_cut: false,
+        }
+    }
+
+    /// A path on which nothing arrives.
+    pub fn cut() -> Link {
+        Link { is_cut: true, ..Link::good() }
+    }
+
+    /// Up to this much more delay, anew for every datagram.
+    pub fn jitter(self, jitter: Duration) -> Link {
+        Link { jitter, ..self }
+    }
+
+    /// This share is lost, each on its own.
+    pub fn loss(self, loss: f64) -> Link {
+        Link { loss, ..self }
+    }
+
+    /// Bursts begin at this share of datagrams and are this long on average.
+    pub fn bursts(self, begins: f64, datagrams: f64) -> Link {
+        Link { burst: Some(Burst { begins, ends: 1.0 / datagrams }), ..self }
+    }
+
+    /// This share is overtaken by those behind it.
+    pub fn reordering(self, reordering: f64) -> Link {
+        Link { reordering, ..self }
+    }
+
+    /// This share arrives twice.
+    pub fn duplication(self, duplication: f64) -> Link {
+        Link { duplication, ..self }
+    }
+
+    /// No more than this, with a queue of 200 ms before it.
+    pub fn rate(self, bits_per_second: u64) -> Link {
+        Link { bits_per_second: Some(bits_per_second), ..self }
+    }
+
+    /// The one-way delay without jitter and queue.
+    pub fn one_way(&self) -> Duration {
+        self.delay
+    }
+}
+
+/// Both directions between a peer and the server.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Path {
+    /// From the peer.
+    pub up: Link,
+    /// To the peer.
+    pub down: Link,
+}
+
+impl Path {
+    /// The same both ways.
+    pub fn both(link: Link) -> Path {
+        Path { up: link, down: link }
+    }
+}
+
+/// A link in use.
+#[derive(Debug)]
+pub struct Wire {
+    /// What it is like at the moment.
+    pub link: Link,
+    random: Random,
+    is_bad: bool,
+    free_at: Option<Instant>,
+    last_at: Option<Instant>,
+    /// Datagrams given to it.
+    pub sent: u64,
+    /// Datagrams that it lost.
+    pub lost: u64,
+}
+
+impl Wire {
+    /// A wire that draws its own lots.
+    pub fn new(link: Link, random: Random) -> Wire {
+        Wire { link, random, is_bad: false, free_at: None, last_at: None, sent: 0, lost: 0 }
+    }
+
+    /// Takes a datagram of `bytes`. Returns when it arrives: never, once or twice.
+    pub fn carry(&mut self, now: Instant, bytes: usize) -> [Option<Instant>; 2] {
+        self.sent += 1;
+        let arrives = self.first_arrival(now, bytes);
+        if arrives.is_none() {
+            self.lost += 1;
+        }
+        let again = arrives.filter(|_| self.random.happens(self.link.duplication));
+        [arrives, again.map(|at| at + Duration::from_micros(300))]
+    }
+
+    fn first_arrival(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
+        if self.link.is_cut {
+            return None;
+        }
+        if let Some(burst) = self.link.burst {
+            self.is_bad =
+                if self.is_bad { !self.random.happens(burst.ends) } else { self.random.happens(burst.begins) };
+            if self.is_bad {
+                return None;
+            }
+        }
+        if self.random.happens(self.link.loss) {
+            return None;
+        }
+        let mut leaves = now;
+        if let Some(rate) = self.link.bits_per_second {
+            let starts = self.free_at.unwrap_or(now).max(now);
+            if starts > now + QUEUE {
+                return None;
+            }
+            // 28 bytes of IP and UDP.
+            leaves = starts + Duration::from_nanos((bytes as u64 + 28) * 8 * 1_000_000_000 / rate.max(1));
+            self.free_at = Some(leaves);
+        }
+        let jitter = Duration::from_micros(self.random.below(self.link.jitter.as_micros() as u64 + 1));
+        let arrives = leaves + self.link.delay + jitter;
+        if self.random.happens(self.link.reordering) {
+            return Some(arrives + FALLS_BEHIND);
+        }
+        let in_order = arrives.max(self.last_at.unwrap_or(arrives));
+        self.last_at = Some(in_order);
+        Some(in_order)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_of_a_link_is_what_happens() {
+        let now = Instant::now();
+        let share = |link: Link| {
+            let mut wire = Wire::new(link, Random::new(7));
+            let arrived: usize =
+                (0..20_000).map(|n| wire.carry(now + Duration::from_millis(n), 1_000).iter().flatten().count()).sum();
+            arrived as f64 / 20_000.0
+        };
+        assert_eq!(share(Link::good()), 1.0);
+        assert_eq!(share(Link::cut()), 0.0);
+        assert!((share(Link::good().loss(0.1)) - 0.9).abs() < 0.01);
+        assert!((share(Link::good().duplication(0.1)) - 1.1).abs() < 0.01);
+        // 8.2 Mb/s offered.
+        assert!((share(Link::good().rate(4_112_000)) - 0.5).abs() < 0.03);
+        // Bursts of 5 begin at 1 %: about 4.8 % is lost.
+        assert!((share(Link::good().bursts(0.01, 5.0)) - 0.952).abs() < 0.01);
+    }
+
+    #[test]
+    fn jitter_keeps_the_order_and_reordering_breaks_it() {
+        let now = Instant::now();
+        let ordered = |link: Link| {
+            let mut wire = Wire::new(link, Random::new(7));
+            let arrivals: Vec<_> =
+                (0..1_000).filter_map(|n| wire.carry(now + Duration::from_millis(n), 100)[0]).collect();
+            arrivals.windows(2).all(|w| w[0] <= w[1])
+        };
+        assert!(ordered(Link::good().jitter(Duration::from_millis(30))));
+        assert!(!ordered(Link::good().reordering(0.05)));
+    }
+}

@@ -1,0 +1,227 @@
+//! What is in the packets of a simulated camera, and how does a screen know that they arrived as they were?
+//!
+//! Payloads begin as their codec's RTP format says, so that a server can tell pictures and key frames, and end
+//! with a [`Stamp`]: which picture, which part of it, captured when, and a checksum over all before.
+
+use std::time::Duration;
+
+use media::Codec;
+
+use crate::random::Random;
+
+/// What the end of every payload says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Which camera.
+    pub source: u32,
+    /// Which picture or sound, counted from 0.
+    pub number: u32,
+    /// Which packet of it.
+    pub part: u16,
+    /// How many packets it has.
+    pub parts: u16,
+    /// Whether a decoder can start here.
+    pub is_key: bool,
+    /// When it was captured, since the world began.
+    pub captured: Duration,
+}
+
+/// Bytes of a stamp.
+pub const STAMP_BYTES: usize = 32;
+
+const MAGIC: [u8; 3] = *b"SIM";
+
+impl Stamp {
+    /// Reads the stamp of a payload; `None` if there is none, or a byte before it has changed.
+    pub fn read(payload: &[u8]) -> Option<Stamp> {
+        let (body, stamp) = payload.split_at_checked(payload.len().checked_sub(STAMP_BYTES)?)?;
+        let u32_at = |at: usize| u32::from_be_bytes([stamp[at], stamp[at + 1], stamp[at + 2], stamp[at + 3]]);
+        let u16_at = |at: usize| u16::from_be_bytes([stamp[at], stamp[at + 1]]);
+        if stamp[..3] != MAGIC || u32_at(28) != checksum(body, &stamp[..28]) {
+            return None;
+        }
+        Some(Stamp {
+            is_key: stamp[3] == 1,
+            source: u32_at(4),
+            number: u32_at(8),
+            part: u16_at(12),
+            parts: u16_at(14),
+            captured: Duration::from_micros(u64::from(u32_at(16)) << 32 | u64::from(u32_at(20))),
+        })
+    }
+
+    /// Puts the stamp at the end of a payload.
+    pub fn put(&self, payload: &mut Vec<u8>) {
+        let mut stamp = [0; STAMP_BYTES];
+        stamp[..3].copy_from_slice(&MAGIC);
+        stamp[3] = u8::from(self.is_key);
+        stamp[4..8].copy_from_slice(&self.source.to_be_bytes());
+        stamp[8..12].copy_from_slice(&self.number.to_be_bytes());
+        stamp[12..14].copy_from_slice(&self.part.to_be_bytes());
+        stamp[14..16].copy_from_slice(&self.parts.to_be_bytes());
+        stamp[16..24].copy_from_slice(&(self.captured.as_micros() as u64).to_be_bytes());
+        let sum = checksum(payload, &stamp[..28]);
+        stamp[28..].copy_from_slice(&sum.to_be_bytes());
+        payload.extend(stamp);
+    }
+}
+
+/// FNV-1a.
+fn checksum(body: &[u8], stamp: &[u8]) -> u32 {
+    body.iter().chain(stamp).fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+/// The largest payload: a browser's, 1,200 bytes of datagram.
+const MAX_PAYLOAD: usize = 1_150;
+
+/// Cuts a picture of about `bytes` into payloads. `picture_id` is used by VP8 and VP9.
+pub fn payloads(codec: Codec, stamp: Stamp, picture_id: u16, bytes: usize, random: &mut Random) -> Vec<Vec<u8>> {
+    let body = MAX_PAYLOAD - 60 - STAMP_BYTES;
+    let sets = usize::from(codec == Codec::H264 && stamp.is_key);
+    let parts = bytes.div_ceil(body).max(1) + sets;
+    let each = (bytes / (parts - sets)).clamp(8, body);
+    (0..parts)
+        .map(|part| {
+            let mut payload = head(codec, stamp.is_key, part, parts, picture_id);
+            // One random byte is as good as many, and cheaper.
+            payload.resize(payload.len() + each, random.bits() as u8);
+            Stamp { part: part as u16, parts: parts as u16, ..stamp }.put(&mut payload);
+            if sets == 1 && part == 0 {
+                close_aggregation(&mut payload);
+            }
+            payload
+        })
+        .collect()
+}
+
+/// What a payload begins with.
+fn head(codec: Codec, is_key: bool, part: usize, parts: usize, picture_id: u16) -> Vec<u8> {
+    let is_first = part == 0;
+    let is_last = part + 1 == parts;
+    let [id_high, id_low] = (picture_id | 0x8000).to_be_bytes();
+    match codec {
+        Codec::Vp8 => {
+            // RFC 7741 §4.2: X and S, I, a picture id of 15 bits.
+            let mut head = vec![if is_first { 0x90 } else { 0x80 }, 0x80, id_high, id_low];
+            match (is_first, is_key) {
+                (true, true) => head.extend([0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02]), // 1280x720
+                (true, false) => head.extend([0x11, 0, 0]),
+                (false, _) => {}
+            }
+            head
+        }
+        Codec::Vp9 => {
+            // RFC 9628 §4.2: I, P, L, F, B, E, V, Z.
+            let flags = 0x80 | u8::from(!is_key) << 6 | u8::from(is_first) << 3 | u8::from(is_last) << 2;
+            let mut head = vec![flags, id_high, id_low];
+            match (is_first, is_key) {
+                // VP9 §6.2: marker, profile 0, a shown key frame; sync code; 1280x720 after four bits of colour.
+                (true, true) => head.extend([0x82, 0x49, 0x83, 0x42, 0x00, 0x4f, 0xf0, 0x2c, 0xf0]),
+                (true, false) => head.push(0x86),
+                (false, _) => {}
+            }
+            head
+        }
+        Codec::Av1 => {
+            // AV1 RTP §4.4: Z, Y, W, N.
+            let continues = u8::from(!is_first) << 7 | u8::from(!is_last) << 6;
+            match (is_first, is_key) {
+                // A sequence header of four bytes (reduced, still picture bits clear), then a frame.
+                (true, true) => vec![continues | 0x20 | 0x08, 4, 0x08, 0, 0, 0, 0x30, 0x10],
+                (true, false) => vec![continues | 0x10, 0x30, 0x30],
+                (false, _) => vec![continues | 0x10],
+            }
+        }
+        Codec::H264 => {
+            let (nal, sets) = if is_key { (0x65, 1) } else { (0x61, 0) };
+            let (slice, slices) = (part.wrapping_sub(sets), parts - sets);
+            if is_key && is_first {
+                // RFC 6184 §5.7.1: STAP-A of SPS, PPS and an SEI that holds the rest; see `close_aggregation`.
+                let sps = [0x67, 0x42, 0xe0, 0x1f, 0xf4, 0x02, 0x80, 0x2d, 0xc8];
+                let mut head = vec![0x78, 0, sps.len() as u8];
+                head.extend(sps);
+                head.extend([0, 4, 0x68, 0xce, 0x3c, 0x80, 0, 0, 0x06]);
+                return head;
+            }
+            if slices == 1 {
+                return vec![nal, 0x88];
+            }
+            // RFC 6184 §5.8: FU-A.
+            let start = u8::from(slice == 0) << 7 | u8::from(is_last) << 6;
+            let mut head = vec![0x60 | 28, start | (nal & 0x1f)];
+            if slice == 0 {
+                head.push(0x88);
+            }
+            head
+        }
+        Codec::H265 | Codec::Opus | Codec::Red => vec![0xfc],
+    }
+}
+
+/// Where the length of the SEI stands in what [`head`] begins an H.264 key frame with.
+const SEI_LENGTH_AT: usize = 1 + 2 + 9 + 2 + 4;
+
+/// Writes the length of the last unit of a STAP-A, which holds stuffing and stamp; the checksum leaves the
+/// length out, so it is made anew.
+fn close_aggregation(payload: &mut Vec<u8>) {
+    let length = (payload.len() - SEI_LENGTH_AT - 2) as u16;
+    payload[SEI_LENGTH_AT..SEI_LENGTH_AT + 2].copy_from_slice(&length.to_be_bytes());
+    let at = payload.len() - STAMP_BYTES;
+    let (body, stamp) = payload.split_at(at);
+    let sum = checksum(body, &stamp[..28]);
+    payload[at + 28..].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// A sound of Opus.
+pub fn sound(stamp: Stamp, bytes: usize) -> Vec<u8> {
+    let mut payload = vec![0xfc; bytes.max(1)];
+    stamp.put(&mut payload);
+    payload
+}
+
+/// A RED payload (RFC 2198 §3) of the sound before and this one, both of payload type `opus`.
+pub fn redundant_sound(opus: u8, before: &[u8], offset: u16, primary: &[u8]) -> Vec<u8> {
+    let word = u32::from(offset & 0x3fff) << 10 | (before.len() as u32 & 0x3ff);
+    let mut payload = vec![0x80 | opus, (word >> 16) as u8, (word >> 8) as u8, word as u8, opus];
+    payload.extend(before);
+    payload.extend(primary);
+    payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use media::codec::describe;
+
+    const STAMP: Stamp =
+        Stamp { source: 1, number: 77, part: 0, parts: 0, is_key: true, captured: Duration::from_millis(1_234) };
+
+    #[test]
+    fn every_codec_is_understood_and_every_changed_byte_is_noticed() {
+        for codec in [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H264] {
+            for (is_key, bytes) in [(true, 9_000), (false, 2_500), (true, 200), (false, 90)] {
+                let stamp = Stamp { is_key, ..STAMP };
+                let list = payloads(codec, stamp, 0x7fff, bytes, &mut Random::new(3));
+                let described: Vec<_> = list.iter().map(|p| describe(codec, p)).collect();
+                assert!(described[0].starts_frame, "{codec} {is_key}");
+                assert_eq!(described.iter().any(|d| d.key), is_key, "{codec}: {described:?}");
+                assert!(list.iter().all(|p| p.len() <= MAX_PAYLOAD));
+                for (part, payload) in list.iter().enumerate() {
+                    let expected = Stamp { part: part as u16, parts: list.len() as u16, ..stamp };
+                    assert_eq!(Stamp::read(payload), Some(expected));
+                    let mut damaged = payload.clone();
+                    damaged[part % 7] ^= 1;
+                    assert_eq!(Stamp::read(&damaged), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn red_holds_both_sounds() {
+        let (a, b) = (sound(STAMP, 40), sound(STAMP, 41));
+        let payload = redundant_sound(111, &a, 960, &b);
+        let at = media::codec::red::primary_at(&payload).expect("a primary block");
+        assert_eq!(payload[usize::from(at)..], b);
+    }
+}

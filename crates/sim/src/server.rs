@@ -1,0 +1,519 @@
+//! How do control, desks and shards make a server, without a thread, a socket or a clock?
+//!
+//! Does what `server::engine` and `shards` do: carries commands and events between the machines, in the same
+//! order (a shard knows whose an address is before the address is answered; a viewer's keys leave the desk after the
+//! last flight of its handshake).
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use control::{CloseReason, Control, Effect, Refused};
+use media::{NtpTime, SessionId, StreamId, StreamName, WallClock};
+use sfu::desk::{self, Desk};
+use sfu::format::Published;
+use sfu::negotiate::{self, Identity, Unusable};
+use sfu::publisher::{Ended, PublisherSetup};
+use sfu::shard::{self, Shard, Snapshot, ViewerReport};
+use sfu::transmit::Batch;
+use str0m::ice::IceCreds;
+
+use crate::random::Random;
+
+/// How a server is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// Media shards.
+    pub shards: u8,
+    /// Desks.
+    pub desks: u8,
+    /// What becomes of a second publisher.
+    pub takeover: control::Takeover,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup { shards: 1, desks: 1, takeover: control::Takeover::Refuse }
+    }
+}
+
+/// A datagram that the server sends.
+pub(crate) struct Sent {
+    pub(crate) destination: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Why a session was not opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotOpened {
+    /// Control said no.
+    Refused(Refused),
+    /// The description cannot be used.
+    Unusable(Unusable),
+}
+
+/// The whole server.
+pub struct Server {
+    shards: Vec<Shard>,
+    desks: Vec<Desk>,
+    control: Control,
+    identity: Identity,
+    addresses: Vec<SocketAddr>,
+    random: Random,
+    known: HashMap<SessionId, Known>,
+    published: HashMap<StreamId, (u32, Published)>,
+    next_desk: u8,
+    to_shards: VecDeque<(u8, shard::Command)>,
+    to_desks: VecDeque<(u8, desk::Command)>,
+    sent: Vec<Sent>,
+    batch: Batch,
+    opened: HashMap<SessionId, Result<String, Unusable>>,
+    answered: HashMap<SessionId, Option<Result<(), Unusable>>>,
+    restarted: HashMap<SessionId, Option<Result<String, Unusable>>>,
+    reports: HashMap<SessionId, ViewerReport>,
+    snapshots: HashMap<u8, Snapshot>,
+    /// Sessions that ended, and why.
+    pub ended: Vec<(SessionId, Gone)>,
+    /// What must never happen and did.
+    pub problems: Vec<String>,
+    /// Shards that have said goodbye.
+    pub stopped: u8,
+    now: Instant,
+}
+
+/// Why a session is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// The media plane noticed.
+    Ended(Ended),
+    /// Control decided.
+    Closed(CloseReason),
+}
+
+struct Known {
+    is_publisher: bool,
+    stream: StreamId,
+    desk: u8,
+    connected: bool,
+}
+
+impl Server {
+    pub(crate) fn new(setup: Setup, base: Instant, addresses: Vec<SocketAddr>, mut random: Random) -> Server {
+        let identity = Identity::new(addresses.clone());
+        let clock = WallClock::new(base, NtpTime::from_unix_ms(1_800_000_000_000));
+        let shards = (0..setup.shards).map(|n| Shard::new(n, setup.shards, identity.clone(), clock)).collect();
+        let desks = (0..setup.desks)
+            .map(|n| {
+                let mut random = random.branch();
+                Desk::new(n, identity.clone(), Box::new(move || random.bits()))
+            })
+            .collect();
+        let limits = control::Limits { streams: 1_000, sessions: 10_000, viewers: 5_000, sessions_per_ip: 0 };
+        Server {
+            shards,
+            desks,
+            control: Control::new(limits, setup.takeover),
+            identity,
+            addresses,
+            random,
+            known: HashMap::new(),
+            published: HashMap::new(),
+            next_desk: 0,
+            to_shards: VecDeque::new(),
+            to_desks: VecDeque::new(),
+            sent: Vec::new(),
+            batch: Batch::new(),
+            opened: HashMap::new(),
+            answered: HashMap::new(),
+            restarted: HashMap::new(),
+            reports: HashMap::new(),
+            snapshots: HashMap::new(),
+            ended: Vec::new(),
+            problems: Vec::new(),
+            stopped: 0,
+            now: base,
+        }
+    }
+
+    /// Its addresses, the IPv4 one first.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Which shard a peer's datagrams reach: the kernel hashes addresses and ports.
+    pub fn shard_of(&self, source: SocketAddr) -> u8 {
+        let ip = match source.ip() {
+            IpAddr::V4(ip) => u64::from(u32::from(ip)),
+            IpAddr::V6(ip) => u128::from(ip) as u64,
+        };
+        let mut hash = Random::new(ip << 16 ^ u64::from(source.port()));
+        hash.below(self.shards.len() as u64) as u8
+    }
+
+    // ---- what HTTP asks
+
+    pub(crate) fn publish(
+        &mut self,
+        now: Instant,
+        name: &StreamName,
+        offer: &str,
+        ip: IpAddr,
+    ) -> Result<(SessionId, String), NotOpened> {
+        let session = self.new_session();
+        let admitted = self.control.publish(now, session, name.clone(), ip).map_err(NotOpened::Refused)?;
+        let credentials = self.credentials();
+        let ufrag = credentials.ufrag.clone();
+        let offer = match negotiate::publisher(&self.identity, now, credentials, offer) {
+            Ok(offer) => offer,
+            Err(error) => {
+                self.control.closed(now, session);
+                self.run(now);
+                return Err(NotOpened::Unusable(error));
+            }
+        };
+        let known = Known { is_publisher: true, stream: admitted.stream, desk: 0, connected: false };
+        self.known.insert(session, known);
+        let setup = PublisherSetup {
+            session,
+            stream: admitted.stream,
+            epoch: admitted.epoch,
+            ufrag,
+            rtc: offer.rtc,
+            offer: offer.offer,
+            tracks: offer.tracks,
+        };
+        let shard = (admitted.epoch % self.shards.len() as u32) as u8;
+        self.to_shards.push_back((shard, shard::Command::AddPublisher(Box::new(setup))));
+        self.run(now);
+        Ok((session, offer.answer))
+    }
+
+    pub(crate) fn watch(
+        &mut self,
+        now: Instant,
+        name: &StreamName,
+        offer: Option<String>,
+        ip: IpAddr,
+    ) -> Result<(SessionId, String), NotOpened> {
+        let session = self.new_session();
+        let admitted = self.control.watch(now, session, name.clone(), ip).map_err(NotOpened::Refused)?;
+        self.next_desk = (self.next_desk + 1) % self.desks.len() as u8;
+        let desk = self.next_desk;
+        self.known.insert(session, Known { is_publisher: false, stream: admitted.stream, desk, connected: false });
+        let published = self.published(admitted.stream);
+        let command = desk::Command::Open { session, stream: admitted.stream, offer, published };
+        self.to_desks.push_back((desk, command));
+        self.run(now);
+        let opened = self.opened.remove(&session).expect("a desk answers at once");
+        opened.map(|sdp| (session, sdp)).map_err(NotOpened::Unusable)
+    }
+
+    pub(crate) fn answer(&mut self, now: Instant, session: SessionId, answer: String) -> Result<(), NotOpened> {
+        let Some(known) = self.known.get(&session) else { panic!("no such session") };
+        let (desk, published) = (known.desk, self.published(known.stream));
+        self.to_desks.push_back((desk, desk::Command::Answer { session, answer, published }));
+        self.run(now);
+        let answered = self.answered.remove(&session).flatten().expect("a desk answers at once");
+        answered.map_err(NotOpened::Unusable)
+    }
+
+    pub(crate) fn restart(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        ufrag: String,
+        password: String,
+    ) -> Option<String> {
+        let known = self.known.get(&session)?;
+        if known.is_publisher {
+            let ours = self.credentials();
+            for shard in 0..self.shards.len() as u8 {
+                let (ufrag, password, credentials) = (ufrag.clone(), password.clone(), ours.clone());
+                let command = shard::Command::RestartPublisher { session, ufrag, password, credentials };
+                self.to_shards.push_back((shard, command));
+            }
+        } else {
+            self.to_desks.push_back((known.desk, desk::Command::Restart { session, ufrag, password }));
+        }
+        self.run(now);
+        self.restarted.remove(&session).flatten().map(|result| result.expect("credentials that str0m takes"))
+    }
+
+    pub(crate) fn close(&mut self, now: Instant, session: SessionId) -> bool {
+        let closed = self.control.close(now, session, CloseReason::Asked);
+        self.run(now);
+        closed
+    }
+
+    pub(crate) fn kick(&mut self, now: Instant, name: &StreamName) -> bool {
+        let kicked = self.control.kick(now, name);
+        self.run(now);
+        kicked
+    }
+
+    pub(crate) fn shut_down(&mut self, now: Instant) {
+        self.control.shut_down(now);
+        self.run(now);
+        for shard in 0..self.shards.len() as u8 {
+            self.to_shards.push_back((shard, shard::Command::Stop));
+        }
+        self.run(now);
+    }
+
+    /// How its shards are.
+    pub fn snapshots(&mut self, now: Instant) -> Vec<Snapshot> {
+        for shard in 0..self.shards.len() as u8 {
+            self.to_shards.push_back((shard, shard::Command::Snapshot));
+        }
+        self.run(now);
+        (0..self.shards.len() as u8).filter_map(|n| self.snapshots.remove(&n)).collect()
+    }
+
+    /// What a viewer is sent.
+    pub fn report(&mut self, now: Instant, session: SessionId) -> Option<ViewerReport> {
+        for shard in 0..self.shards.len() as u8 {
+            self.to_shards.push_back((shard, shard::Command::Report { session }));
+        }
+        self.run(now);
+        self.reports.remove(&session)
+    }
+
+    /// Sessions that control knows: publishers and viewers.
+    pub fn sessions(&self) -> (usize, usize) {
+        self.control.session_count()
+    }
+
+    /// Sessions that desks hold.
+    pub fn sessions_on_desks(&self) -> usize {
+        self.desks.iter().map(Desk::session_count).sum()
+    }
+
+    /// What desks count, together.
+    pub fn desk_counters(&self) -> desk::Counters {
+        self.desks.iter().fold(desk::Counters::default(), |sum, desk| desk::Counters {
+            connected: sum.connected + desk.counters.connected,
+            refused: sum.refused + desk.counters.refused,
+            malformed: sum.malformed + desk.counters.malformed,
+            panics: sum.panics + desk.counters.panics,
+            address_checks: sum.address_checks + desk.counters.address_checks,
+        })
+    }
+
+    // ---- what the network and the clock bring
+
+    pub(crate) fn receive(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, bytes: &mut [u8]) {
+        let shard = self.shard_of(source);
+        self.shards[usize::from(shard)].handle_datagram(now, source, destination, bytes);
+    }
+
+    /// Does all there is to do at `now`.
+    pub(crate) fn run(&mut self, now: Instant) {
+        self.now = now;
+        for desk in 0..self.desks.len() {
+            let mut batch = std::mem::take(&mut self.batch);
+            self.desks[desk].handle_timeout(now, &mut batch);
+            self.flush_desk(desk, &mut batch);
+            self.batch = batch;
+        }
+        if self.control.poll_timeout().is_some_and(|at| at <= now) {
+            self.control.handle_timeout(now);
+        }
+        self.carry_out();
+        // Enough for the longest chain of commands; more is a circle.
+        for _ in 0..10_000 {
+            let mut busy = false;
+            while let Some((number, command)) = self.to_shards.pop_front() {
+                busy = true;
+                self.shards[usize::from(number)].handle_command(now, command);
+            }
+            for shard in 0..self.shards.len() {
+                self.shards[shard].handle_timeout(now);
+                busy |= self.transmit(now, shard);
+                busy |= self.tell(shard);
+            }
+            while let Some((number, command)) = self.to_desks.pop_front() {
+                busy = true;
+                let mut batch = std::mem::take(&mut self.batch);
+                self.desks[usize::from(number)].handle_command(now, command, &mut batch);
+                self.flush_desk(usize::from(number), &mut batch);
+                self.batch = batch;
+            }
+            self.carry_out();
+            if !busy && self.to_shards.is_empty() && self.to_desks.is_empty() {
+                return;
+            }
+        }
+        panic!("the server goes round in circles");
+    }
+
+    /// What it sent since.
+    pub(crate) fn take_sent(&mut self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent)
+    }
+
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        let shards = self.shards.iter().filter_map(Shard::poll_timeout);
+        let desks = self.desks.iter().filter_map(Desk::poll_timeout);
+        shards.chain(desks).chain(self.control.poll_timeout()).min()
+    }
+
+    fn transmit(&mut self, now: Instant, shard: usize) -> bool {
+        let mut any = false;
+        loop {
+            self.shards[shard].poll_transmit(now, &mut self.batch);
+            if self.batch.is_empty() {
+                return any;
+            }
+            any = true;
+            for (message, bytes) in self.batch.datagrams() {
+                self.sent.push(Sent { destination: message.destination, bytes: bytes.to_vec() });
+            }
+            self.batch.clear();
+        }
+    }
+
+    fn flush_desk(&mut self, desk: usize, batch: &mut Batch) {
+        let mut after = Vec::new();
+        while let Some(event) = self.desks[desk].poll_event() {
+            match event {
+                desk::Event::ToShard { shard, command: command @ shard::Command::AddViewer(_) } => {
+                    after.push((shard, command));
+                }
+                desk::Event::ToShard { shard, command } if !after.is_empty() => after.push((shard, command)),
+                desk::Event::ToShard { shard, command } => self.to_shards.push_back((shard, command)),
+                desk::Event::Opened { session, result } => {
+                    if result.is_err() {
+                        self.known.remove(&session);
+                        self.control.closed(self.now, session);
+                    }
+                    self.opened.insert(session, result);
+                }
+                desk::Event::Answered { session, result } => {
+                    self.answered.insert(session, result);
+                }
+                desk::Event::Restarted { session, result } => {
+                    self.restarted.insert(session, result);
+                }
+                desk::Event::Connected { session } => self.connected(session),
+                desk::Event::Closed { session, why } => self.session_ended(session, why),
+            }
+        }
+        for (message, bytes) in batch.datagrams() {
+            if matches!(bytes.first(), Some(128..=191)) {
+                self.problems.push("a desk sent SRTP".to_owned());
+            }
+            self.sent.push(Sent { destination: message.destination, bytes: bytes.to_vec() });
+        }
+        batch.clear();
+        self.to_shards.extend(after);
+    }
+
+    fn tell(&mut self, shard: usize) -> bool {
+        let mut any = false;
+        while let Some(event) = self.shards[shard].poll_event() {
+            any = true;
+            match event {
+                shard::Event::ToDesk { desk, handed } => {
+                    if usize::from(desk) < self.desks.len() {
+                        self.to_desks.push_back((desk, desk::Command::Datagram(handed)));
+                    }
+                }
+                shard::Event::ToShard { shard, command } => self.to_shards.push_back((shard, command)),
+                shard::Event::PublisherConnected { session } => self.connected(session),
+                shard::Event::PublisherClosed { session, why } => self.session_ended(session, why),
+                shard::Event::PublisherRestarted { session, result } => {
+                    self.restarted.insert(session, Some(result));
+                }
+                shard::Event::Published { stream, epoch, published } => {
+                    let entry = self.published.entry(stream).or_default();
+                    if epoch >= entry.0 {
+                        *entry = (epoch, published);
+                    }
+                }
+                shard::Event::Report { session, report } => {
+                    if let Some(report) = report {
+                        self.reports.insert(session, report);
+                    }
+                }
+                shard::Event::Snapshot(snapshot) => {
+                    self.snapshots.insert(snapshot.shard, *snapshot);
+                }
+                shard::Event::Stopped { .. } => self.stopped += 1,
+            }
+        }
+        any
+    }
+
+    fn connected(&mut self, session: SessionId) {
+        self.control.connected(self.now, session);
+        if let Some(known) = self.known.get_mut(&session) {
+            known.connected = true;
+        }
+    }
+
+    /// Whether ICE and DTLS of a session are up.
+    pub fn is_connected(&self, session: SessionId) -> bool {
+        self.known.get(&session).is_some_and(|k| k.connected)
+    }
+
+    fn session_ended(&mut self, session: SessionId, why: Ended) {
+        if self.known.remove(&session).is_some() {
+            self.ended.push((session, Gone::Ended(why)));
+        }
+        self.control.closed(self.now, session);
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.control.poll_effect() {
+            match effect {
+                Effect::Close { session, role, reason, .. } => {
+                    self.ended.push((session, Gone::Closed(reason)));
+                    let known = self.known.remove(&session);
+                    match role {
+                        control::Role::Publisher => {
+                            for shard in 0..self.shards.len() as u8 {
+                                self.to_shards.push_back((shard, shard::Command::RemovePublisher { session }));
+                            }
+                        }
+                        control::Role::Viewer => {
+                            if let Some(known) = known {
+                                self.to_desks.push_back((known.desk, desk::Command::Close { session }));
+                            }
+                        }
+                    }
+                }
+                Effect::StreamClosed { stream } => {
+                    self.published.remove(&stream);
+                    for shard in 0..self.shards.len() as u8 {
+                        self.to_shards.push_back((shard, shard::Command::CloseStream { stream }));
+                    }
+                }
+                Effect::PublisherIs { stream, epoch, .. } => {
+                    self.published.insert(stream, (epoch, Published::default()));
+                }
+                Effect::PublisherGone { stream, epoch } => {
+                    if let Some(entry) = self.published.get_mut(&stream).filter(|p| p.0 == epoch) {
+                        entry.1 = Published::default();
+                    }
+                }
+                Effect::StreamOpened { .. } | Effect::Changed { .. } => {}
+            }
+        }
+    }
+
+    fn published(&self, stream: StreamId) -> Published {
+        self.published.get(&stream).map(|p| p.1).unwrap_or_default()
+    }
+
+    fn new_session(&mut self) -> SessionId {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.random.bits().to_be_bytes());
+        bytes[8..].copy_from_slice(&self.random.bits().to_be_bytes());
+        SessionId::from_bytes(bytes)
+    }
+
+    fn credentials(&mut self) -> IceCreds {
+        let ufrag = format!("p{:016x}", self.random.bits());
+        IceCreds { ufrag, pass: format!("{:016x}{:016x}", self.random.bits(), self.random.bits()) }
+    }
+}

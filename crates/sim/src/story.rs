@@ -1,0 +1,569 @@
+//! How is a story told?
+//!
+//! A [`Story`] is a small world: one server, some browsers, links between them, and a clock that jumps from one
+//! event to the next. It is the only one who moves time. What HTTP would carry happens at once.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use media::demux::{Class, classify};
+use media::{SessionId, StreamName};
+
+use crate::browser::{Browser, Goodbye, Habits, Role};
+use crate::camera::{Camera, Filming};
+use crate::ledger::Ledger;
+use crate::link::{Link, Path, Wire};
+use crate::random::Random;
+use crate::screen::Screen;
+use crate::server::{Gone, NotOpened, Server, Setup};
+
+/// A browser in a story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Peer(usize);
+
+/// A small world.
+pub struct Story {
+    name: String,
+    seed: u64,
+    base: Instant,
+    now: Instant,
+    random: Random,
+    /// The server.
+    pub server: Server,
+    peers: Vec<Seat>,
+    by_address: HashMap<SocketAddr, usize>,
+    calendar: BinaryHeap<Reverse<(Instant, u64, Arrival)>>,
+    posted: u64,
+    /// What the server sent, seen from outside.
+    pub ledger: Ledger,
+    strays: HashMap<SocketAddr, Stray>,
+    next_host: u32,
+    path: Path,
+    wants_shard: Option<u8>,
+    is_loud: bool,
+    out: Vec<(SocketAddr, Vec<u8>)>,
+}
+
+struct Seat {
+    browser: Browser,
+    /// As the world sees it; the same as the browser's own, unless a NAT has changed it.
+    public: SocketAddr,
+    up: Wire,
+    down: Wire,
+    stream: StreamName,
+    source: u32,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Arrival {
+    AtServer { source: SocketAddr, destination: SocketAddr, bytes: Vec<u8> },
+    AtPeer { peer: usize, source: SocketAddr, bytes: Vec<u8> },
+}
+
+/// What came to an address where nobody lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stray {
+    /// Bytes of all datagrams.
+    pub bytes: usize,
+    /// How many.
+    pub datagrams: usize,
+    /// How many of them were SRTP or SRTCP.
+    pub media: usize,
+}
+
+impl Story {
+    /// A story with one shard and one desk. Its seed is that of the test's name, or `SIM_SEED`.
+    #[allow(clippy::new_without_default, reason = "a story begins, it is not a default")]
+    pub fn new() -> Story {
+        Story::with(Setup::default())
+    }
+
+    /// A story with another server.
+    pub fn with(setup: Setup) -> Story {
+        let name = std::thread::current().name().unwrap_or("story").to_owned();
+        let of_name =
+            name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        Story::seeded(setup, seed_of_environment().unwrap_or(of_name & 0xffff_ffff))
+    }
+
+    /// A story of this seed.
+    pub fn seeded(setup: Setup, seed: u64) -> Story {
+        // The world's clock begins when the first story of the process does, and only ever moves by being told.
+        static BASE: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        let base = *BASE.get_or_init(Instant::now) + Duration::from_secs(60);
+        let mut random = Random::new(seed);
+        let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 7882)), "[2001:db8::1]:7882".parse().expect("fine")];
+        let server = Server::new(setup, base, addresses, random.branch());
+        Story {
+            name: std::thread::current().name().unwrap_or("story").to_owned(),
+            seed,
+            base,
+            now: base,
+            random,
+            server,
+            peers: Vec::new(),
+            by_address: HashMap::new(),
+            calendar: BinaryHeap::new(),
+            posted: 0,
+            ledger: Ledger::default(),
+            strays: HashMap::new(),
+            next_host: 0,
+            path: Path::both(Link::good()),
+            wants_shard: None,
+            is_loud: std::env::var_os("SIM_LOUD").is_some(),
+            out: Vec::new(),
+        }
+    }
+
+    // ---- who comes
+
+    /// What links of those who come from now on are like.
+    pub fn path(&mut self, path: Path) -> &mut Story {
+        self.path = path;
+        self
+    }
+
+    /// Whoever comes next has an address that reaches this shard first.
+    pub fn on_shard(&mut self, shard: u8) -> &mut Story {
+        self.wants_shard = Some(shard);
+        self
+    }
+
+    /// Someone publishes.
+    pub fn publishes(&mut self, stream: &str, filming: Filming) -> Peer {
+        self.tries_to_publish(stream, filming, Habits::default()).expect("admitted")
+    }
+
+    /// Someone wants to publish.
+    ///
+    /// # Errors
+    ///
+    /// What the server says against it.
+    pub fn tries_to_publish(&mut self, stream: &str, filming: Filming, habits: Habits) -> Result<Peer, NotOpened> {
+        let stream = StreamName::parse(stream).expect("a legal name");
+        let habits = Habits { only: habits.only.or(Some(filming.codec)), with_red: filming.with_red, ..habits };
+        let source = self.peers.len() as u32 + 1;
+        let camera = Camera::new(filming, source, self.base, self.random.branch());
+        let mut browser = self.browser(Role::Camera(camera), &habits);
+        let offer = browser.offer(&habits);
+        let result = self.server.publish(self.now, &stream, &offer, browser.local.ip());
+        self.after_server();
+        let (session, answer) = result?;
+        browser.session = Some(session);
+        browser.accept(&answer);
+        Ok(self.seat(browser, stream))
+    }
+
+    /// Someone watches.
+    pub fn watches(&mut self, stream: &str) -> Peer {
+        self.tries_to_watch(stream, Habits::default()).expect("admitted")
+    }
+
+    /// Someone with habits watches.
+    pub fn watches_with(&mut self, stream: &str, habits: Habits) -> Peer {
+        self.tries_to_watch(stream, habits).expect("admitted")
+    }
+
+    /// Someone wants to watch.
+    ///
+    /// # Errors
+    ///
+    /// What the server says against it.
+    pub fn tries_to_watch(&mut self, stream: &str, habits: Habits) -> Result<Peer, NotOpened> {
+        let stream = StreamName::parse(stream).expect("a legal name");
+        let mut browser = self.browser(Role::Screen(Screen::new(self.base)), &habits);
+        let offer = (!habits.waits_for_offer).then(|| browser.offer(&habits));
+        let result = self.server.watch(self.now, &stream, offer, browser.local.ip());
+        self.after_server();
+        let (session, sdp) = result?;
+        browser.session = Some(session);
+        if habits.waits_for_offer {
+            let answer = browser.answer(&sdp, &habits);
+            let result = self.server.answer(self.now, session, answer);
+            self.after_server();
+            result?;
+            browser.answer = sdp;
+        } else {
+            browser.accept(&sdp);
+        }
+        Ok(self.seat(browser, stream))
+    }
+
+    fn browser(&mut self, role: Role, habits: &Habits) -> Browser {
+        let local = self.new_address();
+        Browser::new(self.now, role, habits, local, self.server.addresses()[0])
+    }
+
+    fn seat(&mut self, browser: Browser, stream: StreamName) -> Peer {
+        let peer = self.peers.len();
+        let public = browser.local;
+        self.by_address.insert(public, peer);
+        let up = Wire::new(self.path.up, self.random.branch());
+        let down = Wire::new(self.path.down, self.random.branch());
+        self.peers.push(Seat { browser, public, up, down, stream, source: peer as u32 + 1 });
+        self.say(format_args!("{} comes to {}", self.describe(Peer(peer)), self.peers[peer].stream));
+        self.drive_peer(peer);
+        Peer(peer)
+    }
+
+    /// An address that nobody has.
+    pub fn new_address(&mut self) -> SocketAddr {
+        self.next_host += 1;
+        let [_, a, b, c] = self.next_host.to_be_bytes();
+        let wanted = self.wants_shard.take();
+        loop {
+            let port = 10_000 + self.random.below(50_000) as u16;
+            let address = SocketAddr::from(([10, a, b, c], port));
+            if wanted.is_none_or(|shard| self.server.shard_of(address) == shard) {
+                return address;
+            }
+        }
+    }
+
+    // ---- what happens to them
+
+    /// A peer's links are like this from now on.
+    pub fn link(&mut self, peer: Peer, path: Path) -> &mut Story {
+        let seat = &mut self.peers[peer.0];
+        seat.up.link = path.up;
+        seat.down.link = path.down;
+        self
+    }
+
+    /// A peer leaves as it should: by HTTP DELETE.
+    pub fn leaves(&mut self, peer: Peer) -> bool {
+        self.say(format_args!("{} leaves", self.describe(peer)));
+        let session = self.session(peer);
+        let was_there = self.server.close(self.now, session);
+        self.after_server();
+        was_there
+    }
+
+    /// A peer is gone from one moment to the next and says nothing.
+    pub fn vanishes(&mut self, peer: Peer) {
+        self.say(format_args!("{} vanishes", self.describe(peer)));
+        self.peers[peer.0].browser.is_gone = true;
+        self.by_address.remove(&self.peers[peer.0].public.clone());
+    }
+
+    /// A NAT gives a peer another address. Returns the old one.
+    pub fn moves(&mut self, peer: Peer) -> SocketAddr {
+        let address = self.new_address();
+        let seat = &mut self.peers[peer.0];
+        let old = std::mem::replace(&mut seat.public, address);
+        self.by_address.remove(&old);
+        self.by_address.insert(address, peer.0);
+        self.say(format_args!("{} moves from {old} to {address}", self.describe(peer)));
+        old
+    }
+
+    /// A peer restarts ICE. Returns whether the server took part.
+    pub fn restarts_ice(&mut self, peer: Peer) -> bool {
+        self.say(format_args!("{} restarts ICE", self.describe(peer)));
+        let session = self.session(peer);
+        let (ufrag, password) = self.peers[peer.0].browser.restart();
+        let fragment = self.server.restart(self.now, session, ufrag, password);
+        self.after_server();
+        let took_part = fragment.is_some();
+        if let Some(fragment) = fragment {
+            self.peers[peer.0].browser.restarted(&fragment);
+        }
+        self.drive_peer(peer.0);
+        took_part
+    }
+
+    /// An operator ends a stream.
+    pub fn kicks(&mut self, stream: &str) -> bool {
+        let name = StreamName::parse(stream).expect("a legal name");
+        let kicked = self.server.kick(self.now, &name);
+        self.after_server();
+        kicked
+    }
+
+    /// The server is told to stop.
+    pub fn shuts_down(&mut self) {
+        self.server.shut_down(self.now);
+        self.after_server();
+    }
+
+    /// A datagram from anywhere reaches the server now.
+    pub fn forges(&mut self, source: SocketAddr, bytes: &[u8]) {
+        let destination = self.server.addresses()[0];
+        self.server.receive(self.now, source, destination, &mut bytes.to_vec());
+        self.server.run(self.now);
+        self.after_server();
+    }
+
+    // ---- time
+
+    /// Since the world began.
+    pub fn now(&self) -> Duration {
+        self.now - self.base
+    }
+
+    /// The moment itself.
+    pub fn instant(&self) -> Instant {
+        self.now
+    }
+
+    /// Lets time pass.
+    pub fn runs(&mut self, span: Duration) -> &mut Story {
+        let until = self.now + span;
+        loop {
+            let arrival = self.calendar.peek().map(|Reverse((at, ..))| *at);
+            let peers = self.peers.iter().map(|seat| seat.browser.wakes_at).min();
+            let next = [arrival, peers, self.server.next_at()].into_iter().flatten().min();
+            let Some(next) = next.filter(|at| *at <= until) else { break };
+            self.now = self.now.max(next);
+            self.happens();
+        }
+        self.now = until;
+        self
+    }
+
+    /// Lets time pass until something is so. Returns how long it took, or `None` if `limit` was not enough.
+    pub fn runs_until(&mut self, limit: Duration, mut is_so: impl FnMut(&mut Story) -> bool) -> Option<Duration> {
+        let began = self.now;
+        while self.now < began + limit {
+            if is_so(self) {
+                return Some(self.now - began);
+            }
+            self.runs(Duration::from_millis(5));
+        }
+        None
+    }
+
+    fn happens(&mut self) {
+        while let Some(Reverse((at, ..))) = self.calendar.peek() {
+            if *at > self.now {
+                break;
+            }
+            let Some(Reverse((_, _, arrival))) = self.calendar.pop() else { break };
+            match arrival {
+                Arrival::AtServer { source, destination, mut bytes } => {
+                    self.server.receive(self.now, source, destination, &mut bytes);
+                }
+                Arrival::AtPeer { peer, source, bytes } => {
+                    let browser = &mut self.peers[peer].browser;
+                    browser.receive(self.now, source, &bytes);
+                    browser.wakes_at = self.now;
+                    // str0m is to be asked after every change.
+                    self.drive_peer(peer);
+                }
+            }
+        }
+        self.server.run(self.now);
+        self.after_server();
+        for peer in 0..self.peers.len() {
+            if self.peers[peer].browser.wakes_at <= self.now {
+                self.drive_peer(peer);
+            }
+        }
+    }
+
+    fn drive_peer(&mut self, peer: usize) {
+        let mut out = std::mem::take(&mut self.out);
+        let seat = &mut self.peers[peer];
+        seat.browser.drive(self.now, &mut out);
+        for (destination, bytes) in out.drain(..) {
+            for at in seat.up.carry(self.now, bytes.len()).into_iter().flatten() {
+                self.posted += 1;
+                let arrival = Arrival::AtServer { source: seat.public, destination, bytes: bytes.clone() };
+                self.calendar.push(Reverse((at, self.posted, arrival)));
+            }
+        }
+        self.out = out;
+    }
+
+    fn after_server(&mut self) {
+        for sent in self.server.take_sent() {
+            let Some(&peer) = self.by_address.get(&sent.destination) else {
+                let stray = self.strays.entry(sent.destination).or_default();
+                stray.datagrams += 1;
+                stray.bytes += sent.bytes.len();
+                stray.media += usize::from(classify(&sent.bytes) == Class::Rtp);
+                continue;
+            };
+            self.ledger.note(peer, &sent.bytes);
+            let source = self.peers[peer].browser.server;
+            for at in self.peers[peer].down.carry(self.now, sent.bytes.len()).into_iter().flatten() {
+                self.posted += 1;
+                let arrival = Arrival::AtPeer { peer, source, bytes: sent.bytes.clone() };
+                self.calendar.push(Reverse((at, self.posted, arrival)));
+            }
+        }
+    }
+
+    // ---- questions
+
+    /// What a viewer sees.
+    pub fn screen(&self, peer: Peer) -> &Screen {
+        match &self.peers[peer.0].browser.role {
+            Role::Screen(screen) => screen,
+            Role::Camera(_) => panic!("{peer:?} publishes"),
+        }
+    }
+
+    /// A viewer shows what comes and never asks for a key frame.
+    pub fn is_patient(&mut self, peer: Peer) -> &mut Story {
+        match &mut self.peers[peer.0].browser.role {
+            Role::Screen(screen) => screen.is_patient = true,
+            Role::Camera(_) => panic!("{peer:?} publishes"),
+        }
+        self
+    }
+
+    /// What a publisher does.
+    pub fn camera(&mut self, peer: Peer) -> &mut Camera {
+        match &mut self.peers[peer.0].browser.role {
+            Role::Camera(camera) => camera,
+            Role::Screen(_) => panic!("{peer:?} watches"),
+        }
+    }
+
+    /// What a camera stamps on its pictures.
+    pub fn source(&self, peer: Peer) -> u32 {
+        self.peers[peer.0].source
+    }
+
+    /// A peer's session.
+    pub fn session(&self, peer: Peer) -> SessionId {
+        self.peers[peer.0].browser.session.expect("opened")
+    }
+
+    /// When a peer was connected, counted from when it came.
+    pub fn connected_after(&self, peer: Peer) -> Option<Duration> {
+        let browser = &self.peers[peer.0].browser;
+        Some(browser.connected_at? - browser.opened_at)
+    }
+
+    /// When a peer came, since the world began.
+    pub fn came_at(&self, peer: Peer) -> Duration {
+        self.peers[peer.0].browser.opened_at - self.base
+    }
+
+    /// How a peer learned that its session is over.
+    pub fn goodbye(&self, peer: Peer) -> Option<Goodbye> {
+        self.peers[peer.0].browser.ended
+    }
+
+    /// SSRCs that RTCP BYE named to a peer that notes RTCP.
+    pub fn byes(&self, peer: Peer) -> usize {
+        self.peers[peer.0].browser.byes
+    }
+
+    /// Why the server ended a peer's session, if it did.
+    pub fn gone(&self, peer: Peer) -> Option<Gone> {
+        let session = self.session(peer);
+        self.server.ended.iter().find(|(ended, _)| *ended == session).map(|(_, why)| *why)
+    }
+
+    /// A peer's address as the world sees it.
+    pub fn address(&self, peer: Peer) -> SocketAddr {
+        self.peers[peer.0].public
+    }
+
+    /// What came to an address where nobody lives.
+    pub fn stray(&self, address: SocketAddr) -> Stray {
+        self.strays.get(&address).copied().unwrap_or_default()
+    }
+
+    /// The wires of a peer: up and down.
+    pub fn wires(&self, peer: Peer) -> (&Wire, &Wire) {
+        (&self.peers[peer.0].up, &self.peers[peer.0].down)
+    }
+
+    /// The highest index of any encoding sent to a peer.
+    pub fn highest_index(&self, peer: Peer) -> u64 {
+        self.ledger.highest_index(peer.0)
+    }
+
+    /// The STUN request with which a peer proves an address, as anyone who knows its passwords could make it.
+    pub fn binding_request(&mut self, peer: Peer, nominates: bool) -> Vec<u8> {
+        use str0m::ice::{StunMessage, TransId};
+        let browser = &mut self.peers[peer.0].browser;
+        let ours = browser.rtc.direct_api().local_ice_credentials().ufrag;
+        let ufrag = sfu::negotiate::text::first(&browser.answer, "a=ice-ufrag:").expect("a ufrag").to_owned();
+        let password = sfu::negotiate::text::first(&browser.answer, "a=ice-pwd:").expect("a password").to_owned();
+        let username = format!("{ufrag}:{ours}");
+        let request = StunMessage::binding_request(&username, TransId::new(), true, 7, 1 << 24, nominates);
+        let mut bytes = [0; 256];
+        let hmac = |key: &[u8], parts: &[&[u8]]| sfu::tap::provider().sha1_hmac_provider.sha1_hmac(key, parts);
+        let len = request.to_bytes(Some(password.as_bytes()), &mut bytes, hmac).expect("it fits");
+        bytes[..len].to_vec()
+    }
+
+    /// Lots for the story itself.
+    pub fn random(&mut self) -> &mut Random {
+        &mut self.random
+    }
+
+    /// Everyone who ever came.
+    pub fn everyone(&self) -> impl Iterator<Item = Peer> + use<> {
+        (0..self.peers.len()).map(Peer)
+    }
+
+    /// Whether a peer publishes.
+    pub fn is_camera(&self, peer: Peer) -> bool {
+        matches!(self.peers[peer.0].browser.role, Role::Camera(_))
+    }
+
+    /// What must hold in every story, at any time.
+    pub fn holds(&mut self) {
+        assert!(self.ledger.reused.is_empty(), "nonces were used twice: {:?}", self.ledger.reused);
+        assert!(self.ledger.largest_bytes <= 1_400, "a datagram of {} bytes", self.ledger.largest_bytes);
+        assert!(self.server.problems.is_empty(), "{:?}", self.server.problems);
+        for (n, seat) in self.peers.iter().enumerate() {
+            match &seat.browser.role {
+                Role::Screen(screen) => assert!(screen.problems.is_empty(), "peer {n}: {:#?}", screen.problems),
+                Role::Camera(camera) => {
+                    let jitter = Duration::from_millis(60);
+                    let shortest = camera.shortest_between_requests().unwrap_or(Duration::from_secs(3_600));
+                    assert!(
+                        shortest + jitter >= Duration::from_millis(500),
+                        "peer {n} was asked for key frames {shortest:?} apart"
+                    );
+                }
+            }
+        }
+        let now = self.now;
+        let panics: u64 = self.server.snapshots(now).iter().map(|s| s.counters.panics).sum();
+        assert_eq!(panics + self.server.desk_counters().panics, 0, "something panicked");
+        self.after_server();
+    }
+
+    /// Says something, if `SIM_LOUD` is set.
+    pub fn say(&self, what: impl std::fmt::Display) {
+        if self.is_loud {
+            println!("{:>10.3} {what}", self.now().as_secs_f64());
+        }
+    }
+
+    fn describe(&self, peer: Peer) -> String {
+        let seat = &self.peers[peer.0];
+        let role = if matches!(seat.browser.role, Role::Camera(_)) { "publisher" } else { "viewer" };
+        format!("{role} {} ({})", peer.0, seat.public)
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let at = self.now();
+            eprintln!("the story failed at {at:?}; to replay it:");
+            eprintln!(
+                "    SIM_SEED={:#x} SIM_LOUD=1 cargo test --release -p sim {} -- --nocapture",
+                self.seed, self.name
+            );
+        }
+    }
+}
+
+/// The seed that the environment asks for.
+pub fn seed_of_environment() -> Option<u64> {
+    let text = std::env::var("SIM_SEED").ok()?;
+    let seed = text.strip_prefix("0x").map_or_else(|| text.parse().ok(), |hex| u64::from_str_radix(hex, 16).ok());
+    Some(seed.expect("SIM_SEED is a number, or 0x and hexadecimal digits"))
+}
