@@ -46,6 +46,9 @@ pub struct Extensions {
     pub playout_delay: Option<[u8; 3]>,
     /// `urn:3gpp:video-orientation` (CVO) byte.
     pub video_orientation: Option<u8>,
+    /// `color-space` without its HDR metadata: primaries, transfer, matrix, range and chroma siting, a byte each. Without
+    /// it a player shows a full-range picture (a screen, a canvas) with the wrong contrast.
+    pub color_space: Option<[u8; 4]>,
     /// RFC 6464 audio level byte (voice flag and level).
     pub audio_level: Option<u8>,
 }

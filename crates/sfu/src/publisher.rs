@@ -19,6 +19,7 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 
 use crate::format::{Format, Published};
 use crate::negotiate::PublisherTrack;
+use crate::negotiate::color_space::ColorSpace;
 use crate::transmit::Batch;
 
 /// All that a shard needs to take a publisher in.
@@ -344,6 +345,7 @@ impl Publisher {
         let extensions = Extensions {
             playout_delay: playout_delay(values.play_delay_min, values.play_delay_max),
             video_orientation: values.video_orientation.map(|o| o as u8),
+            color_space: values.user_values.get::<ColorSpace>().map(|space| space.0),
             audio_level: values.audio_level.map(|level| {
                 let voice = if values.voice_activity == Some(true) { 0x80 } else { 0 };
                 voice | (level.unsigned_abs() & 0x7f)

@@ -119,7 +119,8 @@ pub(super) struct Actor {
     pub(super) snapshots: HashMap<u8, Snapshot>,
     next_desk: u8,
     changed: watch::Sender<u64>,
-    stopping: Option<oneshot::Sender<()>>,
+    /// Set once the server stops: who waits for it.
+    stopping: Option<Option<oneshot::Sender<()>>>,
 }
 
 /// What HTTP needs to know of a session between requests.
@@ -146,10 +147,10 @@ impl Actor {
         let mut tick = tokio::time::interval(SNAPSHOT_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
-            let deadline = self.control.poll_timeout().map_or_else(
-                || tokio::time::Instant::now() + SNAPSHOT_INTERVAL,
-                tokio::time::Instant::from_std,
-            );
+            let deadline = self
+                .control
+                .poll_timeout()
+                .map_or_else(|| tokio::time::Instant::now() + SNAPSHOT_INTERVAL, tokio::time::Instant::from_std);
             tokio::select! {
                 ask = questions.recv() => match ask {
                     Some(ask) => self.handle_ask(ask),
@@ -219,7 +220,7 @@ impl Actor {
                 self.control.shut_down(Instant::now());
                 self.carry_out();
                 self.to_all_shards(|| shard::Command::Stop);
-                self.stopping = Some(reply);
+                self.stopping = Some(Some(reply));
             }
         }
     }
@@ -401,7 +402,7 @@ impl Actor {
             shard::Event::Stopped { shard } => {
                 tracing::debug!(shard, "a shard has said goodbye");
                 self.snapshots.remove(&shard);
-                if let Some(reply) = self.stopping.take() {
+                if let Some(Some(reply)) = self.stopping.as_mut().map(Option::take) {
                     // Desks send their close_notify meanwhile.
                     tokio::spawn(async move {
                         tokio::time::sleep(FAREWELL).await;
@@ -513,7 +514,8 @@ impl Actor {
 
     fn to_all_shards(&self, command: impl Fn() -> shard::Command) {
         for number in 0..self.plane.shard_count() {
-            if !self.plane.shard(number, command()) {
+            // A shard that has said goodbye takes no more commands.
+            if !self.plane.shard(number, command()) && self.stopping.is_none() {
                 tracing::error!(shard = number, "a media shard is behind; a command was dropped");
             }
         }

@@ -35,14 +35,19 @@ impl Actor {
             ("bytes_sent", "Bytes given to the kernel.", self.plane.gauge(|g| &g.bytes_sent)),
             ("send_buffer_drops", "Datagrams lost to a full send buffer.", self.plane.gauge(|g| &g.send_buffer_drops)),
             ("send_errors", "Datagrams that the kernel refused.", self.plane.gauge(|g| &g.send_errors)),
-            ("kernel_drops", "Datagrams that the kernel dropped on receipt, junk included.", self.plane.gauge(|g| &g.kernel_drops)),
+            (
+                "kernel_drops",
+                "Datagrams that the kernel dropped on receipt, junk included.",
+                self.plane.gauge(|g| &g.kernel_drops),
+            ),
             ("mailbox_refusals", "Commands that a full mailbox refused.", self.plane.refused()),
         ] {
             text.counter(&format!("nowcast_media_{name}_total"), help, value);
         }
-        let sent = shards.iter().flat_map(|s| &s.streams).fold((0, 0), |(resent, nacks), stream| {
-            (resent + stream.sent.resent, nacks + stream.sent.nacks)
-        });
+        let sent = shards
+            .iter()
+            .flat_map(|s| &s.streams)
+            .fold((0, 0), |(resent, nacks), stream| (resent + stream.sent.resent, nacks + stream.sent.nacks));
         text.gauge("nowcast_media_retransmitted", "Packets sent again, in the streams that exist now.", sent.0);
         text.gauge("nowcast_media_nacks", "Packets reported missing, in the streams that exist now.", sent.1);
         text.0

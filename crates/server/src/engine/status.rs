@@ -94,7 +94,11 @@ impl Actor {
         }
     }
 
-    pub(super) fn viewer_report(&self, session: SessionId, report: Option<&shard::ViewerReport>) -> Option<ViewerReport> {
+    pub(super) fn viewer_report(
+        &self,
+        session: SessionId,
+        report: Option<&shard::ViewerReport>,
+    ) -> Option<ViewerReport> {
         let (name, _) = self.control.owner(&session)?;
         let view = self.control.stream(name)?;
         let sent = |kind| report.and_then(|r| r.tracks.iter().find(|t| t.kind == kind)).map(sent_report);
@@ -185,4 +189,3 @@ fn sent_report(track: &shard::SentTrack) -> SentReport {
         },
     }
 }
-

@@ -4,6 +4,7 @@
 //! result. A publisher's `Rtc` goes on to a shard as a whole; a viewer's stays on its desk and only its
 //! [`TrackFacts`] and keys travel.
 
+pub mod color_space;
 pub mod text;
 
 use std::net::SocketAddr;
@@ -58,7 +59,7 @@ impl Identity {
             .set_rtp_mode(true)
             .set_local_ice_credentials(credentials)
             .set_sctp_max_message_size(MAX_DATA_MESSAGE_BYTES)
-            .set_extension_map(extensions())
+            .set_extension_map(extensions(media))
             .enable_opus(true, true);
         add_formats(&mut config);
         let mut rtc = match media {
@@ -90,9 +91,14 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// The largest data channel message that we say we take (threat T16).
 const MAX_DATA_MESSAGE_BYTES: u32 = 64 * 1024;
 
-fn extensions() -> str0m::rtp::ExtensionMap {
+fn extensions(media: Media) -> str0m::rtp::ExtensionMap {
     let mut map = str0m::rtp::ExtensionMap::empty();
+    let color_space = match media {
+        Media::OfRtc => color_space::extension(),
+        Media::Elsewhere => Extension::ColorSpace,
+    };
     let list = [
+        color_space,
         Extension::AudioLevel,
         Extension::AbsoluteSendTime,
         Extension::TransportSequenceNumber,
@@ -184,9 +190,10 @@ pub fn publisher(
     offer: &str,
 ) -> Result<PublisherOffer, Unusable> {
     text::check(offer).map_err(Unusable::Malformed)?;
-    let offer = text::without_simulcast(offer);
+    let offer = color_space::hidden(&text::without_simulcast(offer));
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
     let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
+    let answer = text::with_order_of(&color_space::shown(&answer), &offer);
     let mut tracks = Vec::new();
     for (section, mid, kind) in negotiated(&offer, &answer) {
         let Some(media) = rtc.media(mid) else { continue };
@@ -369,6 +376,7 @@ fn facts(rtc: &mut Rtc, theirs: &str, answer: &str) -> Vec<TrackFacts> {
             abs_capture_time: id(Extension::AbsoluteCaptureTime),
             video_orientation: id(Extension::VideoOrientation),
             audio_level: id(Extension::AudioLevel),
+            color_space: id(Extension::ColorSpace),
         };
         let pts = media.remote_pts();
         let mut formats = Vec::new();

@@ -147,6 +147,32 @@ pub fn with_our_credentials(sdp: &str, ufrag: &str, password: &str) -> String {
     })
 }
 
+/// Renames a header extension's URI.
+pub fn with_extension_renamed(sdp: &str, from: &str, to: &str) -> String {
+    rewrite(sdp, |line| {
+        let extmap = line.starts_with("a=extmap:") && line.split_ascii_whitespace().nth(1) == Some(from);
+        Some(if extmap { line.replacen(from, to, 1) } else { line.to_owned() })
+    })
+}
+
+/// Lists the payload types of every m-line of `answer` in the order of the offer's: the first one is what most
+/// publishers send, and the offer's order is their wish (RFC 3264 §6.1).
+pub fn with_order_of(answer: &str, offer: &str) -> String {
+    let mut offered = offer.lines().filter(|l| l.starts_with("m="));
+    rewrite(answer, |line| {
+        if !line.starts_with("m=") {
+            return Some(line.to_owned());
+        }
+        let theirs: Vec<_> = offered.next().unwrap_or_default().split_ascii_whitespace().skip(3).collect();
+        let mut words: Vec<_> = line.split_ascii_whitespace().collect();
+        let place = |pt: &&str| theirs.iter().position(|t| t == pt).unwrap_or(usize::MAX);
+        if let Some(payload_types) = words.get_mut(3..) {
+            payload_types.sort_by_key(place);
+        }
+        Some(words.join(" "))
+    })
+}
+
 /// Puts all tracks of our description into one stream and under one CNAME, so that a receiver plays them in sync.
 pub fn with_one_stream(sdp: &str, stream: &str) -> String {
     rewrite(sdp, |line| {
@@ -246,6 +272,21 @@ mod tests {
         let grouped = with_one_stream(OFFER, "live");
         assert!(grouped.contains("a=msid:live t1\r\n") && grouped.contains("a=ssrc:5 msid:live t1\r\n"));
         assert!(grouped.contains("a=ssrc:5 cname:nowcast\r\n"));
+    }
+
+    #[test]
+    fn an_answer_lists_payload_types_in_the_order_of_the_offer() {
+        let answer = "v=0\r\nm=audio 9 X 111\r\nm=video 9 X 97 102 96\r\na=mid:1\r\n";
+        let offer = "v=0\r\nm=audio 9 X 63 111\r\nm=video 9 X 102 103 96 97\r\n";
+        let ordered = with_order_of(answer, offer);
+        assert_eq!(ordered, "v=0\r\nm=audio 9 X 111\r\nm=video 9 X 102 96 97\r\na=mid:1\r\n");
+    }
+
+    #[test]
+    fn an_extension_is_renamed_in_its_own_lines_only() {
+        let sdp = "v=0\r\na=extmap:3 urn:a\r\na=extmap:4/recvonly urn:ab\r\na=note:3 urn:a\r\n";
+        let renamed = with_extension_renamed(sdp, "urn:a", "urn:z");
+        assert_eq!(renamed, "v=0\r\na=extmap:3 urn:z\r\na=extmap:4/recvonly urn:ab\r\na=note:3 urn:a\r\n");
     }
 
     #[test]

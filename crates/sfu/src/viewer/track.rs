@@ -55,6 +55,8 @@ pub struct ExtensionIds {
     pub video_orientation: Option<u8>,
     /// `ssrc-audio-level`
     pub audio_level: Option<u8>,
+    /// `color-space`
+    pub color_space: Option<u8>,
 }
 
 /// One track on its way to one viewer.
@@ -513,6 +515,9 @@ impl TrackOut {
         if let Some(level) = packet.extensions.audio_level {
             list.push_owned(ids.audio_level, &[level]);
         }
+        if let Some(space) = packet.extensions.color_space {
+            list.push_owned(ids.color_space, &space);
+        }
         if let Some(captured_at) = capture {
             list.push_owned(ids.abs_capture_time, &captured_at.0.to_be_bytes());
         }
@@ -524,7 +529,7 @@ impl TrackOut {
 #[derive(Default)]
 struct Extensions<'a> {
     mid: Option<(u8, &'a [u8])>,
-    others: [(u8, [u8; 8], u8); 4],
+    others: [(u8, [u8; 8], u8); 5],
     count: usize,
 }
 
@@ -550,7 +555,7 @@ fn write_header(
     ssrc: u32,
     extensions: &Extensions<'_>,
 ) -> usize {
-    let mut list: [(u8, &[u8]); 5] = [(0, &[]); 5];
+    let mut list: [(u8, &[u8]); 6] = [(0, &[]); 6];
     let mut count = 0;
     if let Some(mid) = extensions.mid {
         list[count] = mid;
