@@ -25,7 +25,7 @@ use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Rtc};
 
 use crate::format::Published;
 use crate::negotiate::{self, Identity, Unusable, ViewerOffer};
-use crate::publisher::Ended;
+use crate::publisher::{Ended, SHORTEST_WAIT};
 use crate::shard;
 use crate::tap::{self, KeySlot};
 use crate::transmit::Batch;
@@ -458,7 +458,7 @@ impl Desk {
             for _ in 0..MAX_OUTPUTS {
                 match s.rtc.poll_output() {
                     Ok(Output::Timeout(at)) => {
-                        s.wakes_at = Some(at.max(now));
+                        s.wakes_at = Some(at.max(now + SHORTEST_WAIT));
                         return true;
                     }
                     Ok(Output::Transmit(transmit)) => {
@@ -482,7 +482,7 @@ impl Desk {
                     }
                 }
             }
-            s.wakes_at = Some(now);
+            s.wakes_at = Some(now + SHORTEST_WAIT);
             true
         });
         if !survived {

@@ -235,7 +235,7 @@ impl Publisher {
         for _ in 0..MAX_OUTPUTS {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
-                    self.next_timeout = at.max(now);
+                    self.next_timeout = at.max(now + SHORTEST_WAIT);
                     return;
                 }
                 Ok(Output::Transmit(transmit)) => {
@@ -249,7 +249,7 @@ impl Publisher {
                 }
             }
         }
-        self.next_timeout = now;
+        self.next_timeout = now + SHORTEST_WAIT;
     }
 
     /// What the session brought since.
@@ -390,6 +390,9 @@ impl Publisher {
         let _ = clock;
     }
 }
+
+/// A session that asks to be woken at once, again and again, cannot keep its thread.
+pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// The most outputs that one round takes from a session.
 const MAX_OUTPUTS: usize = 10_000;
