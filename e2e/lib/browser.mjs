@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
+import { Server } from "./server.mjs";
 import { until } from "./until.mjs";
 
 export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
@@ -31,8 +32,8 @@ export async function launchBrowser() {
  * `page.complaints` collects what a browser complains about: console errors, exceptions, breaches of the
  * content security policy. `page.posts` collects the addresses that got a POST.
  */
-export async function openPage(browser, url, { record = false, ...options } = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 720 }, ...options });
+export async function openPage(browser, url, { record = false, context: shared, ...options } = {}) {
+  const context = shared ?? (await browser.newContext({ viewport: { width: 1280, height: 720 }, ...options }));
   const page = await context.newPage();
   page.setDefaultTimeout(30_000);
   page.complaints = [];
@@ -42,7 +43,7 @@ export async function openPage(browser, url, { record = false, ...options } = {}
   });
   page.on("pageerror", (error) => page.complaints.push(`exception: ${error.message}`));
   page.on("request", (request) => request.method() === "POST" && page.posts.push(request.url()));
-  page.end = () => context.close();
+  page.end = () => (shared ? page.close() : context.close());
   if (record) await page.addInitScript(recordFrames);
   if (url) await page.goto(url, { waitUntil: "commit" });
   return page;
@@ -56,6 +57,7 @@ function recordFrames() {
   window.shownFrames = [];
   const attach = () => {
     const video = document.getElementById("video");
+    if (!video) return; // another page, such as about:blank
     const onframe = (_now, { expectedDisplayTime, rtpTimestamp }) => {
       video.requestVideoFrameCallback(onframe);
       const reading = window.nowcast?.readClock() ?? null;
@@ -66,6 +68,23 @@ function recordFrames() {
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", attach);
   else attach();
+}
+
+/**
+ * Opens what every test file of pages needs: a server, a browser, and the end of both.
+ * Call in a `describe`; read the properties inside of tests.
+ */
+export function stage({ before, after }, serverOptions = {}) {
+  const stage = { server: null, browser: null };
+  before(async () => {
+    stage.server = await Server.start(serverOptions);
+    stage.browser = await launchBrowser();
+  });
+  after(async () => {
+    await stage.browser?.close();
+    await stage.server?.stop();
+  });
+  return stage;
 }
 
 /** What `window.nowcast` of a page says, by name. */
@@ -116,7 +135,5 @@ export async function describe(page) {
   return JSON.stringify({ ...seen, complaints: page.complaints });
 }
 
-/** Sum of what `getStats` says of received sound, by way of the page's own connection is not exposed: asks every connection. */
-export async function audioStats(page) {
-  return await page.evaluate(() => window.nowcast?.stats?.audioBitrate ?? null);
-}
+/** How often a page has asked for a new WHEP session. */
+export const sessions = (page) => page.posts.filter((url) => new URL(url).pathname.startsWith("/whep/")).length;

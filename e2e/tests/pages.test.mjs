@@ -1,0 +1,59 @@
+/** Each page, dark and light, on a desk and on a phone: nothing to complain about for the browser. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { onAir, openPage, stage, watchState } from "../lib/browser.mjs";
+import { until } from "../lib/until.mjs";
+
+describe("pages", () => {
+  const here = stage({ before, after });
+  let publisher;
+
+  before(async () => {
+    publisher = await openPage(here.browser, here.server.publishPage("show", { codec: "VP8", res: "360", fps: "15" }));
+    await onAir(publisher);
+  });
+
+  const loaded = (page) => page.waitForLoadState("load");
+  const pages = {
+    home: [() => here.server.url, async (page) => {
+      await loaded(page);
+      await until("home lists what is live", () => page.evaluate(() => document.body.innerText.includes("show")));
+    }],
+    "publish, not started": [() => here.server.page("publish", "idle"), loaded],
+    "publish, test picture": [() => here.server.publishPage("own", { codec: "VP8", res: "360", fps: "15" }), onAir],
+    "watch, waiting": [() => here.server.watchPage("nobody"), (page) => watchState(page, "waiting")],
+    "watch, live": [() => here.server.watchPage("show"), (page) => watchState(page, "live")],
+  };
+
+  for (const [name, [address, ready]] of Object.entries(pages)) {
+    test(name, async () => {
+      for (const colorScheme of ["dark", "light"]) {
+        for (const width of [1280, 390]) {
+          const where = `${name}, ${colorScheme}, ${width} px`;
+          const page = await openPage(here.browser, null, { colorScheme, viewport: { width, height: width === 390 ? 844 : 720 } });
+          const response = await page.goto(address(), { waitUntil: "commit" });
+          assert.equal(response.status(), 200, where);
+          assert.match(response.headers()["content-security-policy"] ?? "", /default-src|script-src/, where);
+          await ready(page);
+          const { inner, scroll, title } = await page.evaluate(() => ({
+            inner: innerWidth,
+            scroll: document.documentElement.scrollWidth,
+            title: document.title,
+          }));
+          assert.ok(scroll <= inner, `${where}: ${scroll} px of page in a window of ${inner} px`);
+          assert.ok(title.includes("Nowcast"), where);
+          assert.deepEqual(page.complaints, [], where);
+          await page.end();
+        }
+      }
+    });
+  }
+
+  test("an illegal name is explained", async () => {
+    const page = await openPage(here.browser, `${here.server.url}/watch/${"x".repeat(200)}`);
+    await until("the page says what a name looks like", () => page.evaluate(() => /name/i.test(document.body.innerText)));
+    await page.end();
+    await publisher.end();
+  });
+});
