@@ -193,7 +193,7 @@ pub fn publisher(
     let offer = color_space::hidden(&text::without_simulcast(offer));
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
     let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
-    let answer = text::with_order_of(&color_space::shown(&answer), &offer);
+    let answer = text::with_opus_of(&text::with_order_of(&color_space::shown(&answer), &offer), &offer);
     let mut tracks = Vec::new();
     for (section, mid, kind) in negotiated(&offer, &answer) {
         let Some(media) = rtc.media(mid) else { continue };

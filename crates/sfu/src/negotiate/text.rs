@@ -173,6 +173,25 @@ pub fn with_order_of(answer: &str, offer: &str) -> String {
     })
 }
 
+/// Answers a publisher's Opus with the publisher's own parameters: whatever it can send (stereo, DTX, FEC, its bitrate)
+/// is passed on as it is, so we want all of it (RFC 7587 §7.1: without `stereo=1` in our answer a browser sends
+/// mono).
+pub fn with_opus_of(answer: &str, offer: &str) -> String {
+    let opus = |sdp: &str| {
+        sdp.lines().find_map(|line| {
+            let (payload_type, name) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+            name.get(..4).is_some_and(|n| n.eq_ignore_ascii_case("opus")).then(|| format!("a=fmtp:{payload_type} "))
+        })
+    };
+    let (Some(theirs), Some(ours)) = (opus(offer), opus(answer)) else { return answer.to_owned() };
+    let Some(parameters) = first(offer, &theirs) else { return answer.to_owned() };
+    let wants_stereo = parameters.contains("stereo=1") && !parameters.split(';').any(|p| p.trim() == "stereo=1");
+    let stereo = if wants_stereo { ";stereo=1" } else { "" };
+    rewrite(answer, |line| {
+        Some(if line.starts_with(&ours) { format!("{ours}{parameters}{stereo}") } else { line.to_owned() })
+    })
+}
+
 /// Puts all tracks of our description into one stream and under one CNAME, so that a receiver plays them in sync.
 pub fn with_one_stream(sdp: &str, stream: &str) -> String {
     rewrite(sdp, |line| {
@@ -280,6 +299,18 @@ mod tests {
         let offer = "v=0\r\nm=audio 9 X 63 111\r\nm=video 9 X 102 103 96 97\r\n";
         let ordered = with_order_of(answer, offer);
         assert_eq!(ordered, "v=0\r\nm=audio 9 X 111\r\nm=video 9 X 102 96 97\r\na=mid:1\r\n");
+    }
+
+    #[test]
+    fn opus_is_answered_with_the_parameters_of_the_offer() {
+        let answer = "v=0\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 minptime=10\r\na=fmtp:97 apt=1\r\n";
+        let answered = |fmtp: &str| {
+            let offer = format!("v=0\r\na=rtpmap:111 OPUS/48000/2\r\na=fmtp:111 {fmtp}\r\n");
+            with_opus_of(answer, &offer).lines().nth(2).map(str::to_owned).unwrap_or_default()
+        };
+        assert_eq!(answered("stereo=1;usedtx=1"), "a=fmtp:96 stereo=1;usedtx=1");
+        assert_eq!(answered("useinbandfec=1;sprop-stereo=1"), "a=fmtp:96 useinbandfec=1;sprop-stereo=1;stereo=1");
+        assert_eq!(with_opus_of(answer, "v=0\r\n"), answer);
     }
 
     #[test]
