@@ -266,8 +266,13 @@ impl Camera {
     }
 
     fn capture_time(&self, captured_at: Instant) -> Option<SystemTime> {
-        // Its own wall clock, which is wrong by a few minutes.
-        let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_300);
-        self.filming.tells_capture_time.then(|| clock + (captured_at - self.base))
+        self.filming.tells_capture_time.then(|| wall_clock(captured_at))
     }
+}
+
+/// The wall clock that str0m uses in sender reports: read once per process, from then on it runs with the world.
+fn wall_clock(at: Instant) -> SystemTime {
+    static ANCHOR: std::sync::OnceLock<(Instant, SystemTime)> = std::sync::OnceLock::new();
+    let (instant, wall) = *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()));
+    wall + at.saturating_duration_since(instant)
 }

@@ -5,14 +5,13 @@
 //! seconds; all lots are drawn from one seed. A test tells a story and asks what was seen:
 //!
 //! ```
-//! use std::time::Duration;
-//! use sim::{Filming, Story};
+//! use sim::{Filming, Story, secs};
 //!
 //! let mut story = Story::new();
 //! story.publishes("demo", Filming::default());
-//! story.runs(Duration::from_secs(2));
+//! story.runs(secs(2));
 //! let bob = story.watches("demo");
-//! story.runs(Duration::from_secs(2));
+//! story.runs(secs(2));
 //! assert!(story.screen(bob).pictures.len() > 30);
 //! story.holds();
 //! ```
@@ -43,3 +42,15 @@ pub use random::Random;
 pub use screen::{Intake, Screen, Shown};
 pub use server::{Gone, NotOpened, Server, Setup};
 pub use story::{Peer, Story, Stray, seed_of_environment};
+
+use std::time::Duration;
+
+/// This many seconds.
+pub const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// This many milliseconds.
+pub const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}

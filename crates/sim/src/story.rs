@@ -311,11 +311,14 @@ impl Story {
     /// Lets time pass.
     pub fn runs(&mut self, span: Duration) -> &mut Story {
         let until = self.now + span;
+        let mut still = 0;
         loop {
             let arrival = self.calendar.peek().map(|Reverse((at, ..))| *at);
             let peers = self.peers.iter().map(|seat| seat.browser.wakes_at).min();
             let next = [arrival, peers, self.server.next_at()].into_iter().flatten().min();
             let Some(next) = next.filter(|at| *at <= until) else { break };
+            still = if next > self.now { 0 } else { still + 1 };
+            assert!(still < 1_000, "somebody wants to be woken at once, again and again: {}", self.wakers());
             self.now = self.now.max(next);
             self.happens();
         }
@@ -333,6 +336,11 @@ impl Story {
             self.runs(Duration::from_millis(5));
         }
         None
+    }
+
+    fn wakers(&self) -> String {
+        let peers = self.peers.iter().filter(|seat| seat.browser.wakes_at <= self.now).count();
+        format!("{peers} peers; the server: {}", self.server.next_at().is_some_and(|at| at <= self.now))
     }
 
     fn happens(&mut self) {

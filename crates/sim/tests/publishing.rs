@@ -1,0 +1,177 @@
+//! The publisher changes: what do those see who watch?
+
+use control::Takeover;
+use media::Codec;
+use sim::{Filming, Gone, Habits, Link, NotOpened, Path, Peer, Setup, Story, ms, secs};
+
+/// Sequence numbers and timestamps of a viewer go on as if nothing had happened; `holds` checks that timestamps grow.
+fn goes_on(story: &mut Story, viewer: Peer, publishers: &[Peer]) {
+    let sources: Vec<_> = publishers.iter().map(|p| story.source(*p)).collect();
+    let screen = story.screen(viewer);
+    let mut seen: Vec<_> = screen.pictures.iter().map(|p| p.stamp.source).collect();
+    seen.dedup();
+    assert_eq!(seen, sources, "one publisher after the other");
+    assert_eq!(screen.video().missing(story.instant(), ms(500)), 0, "sequence numbers have no gap");
+    assert_eq!(screen.audio().missing(story.instant(), ms(500)), 0);
+    // The gap in timestamps is the gap in time.
+    let last = screen.pictures.iter().rposition(|p| p.stamp.source == sources[0]).expect("seen");
+    let (before, after) = (screen.pictures[last], screen.pictures[last + 1]);
+    let shown = f64::from(after.timestamp.wrapping_sub(before.timestamp)) / 90.0;
+    let passed = (after.at - before.at).as_secs_f64() * 1_000.0;
+    assert!((shown - passed).abs() < 120.0, "{shown} ms on the clock of RTP, {passed} ms on the wall");
+}
+
+#[test]
+fn a_publisher_reloads_and_its_viewers_stay() {
+    for (first, second) in [(Codec::Vp8, Codec::Vp8), (Codec::Vp8, Codec::H264), (Codec::H264, Codec::Av1)] {
+        let mut story = Story::new();
+        let alice = story.publishes("demo", Filming { codec: first, ..Filming::default() });
+        let bob = story.watches("demo");
+        let carol = story.watches("demo");
+        story.runs(secs(4));
+        story.leaves(alice);
+        story.runs(secs(3));
+        let returned = story.now();
+        let again = story.publishes("demo", Filming { codec: second, first_sequence: 40_000, ..Filming::default() });
+        story.runs(secs(4));
+
+        for viewer in [bob, carol] {
+            assert!(story.gone(viewer).is_none() && story.goodbye(viewer).is_none());
+            goes_on(&mut story, viewer, &[alice, again]);
+            let screen = story.screen(viewer);
+            let back = screen.pictures.iter().find(|p| p.at > returned).expect("back").at - returned;
+            assert!(back < ms(400), "{first} to {second}: back after {back:?}");
+            assert!(screen.longest_freeze(returned + back) < ms(100));
+        }
+        story.holds();
+    }
+}
+
+#[test]
+fn a_publisher_whose_network_dies_can_be_replaced_by_itself() {
+    let mut story = Story::with(Setup { takeover: Takeover::Replace, ..Setup::default() });
+    let alice = story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    story.vanishes(alice);
+    story.runs(secs(1));
+    let again = story.publishes("demo", Filming::default());
+    story.runs(secs(3));
+    assert_eq!(story.gone(alice), Some(Gone::Closed(control::CloseReason::Replaced)));
+    goes_on(&mut story, bob, &[alice, again]);
+    story.holds();
+}
+
+#[test]
+fn a_publisher_whose_network_dies_is_gone_after_a_while_and_makes_room() {
+    let mut story = Story::new();
+    let alice = story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    story.vanishes(alice);
+    let gone = story.runs_until(secs(60), |story| story.gone(alice).is_some());
+    println!("noticed after {gone:?}");
+    assert!(gone.is_some_and(|after| after <= secs(30)), "threat T5: {gone:?}");
+    let again = story.publishes("demo", Filming::default());
+    story.runs(secs(3));
+    goes_on(&mut story, bob, &[alice, again]);
+    story.holds();
+}
+
+#[test]
+fn a_second_publisher_is_refused_and_disturbs_nobody() {
+    let mut story = Story::new();
+    story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    let refused = story.tries_to_publish("demo", Filming::default(), Habits::default()).expect_err("busy");
+    assert_eq!(refused, NotOpened::Refused(control::Refused::StreamBusy));
+    let from = story.now();
+    story.runs(secs(3));
+    assert!(story.screen(bob).longest_freeze(from) < ms(60));
+    story.holds();
+}
+
+#[test]
+fn a_publisher_who_was_replaced_is_fenced_even_if_it_goes_on_sending() {
+    let mut story = Story::with(Setup { takeover: Takeover::Replace, ..Setup::default() });
+    let alice = story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    // What says goodbye to alice is lost: she films on.
+    story.link(alice, Path { up: Link::good(), down: Link::cut() });
+    let mallory = story.publishes("demo", Filming { codec: Codec::H264, ..Filming::default() });
+    story.runs(secs(5));
+    goes_on(&mut story, bob, &[alice, mallory]);
+    assert_eq!(story.gone(alice), Some(Gone::Closed(control::CloseReason::Replaced)));
+    story.holds();
+}
+
+#[test]
+fn a_replacement_that_never_connects_pauses_the_stream_and_no_more() {
+    let mut story = Story::with(Setup { takeover: Takeover::Replace, ..Setup::default() });
+    let alice = story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    story.path(Path::both(Link::cut()));
+    let ghost = story.publishes("demo", Filming::default());
+    story.runs(secs(20));
+    assert_eq!(story.gone(ghost), Some(Gone::Closed(control::CloseReason::ConnectTimeout)));
+    story.path(Path::both(Link::good()));
+    let again = story.publishes("demo", Filming::default());
+    story.runs(secs(3));
+    goes_on(&mut story, bob, &[alice, again]);
+    story.holds();
+}
+
+#[test]
+fn a_publisher_restarts_ice_and_nobody_notices() {
+    let mut story = Story::new();
+    let alice = story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    let from = story.now();
+    assert!(story.restarts_ice(alice));
+    story.runs(secs(40));
+    assert!(story.gone(alice).is_none(), "{:?}", story.gone(alice));
+    assert_eq!(story.goodbye(alice), None);
+    let freeze = story.screen(bob).longest_freeze(from);
+    println!("longest freeze {freeze:?}");
+    assert!(freeze < ms(300), "{freeze:?}");
+    story.holds();
+}
+
+#[test]
+fn a_publisher_changes_its_network_and_restarts_ice() {
+    let mut story = Story::new();
+    let alice = story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    let from = story.now();
+    story.moves(alice);
+    story.runs(secs(2));
+    assert!(story.restarts_ice(alice));
+    story.runs(secs(40));
+    assert!(story.gone(alice).is_none(), "{:?}", story.gone(alice));
+    let freeze = story.screen(bob).longest_freeze(from);
+    println!("longest freeze {freeze:?}");
+    assert!(freeze < secs(5), "{freeze:?}");
+    assert!(story.screen(bob).pictures.last().is_some_and(|p| p.age() < ms(100)));
+    story.holds();
+}
+
+#[test]
+fn a_publisher_behind_a_nat_that_forgets_goes_on_from_its_new_address() {
+    let mut story = Story::new();
+    let alice = story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    let from = story.now();
+    story.moves(alice);
+    story.runs(secs(40));
+    let freeze = story.screen(bob).longest_freeze(from);
+    println!("longest freeze {freeze:?}, gone {:?}", story.gone(alice));
+    assert!(story.gone(alice).is_none());
+    assert!(freeze < secs(6), "{freeze:?}");
+    story.holds();
+}

@@ -1,0 +1,178 @@
+//! The network loses, delays and doubles: what is repaired?
+
+use media::Codec;
+use sim::{Filming, Habits, Link, Path, Peer, Story, ms, secs};
+
+/// Watches for half a minute over these links, and prints what became of it.
+fn watched(publisher: Path, viewer: Path, filming: Filming, habits: Habits) -> (Story, Peer, Peer) {
+    let mut story = Story::new();
+    story.path(publisher);
+    let alice = story.publishes("demo", filming);
+    story.runs(secs(2));
+    story.path(viewer);
+    let bob = story.watches_with("demo", habits);
+    story.runs(secs(30));
+    // What is missing at the end can still be repaired.
+    story.link(alice, Path::both(Link::of(publisher.up.one_way())));
+    story.link(bob, Path::both(Link::of(viewer.up.one_way())));
+    story.runs(secs(4));
+    (story, alice, bob)
+}
+
+struct Repair {
+    /// Share of lost video packets that came all the same.
+    share: f64,
+    pictures: usize,
+    given_up: u32,
+    longest_freeze_ms: u128,
+    asked: usize,
+}
+
+fn repair(what: &str, story: &mut Story, alice: Peer, bob: Peer) -> Repair {
+    let came = story.came_at(bob);
+    let screen = story.screen(bob);
+    let (late, missing) = (screen.video().late, screen.video().missing(story.instant(), ms(1_500)));
+    let share = late as f64 / (late as f64 + missing as f64).max(1.0);
+    let repair = Repair {
+        share,
+        pictures: screen.pictures.len(),
+        given_up: screen.given_up,
+        longest_freeze_ms: screen.longest_freeze(came + secs(2)).as_millis(),
+        asked: story.camera(alice).asked_at.len(),
+    };
+    println!(
+        "{what}: {:.1} % of {} gaps repaired, {} pictures, {} given up, longest freeze {} ms, {} key frames asked for",
+        share * 100.0,
+        late + missing as u64,
+        repair.pictures,
+        repair.given_up,
+        repair.longest_freeze_ms,
+        repair.asked
+    );
+    repair
+}
+
+#[test]
+fn losses_on_either_side_are_repaired() {
+    let good = Path::both(Link::of(ms(20)));
+    let rows = [
+        ("2 % before the server", Link::of(ms(20)).loss(0.02), Link::of(ms(20)), 0.99, 500),
+        ("2 % behind the server", Link::of(ms(20)), Link::of(ms(20)).loss(0.02), 0.99, 500),
+        ("2 % on both sides", Link::of(ms(20)).loss(0.02), Link::of(ms(20)).loss(0.02), 0.99, 700),
+        ("10 % behind the server", Link::of(ms(20)), Link::of(ms(20)).loss(0.1), 0.97, 1_500),
+        ("10 % before the server", Link::of(ms(20)).loss(0.1), Link::of(ms(20)), 0.95, 1_500),
+        ("bursts of 8 behind the server", Link::of(ms(20)), Link::of(ms(20)).bursts(0.005, 8.0), 0.97, 1_500),
+        ("bursts of 8 before the server", Link::of(ms(20)).bursts(0.005, 8.0), Link::of(ms(20)), 0.95, 1_500),
+    ];
+    assert_eq!(good.up, good.down);
+    for (what, up, down, share, freeze_ms) in rows {
+        let (mut story, alice, bob) = watched(Path::both(up), Path::both(down), Filming::default(), Habits::default());
+        let repair = repair(what, &mut story, alice, bob);
+        assert!(repair.share >= share, "{what}: {:.3}", repair.share);
+        assert!(repair.longest_freeze_ms < freeze_ms, "{what}: froze for {} ms", repair.longest_freeze_ms);
+        assert!(repair.pictures > 850, "{what}: {} pictures", repair.pictures);
+        story.holds();
+    }
+}
+
+#[test]
+fn reordering_and_doubling_lose_nothing_and_show_nothing_twice() {
+    let link = Link::of(ms(20)).reordering(0.05).duplication(0.05).jitter(ms(5));
+    let (mut story, alice, bob) = watched(Path::both(link), Path::both(link), Filming::default(), Habits::default());
+    let repair = repair("5 % reordered, 5 % doubled", &mut story, alice, bob);
+    let screen = story.screen(bob);
+    assert_eq!(screen.video().missing(story.instant(), ms(500)), 0);
+    assert_eq!((screen.repeated, screen.given_up), (0, 0));
+    assert!(repair.longest_freeze_ms < 200);
+    story.holds();
+}
+
+#[test]
+fn long_round_trips_only_delay_the_repair() {
+    for (round_trip, freeze_ms) in [(20, 400), (100, 700), (300, 2_500)] {
+        let link = Link::of(ms(round_trip / 2)).loss(0.02);
+        let (mut story, alice, bob) =
+            watched(Path::both(Link::of(ms(10))), Path::both(link), Filming::default(), Habits::default());
+        let repair = repair(&format!("round trip {round_trip} ms"), &mut story, alice, bob);
+        assert!(repair.share > 0.97, "{:.3}", repair.share);
+        assert!(repair.longest_freeze_ms < freeze_ms, "{} ms", repair.longest_freeze_ms);
+        story.holds();
+    }
+}
+
+#[test]
+fn a_viewer_without_rtx_is_sent_the_same_bytes_again() {
+    for codec in [Codec::Vp8, Codec::H264] {
+        for tells_capture_time in [false, true] {
+            let link = Link::of(ms(20)).loss(0.05);
+            let habits = Habits { without_rtx: true, ..Habits::default() };
+            let filming = Filming { codec, tells_capture_time, ..Filming::default() };
+            let (mut story, alice, bob) = watched(Path::both(Link::good()), Path::both(link), filming, habits);
+            let repair = repair("5 % without RTX", &mut story, alice, bob);
+            assert!(repair.share > 0.95, "{:.3}", repair.share);
+            assert!(story.ledger.identical > 50, "{} datagrams were repeated", story.ledger.identical);
+            story.holds();
+        }
+    }
+}
+
+#[test]
+fn a_viewer_with_rtx_for_another_codec_is_sent_the_same_bytes_again() {
+    let link = Link::of(ms(20)).loss(0.05);
+    let habits = Habits { rtx_for_vp8_only: true, ..Habits::default() };
+    let filming = Filming { codec: Codec::H264, tells_capture_time: true, ..Filming::default() };
+    let (mut story, alice, bob) = watched(Path::both(Link::good()), Path::both(link), filming, habits);
+    repair("5 %, H264 without RTX", &mut story, alice, bob);
+    story.holds();
+}
+
+#[test]
+fn what_is_sent_again_stays_the_same_when_the_publisher_changes_its_profile() {
+    let mut story = Story::new();
+    let h264 = Filming { codec: Codec::H264, tells_capture_time: true, ..Filming::default() };
+    let mut alice = story.publishes("demo", h264);
+    story.path(Path::both(Link::of(ms(60)).loss(0.15)));
+    for _ in 0..4 {
+        story.watches_with("demo", Habits { without_rtx: true, ..Habits::default() });
+    }
+    for round in 0..12 {
+        story.runs(secs(2));
+        story.path(Path::both(Link::of(ms(1))));
+        story.leaves(alice);
+        alice = story.publishes("demo", Filming { last_profile: round % 2 == 0, ..h264 });
+    }
+    story.runs(secs(2));
+    assert!(story.ledger.identical > 50);
+    story.holds();
+}
+
+#[test]
+fn red_is_plain_opus_for_those_who_count_payload_types_otherwise() {
+    let mut story = Story::new();
+    story.publishes("demo", Filming { with_red: true, ..Filming::default() });
+    story.runs(secs(1));
+    let lossy = Path::both(Link::of(ms(30)).loss(0.05));
+    story.path(lossy);
+    let same = story.watches_with("demo", Habits { with_red: true, ..Habits::default() });
+    let other = story.watches_with("demo", Habits { opus_payload_type: Some(50), ..Habits::default() });
+    let plain = story.watches("demo");
+    story.runs(secs(10));
+    for viewer in [same, other, plain] {
+        assert!(story.screen(viewer).sounds.len() > 420, "{}", story.screen(viewer).sounds.len());
+    }
+    story.holds();
+}
+
+#[test]
+fn a_narrow_link_starves_one_viewer_only() {
+    let mut story = Story::new();
+    story.publishes("demo", Filming { bits_per_second: 2_000_000, ..Filming::default() });
+    let bob = story.watches("demo");
+    story.path(Path { up: Link::good(), down: Link::good().rate(700_000) });
+    let narrow = story.watches("demo");
+    let from = story.now() + secs(1);
+    story.runs(secs(20));
+    assert!(story.screen(bob).longest_freeze(from) < ms(80));
+    assert!(story.gone(narrow).is_none());
+    story.holds();
+}
