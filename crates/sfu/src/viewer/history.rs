@@ -24,6 +24,21 @@ struct Entry {
     /// Milliseconds since `epoch_at` of the last time it was sent.
     sent_ms: u32,
     resends: u8,
+    form: Form,
+}
+
+/// How a packet was written: all of a datagram that does not follow from the packet and its numbers.
+///
+/// Without RTX a packet is sent again under its own index, and that is only safe if it is the same to the byte
+/// (threat T3), whatever was decided in between.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Form {
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Whether a RED payload was sent whole.
+    pub with_red: bool,
+    /// Whether its capture time was written.
+    pub with_capture_time: bool,
 }
 
 /// The most times one packet is sent again (threat T13).
@@ -36,6 +51,8 @@ pub struct Sent {
     pub numbers: Rewritten,
     /// Where its bytes stand in the log.
     pub position: u64,
+    /// How it was written.
+    pub form: Form,
 }
 
 impl History {
@@ -46,12 +63,12 @@ impl History {
     }
 
     /// A packet was sent.
-    pub fn sent(&mut self, now: Instant, numbers: Rewritten, position: u64) {
+    pub fn sent(&mut self, now: Instant, numbers: Rewritten, position: u64, form: Form) {
         let sent_ms = self.ms(now);
         self.highest = self.highest.max(numbers.index);
         let slot = self.slot(numbers.index);
         self.entries[slot] =
-            Entry { index_plus_one: numbers.index + 1, position, timestamp: numbers.timestamp, sent_ms, resends: 0 };
+            Entry { index_plus_one: numbers.index + 1, position, timestamp: numbers.timestamp, sent_ms, resends: 0, form };
     }
 
     /// A viewer misses sequence number `seq`. Returns what to send again, unless it was sent less than
@@ -71,7 +88,7 @@ impl History {
         }
         entry.resends += 1;
         entry.sent_ms = now_ms;
-        Some(Sent { numbers: Rewritten { index, timestamp: entry.timestamp }, position: entry.position })
+        Some(Sent { numbers: Rewritten { index, timestamp: entry.timestamp }, position: entry.position, form: entry.form })
     }
 
     /// The index at or below the highest one sent that ends in `seq`.
@@ -99,7 +116,7 @@ mod tests {
         let now = Instant::now();
         let mut history = History::new(64, now);
         for n in 0..count {
-            history.sent(now, Rewritten { index: 65_500 + n, timestamp: n as u32 }, 1_000 + n);
+            history.sent(now, Rewritten { index: 65_500 + n, timestamp: n as u32 }, 1_000 + n, Form::default());
         }
         (history, now)
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use media::{Codec, MediaKind, NtpTime, Packet};
 
-use super::history::History;
+use super::history::{Form, History};
 use super::rewrite::{Rewrite, Rewritten};
 use crate::format::{Accepted, AcceptedFormats};
 use crate::srtp::Seal;
@@ -375,11 +375,19 @@ impl TrackOut {
         };
         let Some(numbers) = self.rewrite.rewrite(now, packet) else { return 0 };
         let payload = packet.payload(chosen.with_red);
-        let written = self.write(now, packet, numbers, accepted, payload, link);
+        let form = Form {
+            payload_type: accepted.payload_type,
+            with_red: chosen.with_red,
+            with_capture_time: self.capture_time_is_due(now, packet),
+        };
+        let written = self.write(packet, numbers, form, link);
         if written == 0 {
             return 0;
         }
-        self.history.sent(now, numbers, position);
+        if form.with_capture_time {
+            self.capture_written_at = Some(now);
+        }
+        self.history.sent(now, numbers, position, form);
         self.counters.packets += 1;
         self.counters.bytes += payload.len() as u64;
         self.repair_budget = (self.repair_budget + written as i64 / 5).min(REPAIR_BUDGET_BYTES);
@@ -393,25 +401,20 @@ impl TrackOut {
         written as i64
     }
 
-    fn write(
-        &mut self,
-        now: Instant,
-        packet: &Packet,
-        numbers: Rewritten,
-        accepted: Accepted,
-        payload: &[u8],
-        link: &mut Link<'_>,
-    ) -> usize {
+    fn capture_time_is_due(&self, now: Instant, packet: &Packet) -> bool {
         let due = self.capture_written_at.is_none_or(|at| now.saturating_duration_since(at) >= CAPTURE_TIME_INTERVAL);
-        let capture = packet.captured_at.filter(|_| packet.starts_frame && due && self.facts.rtx_ssrc.is_some());
-        if capture.is_some() && self.facts.extensions.abs_capture_time.is_some() {
-            self.capture_written_at = Some(now);
-        }
-        let extensions = self.extensions(packet, capture);
+        let can = self.facts.extensions.abs_capture_time.is_some() && self.facts.rtx_ssrc.is_some();
+        due && can && packet.starts_frame && packet.captured_at.is_some()
+    }
+
+    /// Writes a packet. The same packet, numbers and form make the same bytes at any time.
+    fn write(&self, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> usize {
+        let payload = packet.payload(form.with_red);
+        let extensions = self.extensions(packet, packet.captured_at.filter(|_| form.with_capture_time));
         let ssrc = self.facts.ssrc;
         let mut written = 0;
         link.batch.push_with(link.destination, link.source, |out| {
-            let header = write_header(out, accepted.payload_type, packet.marker, numbers, ssrc, &extensions);
+            let header = write_header(out, form.payload_type, packet.marker, numbers, ssrc, &extensions);
             written = if header == 0 { 0 } else { link.seal.rtp(out, header, &[], payload, ssrc, numbers.index) };
             written
         });
@@ -428,14 +431,13 @@ impl TrackOut {
         }
         let Some(sent) = self.history.missing(now, seq, rtt) else { return };
         let Some(packet) = track.log().get(sent.position) else { return };
-        let chosen = self.choose(track, packet);
-        let Some(accepted) = chosen.accepted else { return };
-        let payload = packet.payload(chosen.with_red);
-        let written = match (self.facts.rtx_ssrc, accepted.rtx_payload_type) {
+        let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
+        let written = match (self.facts.rtx_ssrc, accepted.and_then(|a| a.rtx_payload_type)) {
             (Some(ssrc), Some(payload_type)) => {
                 let numbers = Rewritten { index: self.rtx_index, timestamp: sent.numbers.timestamp };
                 self.rtx_index += 1;
                 let extensions = self.extensions(packet, None);
+                let payload = packet.payload(sent.form.with_red);
                 // RFC 4588 §4: the original sequence number stands before the payload.
                 let original = (sent.numbers.index as u16).to_be_bytes();
                 let mut written = 0;
@@ -451,8 +453,8 @@ impl TrackOut {
                 written
             }
             // Without RTX the same packet goes out again under the same index. That is safe only because it is the
-            // same to the byte: no extension of such a viewer depends on when it is sent (threat T3).
-            _ => self.write(now, packet, sent.numbers, accepted, payload, link),
+            // same to the byte, and so is its form (threat T3).
+            _ => self.write(packet, sent.numbers, sent.form, link),
         };
         if written > 0 {
             self.counters.resent += 1;
