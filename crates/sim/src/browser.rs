@@ -64,6 +64,8 @@ pub(crate) struct Browser {
     /// Frozen: it neither sends nor receives any more.
     pub(crate) is_gone: bool,
     pending: Option<SdpPendingOffer>,
+    /// It asks again for whatever is missing, RTX or not, as GStreamer does.
+    nacks_all: bool,
 }
 
 /// How a browser learned that its session is over.
@@ -116,6 +118,7 @@ impl Browser {
             wakes_at: now,
             is_gone: false,
             pending: None,
+            nacks_all: habits.without_rtx || habits.rtx_for_vp8_only || habits.with_red,
         }
     }
 
@@ -267,6 +270,11 @@ impl Browser {
                 }
             }
             Event::RtpPacket(packet) => {
+                if self.nacks_all
+                    && let Some(stream) = self.rtc.direct_api().stream_rx(&packet.header.ssrc)
+                {
+                    stream.suppress_nack(false);
+                }
                 if let Role::Screen(screen) = &mut self.role {
                     let params = self.rtc.codec_config();
                     let found = params

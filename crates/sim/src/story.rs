@@ -520,7 +520,12 @@ impl Story {
 
     /// What must hold in every story, at any time.
     pub fn holds(&mut self) {
-        assert!(self.ledger.reused.is_empty(), "nonces were used twice: {:?}", self.ledger.reused);
+        assert!(
+            self.ledger.reused.is_empty(),
+            "{} nonces were used twice: {:?}",
+            self.ledger.reused.len(),
+            &self.ledger.reused[..self.ledger.reused.len().min(5)]
+        );
         assert!(self.ledger.largest_bytes <= 1_400, "a datagram of {} bytes", self.ledger.largest_bytes);
         assert!(self.server.problems.is_empty(), "{:?}", self.server.problems);
         for (n, seat) in self.peers.iter().enumerate() {
