@@ -296,6 +296,36 @@ impl Story {
         self.after_server();
     }
 
+    /// A viewer asks for a key frame, needed or not.
+    pub fn asks_for_key_frame(&mut self, peer: Peer) {
+        let browser = &mut self.peers[peer.0].browser;
+        let Some(mid) = browser.video else { return };
+        if let Some(stream) = browser.rtc.direct_api().stream_rx_by_mid(mid, None) {
+            stream.request_keyframe(str0m::media::KeyframeRequestKind::Pli);
+        }
+        browser.wakes_at = self.now;
+        self.drive_peer(peer.0);
+    }
+
+    /// Somebody sends an offer to watch that is damaged, and is never heard of again.
+    pub fn watches_with_damaged_offer(&mut self, stream: &str) {
+        let stream = StreamName::parse(stream).expect("a legal name");
+        let habits = Habits::default();
+        let mut browser = self.browser(Role::Screen(Screen::new(self.base)), &habits);
+        let mut offer = browser.offer(&habits).into_bytes();
+        for _ in 0..=self.random.below(4) {
+            let at = self.random.below(offer.len() as u64) as usize;
+            match self.random.below(3) {
+                0 => offer[at] = b' ' + self.random.below(95) as u8,
+                1 => drop(offer.drain(at..(at + self.random.below(40) as usize).min(offer.len()))),
+                _ => offer[at] = b'9',
+            }
+        }
+        let offer = String::from_utf8_lossy(&offer).into_owned();
+        let _ = self.server.watch(self.now, &stream, Some(offer), browser.local.ip());
+        self.after_server();
+    }
+
     // ---- time
 
     /// Since the world began.
