@@ -134,13 +134,19 @@ pub fn with_ice_credentials(sdp: &str, ufrag: &str, password: &str) -> String {
     })
 }
 
-/// Replaces the ICE credentials of every section and nothing else.
+/// Replaces the ICE credentials of every section, and the ufrag that candidates name: a browser drops candidates of
+/// another ufrag than its section's. Nothing else.
 pub fn with_our_credentials(sdp: &str, ufrag: &str, password: &str) -> String {
     rewrite(sdp, |line| {
         Some(if line.starts_with("a=ice-ufrag:") {
             format!("a=ice-ufrag:{ufrag}")
         } else if line.starts_with("a=ice-pwd:") {
             format!("a=ice-pwd:{password}")
+        } else if let Some((candidate, old)) =
+            line.split_once(" ufrag ").filter(|(head, _)| head.starts_with("a=candidate:"))
+        {
+            let rest = old.split_once(' ').map_or(String::new(), |(_, rest)| format!(" {rest}"));
+            format!("{candidate} ufrag {ufrag}{rest}")
         } else {
             line.to_owned()
         })
@@ -318,6 +324,16 @@ mod tests {
         let sdp = "v=0\r\na=extmap:3 urn:a\r\na=extmap:4/recvonly urn:ab\r\na=note:3 urn:a\r\n";
         let renamed = with_extension_renamed(sdp, "urn:a", "urn:z");
         assert_eq!(renamed, "v=0\r\na=extmap:3 urn:z\r\na=extmap:4/recvonly urn:ab\r\na=note:3 urn:a\r\n");
+    }
+
+    #[test]
+    fn candidates_are_of_the_credentials_beside_them() {
+        let old = "v=0\r\nm=audio 9 X 0\r\na=ice-ufrag:old\r\na=ice-pwd:p\r\n\
+            a=candidate:1 1 udp 1 1.1.1.1 9 typ host ufrag else generation 0\r\na=candidate:2 1 udp 1 1.1.1.1 9 typ host\r\n";
+        let fragment = ice_fragment(&with_our_credentials(old, "new", "secret"));
+        assert!(fragment.contains("typ host ufrag new generation 0\r\n"), "{fragment}");
+        assert!(fragment.contains("a=candidate:2 1 udp 1 1.1.1.1 9 typ host\r\n"), "{fragment}");
+        assert!(!fragment.contains("else") && !fragment.contains("old"));
     }
 
     #[test]
