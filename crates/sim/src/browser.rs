@@ -173,7 +173,14 @@ impl Browser {
         use sfu::negotiate::text::{first, with_our_credentials};
         let ufrag = first(fragment, "a=ice-ufrag:").expect("a ufrag");
         let password = first(fragment, "a=ice-pwd:").expect("a password");
-        let answer = with_our_credentials(&self.answer, ufrag, password);
+        // The old answer's candidates are of the old generation; those of the fragment count.
+        let old = with_our_credentials(&self.answer, ufrag, password);
+        let kept = old.lines().filter(|line| !line.starts_with("a=candidate:"));
+        let mut answer: String = kept.flat_map(|line| [line, "\r\n"]).collect();
+        for line in fragment.lines().filter(|line| line.starts_with("a=candidate:")) {
+            answer.push_str(line);
+            answer.push_str("\r\n");
+        }
         self.accept(&answer);
     }
 
