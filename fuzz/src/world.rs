@@ -1,0 +1,236 @@
+//! A desk and a shard with one session, without threads and with a clock of our own.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use media::{NtpTime, SessionId, StreamId, WallClock};
+use sfu::desk::{self, Desk, Handed};
+use sfu::format::Published;
+use sfu::negotiate;
+use sfu::publisher::PublisherSetup;
+use sfu::shard::{self, Shard};
+use sfu::transmit::Batch;
+use str0m::ice::IceCreds;
+
+use crate::mutate::Random;
+use crate::peer::{Peer, Purpose};
+
+/// Where the server is.
+pub(crate) const SERVER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 7_882);
+
+/// Where the honest peer is.
+pub(crate) const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), 5_000);
+
+/// The stream that everybody here is in.
+pub(crate) const STREAM: StreamId = StreamId(1);
+
+/// A desk, a shard, one session and its peer.
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) peer: Peer,
+    /// What the peer sent and the server has not seen yet.
+    pub(crate) on_the_way: VecDeque<Vec<u8>>,
+    /// Bytes that went to anybody but the peer, and came from them.
+    pub(crate) to_strangers: usize,
+    pub(crate) from_strangers: usize,
+    /// The server said that the session is over.
+    pub(crate) ended: Option<String>,
+    /// Our half of ICE's names and passwords.
+    pub(crate) ufrag: String,
+    pub(crate) password: String,
+    /// The peer's ufrag.
+    pub(crate) peer_ufrag: String,
+    pub(crate) session: SessionId,
+    purpose: Purpose,
+    desk: Desk,
+    shard: Shard,
+}
+
+impl World {
+    pub(crate) fn new(purpose: Purpose) -> World {
+        let now = Instant::now();
+        let identity = crate::sdp::identity().clone();
+        let mut random = Random(7);
+        let clock = WallClock::new(now, NtpTime::from_unix_ms(1_763_930_000_000));
+        let mut desk = Desk::new(0, identity.clone(), Box::new(move || random.bits()));
+        let mut shard = Shard::new(0, 1, identity.clone(), clock);
+        let mut peer = Peer::new(now, PEER);
+        let offer = peer.offer(purpose);
+        let session = SessionId::from_bytes([9; 16]);
+        let answer = match purpose {
+            Purpose::Watch => {
+                let published = Published::default();
+                let command = desk::Command::Open { session, stream: STREAM, offer: Some(offer.clone()), published };
+                desk.handle_command(now, command, &mut Batch::new());
+                match desk.poll_event() {
+                    Some(desk::Event::Opened { result: Ok(answer), .. }) => answer,
+                    other => panic!("an honest offer is answered, but: {other:?}"),
+                }
+            }
+            Purpose::Publish => {
+                let ufrag = "p0123456789abcdef".to_owned();
+                let credentials =
+                    IceCreds { ufrag: ufrag.clone(), pass: "0123456789abcdef0123456789abcdef".to_owned() };
+                let opened =
+                    negotiate::publisher(&identity, now, credentials, &offer).expect("an honest offer is answered");
+                let negotiate::PublisherOffer { rtc, answer, offer, tracks } = opened;
+                let setup = PublisherSetup { session, stream: STREAM, epoch: 1, ufrag, rtc, offer, tracks };
+                shard.handle_command(now, shard::Command::AddPublisher(Box::new(setup)));
+                answer
+            }
+        };
+        peer.accept(&answer);
+        let of = |sdp: &str, what| negotiate::text::first(sdp, what).unwrap_or_default().to_owned();
+        World {
+            now,
+            peer,
+            on_the_way: VecDeque::new(),
+            to_strangers: 0,
+            from_strangers: 0,
+            ended: None,
+            ufrag: of(&answer, "a=ice-ufrag:"),
+            password: of(&answer, "a=ice-pwd:"),
+            peer_ufrag: of(&offer, "a=ice-ufrag:"),
+            session,
+            purpose,
+            desk,
+            shard,
+        }
+    }
+
+    /// A datagram reaches the server.
+    pub(crate) fn deliver(&mut self, source: SocketAddr, bytes: &[u8]) {
+        if source != PEER {
+            self.from_strangers += bytes.len();
+        }
+        self.shard.handle_datagram(self.now, source, SERVER, &mut bytes.to_vec());
+        self.settle();
+    }
+
+    /// A datagram reaches the desk, whatever a shard would have thought of it.
+    pub(crate) fn deliver_to_desk(&mut self, source: SocketAddr, bytes: &[u8]) {
+        if source != PEER {
+            self.from_strangers += bytes.len();
+        }
+        let handed = Handed { shard: 0, source, destination: SERVER, bytes: bytes.to_vec() };
+        self.ask_desk(desk::Command::Datagram(handed));
+    }
+
+    pub(crate) fn ask_desk(&mut self, command: desk::Command) {
+        let mut batch = Batch::new();
+        self.desk.handle_command(self.now, command, &mut batch);
+        self.carry(&batch);
+        self.settle();
+    }
+
+    pub(crate) fn ask_shard(&mut self, command: shard::Command) {
+        self.shard.handle_command(self.now, command);
+        self.settle();
+    }
+
+    /// Peer and server talk until both have said all.
+    pub(crate) fn talk(&mut self) {
+        for _ in 0..40 {
+            self.on_the_way.extend(self.peer.drive(self.now));
+            if self.on_the_way.is_empty() {
+                return;
+            }
+            while let Some(datagram) = self.on_the_way.pop_front() {
+                self.deliver(PEER, &datagram);
+            }
+        }
+    }
+
+    /// Time passes, and the honest peer keeps talking.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.now = (self.now + STEP).min(until);
+            let mut batch = Batch::new();
+            self.desk.handle_timeout(self.now, &mut batch);
+            self.carry(&batch);
+            self.shard.handle_timeout(self.now);
+            self.settle();
+            self.talk();
+        }
+    }
+
+    /// Panics that were contained.
+    pub(crate) fn panics(&mut self) -> u64 {
+        self.desk.counters.panics + self.snapshot().counters.panics
+    }
+
+    /// Whether the server still holds the session.
+    pub(crate) fn has_session(&mut self) -> bool {
+        match self.purpose {
+            Purpose::Watch => self.desk.session_count() == 1,
+            Purpose::Publish => self.snapshot().publishers == 1,
+        }
+    }
+
+    fn snapshot(&mut self) -> shard::Snapshot {
+        self.shard.handle_command(self.now, shard::Command::Snapshot);
+        loop {
+            match self.shard.poll_event() {
+                Some(shard::Event::Snapshot(snapshot)) => return *snapshot,
+                Some(_) => {}
+                None => panic!("a shard always answers"),
+            }
+        }
+    }
+
+    /// Events between desk and shard, and datagrams out, until there are no more.
+    fn settle(&mut self) {
+        for _ in 0..1_000 {
+            let mut quiet = true;
+            while let Some(event) = self.shard.poll_event() {
+                quiet = false;
+                match event {
+                    shard::Event::ToDesk { desk: 0, handed } => {
+                        let mut batch = Batch::new();
+                        self.desk.handle_command(self.now, desk::Command::Datagram(handed), &mut batch);
+                        self.carry(&batch);
+                    }
+                    shard::Event::PublisherClosed { why, .. } => self.ended = Some(format!("{why:?}")),
+                    _ => {}
+                }
+            }
+            while let Some(event) = self.desk.poll_event() {
+                quiet = false;
+                match event {
+                    desk::Event::ToShard { command, .. } => self.shard.handle_command(self.now, command),
+                    desk::Event::Closed { why, .. } => self.ended = Some(format!("{why:?}")),
+                    _ => {}
+                }
+            }
+            loop {
+                let mut batch = Batch::new();
+                self.shard.poll_transmit(self.now, &mut batch);
+                if batch.is_empty() {
+                    break;
+                }
+                quiet = false;
+                self.carry(&batch);
+            }
+            if quiet {
+                return;
+            }
+        }
+        panic!("desk and shard never come to rest");
+    }
+
+    fn carry(&mut self, batch: &Batch) {
+        for (message, datagram) in batch.datagrams() {
+            if message.destination == PEER {
+                self.peer.receive(self.now, SERVER, datagram);
+            } else {
+                self.to_strangers += datagram.len();
+            }
+        }
+    }
+}
+
+/// How finely time passes.
+const STEP: Duration = Duration::from_millis(20);
