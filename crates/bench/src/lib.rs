@@ -1,0 +1,35 @@
+//! Plays a publisher and many viewers against a running server, and measures what they get.
+//!
+//! Everything goes the way of real clients: WHIP and WHEP over HTTP, then ICE, DTLS, SRTP and SRTCP over UDP, each
+//! viewer from a socket of its own. Handshakes are str0m's; a viewer's media is received by a path of our own, because
+//! a load generator must be far cheaper than what it measures.
+//!
+//! - [`cli`]: the command line
+//! - `load`: the loop that plays everybody, on one thread
+//! - `peer`: one WebRTC connection over one socket; `publisher` and `viewer` stand on it
+//! - `payload`: what the publisher sends, so that a viewer knows when it was sent and whether it is whole
+//! - `reception`: what one viewer misses, asks for and gets
+//! - `histogram`, `process`: how long, and at what cost
+//! - `server`: starts a server to measure
+//! - `table`: the measurements that the documents cite
+//!
+//! What is said of delay includes both ways through the kernel, the generator's own sending and its own waking up;
+//! `baseline` measures one such way without a server.
+//!
+//! Start reading at `load`.
+
+mod baseline;
+pub mod cli;
+mod clock;
+mod histogram;
+mod http;
+mod load;
+mod payload;
+mod peer;
+mod process;
+mod publisher;
+mod reception;
+mod report;
+mod server;
+mod table;
+mod viewer;

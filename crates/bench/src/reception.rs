@@ -1,0 +1,208 @@
+//! What of the video has one viewer got, what is missing, and when does it ask again?
+//!
+//! Sequence numbers are extended by [`SeqUnwrapper`]. A gap is asked for at once (browsers do so when the next packet
+//! comes), then every [`NACK_INTERVAL`] up to [`MAX_NACKS`] times; after [`GIVE_UP`] the packet counts as lost.
+
+use std::time::{Duration, Instant};
+
+use media::seq::SeqUnwrapper;
+
+/// What one viewer has got.
+#[derive(Debug, Default)]
+pub(crate) struct Reception {
+    unwrapper: SeqUnwrapper,
+    first: Option<First>,
+    highest: u64,
+    last_at: Option<Instant>,
+    missing: Vec<Missing>,
+    counted: Counted,
+    /// At the last report: packets expected and received.
+    reported: (u64, u64),
+}
+
+/// Numbers since [`Reception::count_anew`].
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counted {
+    /// Packets that came the first way, without duplicates.
+    pub(crate) packets: u64,
+    /// Bytes of their datagrams.
+    pub(crate) bytes: u64,
+    /// Packets that were overtaken or lost.
+    pub(crate) gaps: u64,
+    /// Of these: came late the first way.
+    pub(crate) late: u64,
+    /// Of these: came by retransmission.
+    pub(crate) repaired: u64,
+    /// Of these: never came.
+    pub(crate) lost: u64,
+    /// Came twice.
+    pub(crate) duplicates: u64,
+    /// The longest time without a packet.
+    pub(crate) longest_silence: Duration,
+}
+
+#[derive(Debug)]
+struct First {
+    seq: u64,
+    timestamp: u32,
+    last_seq: Option<u64>,
+    is_complete: bool,
+}
+
+#[derive(Debug)]
+struct Missing {
+    seq: u64,
+    since: Instant,
+    ask_at: Instant,
+    asked: u32,
+}
+
+/// libwebrtc asks again after a round trip, at least 20 ms (`nack_requester.cc`), and at most 10 times.
+const NACK_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_NACKS: u32 = 10;
+/// A second late is lost: no player waits longer.
+const GIVE_UP: Duration = Duration::from_secs(1);
+/// More than this at once is no gap but another beginning.
+const MAX_GAP: u64 = 2_000;
+
+impl Reception {
+    /// A packet of the media came. Returns whether it leaves something to ask for.
+    pub(crate) fn arrived(&mut self, now: Instant, seq: u16, timestamp: u32, marker: bool, len_bytes: usize) -> bool {
+        let seq = self.unwrapper.extend(seq);
+        if let Some(last_at) = self.last_at.replace(now) {
+            let silence = now.saturating_duration_since(last_at);
+            self.counted.longest_silence = self.counted.longest_silence.max(silence);
+        }
+        let is_first = self.first.is_none();
+        let first = self.first.get_or_insert(First { seq, timestamp, last_seq: None, is_complete: false });
+        if marker && timestamp == first.timestamp {
+            first.last_seq.get_or_insert(seq);
+        }
+        let mut asks = false;
+        if is_first || seq > self.highest {
+            if !is_first && seq - self.highest <= MAX_GAP {
+                for missing in self.highest + 1..seq {
+                    self.missing.push(Missing { seq: missing, since: now, ask_at: now, asked: 0 });
+                    self.counted.gaps += 1;
+                    asks = true;
+                }
+            }
+            self.highest = seq;
+        } else if self.take(seq) {
+            self.counted.late += 1;
+        } else {
+            self.counted.duplicates += 1;
+            return false;
+        }
+        self.counted.packets += 1;
+        self.counted.bytes += len_bytes as u64;
+        self.complete();
+        asks
+    }
+
+    /// A retransmission of `seq` came. Returns whether it was missing.
+    pub(crate) fn repaired(&mut self, seq: u16) -> bool {
+        let seq = self.unwrapper.guess(seq);
+        let was_missing = self.take(seq);
+        match was_missing {
+            true => self.counted.repaired += 1,
+            false => self.counted.duplicates += 1,
+        }
+        self.complete();
+        was_missing
+    }
+
+    /// What to ask for now, at most 32.
+    pub(crate) fn nacks(&mut self, now: Instant) -> Vec<u16> {
+        let before = self.missing.len();
+        self.missing.retain(|m| now < m.since + GIVE_UP);
+        self.counted.lost += (before - self.missing.len()) as u64;
+        let mut asked = Vec::new();
+        for missing in self.missing.iter_mut().filter(|m| m.ask_at <= now && m.asked < MAX_NACKS).take(32) {
+            missing.ask_at = now + NACK_INTERVAL;
+            missing.asked += 1;
+            asked.push(missing.seq as u16);
+        }
+        asked
+    }
+
+    /// When to ask again.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.missing.iter().map(|m| m.ask_at).min()
+    }
+
+    /// Whether all of the picture that came first is there.
+    pub(crate) fn has_first_picture(&self) -> bool {
+        self.first.as_ref().is_some_and(|first| first.is_complete)
+    }
+
+    /// What to say in a receiver report: highest sequence number, share lost since the last report, and lost in all.
+    pub(crate) fn report(&mut self) -> (u32, u8, i32) {
+        let expected = self.first.as_ref().map_or(0, |first| self.highest + 1 - first.seq);
+        let received = expected.saturating_sub(self.missing.len() as u64);
+        let (expected_before, received_before) = std::mem::replace(&mut self.reported, (expected, received));
+        let of = expected - expected_before;
+        let lost = of.saturating_sub(received.saturating_sub(received_before));
+        let fraction = (lost * 256).checked_div(of).unwrap_or(0).min(255) as u8;
+        // The unwrapper begins one cycle up; a report counts cycles from 0.
+        (self.highest.saturating_sub(1 << 16) as u32, fraction, self.missing.len() as i32)
+    }
+
+    /// What was counted since [`Reception::count_anew`]. What is still missing may yet come, and is not in
+    /// `Counted::lost`.
+    pub(crate) fn counted(&self, now: Instant) -> Counted {
+        let silence = self.last_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        Counted { longest_silence: self.counted.longest_silence.max(silence), ..self.counted }
+    }
+
+    /// Begins to count.
+    pub(crate) fn count_anew(&mut self) {
+        self.counted = Counted::default();
+    }
+
+    fn take(&mut self, seq: u64) -> bool {
+        let place = self.missing.iter().position(|m| m.seq == seq);
+        place.map(|place| self.missing.swap_remove(place)).is_some()
+    }
+
+    fn complete(&mut self) {
+        if let Some(First { is_complete: is_complete @ false, last_seq: Some(last), .. }) = &mut self.first {
+            *is_complete = self.missing.iter().all(|m| m.seq > *last);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_asked_for_and_repaired() {
+        let now = Instant::now();
+        let mut reception = Reception::default();
+        assert!(!reception.arrived(now, 65_534, 9, false, 100));
+        assert!(reception.arrived(now, 1, 9, true, 100));
+        assert_eq!(reception.nacks(now), [65_535, 0]);
+        assert!(reception.nacks(now).is_empty(), "not again at once");
+        assert!(!reception.has_first_picture());
+        assert!(reception.repaired(0));
+        assert!(!reception.repaired(0));
+        assert!(!reception.arrived(now, 65_535, 9, false, 100));
+        assert!(reception.has_first_picture());
+        let counted = reception.counted(now);
+        assert_eq!((counted.gaps, counted.late, counted.repaired, counted.lost, counted.duplicates), (2, 1, 1, 0, 1));
+    }
+
+    #[test]
+    fn what_never_comes_is_lost_after_a_second() {
+        let now = Instant::now();
+        let mut reception = Reception::default();
+        reception.arrived(now, 1, 0, false, 1);
+        reception.arrived(now, 3, 0, true, 1);
+        let asked: usize = (0..12).map(|n| reception.nacks(now + NACK_INTERVAL * n).len()).sum();
+        assert_eq!(asked, 10);
+        assert_eq!(reception.counted(now).lost, 1);
+        assert_eq!(reception.poll_timeout(), None);
+        assert_eq!(reception.report(), (3, 0, 0));
+    }
+}

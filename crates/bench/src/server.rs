@@ -1,0 +1,84 @@
+//! A server to measure, started for that and ended with it.
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+
+/// A running `nowcast`.
+pub(crate) struct Server {
+    child: Child,
+    http: String,
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Server {
+    /// Starts `binary` on free ports of loopback, with no limit on sessions of one address.
+    ///
+    /// `core`: the one core it may use.
+    pub(crate) fn start(binary: &Path, core: Option<usize>) -> anyhow::Result<Server> {
+        ensure!(
+            binary.exists(),
+            "there is no server at {}; build it first: cargo build --release -p server",
+            binary.display()
+        );
+        // Free now; that somebody takes them in between is possible and would be said.
+        let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = match core {
+            Some(core) => {
+                let mut command = Command::new("taskset");
+                command.arg("-c").arg(core.to_string()).arg(binary);
+                command
+            }
+            None => Command::new(binary),
+        };
+        command
+            .args(["serve", "--dev", "--loopback"])
+            .env("NOWCAST_HTTP_LISTEN", &http)
+            .env("NOWCAST_MEDIA_UDP_PORT", udp.to_string())
+            .env("NOWCAST_LIMITS_SESSIONS_PER_IP", "0")
+            .env("NOWCAST_LIMITS_NEW_SESSIONS_PER_IP", "0")
+            .env("NOWCAST_LIMITS_CONNECTIONS_PER_IP", "0")
+            .env("NOWCAST_LOG_LEVEL", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let child = command.spawn().with_context(|| format!("{} does not start", binary.display()))?;
+        let mut server = Server { child, http };
+        let until = Instant::now() + PATIENCE;
+        while TcpStream::connect(&server.http).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                bail!("the server ended at once: {status}");
+            }
+            ensure!(Instant::now() < until, "the server does not listen at {} after {PATIENCE:?}", server.http);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    /// Its process (`taskset` becomes the server).
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where cargo puts the server: `CARGO_TARGET_DIR`, or `target` beside the workspace's `Cargo.toml`.
+    pub(crate) fn default_binary() -> PathBuf {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+        target.unwrap_or_else(beside).join("release/nowcast")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
