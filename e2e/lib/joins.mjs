@@ -63,9 +63,11 @@ export function catchingUp(frames) {
 /** Notes the figures of some joins. */
 export function joinFigures(who, joins) {
   const of = (key) => joins.map((join) => join[key]);
-  figure(`WHEP POST to first frame, ${who}`, of("postToFirstFrameMs"), { target: "median ≤ 250 ms" });
-  figure(`  age of the first picture`, of("firstAgeMs"));
-  figure(`  first picture to live edge`, of("edgeMs"));
-  figure(`  visible fast-forward`, of("fastForwardMs"), { target: "≤ 500 ms" });
-  figure(`  delay after the join`, of("steadyMs"));
+  return [
+    figure(`WHEP POST to first frame, ${who}`, of("postToFirstFrameMs"), { target: "median ≤ 250 ms" }),
+    figure("  age of the first picture", of("firstAgeMs")),
+    figure("  first picture to live edge", of("edgeMs")),
+    figure("  visible fast-forward", of("fastForwardMs"), { target: "≤ 500 ms" }),
+    figure("  delay after the join", of("steadyMs")),
+  ];
 }
