@@ -18,6 +18,9 @@ export interface WhipOptions {
 /** Browsers begin at 300 kb/s and take seconds to look good; most links carry this much at once. A guess. */
 const START_BITRATE = 1_200_000;
 
+/** A page that was reloaded while it connected finds its own old session in the way: the server gives that up after 5 s. */
+const LEAVING_MS = 6_000;
+
 /** Publishes by WHIP (RFC 9725) and keeps publishing: see {@link LiveConnection} for how. */
 export class WhipClient extends LiveConnection {
   #video: MediaStreamTrack | null;
@@ -88,10 +91,15 @@ export class WhipClient extends LiveConnection {
   }
 
   protected override isFinal(problem: Problem): boolean {
-    // Busy: somebody else is live, unless it is our own lost session that has not timed out yet.
-    if (problem.status === 409) return !this.wasConnected;
-    return super.isFinal(problem);
+    if (problem.status !== 409) return super.isFinal(problem);
+    // Busy: somebody else is live, unless it is our own session that was lost and has not timed out yet.
+    this.#busySince ??= performance.now();
+    if (this.wasConnected || performance.now() - this.#busySince <= LEAVING_MS) return false;
+    this.#busySince = null;
+    return true;
   }
+
+  #busySince: number | null = null;
 
   #limit(): void {
     const sender = this.#videoSender;

@@ -101,7 +101,7 @@ function watch(stream: string): void {
   function reviveFor({ publisher, video }: StreamStatus): void {
     const afterEnd = client.state === "ended" && publisher !== null && publisher.session !== endedSession;
     const isUnsupported = client.state === "refused" && client.problem?.status === 406;
-    refusedCodec = isUnsupported ? (refusedCodec ?? video?.codec ?? null) : null;
+    refusedCodec = isUnsupported ? (client.problem?.codec ?? refusedCodec ?? video?.codec ?? null) : null;
     const afterCodec = isUnsupported && video !== null && video.codec !== refusedCodec;
     if (afterEnd || afterCodec) client.start();
   }
