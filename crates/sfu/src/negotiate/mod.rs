@@ -116,13 +116,13 @@ fn extensions(media: Media) -> str0m::rtp::ExtensionMap {
 }
 
 /// Profiles that browsers offer beyond str0m's defaults. Payload types are only proposals: those of the other
-/// side's offer are used.
+/// side's offer are used. Yet where the server offers, no number may mean two things (45 and 46 are str0m's AV1).
 fn add_formats(config: &mut RtcConfig) {
     let codecs = config.codec_config();
     // High 4:4:4 Predictive and, with packetization-mode 0, High.
     codecs.add_h264(39.into(), Some(40.into()), true, 0xf4_001f);
     codecs.add_h264(41.into(), Some(42.into()), false, 0x64_001f);
-    for (pt, rtx, profile) in [(43, 44, 1), (46, 47, 3)] {
+    for (pt, rtx, profile) in [(43, 44, 1), (50, 51, 3)] {
         let format = FormatParams { profile_id: Some(profile), ..FormatParams::default() };
         codecs.add_config(u8::into(pt), Some(u8::into(rtx)), RtcCodec::Vp9, Frequency::NINETY_KHZ, None, format);
     }
