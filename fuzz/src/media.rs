@@ -159,8 +159,11 @@ pub fn names(data: &[u8]) {
     }
 }
 
+/// A fuzz target: takes any bytes and panics when something does not hold.
+pub type Target = fn(&[u8]);
+
 /// All targets by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("media_codec_descriptions", codec_descriptions),
     ("media_counters", counters),
     ("media_demux", demux),

@@ -93,7 +93,7 @@ fn published() -> Published {
 pub(crate) fn identity() -> &'static Identity {
     static IDENTITY: OnceLock<Identity> = OnceLock::new();
     IDENTITY.get_or_init(|| {
-        assert!(text::MAX_BYTES <= 1 << 16);
+        const { assert!(text::MAX_BYTES <= 1 << 16) };
         Identity::new(vec![crate::world::SERVER])
     })
 }

@@ -42,11 +42,6 @@ impl PacketBuilder {
         self.0.timestamp = timestamp;
         self
     }
-    /// Received then.
-    pub fn arrived(mut self, at: Instant) -> Self {
-        self.0.arrived_at = at;
-        self
-    }
     /// Proves that the picture from `seq` on is a key frame.
     pub fn proves(mut self, seq: u64) -> Self {
         self.0.key_frame_from = Some(seq);
@@ -55,11 +50,6 @@ impl PacketBuilder {
     /// Not the first packet of its frame.
     pub fn continues(mut self) -> Self {
         self.0.starts_frame = false;
-        self
-    }
-    /// With this payload.
-    pub fn payload(mut self, payload: &[u8]) -> Self {
-        self.0.payload = payload.into();
         self
     }
     /// The packet.

@@ -155,6 +155,10 @@ impl Camera {
     }
 
     pub(crate) fn asked(&mut self, now: Instant) {
+        // str0m takes SRTCP that a link has doubled a second time.
+        if self.asked_at.last().is_some_and(|at| now < *at + Duration::from_millis(2)) {
+            return;
+        }
         self.asked_at.push(now);
         self.key_frame_wanted |= !self.filming.is_deaf;
     }

@@ -163,7 +163,7 @@ const SEI_LENGTH_AT: usize = 1 + 2 + 9 + 2 + 4;
 
 /// Writes the length of the last unit of a STAP-A, which holds stuffing and stamp; the checksum leaves the
 /// length out, so it is made anew.
-fn close_aggregation(payload: &mut Vec<u8>) {
+fn close_aggregation(payload: &mut [u8]) {
     let length = (payload.len() - SEI_LENGTH_AT - 2) as u16;
     payload[SEI_LENGTH_AT..SEI_LENGTH_AT + 2].copy_from_slice(&length.to_be_bytes());
     let at = payload.len() - STAMP_BYTES;

@@ -276,6 +276,10 @@ impl Screen {
         for part in 0..u64::from(stamp.parts) {
             let Some(held) = self.video.held.get(&(next + part)) else { return Look::Incomplete };
             let expected = Stamp { part: part as u16, ..stamp };
+            if held.timestamp != first.timestamp && held.stamp.is_none_or(|s| s.part == 0) {
+                // The publisher ended in the middle of a picture.
+                return Look::Filler;
+            }
             if held.stamp != Some(expected) || held.timestamp != first.timestamp {
                 return Look::Wrong(format!(
                     "number {}: {:?} at {} where {expected:?} at {} belongs",

@@ -562,7 +562,8 @@ impl Story {
             match &seat.browser.role {
                 Role::Screen(screen) => assert!(screen.problems.is_empty(), "peer {n}: {:#?}", screen.problems),
                 Role::Camera(camera) => {
-                    let jitter = Duration::from_millis(60);
+                    // A request may be late by as much as a link is jittery, and links change.
+                    let jitter = Duration::from_millis(200);
                     let shortest = camera.shortest_between_requests().unwrap_or(Duration::from_secs(3_600));
                     assert!(
                         shortest + jitter >= Duration::from_millis(500),

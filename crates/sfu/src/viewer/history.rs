@@ -67,8 +67,14 @@ impl History {
         let sent_ms = self.ms(now);
         self.highest = self.highest.max(numbers.index);
         let slot = self.slot(numbers.index);
-        self.entries[slot] =
-            Entry { index_plus_one: numbers.index + 1, position, timestamp: numbers.timestamp, sent_ms, resends: 0, form };
+        self.entries[slot] = Entry {
+            index_plus_one: numbers.index + 1,
+            position,
+            timestamp: numbers.timestamp,
+            sent_ms,
+            resends: 0,
+            form,
+        };
     }
 
     /// A viewer misses sequence number `seq`. Returns what to send again, unless it was sent less than
@@ -88,7 +94,11 @@ impl History {
         }
         entry.resends += 1;
         entry.sent_ms = now_ms;
-        Some(Sent { numbers: Rewritten { index, timestamp: entry.timestamp }, position: entry.position, form: entry.form })
+        Some(Sent {
+            numbers: Rewritten { index, timestamp: entry.timestamp },
+            position: entry.position,
+            form: entry.form,
+        })
     }
 
     /// The index at or below the highest one sent that ends in `seq`.
