@@ -19,7 +19,7 @@ const browser = await launchBrowser();
 try {
   const publisher = await openPage(browser, server.publishPage("demo", { codec: "VP8", res: "720", fps: "30" }));
   await onAir(publisher);
-  const viewer = await openPage(browser, server.watchPage("demo"), { colorScheme: "dark", viewport: { width: 1120, height: 780 } });
+  const viewer = await openPage(browser, server.watchPage("demo"), { colorScheme: "dark", viewport: { width: 840, height: 620 } });
   await watchState(viewer, "live");
   await pictureMoves(viewer);
   await viewer.keyboard.press("i");
