@@ -245,6 +245,10 @@ impl Shard {
             Command::StreamHome { stream, shard, epoch } => {
                 let s = self.streams.entry(stream).or_default();
                 if epoch >= s.epoch {
+                    // Whatever is here of the one before is not to be relayed to anybody as the new one's.
+                    if epoch != s.epoch {
+                        s.tracks.publisher_left();
+                    }
                     s.epoch = epoch;
                     s.source = Source::Remote { shard, subscribed: false };
                     self.subscribe(stream);
