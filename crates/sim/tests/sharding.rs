@@ -112,6 +112,22 @@ fn a_publisher_who_moves_to_another_shards_address_goes_on() {
 }
 
 #[test]
+fn a_replaced_publishers_pictures_are_not_relayed_a_second_time() {
+    let mut story = Story::with(Setup { shards: 4, takeover: control::Takeover::Replace, ..Setup::default() });
+    let alice = story.on_shard(1).publishes("demo", Filming { tells_capture_time: true, ..Filming::default() });
+    let bob = story.on_shard(0).watches("demo");
+    story.runs(secs(6));
+    // The second one begins on shard 2 (of its epoch) and is adopted by the shard that has alice's pictures.
+    let again = story.on_shard(1).publishes("demo", Filming::default());
+    story.runs(secs(3));
+    let mut seen: Vec<_> = story.screen(bob).pictures.iter().map(|p| p.stamp.source).collect();
+    seen.dedup();
+    assert_eq!(seen, [story.source(alice), story.source(again)]);
+    assert_eq!(story.ledger.identical, 0, "nothing was lost, nothing is sent again");
+    story.holds();
+}
+
+#[test]
 fn ice_restarts_work_from_every_shard() {
     for shard in 0..2 {
         let mut story = Story::with(Setup { shards: 2, ..Setup::default() });
