@@ -1,4 +1,4 @@
-//! On which core does this thread run?
+//! On which core does this thread run, and who goes first on it?
 
 use std::io;
 
@@ -19,9 +19,31 @@ pub fn pin_current_thread(core: usize) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets other threads go first where they compete for a core: `nice` as in nice(2), 0 to 19. For the calling thread alone.
+///
+/// Needs no privilege, because it only ever steps back.
+pub fn step_back(nice: i32) -> io::Result<()> {
+    // SAFETY: three numbers; 0 is the calling thread (on Linux the value is the thread's, not the process's).
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_steps_back_leaves_the_others_where_they_are() {
+        // SAFETY: two numbers, returns a third.
+        let niceness = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+        let before = niceness();
+        let stepped = std::thread::spawn(move || {
+            step_back((before + 3).min(19)).unwrap();
+            niceness()
+        });
+        assert_eq!(stepped.join().unwrap(), (before + 3).min(19));
+        assert_eq!(niceness(), before);
+    }
 
     #[test]
     fn a_pinned_thread_is_where_it_was_put() {
