@@ -62,6 +62,16 @@ impl History {
         History { entries: vec![Entry::default(); entries].into_boxed_slice(), epoch_at: now, highest: 0 }
     }
 
+    /// Whether nothing was sent under `index` yet. The last guard against sealing two packets under one nonce
+    /// (threat T3): of what is older than the ring, nobody can tell, so the answer is no.
+    pub fn is_new(&self, index: u64) -> bool {
+        if index > self.highest {
+            return true;
+        }
+        let in_reach = self.highest - index < self.entries.len() as u64;
+        in_reach && self.entries[self.slot(index)].index_plus_one != index + 1
+    }
+
     /// A packet was sent.
     pub fn sent(&mut self, now: Instant, numbers: Rewritten, position: u64, form: Form) {
         let sent_ms = self.ms(now);
@@ -138,6 +148,20 @@ mod tests {
         assert_eq!((sent.position, sent.numbers.timestamp), (1_010, 10));
         let sent = history.missing(now, 3, RTT).expect("above the wrap");
         assert_eq!(sent.numbers.index, 65_536 + 3);
+    }
+
+    #[test]
+    fn an_index_is_new_once() {
+        let now = Instant::now();
+        let mut history = History::new(64, now);
+        for index in [100, 101, 103] {
+            assert!(history.is_new(index));
+            history.sent(now, Rewritten { index, timestamp: 0 }, index, Form::default());
+        }
+        assert!(!history.is_new(101) && !history.is_new(103));
+        assert!(history.is_new(102), "late, but never sent");
+        assert!(history.is_new(104));
+        assert!(!history.is_new(39), "older than the ring");
     }
 
     #[test]

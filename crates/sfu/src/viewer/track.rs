@@ -135,6 +135,8 @@ pub struct Counters {
     pub fell_behind: u64,
     /// Packets whose codec the viewer did not negotiate.
     pub undecodable: u64,
+    /// Packets that came twice, or too late to know whether they did.
+    pub repeated: u64,
     /// Round-trip time by the viewer's last receiver report.
     pub rtt: Option<Duration>,
     /// Fraction lost by the viewer's last receiver report, in 1/256.
@@ -374,6 +376,10 @@ impl TrackOut {
             return 0;
         };
         let Some(numbers) = self.rewrite.rewrite(now, packet) else { return 0 };
+        if !self.history.is_new(numbers.index) {
+            self.counters.repeated += 1;
+            return 0;
+        }
         let payload = packet.payload(chosen.with_red);
         let form = Form {
             payload_type: accepted.payload_type,
