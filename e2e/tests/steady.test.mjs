@@ -32,7 +32,8 @@ describe("steady playback", () => {
       await until("a fresh sample", async () => (await viewer.evaluate(() => performance.now())) > seen + 1_100);
       freezes.push((await ask(viewer, "stats")).freezes - before);
       const frames = (await viewer.evaluate((start) => window.shownFrames.slice(start), from)).filter(({ clock }) => clock !== null);
-      assert.ok(frames.every(({ clock }, at) => at === 0 || clock > frames[at - 1].clock), "no picture is older than the one before it");
+      // The same picture may be read twice: on a busy machine the callback for one picture runs when the next is shown already.
+      assert.ok(frames.every(({ clock }, at) => at === 0 || clock >= frames[at - 1].clock), "no picture is older than the one before it");
       if (freezes.at(-1) > 0 && i + 1 < TRIES) continue;
       figure("time between shown frames, 360p30", frames.slice(1).map(({ shownAt }, at) => shownAt - frames[at].shownAt), {
         note: `${freezes.at(-1)} freezes in 10 s`,
