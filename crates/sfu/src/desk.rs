@@ -488,7 +488,7 @@ impl Desk {
         if !survived {
             return;
         }
-        self.hand_over(now, session, wants);
+        self.hand_over(session, wants);
         self.follow(now, session, batch);
         if let Some(why) = closed {
             if let Some(s) = self.sessions.get(&session)
@@ -505,7 +505,7 @@ impl Desk {
     }
 
     /// Gives the keys to a shard, once they are there.
-    fn hand_over(&mut self, now: Instant, session: SessionId, dtls_to: Option<SocketAddr>) {
+    fn hand_over(&mut self, session: SessionId, dtls_to: Option<SocketAddr>) {
         let seed = u128::from((self.random)()) << 64 | u128::from((self.random)());
         let Some(s) = self.sessions.get_mut(&session) else { return };
         if s.serving.is_some() || s.tracks.is_empty() {
@@ -550,7 +550,6 @@ impl Desk {
         }
         self.counters.connected += 1;
         self.events.push_back(Event::Connected { session });
-        let _ = now;
     }
 
     /// A connected viewer's checks come from another address now: before media follows it there, we ask that

@@ -241,7 +241,7 @@ impl Publisher {
                 Ok(Output::Transmit(transmit)) => {
                     batch.push(transmit.destination, Some(transmit.source.ip()), &transmit.contents);
                 }
-                Ok(Output::Event(event)) => self.handle_event(now, clock, event),
+                Ok(Output::Event(event)) => self.handle_event(clock, event),
                 Err(_) => {
                     self.out.push_back(Arrived::Closed(Ended::Failed));
                     self.next_timeout = now + Duration::from_secs(3_600);
@@ -273,13 +273,13 @@ impl Publisher {
         let _ = self.rtc.close();
     }
 
-    fn handle_event(&mut self, now: Instant, clock: &WallClock, event: Event) {
+    fn handle_event(&mut self, clock: &WallClock, event: Event) {
         match event {
             Event::Connected => {
                 self.connected = true;
                 self.out.push_back(Arrived::Connected);
             }
-            Event::RtpPacket(packet) => self.handle_rtp(clock, packet),
+            Event::RtpPacket(packet) => self.handle_rtp(packet),
             Event::SenderFeedback(feedback) => {
                 let ntp = NtpTime::from_system_time(feedback.sender_info.ntp_time);
                 self.clock.reported(clock.at(feedback.received_at), ntp);
@@ -296,10 +296,9 @@ impl Publisher {
             Event::Closed => self.out.push_back(Arrived::Closed(Ended::PeerLeft)),
             _ => {}
         }
-        let _ = now;
     }
 
-    fn handle_rtp(&mut self, clock: &WallClock, rtp: RtpPacket) {
+    fn handle_rtp(&mut self, rtp: RtpPacket) {
         let payload_type = *rtp.header.payload_type;
         let ssrc = *rtp.header.ssrc;
         let Some(track) = self.tracks.iter_mut().find(|t| t.formats.iter().any(|(pt, _)| *pt == payload_type)) else {
@@ -387,7 +386,6 @@ impl Publisher {
         if wanted {
             self.request_key_frame();
         }
-        let _ = clock;
     }
 }
 
