@@ -248,13 +248,14 @@ impl Desk {
                 self.drive(now, session, batch);
             }
             Command::Answer { session, answer, published } => {
-                let result = self.sessions.get_mut(&session).and_then(|s| {
-                    let pending = s.pending.take()?;
-                    s.remote = remote_credentials(&answer);
-                    Some(
-                        negotiate::accept_answer(&mut s.rtc, pending, &answer, &published)
-                            .map(|tracks| s.tracks = tracks),
-                    )
+                let mut result = None;
+                self.guarded(session, |s| {
+                    if let Some(pending) = s.pending.take() {
+                        s.remote = remote_credentials(&answer);
+                        let accepted = negotiate::accept_answer(&mut s.rtc, pending, &answer, &published);
+                        result = Some(accepted.map(|tracks| s.tracks = tracks));
+                    }
+                    true
                 });
                 self.events.push_back(Event::Answered { session, result });
                 self.drive(now, session, batch);
@@ -265,12 +266,13 @@ impl Desk {
                 self.drive(now, session, batch);
             }
             Command::Close { session } => {
-                if let Some(s) = self.sessions.get_mut(&session) {
+                self.guarded(session, |s| {
                     s.closing = true;
                     let _ = s.rtc.close();
-                    self.drive(now, session, batch);
-                    self.remove(session);
-                }
+                    true
+                });
+                self.drive(now, session, batch);
+                self.remove(session);
             }
             Command::Datagram(handed) => self.handle_datagram(now, &handed, batch),
         }
