@@ -7,12 +7,11 @@ use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::baseline;
-use crate::http::Target;
 use crate::load::{JoinPlan, Load};
 use crate::process::Usage;
-use crate::publisher::Video;
 use crate::report::{self, Run, ServerCost};
 use crate::server::Server;
+use crate::settings::{Settings, Video};
 use crate::table::{self, Sizes};
 
 /// Plays a publisher and many viewers against a live-video server, and measures what they get.
@@ -139,26 +138,23 @@ fn first_stream(arguments: &FirstStream) -> anyhow::Result<()> {
     if let Some(core) = arguments.core {
         shards::udp::affinity::pin_current_thread(core).with_context(|| format!("--core {core}"))?;
     }
-    let target = Target::parse(&arguments.url, arguments.token.clone())?;
+    let settings = Settings {
+        stream: arguments.stream.clone(),
+        video: video(&arguments.picture)?,
+        ..Settings::new(&arguments.url, arguments.token.clone())
+    };
     let plan = JoinPlan { viewers: arguments.viewers, rate: arguments.join_rate, verify: arguments.verify };
-    let run = watch(&target, &arguments.stream, video(&arguments.picture)?, plan, arguments.duration, arguments.pid)?;
+    let run = watch(&settings, plan, arguments.duration, arguments.pid)?;
     run.print();
     report::write(arguments.json.as_deref(), &run.json())?;
     ensure!(run.joined.joined > 0, "no viewer could join: {}", run.joined.failure.unwrap_or_default());
     Ok(())
 }
 
-fn watch(
-    target: &Target,
-    stream: &str,
-    video: Video,
-    plan: JoinPlan,
-    duration: Duration,
-    pid: Option<u32>,
-) -> anyhow::Result<Run> {
+fn watch(settings: &Settings, plan: JoinPlan, duration: Duration, pid: Option<u32>) -> anyhow::Result<Run> {
     let baseline = baseline::measure()?;
     let usage = || pid.map(Usage::of).transpose();
-    let mut load = Load::publish(target, stream, video)?;
+    let mut load = Load::start(settings)?;
     load.run_for(Duration::from_millis(200))?;
     let empty = usage()?;
     let joined = load.join(plan)?;
@@ -180,10 +176,9 @@ fn watch(
 
 fn smoke(arguments: Smoke) -> anyhow::Result<()> {
     let server = Server::start(&arguments.server.unwrap_or_else(Server::default_binary), None)?;
-    let target = Target::parse(&server.url(), None)?;
-    let video = Video { bitrate_bps: 1_500_000.0, frame_rate: 30.0, group: Duration::from_secs(2) };
+    let settings = Settings::new(&server.url(), None);
     let plan = JoinPlan { viewers: 20, rate: 50.0, verify: 1.0 };
-    let run = watch(&target, "smoke", video, plan, Duration::from_secs(2), Some(server.pid()))?;
+    let run = watch(&settings, plan, Duration::from_secs(2), Some(server.pid()))?;
     run.print();
     let Run { joined, seen, .. } = run;
     ensure!(joined.failed == 0, "{} viewers did not join: {}", joined.failed, joined.failure.unwrap_or_default());
@@ -199,7 +194,7 @@ fn smoke(arguments: Smoke) -> anyhow::Result<()> {
 fn video(picture: &Picture) -> anyhow::Result<Video> {
     ensure!((1.0..=1_000.0).contains(&picture.fps), "--fps must be 1 to 1000");
     ensure!(picture.bitrate >= 10_000.0, "--bitrate must be at least 10k");
-    Ok(Video { bitrate_bps: picture.bitrate, frame_rate: picture.fps, group: picture.gop })
+    Ok(Video { bitrate_bps: picture.bitrate, frame_rate: picture.fps, group: picture.gop, ..Video::default() })
 }
 
 fn scaled(text: &str, units: &[(&str, f64)]) -> Result<f64, String> {

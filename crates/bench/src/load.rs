@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,11 @@ use crate::histogram::Histogram;
 use crate::http::{Job, Pool, Target};
 use crate::payload;
 use crate::peer::Outgoing;
-use crate::process::{Spent, Usage};
-use crate::publisher::{Publisher, Sent, Video};
+use crate::process::Usage;
+use crate::publisher::{Publisher, Sent};
 use crate::reception::Counted;
+use crate::seen::{Joined, Progress, Seen};
+use crate::settings::Settings;
 use crate::viewer::{Datagram, Viewer};
 
 /// Everybody.
@@ -42,7 +44,16 @@ pub(crate) struct Load {
     unverified: VecDeque<Unverified>,
     joins: Option<Joins>,
     window: Option<Window>,
+    begun_at: Instant,
+    observer: Option<Observer>,
+    observed_at: Instant,
+    /// Of verified packets since then.
+    delay: Histogram,
+    is_interrupted: bool,
 }
+
+/// Is told how things stand every [`OBSERVED_EVERY`], and may end the play.
+pub(crate) type Observer = Box<dyn FnMut(&Progress<'_>) -> ControlFlow<()>>;
 
 /// How to join.
 #[derive(Debug, Clone, Copy)]
@@ -52,37 +63,6 @@ pub(crate) struct JoinPlan {
     pub(crate) rate: f64,
     /// Share of viewers that look into all they get.
     pub(crate) verify: f64,
-}
-
-/// What a group of viewers got while we watched.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    pub(crate) viewers: usize,
-    pub(crate) seconds: f64,
-    pub(crate) total: Counted,
-    /// Viewers that were without a packet for longer than [`STARVED_AFTER`].
-    pub(crate) starved: usize,
-    pub(crate) failed: usize,
-    pub(crate) delay: Histogram,
-    pub(crate) verified_packets: u64,
-    pub(crate) damaged: u64,
-    pub(crate) rejected: u64,
-    pub(crate) kernel_drops: u64,
-    pub(crate) publisher_latest: Duration,
-    pub(crate) sent: Sent,
-    pub(crate) generator: Spent,
-}
-
-/// How joining went.
-#[derive(Debug, Default)]
-pub(crate) struct Joined {
-    pub(crate) joined: usize,
-    pub(crate) failed: usize,
-    pub(crate) seconds: f64,
-    pub(crate) answer: Histogram,
-    pub(crate) first_packet: Histogram,
-    pub(crate) first_picture: Histogram,
-    pub(crate) failure: Option<String>,
 }
 
 struct Joins {
@@ -99,6 +79,8 @@ struct Window {
     delay: Histogram,
     verified_packets: u64,
     damaged: u64,
+    /// Of these viewers, when it began.
+    total: Counted,
     drops: u64,
     usage: Usage,
     sent: Sent,
@@ -125,19 +107,29 @@ const STARVED_AFTER: Duration = Duration::from_millis(500);
 /// A join that takes longer has failed.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How often the observer is told.
+const OBSERVED_EVERY: Duration = Duration::from_millis(200);
+
 const WOKEN: Token = Token(usize::MAX);
 const PUBLISHER: Token = Token(usize::MAX - 1);
 
 impl Load {
     /// Publishes. Returns when the connection is up.
-    pub(crate) fn publish(target: &Target, stream: &str, video: Video) -> anyhow::Result<Load> {
+    pub(crate) fn start(settings: &Settings) -> anyhow::Result<Load> {
+        settings.check()?;
+        let url = settings.whep_url(0);
+        let target = Target::parse(
+            url.strip_suffix(&format!("/whep/{}", settings.stream)).unwrap_or(&url),
+            settings.whep_token.clone(),
+        )?;
+        let (target, stream) = (&target, settings.stream_name(0));
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WOKEN)?;
         let http = Pool::new(target, move || {
             // Fails only without memory; the loop looks every 10 ms anyway.
             let _ = waker.wake();
         })?;
-        let (mut publisher, offer) = Publisher::new(Instant::now(), video)?;
+        let (mut publisher, offer) = Publisher::new(Instant::now(), settings.video)?;
         let answer = target.post(&format!("/whip/{stream}"), &offer)?;
         publisher.peer.accept(&answer)?;
         let socket = publisher.peer.socket.as_raw_fd();
@@ -145,7 +137,7 @@ impl Load {
         let received = ReceiveBatch::for_socket(&publisher.peer.socket);
         let mut load = Load {
             target: target.clone(),
-            stream: stream.to_owned(),
+            stream,
             http,
             poll,
             events: Events::with_capacity(EVENTS),
@@ -158,6 +150,11 @@ impl Load {
             unverified: VecDeque::new(),
             joins: None,
             window: None,
+            begun_at: Instant::now(),
+            observer: None,
+            observed_at: Instant::now(),
+            delay: Histogram::default(),
+            is_interrupted: false,
         };
         let until = Instant::now() + JOIN_PATIENCE;
         while load.publisher.sent.packets == 0 {
@@ -169,10 +166,22 @@ impl Load {
         Ok(load)
     }
 
+    #[allow(dead_code)]
+    /// Tells `observer` how things stand from now on.
+    pub(crate) fn observe(&mut self, observer: Observer) {
+        self.observer = Some(observer);
+    }
+
+    #[allow(dead_code)]
+    /// Whether the observer ended the play. All that plays returns at once then, and what was seen can still be asked.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.is_interrupted
+    }
+
     /// Plays for a while.
     pub(crate) fn run_for(&mut self, duration: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + duration;
-        while Instant::now() < until {
+        while Instant::now() < until && !self.is_interrupted {
             self.turn(until)?;
         }
         Ok(())
@@ -188,7 +197,7 @@ impl Load {
             self.turn(Instant::now() + Duration::from_millis(10))?;
             let new = &self.viewers[first..];
             let finished = new.iter().filter(|v| v.has_joined() || v.failure.is_some()).count();
-            if finished == plan.viewers {
+            if finished == plan.viewers || self.is_interrupted {
                 break;
             }
             if finished > last_progress.1 {
@@ -227,16 +236,17 @@ impl Load {
     pub(crate) fn open_window(&mut self, viewers: Range<usize>) -> anyhow::Result<()> {
         let now = Instant::now();
         for viewer in &mut self.viewers[viewers.clone()] {
-            viewer.reception.count_anew();
+            viewer.reception.forget_silence();
         }
         self.publisher.sent.latest = Duration::ZERO;
         self.window = Some(Window {
             begun_at: now,
             begun_ns: clock::ns(now),
-            viewers,
+            viewers: viewers.clone(),
             delay: Histogram::default(),
             verified_packets: 0,
             damaged: 0,
+            total: self.total(now, viewers),
             drops: self.kernel_drops(),
             usage: Usage::of(std::process::id())?,
             sent: self.publisher.sent,
@@ -268,22 +278,20 @@ impl Load {
             generator: Usage::of(std::process::id())?.since(&window.usage),
             ..Seen::default()
         };
+        seen.total = self.total(now, window.viewers.clone()).since(&window.total);
         for viewer in &self.viewers[window.viewers] {
             let counted = viewer.reception.counted(now);
-            let total = &mut seen.total;
-            total.packets += counted.packets;
-            total.bytes += counted.bytes;
-            total.gaps += counted.gaps;
-            total.late += counted.late;
-            total.repaired += counted.repaired;
-            total.lost += counted.lost;
-            total.duplicates += counted.duplicates;
-            total.longest_silence = total.longest_silence.max(counted.longest_silence);
             seen.starved += usize::from(counted.longest_silence > STARVED_AFTER || !viewer.has_joined());
             seen.failed += usize::from(viewer.failure.is_some());
             seen.rejected += viewer.rejected;
         }
         Ok(seen)
+    }
+
+    fn total(&self, now: Instant, viewers: Range<usize>) -> Counted {
+        let mut total = Counted::default();
+        self.viewers[viewers].iter().for_each(|viewer| total.add(&viewer.reception.counted(now)));
+        total
     }
 
     /// How many viewers there are.
@@ -325,14 +333,37 @@ impl Load {
         if ready.len() < EVENTS {
             self.verify(VERIFIED_PER_TURN);
         }
+        self.tell_observer();
         if self.publisher.peer.is_over {
             bail!("the server ended the publisher's session, or was not heard any more");
         }
         Ok(())
     }
 
+    fn tell_observer(&mut self) {
+        let now = Instant::now();
+        let Some(mut observer) = self.observer.take_if(|_| now >= self.observed_at + OBSERVED_EVERY) else { return };
+        self.observed_at = now;
+        let delay = std::mem::take(&mut self.delay);
+        let progress = Progress {
+            elapsed: now.saturating_duration_since(self.begun_at),
+            started: self.viewers.len(),
+            joined: self.viewers.iter().filter(|v| v.has_joined()).count(),
+            failed: self.viewers.iter().filter(|v| v.failure.is_some()).count(),
+            total: self.total(now, 0..self.viewers.len()),
+            sent: self.publisher.sent,
+            delay: &delay,
+            kernel_drops: self.kernel_drops(),
+        };
+        self.is_interrupted |= observer(&progress).is_break();
+        self.observer = Some(observer);
+    }
+
     fn sleep(&self, now: Instant, until: Instant) -> Duration {
         let mut at = until.min(self.publisher.poll_timeout());
+        if self.observer.is_some() {
+            at = at.min(self.observed_at + OBSERVED_EVERY);
+        }
         if let Some(Reverse((timer, _))) = self.timers.peek() {
             at = at.min(*timer);
         }
@@ -422,6 +453,7 @@ impl Load {
                     // What was sent before belongs to a viewer's start.
                     if stamp.sent_at_ns >= window.begun_ns {
                         window.delay.add_ns(packet.arrived_ns.saturating_sub(stamp.sent_at_ns));
+                        self.delay.add_ns(packet.arrived_ns.saturating_sub(stamp.sent_at_ns));
                     }
                 }
                 Err(payload::Damaged) => window.damaged += 1,

@@ -13,14 +13,7 @@ use str0m::rtp::RtpWrite;
 use crate::clock;
 use crate::payload::{self, Stamp};
 use crate::peer::{Media, Outgoing, Peer};
-
-/// What is published.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Video {
-    pub(crate) bitrate_bps: f64,
-    pub(crate) frame_rate: f64,
-    pub(crate) group: Duration,
-}
+use crate::settings::Video;
 
 /// The one who publishes.
 pub(crate) struct Publisher {

@@ -20,7 +20,7 @@ pub(crate) struct Reception {
     reported: (u64, u64),
 }
 
-/// Numbers since [`Reception::count_anew`].
+/// Numbers since the beginning, but for the silence, which is since [`Reception::forget_silence`].
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Counted {
     /// Packets that came the first way, without duplicates.
@@ -39,6 +39,34 @@ pub(crate) struct Counted {
     pub(crate) duplicates: u64,
     /// The longest time without a packet.
     pub(crate) longest_silence: Duration,
+}
+
+impl Counted {
+    /// Adds what another viewer counted.
+    pub(crate) fn add(&mut self, other: &Counted) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.gaps += other.gaps;
+        self.late += other.late;
+        self.repaired += other.repaired;
+        self.lost += other.lost;
+        self.duplicates += other.duplicates;
+        self.longest_silence = self.longest_silence.max(other.longest_silence);
+    }
+
+    /// What was counted since `before`, the silence aside.
+    pub(crate) fn since(&self, before: &Counted) -> Counted {
+        Counted {
+            packets: self.packets - before.packets,
+            bytes: self.bytes - before.bytes,
+            gaps: self.gaps - before.gaps,
+            late: self.late - before.late,
+            repaired: self.repaired - before.repaired,
+            lost: self.lost - before.lost,
+            duplicates: self.duplicates - before.duplicates,
+            longest_silence: self.longest_silence,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -148,16 +176,15 @@ impl Reception {
         (self.highest.saturating_sub(1 << 16) as u32, fraction, self.missing.len() as i32)
     }
 
-    /// What was counted since [`Reception::count_anew`]. What is still missing may yet come, and is not in
-    /// `Counted::lost`.
+    /// What was counted. What is still missing may yet come, and is not in `Counted::lost`.
     pub(crate) fn counted(&self, now: Instant) -> Counted {
         let silence = self.last_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         Counted { longest_silence: self.counted.longest_silence.max(silence), ..self.counted }
     }
 
-    /// Begins to count.
-    pub(crate) fn count_anew(&mut self) {
-        self.counted = Counted::default();
+    /// Measures the longest silence anew.
+    pub(crate) fn forget_silence(&mut self) {
+        self.counted.longest_silence = Duration::ZERO;
     }
 
     fn take(&mut self, seq: u64) -> bool {

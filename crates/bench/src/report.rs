@@ -6,8 +6,8 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::histogram::{Histogram, Percentiles};
-use crate::load::{Joined, Seen};
 use crate::process::Spent;
+use crate::seen::{Joined, Seen};
 
 /// What the server used up while a window was open.
 #[derive(Debug, Clone)]
@@ -24,45 +24,6 @@ pub(crate) struct Run {
     pub(crate) seen: Seen,
     pub(crate) server: Option<ServerCost>,
     pub(crate) baseline: Percentiles,
-}
-
-/// The generator is at its end when its one core is; a guess that leaves room for the sampling of `/proc`.
-const BUSY_CORES: f64 = 0.9;
-/// A frame sent later than this disturbs what it measures: a third of a frame at 30 frames a second.
-const LATE_MS: f64 = 10.0;
-
-impl Seen {
-    /// Packets that came neither the first way nor by repair, as a share of all that were to come.
-    pub(crate) fn loss_after_repair(&self) -> f64 {
-        self.total.lost as f64 / self.expected()
-    }
-
-    /// Packets that did not come the first way.
-    pub(crate) fn loss_before_repair(&self) -> f64 {
-        (self.total.gaps - self.total.late) as f64 / self.expected()
-    }
-
-    pub(crate) fn packets_per_second(&self) -> f64 {
-        self.total.packets as f64 / self.seconds.max(1e-9)
-    }
-
-    fn expected(&self) -> f64 {
-        (self.total.packets + self.total.lost + self.total.repaired).max(1) as f64
-    }
-
-    /// Why what was seen may be the generator's doing.
-    pub(crate) fn bottleneck(&self) -> Option<String> {
-        let latest_ms = self.publisher_latest.as_secs_f64() * 1e3;
-        if self.generator.cores() > BUSY_CORES {
-            Some(format!("the generator used {:.2} cores", self.generator.cores()))
-        } else if self.kernel_drops > 0 {
-            Some(format!("{} datagrams found the generator's sockets full", self.kernel_drops))
-        } else if latest_ms > LATE_MS {
-            Some(format!("a frame was sent {latest_ms:.1} ms late"))
-        } else {
-            None
-        }
-    }
 }
 
 impl Run {
@@ -101,7 +62,7 @@ impl Run {
             row("server memory per viewer", format!("{:.0} KiB", server.rss_kib_per_viewer));
         }
         row("generator CPU", cpu(&seen.generator));
-        row("bottleneck", seen.bottleneck().unwrap_or_else(|| "not the generator".to_owned()));
+        row("bottleneck", seen.bottleneck().map_or_else(|| "not the generator".to_owned(), |why| why.to_string()));
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -126,7 +87,7 @@ impl Run {
             "joins_per_second": joined.joined as f64 / joined.seconds.max(1e-9),
             "starved": seen.starved,
             "verified": { "packets": seen.verified_packets, "damaged": seen.damaged, "rejected": seen.rejected },
-            "generator": { "cpu_cores": seen.generator.cores(), "bottleneck": seen.bottleneck() },
+            "generator": { "cpu_cores": seen.generator.cores(), "bottleneck": seen.bottleneck().map(|why| why.to_string()) },
             "server": server.as_ref().map(|server| json!({
                 "cpu_cores": server.spent.cores(),
                 "cpu_us_per_packet": self.us_per_packet(server),

@@ -11,12 +11,11 @@ use serde_json::{Value, json};
 use shards::udp::affinity::pin_current_thread;
 
 use crate::baseline;
-use crate::http::Target;
 use crate::load::{JoinPlan, Load};
 use crate::process::Usage;
-use crate::publisher::Video;
 use crate::report::{self, cpu, ms, percent};
 use crate::server::Server;
+use crate::settings::{Settings, Video};
 
 /// How long and how many.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +36,6 @@ const GENERATOR_CORE: usize = 1;
 const WATCHERS: usize = 100;
 /// Lets key frames, first reports and the allocator come to rest.
 const SETTLE: Duration = Duration::from_secs(3);
-const STREAM: &str = "bench";
 
 /// Measures and prints all rows.
 pub(crate) fn run(binary: &Path, video: Video, sizes: Sizes, file: Option<&Path>) -> anyhow::Result<()> {
@@ -53,11 +51,12 @@ pub(crate) fn run(binary: &Path, video: Video, sizes: Sizes, file: Option<&Path>
 
 fn start(binary: &Path, video: Video) -> anyhow::Result<(Server, Load)> {
     let server = Server::start(binary, Some(SERVER_CORE))?;
-    let load = Load::publish(&Target::parse(&server.url(), None)?, STREAM, video)?;
+    let settings = Settings { video, ..Settings::new(&server.url(), None) };
+    let load = Load::start(&settings)?;
     Ok((server, load))
 }
 
-fn join_all(load: &mut Load, viewers: usize, rate: f64, verify: f64) -> anyhow::Result<crate::load::Joined> {
+fn join_all(load: &mut Load, viewers: usize, rate: f64, verify: f64) -> anyhow::Result<crate::seen::Joined> {
     let joined = load.join(JoinPlan { viewers, rate, verify })?;
     ensure!(joined.failed == 0, "{} of {viewers} viewers did not join: {:?}", joined.failed, joined.failure);
     Ok(joined)
@@ -82,7 +81,7 @@ fn delay(binary: &Path, video: Video, sizes: Sizes) -> anyhow::Result<Value> {
     Ok(json!({
         "viewers": WATCHERS, "delay_ms": report::json_of(&seen.delay.percentiles()), "cpu_us_per_packet": us,
         "packets_per_second": seen.packets_per_second(), "loss_after_repair": seen.loss_after_repair(),
-        "generator_cores": seen.generator.cores(), "bottleneck": seen.bottleneck(),
+        "generator_cores": seen.generator.cores(), "bottleneck": seen.bottleneck().map(|why| why.to_string()),
     }))
 }
 
@@ -111,7 +110,7 @@ fn memory(binary: &Path, video: Video, sizes: Sizes) -> anyhow::Result<Value> {
     Ok(json!({
         "viewers": sizes.crowd, "rss_kib_per_viewer": kib, "cpu_us_per_packet": us,
         "packets_per_second": seen.packets_per_second(), "delay_ms": report::json_of(&seen.delay.percentiles()),
-        "loss_after_repair": seen.loss_after_repair(), "bottleneck": seen.bottleneck(),
+        "loss_after_repair": seen.loss_after_repair(), "bottleneck": seen.bottleneck().map(|why| why.to_string()),
     }))
 }
 
@@ -164,7 +163,7 @@ fn joins(binary: &Path, video: Video, sizes: Sizes) -> anyhow::Result<Value> {
         tell_bottleneck(seen);
     }
     load.close();
-    let watchers = |seen: &crate::load::Seen| {
+    let watchers = |seen: &crate::seen::Seen| {
         json!({
             "delay_ms": report::json_of(&seen.delay.percentiles()),
             "loss_before_repair": seen.loss_before_repair(), "loss_after_repair": seen.loss_after_repair(),
@@ -185,7 +184,7 @@ fn joins(binary: &Path, video: Video, sizes: Sizes) -> anyhow::Result<Value> {
     }))
 }
 
-fn tell_bottleneck(seen: &crate::load::Seen) {
+fn tell_bottleneck(seen: &crate::seen::Seen) {
     if let Some(why) = seen.bottleneck() {
         println!("    the generator was the bottleneck: {why}");
     }
