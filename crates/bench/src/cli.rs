@@ -30,6 +30,8 @@ enum Command {
     Table(Table),
     /// Start a server, let 20 viewers watch for 2 s, and fail unless each gets everything
     Smoke(Smoke),
+    /// Measure the send tick by itself: nanoseconds a packet, or instructions (scripts/instructions)
+    Tick(crate::tick::Tick),
 }
 
 #[derive(Args)]
@@ -131,6 +133,7 @@ pub fn run() -> anyhow::Result<()> {
             table::run(&server, video(&arguments.picture)?, sizes, arguments.json.as_deref())
         }
         Command::Smoke(arguments) => smoke(arguments),
+        Command::Tick(tick) => tick.run(),
     }
 }
 

@@ -13,12 +13,14 @@
 //! - `histogram`, `process`: how long, and at what cost
 //! - `server`: starts a server to measure
 //! - `table`: the measurements that the documents cite
+//! - `tick`: what sending costs without a kernel, to a made-up `audience`
 //!
 //! What is said of delay includes both ways through the kernel, the generator's own sending and its own waking up;
 //! `baseline` measures one such way without a server.
 //!
 //! Start reading at `load`.
 
+mod audience;
 mod baseline;
 pub mod cli;
 mod clock;
@@ -37,4 +39,5 @@ mod server;
 #[allow(dead_code)]
 mod settings;
 mod table;
+mod tick;
 mod viewer;
