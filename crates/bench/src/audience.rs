@@ -255,7 +255,7 @@ pub(crate) fn place(network: Ipv4Addr, address: SocketAddr) -> usize {
 }
 
 /// Bytes that look random and are the same in every run, so that runs can be compared.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     (0..len as u64).map(|n| mix(seed << 8 | n) as u8).collect()
 }
 

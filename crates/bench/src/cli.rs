@@ -32,6 +32,8 @@ enum Command {
     Smoke(Smoke),
     /// Measure the send tick by itself: nanoseconds a packet, or instructions (scripts/instructions)
     Tick(crate::tick::Tick),
+    /// Measure a bare send loop of the same packets: what the kernel takes on this machine
+    Bare(crate::bare::Bare),
 }
 
 #[derive(Args)]
@@ -134,6 +136,7 @@ pub fn run() -> anyhow::Result<()> {
         }
         Command::Smoke(arguments) => smoke(arguments),
         Command::Tick(tick) => tick.run(),
+        Command::Bare(bare) => bare.run(),
     }
 }
 

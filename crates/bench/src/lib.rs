@@ -13,6 +13,7 @@
 //! - `histogram`, `process`: how long, and at what cost
 //! - `server`: starts a server to measure
 //! - `table`: the measurements that the documents cite
+//! - `bare`: the same packets without a server, the kernel's own limit; `core_time`: what a thread and its core did
 //! - `tick`: what sending costs without a kernel, to a made-up `audience`
 //!
 //! What is said of delay includes both ways through the kernel, the generator's own sending and its own waking up;
@@ -21,9 +22,11 @@
 //! Start reading at `load`.
 
 mod audience;
+mod bare;
 mod baseline;
 pub mod cli;
 mod clock;
+mod core_time;
 mod histogram;
 mod http;
 mod load;
