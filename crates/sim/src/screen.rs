@@ -52,6 +52,8 @@ pub struct Screen {
     pub lip_sync_ms: Vec<f64>,
     video_report: Option<(SystemTime, u32)>,
     audio_report: Option<(SystemTime, u32)>,
+    /// A report came since the last picture: it is about the pictures that come now.
+    report_is_new: bool,
     next: Option<u64>,
     /// Since when the next picture cannot be shown.
     stuck_at: Option<Instant>,
@@ -140,6 +142,7 @@ impl Screen {
             lip_sync_ms: Vec::new(),
             video_report: None,
             audio_report: None,
+            report_is_new: false,
             next: None,
             stuck_at: None,
             asked_at: None,
@@ -304,6 +307,9 @@ impl Screen {
             }
         }
         self.pictures.push(Shown { at: now - self.base, timestamp, stamp });
+        if std::mem::take(&mut self.report_is_new) {
+            self.compare_lips();
+        }
     }
 
     fn key_frame_after(&self, from: u64) -> Option<u64> {
@@ -337,6 +343,10 @@ impl Screen {
         } else {
             self.video_report = Some((ntp, rtp));
         }
+        self.report_is_new = true;
+    }
+
+    fn compare_lips(&mut self) {
         let error = |report: Option<(SystemTime, u32)>, shown: Option<&Shown>, rate: f64| {
             let ((ntp, rtp), shown) = (report?, shown?);
             let ticks = f64::from(shown.timestamp.wrapping_sub(rtp) as i32);

@@ -175,7 +175,7 @@ fn lips_match_whether_or_not_the_publisher_tells_capture_times() {
         let bob = story.watches("demo");
         story.runs(secs(10));
         let errors = &story.screen(bob).lip_sync_ms;
-        assert!(errors.len() > 10, "{} reports", errors.len());
+        assert!(errors.len() >= 8, "{} reports", errors.len());
         let worst = |list: &[f64]| list.iter().fold(0.0f64, |worst, e| worst.max(e.abs()));
         println!("capture times told: {tells_capture_time}; first {:.1} ms, worst {:.1} ms", errors[0], worst(errors));
         assert!(worst(errors) < 45.0, "{errors:?}");

@@ -372,6 +372,7 @@ fn facts(rtc: &mut Rtc, theirs: &str, answer: &str) -> Vec<TrackFacts> {
         let id = |extension| media.remote_extmap().id_of(extension).filter(|id| *id <= 14);
         let extensions = ExtensionIds {
             mid: id(Extension::RtpMid),
+            transport_seq: id(Extension::TransportSequenceNumber),
             playout_delay: id(Extension::PlayoutDelay),
             abs_capture_time: id(Extension::AbsoluteCaptureTime),
             video_orientation: id(Extension::VideoOrientation),

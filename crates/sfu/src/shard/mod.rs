@@ -11,6 +11,7 @@
 //! by an ICE ufrag (threat T1). Nothing waits: not for control, not for a desk, not for a viewer.
 
 mod message;
+mod sweep;
 mod timers;
 
 pub use message::{Command, Counters, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport};
@@ -32,6 +33,7 @@ use crate::stream::Tracks;
 use crate::transmit::Batch;
 use crate::viewer::Viewer;
 use message::StreamStats;
+use sweep::Sweep;
 use timers::{Due, Timers};
 
 /// One media shard.
@@ -46,8 +48,10 @@ pub struct Shard {
     by_session: HashMap<SessionId, Key>,
     routes: HashMap<SocketAddr, Route>,
     ufrags: HashMap<String, UfragRoute>,
-    /// Viewers that may have something to send, each once.
+    /// Viewers that may have something to send of their own (a start, the rest of a large picture), each once.
     turns: VecDeque<usize>,
+    /// Streams with new packets, each once.
+    sweeps: VecDeque<StreamId>,
     /// Streams with packets for other shards, each once.
     relaying: Vec<StreamId>,
     timers: Timers,
@@ -62,6 +66,8 @@ struct Seat {
     viewer: Viewer,
     /// In `turns` already.
     queued: bool,
+    /// When it gets its next turn without asking.
+    turn_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +99,7 @@ enum UfragRoute {
 #[derive(Default)]
 struct Stream {
     tracks: Tracks,
-    viewers: Vec<usize>,
+    sweep: Sweep,
     source: Source,
     /// Shards that relay it from here.
     relays: Vec<u8>,
@@ -115,6 +121,9 @@ enum Source {
         subscribed: bool,
     },
 }
+
+/// Viewers of one stream that are asked before another stream's are.
+const VIEWERS_IN_A_ROW: usize = 64;
 
 /// Bytes of datagrams after which a round of sending pauses for the system call: large enough that the call
 /// is cheap per packet, small enough to stay in the second-level cache.
@@ -141,6 +150,7 @@ impl Shard {
             routes: HashMap::new(),
             ufrags: HashMap::new(),
             turns: VecDeque::new(),
+            sweeps: VecDeque::new(),
             relaying: Vec::new(),
             timers: Timers::default(),
             urgent: Batch::new(),
@@ -307,7 +317,14 @@ impl Shard {
                         self.timers.set(seat.viewer.next_report_at(), Due::Report(key));
                     }
                 }
-                Due::Turn(key) => self.give_turn(key),
+                Due::Turn(key) => {
+                    if let Some(seat) = self.viewers.get_mut(key)
+                        && seat.turn_at.is_some_and(|at| at <= now)
+                    {
+                        seat.turn_at = None;
+                        self.give_turn(key);
+                    }
+                }
                 Due::KeyFrame(stream) => self.ask_for_key_frame(now, stream),
             }
         }
@@ -325,13 +342,29 @@ impl Shard {
             let Some(key) = self.turns.pop_front() else { break };
             let Some(seat) = self.viewers.get_mut(key) else { continue };
             seat.queued = false;
-            let Some(stream) = self.streams.get(&seat.viewer.stream) else { continue };
-            let next = seat.viewer.send(now, &stream.tracks, batch);
             let id = seat.viewer.stream;
-            if let Some(at) = next.at {
-                self.timers.set(at, Due::Turn(key));
+            let Some(stream) = self.streams.get(&id) else { continue };
+            if seat.send(now, key, &stream.tracks, batch, &mut self.timers) {
+                self.want_key_frame(now, id);
             }
-            if next.wants_key_frame {
+        }
+        while batch.len_bytes() < ROUND_BYTES {
+            let Some(id) = self.sweeps.pop_front() else { break };
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let mut wants_key_frame = false;
+            for _ in 0..VIEWERS_IN_A_ROW {
+                let Some(key) = stream.sweep.next() else { break };
+                if let Some(seat) = self.viewers.get_mut(key) {
+                    wants_key_frame |= seat.send(now, key, &stream.tracks, batch, &mut self.timers);
+                }
+                if batch.len_bytes() >= ROUND_BYTES {
+                    break;
+                }
+            }
+            if !stream.sweep.is_over() {
+                self.sweeps.push_back(id);
+            }
+            if wants_key_frame {
                 self.want_key_frame(now, id);
             }
         }
@@ -352,7 +385,7 @@ impl Shard {
 
     /// Whether [`Shard::poll_transmit`] has something at once.
     pub fn has_turns(&self) -> bool {
-        !self.turns.is_empty() || !self.urgent.is_empty()
+        !self.turns.is_empty() || !self.sweeps.is_empty() || !self.urgent.is_empty()
     }
 
     // ---- publishers
@@ -575,13 +608,8 @@ impl Shard {
         let kind = packet.codec.kind();
         s.stats.arrived(&packet);
         s.tracks.of_mut(kind).push(now, packet);
-        for &key in &s.viewers {
-            if let Some(seat) = self.viewers.get_mut(key)
-                && !seat.queued
-            {
-                seat.queued = true;
-                self.turns.push_back(key);
-            }
+        if s.sweep.begin() {
+            self.sweeps.push_back(stream);
         }
     }
 
@@ -626,10 +654,10 @@ impl Shard {
         let (session, stream, desk, address) = (setup.session, setup.stream, setup.desk, setup.address);
         let viewer = Viewer::new(now, setup);
         let report_at = viewer.next_report_at();
-        let key = self.viewers.insert(Seat { viewer, queued: false });
+        let key = self.viewers.insert(Seat { viewer, queued: false, turn_at: None });
         self.by_session.insert(session, Key::Viewer(key));
         self.routes.insert(address, Route::Viewer { session, desk, serving: Some(self.number) });
-        self.streams.entry(stream).or_default().viewers.push(key);
+        self.streams.entry(stream).or_default().sweep.add(key);
         self.timers.set(report_at, Due::Report(key));
         self.counters.viewers_added += 1;
         self.subscribe(stream);
@@ -646,9 +674,9 @@ impl Shard {
             self.routes.remove(&viewer.address());
         }
         let Some(s) = self.streams.get_mut(&viewer.stream) else { return };
-        s.viewers.retain(|v| *v != key);
+        s.sweep.remove(key);
         s.stats.left(&viewer);
-        if let (true, Source::Remote { shard, subscribed: true }) = (s.viewers.is_empty(), s.source) {
+        if let (true, Source::Remote { shard, subscribed: true }) = (s.sweep.viewers().is_empty(), s.source) {
             s.source = Source::Remote { shard, subscribed: false };
             let command = Command::Unsubscribe { stream: viewer.stream, shard: self.number };
             self.events.push_back(Event::ToShard { shard, command });
@@ -737,7 +765,7 @@ impl Shard {
     fn subscribe(&mut self, stream: StreamId) {
         let number = self.number;
         let Some(s) = self.streams.get_mut(&stream) else { return };
-        if let (false, Source::Remote { shard, subscribed: false }) = (s.viewers.is_empty(), s.source) {
+        if let (false, Source::Remote { shard, subscribed: false }) = (s.sweep.viewers().is_empty(), s.source) {
             s.source = Source::Remote { shard, subscribed: true };
             s.tracks.publisher_left();
             let command = Command::Subscribe { stream, shard: number };
@@ -794,12 +822,12 @@ impl Shard {
                 }
                 _ => (None, None),
             };
-            let viewers = s.viewers.iter().filter_map(|key| self.viewers.get(*key));
+            let viewers = s.sweep.viewers().iter().filter_map(|key| self.viewers.get(*key));
             let sent = viewers.flat_map(|seat| seat.viewer.tracks()).fold(s.stats.gone, TrackStats::plus);
             StreamSnapshot {
                 stream: *id,
                 is_home: matches!(s.source, Source::Local(_)),
-                viewers: s.viewers.len() as u32,
+                viewers: s.sweep.viewers().len() as u32,
                 health: health.unwrap_or_default(),
                 published: published.unwrap_or_default(),
                 audio: s.stats.audio,
@@ -831,6 +859,20 @@ impl Shard {
             self.drive_publisher(now, key);
         }
         self.events.push_back(Event::Stopped { shard: self.number });
+    }
+}
+
+impl Seat {
+    /// Sends what there is for the viewer, and says when it is to be asked again. Returns whether it needs a key frame.
+    fn send(&mut self, now: Instant, key: usize, tracks: &Tracks, batch: &mut Batch, timers: &mut Timers) -> bool {
+        let next = self.viewer.send(now, tracks, batch);
+        if let Some(at) = next.at
+            && self.turn_at.is_none_or(|known| known > at || known <= now)
+        {
+            self.turn_at = Some(at);
+            timers.set(at, Due::Turn(key));
+        }
+        next.wants_key_frame
     }
 }
 

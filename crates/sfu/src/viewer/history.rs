@@ -1,7 +1,8 @@
 //! What was sent under which sequence number, so that it can be sent again?
 //!
 //! One ring per outgoing encoding. An entry leads from the outgoing number to the packet's
-//! position in the track's log; the bytes are there, shared by everybody.
+//! position in the track's log; the bytes are there, shared by everybody. A ring begins small and grows
+//! until it reaches back [`REACH`]: 20 bytes for each packet, times every viewer, is memory worth minding.
 
 use std::time::{Duration, Instant};
 
@@ -11,21 +12,44 @@ use super::rewrite::Rewritten;
 #[derive(Debug)]
 pub struct History {
     entries: Box<[Entry]>,
+    most: usize,
     epoch_at: Instant,
     highest: u64,
+    /// Of what lies below this, nobody can tell whether it was sent.
+    known_from: u64,
 }
 
+/// 20 bytes. What a field leaves out is known from where the entry stands, or from when it is asked for.
 #[derive(Debug, Clone, Copy, Default)]
 struct Entry {
-    /// The index plus one; 0 marks an empty entry.
-    index_plus_one: u64,
-    position: u64,
+    /// The index without the bits that choose the slot. 32 bits tell 2^40 packets of the smallest ring apart.
+    lap: u32,
+    /// The low half of the position: the log never keeps 2^32 packets.
+    position: u32,
     timestamp: u32,
-    /// Milliseconds since `epoch_at` of the last time it was sent.
-    sent_ms: u32,
+    /// Milliseconds since `epoch_at` of the last time it was sent, modulo 65.5 s.
+    sent_ms: u16,
+    transport_seq: u16,
+    payload_type: u8,
     resends: u8,
-    form: Form,
+    flags: u8,
 }
+
+const IN_USE: u8 = 1;
+const WITH_RED: u8 = 2;
+const WITH_CAPTURE_TIME: u8 = 4;
+const WITH_TRANSPORT_SEQ: u8 = 8;
+
+impl Entry {
+    fn is(&self, lap: u32) -> bool {
+        self.flags & IN_USE != 0 && self.lap == lap
+    }
+}
+
+/// How far back a ring is to reach: three round trips over a bad line, and what a browser waits for a repair.
+const REACH: Duration = Duration::from_secs(1);
+/// Entries that a ring begins with, a power of two: 1.6 s of 1.5 Mb/s.
+const FIRST_ENTRIES: usize = 256;
 
 /// How a packet was written: all of a datagram that does not follow from the packet and its numbers.
 ///
@@ -39,6 +63,8 @@ pub struct Form {
     pub with_red: bool,
     /// Whether its capture time was written.
     pub with_capture_time: bool,
+    /// Its transport-wide sequence number, if it has one.
+    pub transport_seq: Option<u16>,
 }
 
 /// The most times one packet is sent again (threat T13).
@@ -56,10 +82,11 @@ pub struct Sent {
 }
 
 impl History {
-    /// Remembers the last `entries` packets (a power of two).
-    pub fn new(entries: usize, now: Instant) -> History {
-        debug_assert!(entries.is_power_of_two());
-        History { entries: vec![Entry::default(); entries].into_boxed_slice(), epoch_at: now, highest: 0 }
+    /// Remembers about the last second of packets, at most `most` (a power of two).
+    pub fn new(most: usize, now: Instant) -> History {
+        debug_assert!(most.is_power_of_two());
+        let entries = vec![Entry::default(); most.min(FIRST_ENTRIES)].into_boxed_slice();
+        History { entries, most, epoch_at: now, highest: 0, known_from: 0 }
     }
 
     /// Whether nothing was sent under `index` yet. The last guard against sealing two packets under one nonce
@@ -68,33 +95,47 @@ impl History {
         if index > self.highest {
             return true;
         }
-        let in_reach = self.highest - index < self.entries.len() as u64;
-        in_reach && self.entries[self.slot(index)].index_plus_one != index + 1
+        let in_reach = self.highest - index < self.entries.len() as u64 && index >= self.known_from;
+        in_reach && !self.entries[self.slot(index)].is(self.lap(index))
     }
 
     /// A packet was sent.
     pub fn sent(&mut self, now: Instant, numbers: Rewritten, position: u64, form: Form) {
         let sent_ms = self.ms(now);
         self.highest = self.highest.max(numbers.index);
-        let slot = self.slot(numbers.index);
+        let mut slot = self.slot(numbers.index);
+        let displaced = &self.entries[slot];
+        let age_ms = sent_ms.wrapping_sub(displaced.sent_ms);
+        if displaced.flags & IN_USE != 0 && u128::from(age_ms) < REACH.as_millis() && self.entries.len() < self.most {
+            self.grow();
+            slot = self.slot(numbers.index);
+        }
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
         self.entries[slot] = Entry {
-            index_plus_one: numbers.index + 1,
-            position,
+            lap: self.lap(numbers.index),
+            position: position as u32,
             timestamp: numbers.timestamp,
             sent_ms,
+            transport_seq: form.transport_seq.unwrap_or_default(),
+            payload_type: form.payload_type,
             resends: 0,
-            form,
+            flags: IN_USE
+                | flag(form.with_red, WITH_RED)
+                | flag(form.with_capture_time, WITH_CAPTURE_TIME)
+                | flag(form.transport_seq.is_some(), WITH_TRANSPORT_SEQ),
         };
     }
 
     /// A viewer misses sequence number `seq`. Returns what to send again, unless it was sent less than
-    /// `rtt` ago (then the answer is still on its way), too often, or too long ago to know.
-    pub fn missing(&mut self, now: Instant, seq: u16, rtt: Duration) -> Option<Sent> {
+    /// `rtt` ago (then the answer is still on its way), too often, or too long ago to know. `log_end`: the position that the
+    /// log will give out next.
+    pub fn missing(&mut self, now: Instant, seq: u16, rtt: Duration, log_end: u64) -> Option<Sent> {
         let index = self.nearest_index(seq)?;
         let now_ms = self.ms(now);
+        let lap = self.lap(index);
         let slot = self.slot(index);
         let entry = &mut self.entries[slot];
-        if entry.index_plus_one != index + 1 || entry.resends >= MAX_RESENDS {
+        if !entry.is(lap) || entry.resends >= MAX_RESENDS {
             return None;
         }
         let since = Duration::from_millis(u64::from(now_ms.wrapping_sub(entry.sent_ms)));
@@ -104,25 +145,49 @@ impl History {
         }
         entry.resends += 1;
         entry.sent_ms = now_ms;
+        let back = (log_end as u32).wrapping_sub(entry.position);
         Some(Sent {
             numbers: Rewritten { index, timestamp: entry.timestamp },
-            position: entry.position,
-            form: entry.form,
+            position: log_end.checked_sub(u64::from(back))?,
+            form: Form {
+                payload_type: entry.payload_type,
+                with_red: entry.flags & WITH_RED != 0,
+                with_capture_time: entry.flags & WITH_CAPTURE_TIME != 0,
+                transport_seq: (entry.flags & WITH_TRANSPORT_SEQ != 0).then_some(entry.transport_seq),
+            },
         })
     }
 
-    /// The index at or below the highest one sent that ends in `seq`.
+    /// The index at or below the highest one sent that ends in `seq`, if the ring reaches back to it.
     fn nearest_index(&self, seq: u16) -> Option<u64> {
-        let back = (self.highest as u16).wrapping_sub(seq);
-        self.highest.checked_sub(u64::from(back))
+        let back = u64::from((self.highest as u16).wrapping_sub(seq));
+        self.highest.checked_sub(back).filter(|_| back < self.entries.len() as u64)
+    }
+
+    /// Doubles the ring. What it remembered stays; what it had forgotten stays unknown.
+    fn grow(&mut self) {
+        let larger = vec![Entry::default(); self.entries.len() * 2].into_boxed_slice();
+        let old = std::mem::replace(&mut self.entries, larger);
+        let old_len = old.len() as u64;
+        self.known_from = self.known_from.max((self.highest + 1).saturating_sub(old_len));
+        for index in self.known_from..=self.highest {
+            let entry = old[(index % old_len) as usize];
+            if entry.is((index / old_len) as u32) {
+                self.entries[self.slot(index)] = Entry { lap: self.lap(index), ..entry };
+            }
+        }
     }
 
     fn slot(&self, index: u64) -> usize {
         (index as usize) & (self.entries.len() - 1)
     }
 
-    fn ms(&self, now: Instant) -> u32 {
-        now.saturating_duration_since(self.epoch_at).as_millis() as u32
+    fn lap(&self, index: u64) -> u32 {
+        (index >> self.entries.len().trailing_zeros()) as u32
+    }
+
+    fn ms(&self, now: Instant) -> u16 {
+        now.saturating_duration_since(self.epoch_at).as_millis() as u16
     }
 }
 
@@ -131,6 +196,9 @@ mod tests {
     use super::*;
 
     const RTT: Duration = Duration::from_millis(40);
+
+    /// The log's end in these tests: `filled` put packet n at 1,000 + n.
+    const END: u64 = 1_200;
 
     fn filled(count: u64) -> (History, Instant) {
         let now = Instant::now();
@@ -144,9 +212,9 @@ mod tests {
     #[test]
     fn a_missing_packet_is_found_across_the_wrap_of_sequence_numbers() {
         let (mut history, now) = filled(50);
-        let sent = history.missing(now, 65_510, RTT).expect("below the wrap");
+        let sent = history.missing(now, 65_510, RTT, END).expect("below the wrap");
         assert_eq!((sent.position, sent.numbers.timestamp), (1_010, 10));
-        let sent = history.missing(now, 3, RTT).expect("above the wrap");
+        let sent = history.missing(now, 3, RTT, END).expect("above the wrap");
         assert_eq!(sent.numbers.index, 65_536 + 3);
     }
 
@@ -167,15 +235,52 @@ mod tests {
     #[test]
     fn what_is_too_old_or_was_never_sent_is_not_found() {
         let (mut history, now) = filled(100);
-        assert_eq!(history.missing(now, 65_500, RTT), None);
-        assert_eq!(history.missing(now, 30_000, RTT), None);
-        assert_eq!(History::new(64, now).missing(now, 7, RTT), None);
+        assert_eq!(history.missing(now, 65_500, RTT, END), None);
+        assert_eq!(history.missing(now, 30_000, RTT, END), None);
+        assert_eq!(History::new(64, now).missing(now, 7, RTT, END), None);
     }
 
     #[test]
     fn a_packet_is_sent_again_once_per_round_trip_and_a_few_times_at_most() {
         let (mut history, now) = filled(10);
-        let times = (0..1_000).filter(|&ms| history.missing(now + Duration::from_millis(ms), 65_505, RTT).is_some());
+        let at = |ms| now + Duration::from_millis(ms);
+        let times = (0..1_000).filter(|&ms| history.missing(at(ms), 65_505, RTT, END).is_some());
         assert_eq!(times.collect::<Vec<_>>(), [0, 40, 80]);
+    }
+
+    #[test]
+    fn a_ring_grows_while_it_does_not_reach_back_a_second_and_remembers_what_it_knew() {
+        let now = Instant::now();
+        let form = Form { payload_type: 96, with_red: true, with_capture_time: false, transport_seq: Some(40_000) };
+        // 2,000 packets a second need the ring of 2,048; 200 do not fill that of 256.
+        for (per_second, most, entries) in
+            [(200, 2_048, 256), (1_000, 2_048, 1_024), (2_000, 2_048, 2_048), (2_000, 512, 512)]
+        {
+            let mut history = History::new(most, now);
+            for n in 0..4_000_u64 {
+                let at = now + Duration::from_micros(1_000_000 / per_second * n);
+                assert!(history.is_new(n));
+                history.sent(at, Rewritten { index: n, timestamp: n as u32 }, (1 << 32) - 1_000 + n, form);
+                assert!(!history.is_new(n) && !history.is_new(n / 2) && !history.is_new(n.saturating_sub(255)));
+            }
+            assert_eq!(history.entries.len(), entries, "{per_second} packets a second");
+            let end = (1 << 32) + 3_000;
+            for n in 4_000 - entries as u64..4_000 {
+                let sent = history.missing(now + Duration::from_secs(30), n as u16, RTT, end);
+                let numbers = Rewritten { index: n, timestamp: n as u32 };
+                assert_eq!(sent, Some(Sent { numbers, position: (1 << 32) - 1_000 + n, form }), "{n}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_forgotten_before_the_ring_grew_is_not_new() {
+        let now = Instant::now();
+        let mut history = History::new(2_048, now);
+        for index in 0..300 {
+            history.sent(now, Rewritten { index, timestamp: 0 }, index, Form::default());
+        }
+        assert_eq!(history.entries.len(), 512);
+        assert!((0..300).all(|index| !history.is_new(index)));
     }
 }

@@ -3,9 +3,12 @@
 //! Lives on a media shard. Negotiation, ICE and DTLS are elsewhere ([`crate::desk`]); here are the keys, the
 //! two tracks and the reports. A viewer has no queue: its tracks hold positions in the shared logs.
 
+pub mod header;
 pub mod history;
+pub mod pace;
 pub mod rewrite;
 pub mod track;
+pub mod transport;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -17,6 +20,7 @@ use crate::srtp::{Open, Reject, Seal};
 use crate::stream::Tracks;
 use crate::transmit::Batch;
 use track::{Link, TrackFacts, TrackOut};
+use transport::Transport;
 
 /// All that a shard needs to know to serve a viewer; made by a desk once DTLS is up.
 #[derive(Debug)]
@@ -57,6 +61,7 @@ pub struct Viewer {
     audio: Option<TrackOut>,
     video: Option<TrackOut>,
     budget: Budget,
+    transport: Transport,
     next_report_at: Instant,
     /// Datagrams from it that were refused, for the shard's counters.
     pub rejected: u64,
@@ -102,6 +107,7 @@ impl Viewer {
             audio,
             video,
             budget: Budget::new(now),
+            transport: Transport::default(),
             next_report_at: now + FIRST_REPORT_AFTER,
             rejected: 0,
         }
@@ -118,6 +124,11 @@ impl Viewer {
         self.source = source;
     }
 
+    /// What it reports of everything that it is sent.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// Its tracks.
     pub fn tracks(&self) -> impl Iterator<Item = &TrackOut> {
         self.audio.iter().chain(&self.video)
@@ -132,6 +143,7 @@ impl Viewer {
             source: self.source,
             batch,
             budget: &mut self.budget.bytes,
+            transport: &mut self.transport,
         };
         if let Some(audio) = &mut self.audio {
             audio.send(now, &tracks.audio, &mut link);
@@ -176,6 +188,7 @@ impl Viewer {
                         source: self.source,
                         batch,
                         budget: &mut self.budget.bytes,
+                        transport: &mut self.transport,
                     };
                     for (track, published) in [(&mut self.audio, &tracks.audio), (&mut self.video, &tracks.video)] {
                         let Some(track) = track.as_mut().filter(|t| t.facts().ssrc == nack.media) else { continue };
@@ -191,6 +204,7 @@ impl Viewer {
                         feedback.wants_turn |= !ask;
                     }
                 }
+                Ok(Packet::TransportFeedback(report)) => self.transport.reported(&report),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -216,8 +230,10 @@ impl Viewer {
         if now < self.next_report_at {
             return;
         }
-        self.next_report_at = now + REPORT_INTERVAL;
-        let reports = self.audio.iter().chain(&self.video).filter_map(|track| sender_report(now, clock, track));
+        let is_starting = self.tracks().any(TrackOut::is_starting);
+        self.next_report_at = now + if is_starting { FIRST_REPORT_AFTER } else { REPORT_INTERVAL };
+        let tracks = self.audio.iter().chain(&self.video).filter(|track| !track.is_starting());
+        let reports = tracks.filter_map(|track| sender_report(now, clock, track));
         let seal = &mut self.seal;
         let mut first = None;
         batch.push_with(self.address, self.source, |out| {

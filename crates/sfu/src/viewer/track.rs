@@ -18,8 +18,12 @@ use std::time::{Duration, Instant};
 
 use media::{Codec, MediaKind, NtpTime, Packet};
 
+pub use super::header::ExtensionIds;
+use super::header::{Fields, HeaderWriter};
 use super::history::{Form, History};
+use super::pace::Pace;
 use super::rewrite::{Rewrite, Rewritten};
+use super::transport::Transport;
 use crate::format::{Accepted, AcceptedFormats};
 use crate::srtp::Seal;
 use crate::stream::Track;
@@ -42,23 +46,6 @@ pub struct TrackFacts {
     pub extensions: ExtensionIds,
 }
 
-/// Ids of the header extensions that we write, where the viewer negotiated them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ExtensionIds {
-    /// `sdes:mid`
-    pub mid: Option<u8>,
-    /// `playout-delay`
-    pub playout_delay: Option<u8>,
-    /// `abs-capture-time`
-    pub abs_capture_time: Option<u8>,
-    /// `video-orientation`
-    pub video_orientation: Option<u8>,
-    /// `ssrc-audio-level`
-    pub audio_level: Option<u8>,
-    /// `color-space`
-    pub color_space: Option<u8>,
-}
-
 /// One track on its way to one viewer.
 #[derive(Debug)]
 pub struct TrackOut {
@@ -67,7 +54,10 @@ pub struct TrackOut {
     /// The next position of the log to look at.
     cursor: u64,
     rewrite: Rewrite,
+    header: HeaderWriter,
+    rtx_header: Option<HeaderWriter>,
     history: History,
+    pace: Pace,
     chosen: Option<Chosen>,
     rtx_index: u64,
     repair_budget: i64,
@@ -153,8 +143,10 @@ pub struct Link<'a> {
     pub source: Option<IpAddr>,
     /// Where to write.
     pub batch: &'a mut Batch,
-    /// Bytes that may still be sent of the past; live packets are not held back.
+    /// Bytes that may still be sent of the past; live packets have a [`Pace`] of their own.
     pub budget: &'a mut i64,
+    /// Counts what is sent.
+    pub transport: &'a mut Transport,
 }
 
 /// What a round of sending leaves to do.
@@ -187,9 +179,9 @@ const REPAIR_BUDGET_BYTES: i64 = 256 * 1024;
 /// (abs-capture-time, "timestamp interpolation"); libwebrtc sends one a second.
 const CAPTURE_TIME_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Packets remembered for retransmission: about a second of 10 Mb/s; audio: 2.5 s of 20 ms.
-const VIDEO_HISTORY: usize = 1_024;
-const AUDIO_HISTORY: usize = 128;
+/// The most packets remembered for retransmission: a second of 20 Mb/s; audio: 1.3 s of 20 ms.
+const VIDEO_HISTORY: usize = 2_048;
+const AUDIO_HISTORY: usize = 64;
 
 impl TrackOut {
     /// A track that starts at the live edge of `track`. `seed`: 64 random bits.
@@ -202,6 +194,9 @@ impl TrackOut {
             phase: Phase::Waiting,
             cursor: u64::MAX,
             rewrite: Rewrite::new(clock_rate, seed),
+            header: HeaderWriter::new(facts.ssrc, facts.extensions, &facts.mid),
+            rtx_header: facts.rtx_ssrc.map(|ssrc| HeaderWriter::new(ssrc, facts.extensions, &facts.mid)),
+            pace: Pace::new(now),
             history: History::new(history, now),
             chosen: None,
             rtx_index: 1 + (seed >> 16 & 0x7ffe),
@@ -227,6 +222,11 @@ impl TrackOut {
     /// Whether the viewer is being shown moving pictures (or sound).
     pub fn is_flowing(&self) -> bool {
         matches!(self.phase, Phase::Live | Phase::CatchUp { .. })
+    }
+
+    /// Whether the viewer is being shown the past: the time of its pictures says nothing of the present yet.
+    pub fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Holding { .. } | Phase::CatchUp { .. })
     }
 
     /// The codec that is being sent, if the viewer can take it.
@@ -316,7 +316,10 @@ impl TrackOut {
                     if self.fell_behind(track) {
                         continue;
                     }
-                    while let Some(packet) = log.get(self.cursor) {
+                    let share = self.pace.share(now, log.end().saturating_sub(self.cursor));
+                    let stop = self.cursor + u64::from(share);
+                    let begun = self.cursor;
+                    while let Some(packet) = log.get(self.cursor).filter(|_| self.cursor < stop) {
                         if self.rewrite.epoch().is_some_and(|epoch| epoch < packet.epoch) {
                             self.phase = Phase::Waiting;
                             break;
@@ -324,8 +327,10 @@ impl TrackOut {
                         self.forward(now, track, self.cursor, packet, link);
                         self.cursor += 1;
                     }
+                    self.pace.sent((self.cursor - begun) as u32);
                     if self.phase == Phase::Live {
-                        return Next::default();
+                        let at = (self.cursor < log.end()).then(|| self.pace.next_at());
+                        return Next { at, wants_key_frame: false };
                     }
                 }
             }
@@ -385,10 +390,14 @@ impl TrackOut {
             payload_type: accepted.payload_type,
             with_red: chosen.with_red,
             with_capture_time: self.capture_time_is_due(now, packet),
+            transport_seq: self.header.has_transport_seq().then(|| link.transport.next()),
         };
         let written = self.write(packet, numbers, form, link);
         if written == 0 {
             return 0;
+        }
+        if form.transport_seq.is_some() {
+            link.transport.sent();
         }
         if form.with_capture_time {
             self.capture_written_at = Some(now);
@@ -414,14 +423,22 @@ impl TrackOut {
     }
 
     /// Writes a packet. The same packet, numbers and form make the same bytes at any time.
-    fn write(&self, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> usize {
+    fn write(&mut self, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> usize {
         let payload = packet.payload(form.with_red);
-        let extensions = self.extensions(packet, packet.captured_at.filter(|_| form.with_capture_time));
-        let ssrc = self.facts.ssrc;
+        let fields = Fields {
+            payload_type: form.payload_type,
+            marker: packet.marker,
+            numbers,
+            transport_seq: form.transport_seq.unwrap_or_default(),
+            extensions: packet.extensions,
+            captured_at: packet.captured_at.filter(|_| form.with_capture_time),
+        };
+        let writer = &mut self.header;
         let mut written = 0;
         link.batch.push_with(link.destination, link.source, |out| {
-            let header = write_header(out, form.payload_type, packet.marker, numbers, ssrc, &extensions);
-            written = if header == 0 { 0 } else { link.seal.rtp(out, header, &[], payload, ssrc, numbers.index) };
+            let header = writer.write(out, &fields);
+            written =
+                if header == 0 { 0 } else { link.seal.rtp(out, header, &[], payload, writer.ssrc(), numbers.index) };
             written
         });
         written
@@ -435,24 +452,34 @@ impl TrackOut {
         if self.repair_budget <= 0 {
             return;
         }
-        let Some(sent) = self.history.missing(now, seq, rtt) else { return };
+        let Some(sent) = self.history.missing(now, seq, rtt, track.log().end()) else { return };
         let Some(packet) = track.log().get(sent.position) else { return };
         let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
-        let written = match (self.facts.rtx_ssrc, accepted.and_then(|a| a.rtx_payload_type)) {
-            (Some(ssrc), Some(payload_type)) => {
+        let written = match (&mut self.rtx_header, accepted.and_then(|a| a.rtx_payload_type)) {
+            (Some(writer), Some(payload_type)) => {
                 let numbers = Rewritten { index: self.rtx_index, timestamp: sent.numbers.timestamp };
                 self.rtx_index += 1;
-                let extensions = self.extensions(packet, None);
+                let fields = Fields {
+                    payload_type,
+                    marker: packet.marker,
+                    numbers,
+                    transport_seq: link.transport.next(),
+                    extensions: packet.extensions,
+                    captured_at: None,
+                };
+                if writer.has_transport_seq() {
+                    link.transport.sent();
+                }
                 let payload = packet.payload(sent.form.with_red);
                 // RFC 4588 §4: the original sequence number stands before the payload.
                 let original = (sent.numbers.index as u16).to_be_bytes();
                 let mut written = 0;
                 link.batch.push_with(link.destination, link.source, |out| {
-                    let header = write_header(out, payload_type, packet.marker, numbers, ssrc, &extensions);
+                    let header = writer.write(out, &fields);
                     written = if header == 0 {
                         0
                     } else {
-                        link.seal.rtp(out, header, &original, payload, ssrc, numbers.index)
+                        link.seal.rtp(out, header, &original, payload, writer.ssrc(), numbers.index)
                     };
                     written
                 });
@@ -509,69 +536,4 @@ impl TrackOut {
         self.chosen = Some(chosen);
         chosen
     }
-
-    fn extensions(&self, packet: &Packet, capture: Option<NtpTime>) -> Extensions<'_> {
-        let ids = &self.facts.extensions;
-        let mut list = Extensions::default();
-        list.push(ids.mid, self.facts.mid.as_bytes());
-        if let Some(delay) = packet.extensions.playout_delay {
-            list.push_owned(ids.playout_delay, &delay);
-        }
-        if let Some(orientation) = packet.extensions.video_orientation {
-            list.push_owned(ids.video_orientation, &[orientation]);
-        }
-        if let Some(level) = packet.extensions.audio_level {
-            list.push_owned(ids.audio_level, &[level]);
-        }
-        if let Some(space) = packet.extensions.color_space {
-            list.push_owned(ids.color_space, &space);
-        }
-        if let Some(captured_at) = capture {
-            list.push_owned(ids.abs_capture_time, &captured_at.0.to_be_bytes());
-        }
-        list
-    }
-}
-
-/// Header extension elements of one packet, without allocating.
-#[derive(Default)]
-struct Extensions<'a> {
-    mid: Option<(u8, &'a [u8])>,
-    others: [(u8, [u8; 8], u8); 5],
-    count: usize,
-}
-
-impl<'a> Extensions<'a> {
-    fn push(&mut self, id: Option<u8>, value: &'a [u8]) {
-        self.mid = id.map(|id| (id, value));
-    }
-
-    fn push_owned(&mut self, id: Option<u8>, value: &[u8]) {
-        let (Some(id), true) = (id, self.count < self.others.len()) else { return };
-        let mut bytes = [0; 8];
-        bytes[..value.len()].copy_from_slice(value);
-        self.others[self.count] = (id, bytes, value.len() as u8);
-        self.count += 1;
-    }
-}
-
-fn write_header(
-    out: &mut [u8],
-    payload_type: u8,
-    marker: bool,
-    numbers: Rewritten,
-    ssrc: u32,
-    extensions: &Extensions<'_>,
-) -> usize {
-    let mut list: [(u8, &[u8]); 6] = [(0, &[]); 6];
-    let mut count = 0;
-    if let Some(mid) = extensions.mid {
-        list[count] = mid;
-        count += 1;
-    }
-    for (id, bytes, len) in &extensions.others[..extensions.count] {
-        list[count] = (*id, &bytes[..usize::from(*len)]);
-        count += 1;
-    }
-    media::rtp::write_header(out, payload_type, marker, numbers.index as u16, numbers.timestamp, ssrc, &list[..count])
 }

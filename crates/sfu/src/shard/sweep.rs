@@ -1,0 +1,135 @@
+//! Which of a stream's viewers is next?
+//!
+//! New packets are for all viewers of a stream. They take their turns in a circle: a sweep begins where the one
+//! before it stopped, so that nobody is always first, and packets that come while it is under way make it go on until
+//! everybody has been asked since. A viewer that is asked late gets more packets at once, which costs less for each.
+
+/// The viewers of one stream, and whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    viewers: Vec<usize>,
+    next: usize,
+    left: usize,
+}
+
+impl Sweep {
+    /// All viewers, in no order.
+    pub(super) fn viewers(&self) -> &[usize] {
+        &self.viewers
+    }
+
+    /// A viewer came.
+    pub(super) fn add(&mut self, viewer: usize) {
+        self.viewers.push(viewer);
+        // It stands between those who wait and those who had their turn.
+        if self.left > 0 {
+            self.left += 1;
+        }
+    }
+
+    /// A viewer left.
+    pub(super) fn remove(&mut self, viewer: usize) {
+        let Some(place) = self.viewers.iter().position(|v| *v == viewer) else { return };
+        let len = self.viewers.len();
+        let turns_until = (place + len - self.next % len) % len;
+        if turns_until < self.left {
+            self.left -= 1;
+        }
+        self.viewers.remove(place);
+        if place < self.next {
+            self.next -= 1;
+        }
+    }
+
+    /// There is something for everybody. Returns whether nobody was waiting for a turn before.
+    pub(super) fn begin(&mut self) -> bool {
+        let was_over = self.left == 0;
+        self.left = self.viewers.len();
+        was_over && self.left > 0
+    }
+
+    /// Whose turn it is.
+    pub(super) fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        if self.next >= self.viewers.len() {
+            self.next = 0;
+        }
+        let viewer = self.viewers.get(self.next).copied();
+        self.next += 1;
+        viewer
+    }
+
+    /// Whether anybody waits for a turn.
+    pub(super) fn is_over(&self) -> bool {
+        self.left == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(count: usize) -> Sweep {
+        let mut sweep = Sweep::default();
+        (0..count).for_each(|viewer| sweep.add(viewer));
+        sweep
+    }
+
+    #[test]
+    fn everybody_gets_one_turn_and_the_next_sweep_begins_with_another() {
+        let mut sweep = of(3);
+        assert!(sweep.begin());
+        assert_eq!(sweep.next(), Some(0));
+        assert!(!sweep.begin(), "it is under way");
+        let turns: Vec<_> = std::iter::from_fn(|| sweep.next()).collect();
+        assert_eq!(turns, [1, 2, 0]);
+        assert!(sweep.is_over());
+        sweep.begin();
+        assert_eq!(sweep.next(), Some(1));
+    }
+
+    #[test]
+    fn nobody_there_is_nobody_asked() {
+        let mut sweep = of(0);
+        assert!(!sweep.begin());
+        assert_eq!(sweep.next(), None);
+    }
+
+    proptest! {
+        /// Whoever comes and goes: everybody who stays is asked after the last packet came.
+        #[test]
+        fn nobody_is_left_out(actions in proptest::collection::vec((0..4_u8, 0..20_usize), 1..200)) {
+            let mut sweep = of(5);
+            let mut waiting = std::collections::HashSet::new();
+            let mut fresh = 100;
+            for (action, n) in actions {
+                match action {
+                    0 => {
+                        sweep.add(fresh);
+                        fresh += 1;
+                    }
+                    1 if !sweep.viewers().is_empty() => {
+                        let gone = sweep.viewers()[n % sweep.viewers().len()];
+                        sweep.remove(gone);
+                        waiting.remove(&gone);
+                    }
+                    2 => {
+                        sweep.begin();
+                        waiting = sweep.viewers().iter().copied().collect();
+                    }
+                    _ => {
+                        if let Some(viewer) = sweep.next() {
+                            waiting.remove(&viewer);
+                        }
+                    }
+                }
+            }
+            while let Some(viewer) = sweep.next() {
+                waiting.remove(&viewer);
+            }
+            prop_assert!(waiting.is_empty(), "{:?}", waiting);
+        }
+    }
+}
