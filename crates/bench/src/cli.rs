@@ -34,6 +34,8 @@ enum Command {
     Tick(crate::tick::Tick),
     /// Measure a bare send loop of the same packets: what the kernel takes on this machine
     Bare(crate::bare::Bare),
+    /// Measure sending into a device that throws everything away (scripts/sendside makes one)
+    Sendside(crate::sendside::Sendside),
 }
 
 #[derive(Args)]
@@ -137,6 +139,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Smoke(arguments) => smoke(arguments),
         Command::Tick(tick) => tick.run(),
         Command::Bare(bare) => bare.run(),
+        Command::Sendside(sendside) => sendside.run(),
     }
 }
 

@@ -14,7 +14,8 @@
 //! - `server`: starts a server to measure
 //! - `table`: the measurements that the documents cite
 //! - `bare`: the same packets without a server, the kernel's own limit; `core_time`: what a thread and its core did
-//! - `tick`: what sending costs without a kernel, to a made-up `audience`
+//! - `sendside`: the send side into a device that throws everything away, to a made-up `audience`
+//! - `tick`: what sending costs without a kernel, to the same
 //!
 //! What is said of delay includes both ways through the kernel, the generator's own sending and its own waking up;
 //! `baseline` measures one such way without a server.
@@ -38,6 +39,7 @@ mod reception;
 mod report;
 #[allow(dead_code)] // the reports read the rest
 mod seen;
+mod sendside;
 mod server;
 #[allow(dead_code)]
 mod settings;

@@ -81,6 +81,12 @@ impl Tick {
             audience.shard.handle_timeout(now);
         });
         self.transmit(audience, now, batch, costs, counts);
+        // What the shard puts off: reports, and what is left of a large picture.
+        while let Some(at) = audience.shard.poll_timeout().filter(|at| *at < now + FRAME_INTERVAL) {
+            let at = at.max(now);
+            watch(counts, &mut costs.sending, || audience.shard.handle_timeout(at));
+            self.transmit(audience, at, batch, costs, counts);
+        }
         if self.feedback || self.loss > 0.0 {
             let mut said = audience.hear();
             costs.datagrams_in += said.len() as u64;
