@@ -67,9 +67,11 @@ impl ShardThread {
             }
             let now = Instant::now();
             self.shard.handle_timeout(now);
-            self.transmit(now, &mut batch, &mut sending);
+            // One round, then back to the sockets: while thousands are served, a publisher's next packets and a viewer's
+            // NACK must not wait for the last of them.
+            self.send_round(now, &mut batch, &mut sending);
             if self.tell() {
-                self.transmit(Instant::now(), &mut batch, &mut sending);
+                while self.send_round(Instant::now(), &mut batch, &mut sending) {}
                 return;
             }
         }
@@ -102,19 +104,19 @@ impl ShardThread {
         }
     }
 
-    fn transmit(&mut self, now: Instant, batch: &mut Batch, sending: &mut SendState) {
-        loop {
-            self.shard.poll_transmit(now, batch);
-            if batch.is_empty() {
-                return;
-            }
-            let mut report = SendReport::default();
-            for socket in &self.sockets {
-                report += socket.send(batch, sending);
-            }
-            batch.clear();
-            self.gauges.sent(&report);
+    /// Sends a round's worth. Returns whether there was anything.
+    fn send_round(&mut self, now: Instant, batch: &mut Batch, sending: &mut SendState) -> bool {
+        self.shard.poll_transmit(now, batch);
+        if batch.is_empty() {
+            return false;
         }
+        let mut report = SendReport::default();
+        for socket in &self.sockets {
+            report += socket.send(batch, sending);
+        }
+        batch.clear();
+        self.gauges.sent(&report);
+        true
     }
 
     /// Passes events on. Returns whether the shard has stopped.

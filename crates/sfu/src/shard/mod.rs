@@ -127,7 +127,7 @@ const VIEWERS_IN_A_ROW: usize = 64;
 
 /// Bytes of datagrams after which a round of sending pauses for the system call: large enough that the call
 /// is cheap per packet, small enough to stay in the second-level cache.
-const ROUND_BYTES: usize = 512 * 1024;
+const ROUND_BYTES: usize = 128 * 1024;
 
 /// The most events that wait to be picked up; beyond that STUN for desks is dropped, and it is repeated.
 const MAX_EVENTS: usize = 65_536;
