@@ -176,3 +176,21 @@ fn a_narrow_link_starves_one_viewer_only() {
     assert!(story.gone(narrow).is_none());
     story.holds();
 }
+
+#[test]
+fn a_viewer_says_of_every_packet_whether_it_came() {
+    let mut story = Story::new();
+    story.publishes("demo", Filming::default());
+    story.runs(secs(1));
+    story.path(Path { up: Link::of(ms(20)), down: Link::of(ms(20)).loss(0.05) });
+    let bob = story.watches("demo");
+    story.runs(secs(30));
+    let (session, now) = (story.session(bob), story.instant());
+    let report = story.server.report(now, session).expect("it watches");
+    let sent: u64 = report.tracks.iter().map(|t| t.counters.packets + t.counters.resent).sum();
+    let (received, lost) = report.transport;
+    println!("{sent} packets sent; {received} reported received, {lost} lost");
+    assert!(received + lost > sent * 9 / 10 && received + lost <= sent * 11 / 10);
+    assert!((0.03..=0.07).contains(&(lost as f64 / (received + lost) as f64)));
+    story.holds();
+}

@@ -235,6 +235,17 @@ pub struct ViewerReport {
     pub video: Option<SentReport>,
     /// The audio it is sent.
     pub audio: Option<SentReport>,
+    /// What the viewer says of all packets that reach it, where it gives transport-wide feedback.
+    pub transport: Option<TransportReport>,
+}
+
+/// Packets by a viewer's transport-wide feedback, retransmissions included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TransportReport {
+    /// Packets that came.
+    pub received: u64,
+    /// Packets that had not come when it reported.
+    pub lost: u64,
 }
 
 /// One track on its way to one viewer.

@@ -13,7 +13,8 @@ use sfu::shard::{self, Snapshot, StreamSnapshot};
 
 use super::actor::Actor;
 use super::{
-    AudioStatus, LayerStatus, PublisherStatus, SentReport, StreamState, StreamStatus, VideoStatus, ViewerReport,
+    AudioStatus, LayerStatus, PublisherStatus, SentReport, StreamState, StreamStatus, TransportReport, VideoStatus,
+    ViewerReport,
 };
 
 /// What is known of a stream beyond `control`.
@@ -109,6 +110,9 @@ impl Actor {
             connected: self.sessions.get(&session).is_some_and(|k| k.connected),
             video: sent(MediaKind::Video),
             audio: sent(MediaKind::Audio),
+            transport: report
+                .map(|r| TransportReport { received: r.transport.0, lost: r.transport.1 })
+                .filter(|t| t.received + t.lost > 0),
         })
     }
 

@@ -794,6 +794,7 @@ impl Backend for Double {
             connected: true,
             video: None,
             audio: None,
+            transport: None,
         })
     }
 

@@ -353,6 +353,9 @@ pub struct ViewerReport {
     pub session: SessionId,
     /// Its tracks.
     pub tracks: Vec<SentTrack>,
+    /// Packets, of all tracks and retransmissions, that the viewer reported received and missing by transport-wide
+    /// feedback.
+    pub transport: (u64, u64),
 }
 
 /// One track on its way to one viewer.

@@ -809,7 +809,8 @@ impl Shard {
             newest: track.newest().map(|n| (n.timestamp, n.captured_at)),
             flowing: track.is_flowing(),
         });
-        Some(ViewerReport { session, tracks: tracks.collect() })
+        let transport = (viewer.transport().received, viewer.transport().lost);
+        Some(ViewerReport { session, tracks: tracks.collect(), transport })
     }
 
     fn snapshot(&self) -> Snapshot {
