@@ -8,8 +8,10 @@
 //! - `settings`: what is played; `seen`: what came of it
 //! - `load`: the loop that plays everybody, on one thread
 //! - `peer`: one WebRTC connection over one socket; `publisher` and `viewer` stand on it
-//! - `payload`: what the publisher sends, so that a viewer knows when it was sent and whether it is whole
-//! - `reception`: what one viewer misses, asks for and gets
+//! - `frames`, `codecs`, `payload`: what the publisher sends: how much, what a server sees in it, and a stamp by which a
+//!   viewer knows when it was sent and whether it is whole
+//! - `agreed`, `reception`, `feedback`, `loss`: what one viewer gets, misses, asks for and tells
+//! - `url`, `tls`, `http`, `pool`: how requests get to the server and what its answers mean
 //! - `histogram`, `process`: how long, and at what cost
 //! - `server`: starts a server to measure
 //! - `table`: the measurements that the documents cite
@@ -22,17 +24,24 @@
 //!
 //! Start reading at `load`.
 
+mod agreed;
+mod alarms;
 mod audience;
 mod bare;
 mod baseline;
 pub mod cli;
 mod clock;
+mod codecs;
 mod core_time;
+mod feedback;
+mod frames;
 mod histogram;
 mod http;
 mod load;
+mod loss;
 mod payload;
 mod peer;
+mod pool;
 mod process;
 mod publisher;
 mod reception;
@@ -45,4 +54,6 @@ mod server;
 mod settings;
 mod table;
 mod tick;
+mod tls;
+mod url;
 mod viewer;

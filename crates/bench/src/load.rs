@@ -1,58 +1,70 @@
 //! The loop that plays everybody.
 //!
-//! One thread: it sends the publisher's frames when they are due, receives for all viewers, and drives whoever is due.
-//! In each turn the publisher comes first, and verified viewers' packets are only stamped on arrival and looked into
+//! One thread: it sends the publishers' frames when they are due, receives for all viewers, and drives whoever is due.
+//! In each turn publishers come first, and verified viewers' packets are only stamped on arrival and looked into
 //! when nothing else waits, so that what is measured is the server's delay rather than ours.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::ops::{ControlFlow, Range};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use shards::udp::ReceiveBatch;
+use shards::udp::{ReceiveBatch, descriptors};
 
-use crate::clock;
+use crate::agreed::Flow;
+use crate::alarms::Alarms;
 use crate::histogram::Histogram;
-use crate::http::{Job, Pool, Target};
+use crate::http::{Client, Request};
 use crate::payload;
 use crate::peer::Outgoing;
+use crate::pool::{Done, Job, Pool};
 use crate::process::Usage;
 use crate::publisher::{Publisher, Sent};
 use crate::reception::Counted;
 use crate::seen::{Joined, Progress, Seen};
-use crate::settings::Settings;
-use crate::viewer::{Datagram, Viewer};
+use crate::settings::{Offers, Settings, Source};
+use crate::url::Url;
+use crate::viewer::{Datagram, Viewer, codec_of};
+use crate::{clock, frames, tls};
 
 /// Everybody.
 pub(crate) struct Load {
-    target: Target,
-    stream: String,
+    settings: Settings,
+    /// Where each stream is watched.
+    whep: Vec<Url>,
+    local_ip: IpAddr,
+    open_files: u64,
     http: Pool,
     poll: Poll,
     events: Events,
+    ready: Vec<Token>,
     received: ReceiveBatch,
     out: Outgoing,
-    publisher: Publisher,
+    publishers: Vec<Publisher>,
+    publisher_alarms: Alarms,
     viewers: Vec<Viewer>,
-    timers: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// The earliest entry of `timers` for each viewer.
-    timed: Vec<Option<Instant>>,
+    alarms: Alarms,
+    /// How many viewers have joined or failed.
+    settled: usize,
     unverified: VecDeque<Unverified>,
     joins: Option<Joins>,
     window: Option<Window>,
     begun_at: Instant,
+    /// When any viewer got anything.
+    media_at: Instant,
+    looked_at: Instant,
     observer: Option<Observer>,
-    observed_at: Instant,
-    /// Of verified packets since then.
+    /// Of verified packets since the observer was told.
     delay: Histogram,
+    timers_latest: Duration,
     is_interrupted: bool,
 }
 
-/// Is told how things stand every [`OBSERVED_EVERY`], and may end the play.
+/// Is told how things stand every [`LOOKED_EVERY`], and may end the play.
 pub(crate) type Observer = Box<dyn FnMut(&Progress<'_>) -> ControlFlow<()>>;
 
 /// How to join.
@@ -67,7 +79,6 @@ pub(crate) struct JoinPlan {
 
 struct Joins {
     plan: JoinPlan,
-    first: usize,
     begun_at: Instant,
     started: usize,
 }
@@ -79,6 +90,9 @@ struct Window {
     delay: Histogram,
     verified_packets: u64,
     damaged: u64,
+    wrong_timestamps: u64,
+    /// By viewer: how far the timestamps it gets are from those published.
+    timestamp_offsets: HashMap<usize, u32>,
     /// Of these viewers, when it began.
     total: Counted,
     drops: u64,
@@ -88,13 +102,14 @@ struct Window {
 
 struct Unverified {
     viewer: usize,
+    flow: Flow,
     arrived_ns: u64,
     bytes: Vec<u8>,
 }
 
 /// Joins under way at a time when they are to go as fast as they can. A guess: enough to keep both sides busy.
 pub(crate) const IN_FLIGHT: usize = 48;
-/// Sockets looked at before the publisher gets its turn again: 32 × 3 µs.
+/// Sockets looked at before publishers get their turn again: 32 × 3 µs.
 const EVENTS: usize = 32;
 /// Joins begun in one turn; each makes an offer, 0.3 ms.
 const JOINS_PER_TURN: usize = 2;
@@ -106,79 +121,101 @@ const VERIFIED_PER_TURN: usize = 64;
 const STARVED_AFTER: Duration = Duration::from_millis(500);
 /// A join that takes longer has failed.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
-
-/// How often the observer is told.
-const OBSERVED_EVERY: Duration = Duration::from_millis(200);
+/// How often the observer is told, and whether the server lives is looked at.
+const LOOKED_EVERY: Duration = Duration::from_millis(200);
+/// A server from which no viewer gets anything for so long is dead or stuck: ICE would take 5 s and more to say so.
+const MEDIA_PATIENCE: Duration = Duration::from_secs(3);
+/// How long saying goodbye may take.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// Files that are open beside the sockets of viewers and publishers: HTTP, epoll, logs, the terminal.
+const OTHER_FILES: u64 = 64;
 
 const WOKEN: Token = Token(usize::MAX);
-const PUBLISHER: Token = Token(usize::MAX - 1);
+/// Publishers' tokens begin here, viewers' at 0.
+const PUBLISHERS: usize = usize::MAX / 2;
 
 impl Load {
-    /// Publishes. Returns when the connection is up.
+    /// Publishes, or attaches to streams that are there. Returns when all publishers send.
     pub(crate) fn start(settings: &Settings) -> anyhow::Result<Load> {
         settings.check()?;
-        let url = settings.whep_url(0);
-        let target = Target::parse(
-            url.strip_suffix(&format!("/whep/{}", settings.stream)).unwrap_or(&url),
-            settings.whep_token.clone(),
-        )?;
-        let (target, stream) = (&target, settings.stream_name(0));
+        let whep = (0..settings.streams).map(|n| Url::parse(&settings.whep_url(n))).collect::<Result<Vec<_>, _>>()?;
+        let local_ip = whep.first().context("there is no stream").and_then(local_ip_towards)?;
+        let open_files = descriptors::raise_open_files().context("how many files may be open cannot be asked")?;
+        let tls = tls::config(settings.insecure || !whep.iter().any(|url| url.is_https))?;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WOKEN)?;
-        let http = Pool::new(target, move || {
+        let http = Pool::new(&tls, move || {
             // Fails only without memory; the loop looks every 10 ms anyway.
             let _ = waker.wake();
         })?;
-        let (mut publisher, offer) = Publisher::new(Instant::now(), settings.video)?;
-        let answer = target.post(&format!("/whip/{stream}"), &offer)?;
-        publisher.peer.accept(&answer)?;
-        let socket = publisher.peer.socket.as_raw_fd();
-        poll.registry().register(&mut SourceFd(&socket), PUBLISHER, Interest::READABLE)?;
-        let received = ReceiveBatch::for_socket(&publisher.peer.socket);
+        let mut publishers = Vec::new();
+        if settings.source == Source::Publish {
+            let mut client = Client::new(tls::config(settings.insecure || !settings.whip.starts_with("https"))?);
+            for n in 0..settings.streams {
+                let (mut publisher, offer) = Publisher::new(Instant::now(), settings, local_ip)?;
+                let url = Url::parse(&settings.whip_url(n))?;
+                let request = Request { method: "POST", url, token: settings.whip_token.clone(), body: offer };
+                let reply = client.send(&request).context("the stream cannot be published")?;
+                publisher.resource = reply.location;
+                publisher.peer.accept(&reply.body)?;
+                let socket = publisher.peer.socket.as_raw_fd();
+                poll.registry().register(&mut SourceFd(&socket), Token(PUBLISHERS + n), Interest::READABLE)?;
+                publishers.push(publisher);
+            }
+        }
+        let now = Instant::now();
         let mut load = Load {
-            target: target.clone(),
-            stream,
+            settings: settings.clone(),
+            whep,
+            local_ip,
+            open_files,
             http,
             poll,
             events: Events::with_capacity(EVENTS),
-            received,
+            ready: Vec::with_capacity(EVENTS),
+            received: ReceiveBatch::with_offload(),
             out: Outgoing::default(),
-            publisher,
+            publishers,
+            publisher_alarms: Alarms::default(),
             viewers: Vec::new(),
-            timers: BinaryHeap::new(),
-            timed: Vec::new(),
+            alarms: Alarms::default(),
+            settled: 0,
             unverified: VecDeque::new(),
             joins: None,
             window: None,
-            begun_at: Instant::now(),
+            begun_at: now,
+            media_at: now,
+            looked_at: now,
             observer: None,
-            observed_at: Instant::now(),
             delay: Histogram::default(),
+            timers_latest: Duration::ZERO,
             is_interrupted: false,
         };
-        let until = Instant::now() + JOIN_PATIENCE;
-        while load.publisher.sent.packets == 0 {
-            load.turn(until)?;
-            if Instant::now() >= until {
-                bail!("the publisher got no connection to {:?} within {JOIN_PATIENCE:?}", load.target);
+        (0..load.publishers.len()).for_each(|n| load.publisher_alarms.set(n, now));
+        while let Some(silent) = load.publishers.iter().find(|publisher| publisher.sent.packets == 0) {
+            let heard = silent.peer.is_heard;
+            if now.elapsed() > JOIN_PATIENCE {
+                let why = if heard { "DTLS did not end" } else { "no UDP packet came from the server" };
+                bail!("the publisher got no connection within {JOIN_PATIENCE:?}: {why}");
             }
+            load.turn(Instant::now() + LOOKED_EVERY)?;
         }
         Ok(load)
     }
 
-    #[allow(dead_code)]
+    #[allow(dead_code)] // the progress display calls it
     /// Tells `observer` how things stand from now on.
     pub(crate) fn observe(&mut self, observer: Observer) {
         self.observer = Some(observer);
     }
 
-    #[allow(dead_code)]
+    #[allow(dead_code)] // the progress display calls it
     /// Whether the observer ended the play. All that plays returns at once then, and what was seen can still be asked.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.is_interrupted
     }
 
-    /// Plays for a while.
+    /// Plays for a while. After an error (the server died) what was seen can still be asked.
     pub(crate) fn run_for(&mut self, duration: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + duration;
         while Instant::now() < until && !self.is_interrupted {
@@ -190,18 +227,20 @@ impl Load {
     /// Lets viewers join. Returns when each of them has a whole picture, or has failed.
     pub(crate) fn join(&mut self, plan: JoinPlan) -> anyhow::Result<Joined> {
         let first = self.viewers.len();
+        let needed = (first + plan.viewers + self.publishers.len()) as u64 + OTHER_FILES;
+        ensure!(
+            needed <= self.open_files,
+            "{needed} open files are needed and {} are allowed; raise the hard limit (ulimit -Hn), or play fewer viewers",
+            self.open_files
+        );
         let begun_at = Instant::now();
-        self.joins = Some(Joins { plan, first, begun_at, started: 0 });
-        let mut last_progress = (begun_at, 0);
-        loop {
-            self.turn(Instant::now() + Duration::from_millis(10))?;
-            let new = &self.viewers[first..];
-            let finished = new.iter().filter(|v| v.has_joined() || v.failure.is_some()).count();
-            if finished == plan.viewers || self.is_interrupted {
-                break;
-            }
-            if finished > last_progress.1 {
-                last_progress = (Instant::now(), finished);
+        self.joins = Some(Joins { plan, begun_at, started: 0 });
+        self.media_at = begun_at;
+        let mut last_progress = (begun_at, self.settled);
+        while self.settled < first + plan.viewers && !self.is_interrupted {
+            self.turn(Instant::now() + LOOKED_EVERY)?;
+            if self.settled > last_progress.1 {
+                last_progress = (Instant::now(), self.settled);
             }
             if last_progress.0.elapsed() > JOIN_PATIENCE {
                 break;
@@ -209,13 +248,17 @@ impl Load {
         }
         self.joins = None;
         let mut joined = Joined { seconds: begun_at.elapsed().as_secs_f64(), ..Joined::default() };
-        for viewer in &self.viewers[first..] {
+        for viewer in &mut self.viewers[first..] {
             let at = viewer.joining;
-            let since_post = |at: Option<Instant>, posted: Instant| at.map(|at| at.saturating_duration_since(posted));
             let Some(posted_at) = at.posted_at.filter(|_| viewer.has_joined()) else {
+                if !self.is_interrupted {
+                    let missing = viewer.what_is_missing();
+                    viewer.failure.get_or_insert_with(|| missing.to_owned());
+                }
                 joined.failed += 1;
-                let silent = || "it got no whole picture in time".to_owned();
-                joined.failure.get_or_insert_with(|| viewer.failure.clone().unwrap_or_else(silent));
+                if joined.failure.is_none() {
+                    joined.failure = viewer.failure.clone();
+                }
                 continue;
             };
             joined.joined += 1;
@@ -224,8 +267,8 @@ impl Load {
                 (&mut joined.first_packet, at.first_packet_at),
                 (&mut joined.first_picture, at.first_picture_at),
             ] {
-                if let Some(took) = since_post(at, posted_at) {
-                    histogram.add(took);
+                if let Some(at) = at {
+                    histogram.add(at.saturating_duration_since(posted_at));
                 }
             }
         }
@@ -236,9 +279,12 @@ impl Load {
     pub(crate) fn open_window(&mut self, viewers: Range<usize>) -> anyhow::Result<()> {
         let now = Instant::now();
         for viewer in &mut self.viewers[viewers.clone()] {
-            viewer.reception.forget_silence();
+            viewer.forget_silence();
         }
-        self.publisher.sent.latest = Duration::ZERO;
+        for publisher in &mut self.publishers {
+            publisher.sent.latest = Duration::ZERO;
+        }
+        self.timers_latest = Duration::ZERO;
         self.window = Some(Window {
             begun_at: now,
             begun_ns: clock::ns(now),
@@ -246,10 +292,12 @@ impl Load {
             delay: Histogram::default(),
             verified_packets: 0,
             damaged: 0,
+            wrong_timestamps: 0,
+            timestamp_offsets: HashMap::new(),
             total: self.total(now, viewers),
             drops: self.kernel_drops(),
             usage: Usage::of(std::process::id())?,
-            sent: self.publisher.sent,
+            sent: self.sent(),
         });
         Ok(())
     }
@@ -261,37 +309,27 @@ impl Load {
         }
         let window = self.window.take().context("no window is open")?;
         let now = Instant::now();
-        let sent = self.publisher.sent;
         let mut seen = Seen {
             viewers: window.viewers.len(),
             seconds: now.saturating_duration_since(window.begun_at).as_secs_f64(),
             delay: window.delay,
             verified_packets: window.verified_packets,
             damaged: window.damaged,
+            wrong_timestamps: window.wrong_timestamps,
             kernel_drops: self.kernel_drops() - window.drops,
-            publisher_latest: sent.latest,
-            sent: Sent {
-                packets: sent.packets - window.sent.packets,
-                payload_bytes: sent.payload_bytes - window.sent.payload_bytes,
-                latest: sent.latest,
-            },
+            timers_latest: self.timers_latest,
+            sent: self.sent().since(&window.sent),
             generator: Usage::of(std::process::id())?.since(&window.usage),
+            total: self.total(now, window.viewers.clone()).since(&window.total),
             ..Seen::default()
         };
-        seen.total = self.total(now, window.viewers.clone()).since(&window.total);
         for viewer in &self.viewers[window.viewers] {
-            let counted = viewer.reception.counted(now);
-            seen.starved += usize::from(counted.longest_silence > STARVED_AFTER || !viewer.has_joined());
+            let silence = viewer.counted(now).longest_silence;
+            seen.starved += usize::from(silence > STARVED_AFTER || !viewer.has_joined());
             seen.failed += usize::from(viewer.failure.is_some());
             seen.rejected += viewer.rejected;
         }
         Ok(seen)
-    }
-
-    fn total(&self, now: Instant, viewers: Range<usize>) -> Counted {
-        let mut total = Counted::default();
-        self.viewers[viewers].iter().for_each(|viewer| total.add(&viewer.reception.counted(now)));
-        total
     }
 
     /// How many viewers there are.
@@ -299,29 +337,41 @@ impl Load {
         self.viewers.len()
     }
 
-    /// Everybody says goodbye.
+    /// Everybody says goodbye: to the server by HTTP, as far as it hears that in time, and to the peer by DTLS.
     pub(crate) fn close(mut self) {
+        let sessions = self.viewers.iter_mut().map(|viewer| viewer.resource.take());
+        let viewers = sessions.flatten().map(|url| (url, &self.settings.whep_token));
+        let sessions = self.publishers.iter_mut().map(|publisher| publisher.resource.take());
+        let publishers = sessions.flatten().map(|url| (url, &self.settings.whip_token));
+        for (number, (url, token)) in viewers.chain(publishers).enumerate() {
+            let request = Request { method: "DELETE", url, token: token.clone(), body: String::new() };
+            self.http.send(Job { number, request });
+        }
+        self.http.finish(Instant::now() + CLOSE_PATIENCE);
         let now = Instant::now();
         for viewer in &mut self.viewers {
             viewer.peer.close(now, &mut self.out);
         }
-        self.publisher.peer.close(now, &mut self.out);
+        for publisher in &mut self.publishers {
+            publisher.peer.close(now, &mut self.out);
+        }
     }
 
     /// One round; sleeps until something happens, `until` at the longest.
     fn turn(&mut self, until: Instant) -> anyhow::Result<()> {
-        let now = Instant::now();
-        let timeout = self.sleep(now, until);
+        let timeout = self.sleep(Instant::now(), until);
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => self.events.clear(),
             other => other?,
         }
-        self.publisher.handle_timeout(Instant::now(), &mut self.out)?;
-        let ready: Vec<Token> = self.events.iter().map(|event| event.token()).collect();
+        self.drive_publishers()?;
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        ready.extend(self.events.iter().map(|event| event.token()));
         for token in &ready {
             match *token {
                 WOKEN => {}
-                PUBLISHER => self.receive_for_publisher()?,
+                Token(publisher @ PUBLISHERS..) => self.receive_for_publisher(publisher - PUBLISHERS)?,
                 Token(viewer) => self.receive(viewer)?,
             }
         }
@@ -333,48 +383,35 @@ impl Load {
         if ready.len() < EVENTS {
             self.verify(VERIFIED_PER_TURN);
         }
-        self.tell_observer();
-        if self.publisher.peer.is_over {
-            bail!("the server ended the publisher's session, or was not heard any more");
+        self.ready = ready;
+        self.look()
+    }
+
+    fn sleep(&self, now: Instant, until: Instant) -> Duration {
+        let alarms = [self.publisher_alarms.poll_timeout(), self.alarms.poll_timeout(), self.next_join_at(now)];
+        let look_at = self.looked_at + LOOKED_EVERY;
+        let at = alarms.into_iter().flatten().fold(until.min(look_at), Instant::min);
+        if self.unverified.is_empty() { at.saturating_duration_since(now) } else { Duration::ZERO }
+    }
+
+    fn drive_publishers(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        while let Some((number, _)) = self.publisher_alarms.poll(now) {
+            let publisher = &mut self.publishers[number];
+            publisher.handle_timeout(now, &mut self.out)?;
+            ensure!(
+                !publisher.peer.is_over,
+                "the publisher of stream {} lost its session: {}",
+                self.settings.stream_name(number),
+                publisher.peer.error.as_deref().unwrap_or("the server ended it")
+            );
+            self.publisher_alarms.set(number, publisher.poll_timeout());
         }
         Ok(())
     }
 
-    fn tell_observer(&mut self) {
-        let now = Instant::now();
-        let Some(mut observer) = self.observer.take_if(|_| now >= self.observed_at + OBSERVED_EVERY) else { return };
-        self.observed_at = now;
-        let delay = std::mem::take(&mut self.delay);
-        let progress = Progress {
-            elapsed: now.saturating_duration_since(self.begun_at),
-            started: self.viewers.len(),
-            joined: self.viewers.iter().filter(|v| v.has_joined()).count(),
-            failed: self.viewers.iter().filter(|v| v.failure.is_some()).count(),
-            total: self.total(now, 0..self.viewers.len()),
-            sent: self.publisher.sent,
-            delay: &delay,
-            kernel_drops: self.kernel_drops(),
-        };
-        self.is_interrupted |= observer(&progress).is_break();
-        self.observer = Some(observer);
-    }
-
-    fn sleep(&self, now: Instant, until: Instant) -> Duration {
-        let mut at = until.min(self.publisher.poll_timeout());
-        if self.observer.is_some() {
-            at = at.min(self.observed_at + OBSERVED_EVERY);
-        }
-        if let Some(Reverse((timer, _))) = self.timers.peek() {
-            at = at.min(*timer);
-        }
-        if let Some(next) = self.next_join_at(now) {
-            at = at.min(next);
-        }
-        if self.unverified.is_empty() { at.saturating_duration_since(now) } else { Duration::ZERO }
-    }
-
-    fn receive_for_publisher(&mut self) -> anyhow::Result<()> {
-        let peer = &mut self.publisher.peer;
+    fn receive_for_publisher(&mut self, number: usize) -> anyhow::Result<()> {
+        let peer = &mut self.publishers[number].peer;
         loop {
             peer.socket.receive(&mut self.received)?;
             let now = Instant::now();
@@ -383,9 +420,12 @@ impl Load {
                 peer.drive(now, &mut self.out);
             }
             if !self.received.is_full() {
-                return Ok(());
+                break;
             }
         }
+        // At once: it may have been asked for a key frame, or be connected.
+        self.publisher_alarms.set(number, Instant::now());
+        Ok(())
     }
 
     fn receive(&mut self, number: usize) -> anyhow::Result<()> {
@@ -393,15 +433,22 @@ impl Load {
         loop {
             viewer.peer.socket.receive(&mut self.received)?;
             let now = Instant::now();
-            let arrived_ns = clock::ns(now);
             for datagram in self.received.datagrams() {
                 match viewer.handle_datagram(now, datagram.source, datagram.bytes, &mut self.out) {
-                    Datagram::Handshake => viewer.drive(now, &mut self.out),
-                    Datagram::Media if viewer.is_verified => {
-                        let bytes = datagram.bytes.to_vec();
-                        self.unverified.push_back(Unverified { viewer: number, arrived_ns, bytes });
+                    Datagram::Handshake => viewer.drive_session(now, &mut self.out),
+                    Datagram::Media(flow) => {
+                        self.media_at = now;
+                        if viewer.is_verified {
+                            let bytes = datagram.bytes.to_vec();
+                            self.unverified.push_back(Unverified {
+                                viewer: number,
+                                flow,
+                                arrived_ns: clock::ns(now),
+                                bytes,
+                            });
+                        }
                     }
-                    Datagram::Media | Datagram::Other => {}
+                    Datagram::Other => {}
                 }
             }
             if !self.received.is_full() {
@@ -413,50 +460,56 @@ impl Load {
     }
 
     fn schedule(&mut self, number: usize) {
-        let at = self.viewers[number].poll_timeout();
-        let timed = &mut self.timed[number];
-        if timed.is_none_or(|timed| at < timed) {
-            *timed = Some(at);
-            self.timers.push(Reverse((at, number)));
+        let viewer = &mut self.viewers[number];
+        if !viewer.is_settled && (viewer.has_joined() || viewer.failure.is_some()) {
+            viewer.is_settled = true;
+            self.settled += 1;
         }
+        self.alarms.set(number, viewer.poll_timeout());
     }
 
     fn drive_due(&mut self) {
         let now = Instant::now();
         for _ in 0..DUE_PER_TURN {
-            let Some(&Reverse((at, number))) = self.timers.peek() else { return };
-            if at > now {
-                return;
-            }
-            self.timers.pop();
-            // An entry that an earlier one has replaced.
-            if self.timed[number] != Some(at) {
-                continue;
-            }
-            self.timed[number] = None;
-            if self.viewers[number].poll_timeout() <= now {
-                self.viewers[number].drive(now, &mut self.out);
+            let Some((number, at)) = self.alarms.poll(now) else { return };
+            let viewer = &mut self.viewers[number];
+            if viewer.poll_timeout() <= now {
+                self.timers_latest = self.timers_latest.max(now.saturating_duration_since(at));
+                viewer.drive(now, &mut self.out);
             }
             self.schedule(number);
         }
     }
 
     fn verify(&mut self, most: usize) {
+        let Settings { video, source, .. } = self.settings;
         for _ in 0..most {
             let Some(mut packet) = self.unverified.pop_front() else { return };
+            let timestamp = packet.bytes.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
             let Some(payload) = self.viewers[packet.viewer].open(&mut packet.bytes) else { continue };
-            let read = payload::read(payload);
             let Some(window) = self.window.as_mut().filter(|w| w.viewers.contains(&packet.viewer)) else { continue };
-            match read {
-                Ok(stamp) => {
-                    window.verified_packets += 1;
-                    // What was sent before belongs to a viewer's start.
-                    if stamp.sent_at_ns >= window.begun_ns {
-                        window.delay.add_ns(packet.arrived_ns.saturating_sub(stamp.sent_at_ns));
-                        self.delay.add_ns(packet.arrived_ns.saturating_sub(stamp.sent_at_ns));
-                    }
-                }
-                Err(payload::Damaged) => window.damaged += 1,
+            if source == Source::Attach {
+                // It is authentic; what is in it nobody knows.
+                window.verified_packets += 1;
+                continue;
+            }
+            let Ok(stamp) = payload::read(codec_of(packet.flow, video.codec), payload) else {
+                window.damaged += 1;
+                continue;
+            };
+            window.verified_packets += 1;
+            // What was sent before belongs to a viewer's start.
+            if stamp.sent_at_ns < window.begun_ns {
+                continue;
+            }
+            let delay_ns = packet.arrived_ns.saturating_sub(stamp.sent_at_ns);
+            window.delay.add_ns(delay_ns);
+            self.delay.add_ns(delay_ns);
+            if packet.flow == Flow::Video {
+                let published = frames::timestamp(stamp.place.frame, video.frame_rate);
+                let offset = timestamp.unwrap_or_default().wrapping_sub(published);
+                let expected = *window.timestamp_offsets.entry(packet.viewer).or_insert(offset);
+                window.wrong_timestamps += u64::from(offset != expected);
             }
         }
     }
@@ -466,10 +519,7 @@ impl Load {
         if joins.plan.rate > 0.0 {
             return Some(joins.begun_at + Duration::from_secs_f64(joins.started as f64 / joins.plan.rate));
         }
-        let new = &self.viewers[joins.first..];
-        // Those that began last are under way.
-        let under_way = new.iter().rev().take(4 * IN_FLIGHT).filter(|v| !v.has_joined() && v.failure.is_none()).count();
-        (under_way < IN_FLIGHT).then_some(now)
+        (self.viewers.len() - self.settled < IN_FLIGHT).then_some(now)
     }
 
     fn begin_joins(&mut self) -> anyhow::Result<()> {
@@ -479,35 +529,122 @@ impl Load {
                 return Ok(());
             }
             let Some(joins) = &mut self.joins else { return Ok(()) };
-            // Spread evenly, the first one included.
-            let nth = |n: usize| (n as f64 * joins.plan.verify).ceil();
-            let is_verified = nth(joins.started + 1) > nth(joins.started);
-            joins.started += 1;
-            let (mut viewer, offer) = Viewer::new(now, is_verified)?;
             let number = self.viewers.len();
+            // Spread evenly over the viewers of every stream: multiples of the golden ratio fill an interval evenly.
+            let is_verified = (joins.started as f64 * 0.618_033_988_749_894_9).fract() < joins.plan.verify;
+            joins.started += 1;
+            let (mut viewer, offer) = Viewer::new(now, number, is_verified, &self.settings, self.local_ip)?;
             viewer.joining.posted_at = Some(Instant::now());
             let socket = viewer.peer.socket.as_raw_fd();
             self.poll.registry().register(&mut SourceFd(&socket), Token(number), Interest::READABLE)?;
             self.viewers.push(viewer);
-            self.timed.push(None);
-            self.http.post(Job { number, path: format!("/whep/{}", self.stream), offer });
+            let url = self.whep[number % self.whep.len()].clone();
+            let request = Request { method: "POST", url, token: self.settings.whep_token.clone(), body: offer };
+            self.http.send(Job { number, request });
         }
         Ok(())
     }
 
-    fn answered(&mut self, done: crate::http::Done) {
-        let viewer = &mut self.viewers[done.number];
-        viewer.joining.posted_at = Some(done.posted_at);
+    fn answered(&mut self, done: Done) {
+        let Some(viewer) = self.viewers.get_mut(done.number) else { return };
         viewer.joining.answered_at = Some(done.answered_at);
-        if let Err(error) = done.answer.and_then(|answer| viewer.accept(&answer)) {
-            viewer.failure = Some(format!("{error:#}"));
-            return;
+        let result = match (done.method, self.settings.offers, done.reply) {
+            (_, _, Err(error)) => Err(error),
+            ("POST", offers, Ok(reply)) => {
+                viewer.joining.posted_at = Some(done.sent_at);
+                viewer.resource = reply.location;
+                match offers {
+                    Offers::Viewer => viewer.accept(&reply.body),
+                    Offers::Server => {
+                        let answer = viewer.answer(&reply.body);
+                        let url = viewer.resource.clone().context("the server's offer has no Location to answer to");
+                        answer.and_then(|body| Ok((body, url?))).map(|(body, url)| {
+                            let token = self.settings.whep_token.clone();
+                            let request = Request { method: "PATCH", url, token, body };
+                            self.http.send(Job { number: done.number, request });
+                        })
+                    }
+                }
+            }
+            (_, _, Ok(_)) => Ok(()),
+        };
+        match result {
+            Ok(()) => viewer.drive(Instant::now(), &mut self.out),
+            Err(error) => viewer.failure = Some(format!("{error:#}")),
         }
-        viewer.drive(Instant::now(), &mut self.out);
         self.schedule(done.number);
+    }
+
+    /// Tells the observer, and finds out whether the server is alive.
+    fn look(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        if now < self.looked_at + LOOKED_EVERY {
+            return Ok(());
+        }
+        self.looked_at = now;
+        let joined = self.viewers.iter().filter(|viewer| viewer.has_joined()).count();
+        let failed = self.viewers.iter().filter(|viewer| viewer.failure.is_some()).count();
+        if let Some(mut observer) = self.observer.take() {
+            let progress = Progress {
+                elapsed: now.saturating_duration_since(self.begun_at),
+                started: self.viewers.len(),
+                joined,
+                failed,
+                total: self.total(now, 0..self.viewers.len()),
+                sent: self.sent(),
+                delay: &std::mem::take(&mut self.delay),
+                kernel_drops: self.kernel_drops(),
+            };
+            self.is_interrupted |= observer(&progress).is_break();
+            self.observer = Some(observer);
+        }
+        if joined > 0 {
+            let silence = now.saturating_duration_since(self.media_at);
+            ensure!(
+                silence < MEDIA_PATIENCE,
+                "none of {joined} viewers got a packet for {:.1} s: the server has died, or the stream has ended",
+                silence.as_secs_f64()
+            );
+            let is_lost = |viewer: &&Viewer| viewer.has_joined() && viewer.failure.is_some();
+            let lost = self.viewers.iter().filter(is_lost).count();
+            let why =
+                || self.viewers.iter().find(is_lost).and_then(|viewer| viewer.failure.clone()).unwrap_or_default();
+            ensure!(lost < joined, "the sessions of all {joined} viewers have ended; the first: {}", why());
+        }
+        Ok(())
+    }
+
+    fn total(&self, now: Instant, viewers: Range<usize>) -> Counted {
+        let mut total = Counted::default();
+        self.viewers[viewers].iter().for_each(|viewer| total.add(&viewer.counted(now)));
+        total
+    }
+
+    fn sent(&self) -> Sent {
+        let mut sent = Sent::default();
+        self.publishers.iter().for_each(|publisher| sent.add(&publisher.sent));
+        sent
     }
 
     fn kernel_drops(&self) -> u64 {
         self.viewers.iter().map(|v| u64::from(v.peer.socket.kernel_drops())).sum()
     }
+}
+
+/// Which of our addresses the server sees: the one from which its HTTP port is reached.
+fn local_ip_towards(url: &Url) -> anyhow::Result<IpAddr> {
+    let authority = url.authority();
+    let server = authority
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .with_context(|| format!("{} is no name or address of a machine", url.host))?;
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Connecting a UDP socket sends nothing: it only chooses the way.
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(server).with_context(|| format!("there is no way to {server}"))?;
+    Ok(socket.local_addr()?.ip())
 }

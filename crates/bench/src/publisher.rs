@@ -1,56 +1,85 @@
-//! Who sends the stream?
+//! Who sends a stream?
 //!
-//! A stock `str0m::Rtc` that writes one frame after another, on time. All packets of a frame are equally long and
-//! leave in one system call; a key frame is [`KEY_FRAME_WEIGHT`] times as large as another.
+//! A stock `str0m::Rtc` that writes one frame after another, on time. All packets of a frame leave in as few system calls
+//! as their lengths allow. Sound, where there is some, is a packet every 20 ms.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use media::Codec;
 use str0m::Input;
-use str0m::media::{Direction, Pt};
+use str0m::format::Codec as Format;
+use str0m::media::{Direction, Mid, Pt};
 use str0m::rtp::RtpWrite;
 
 use crate::clock;
+use crate::codecs::Place;
+use crate::frames::{self, Frames};
 use crate::payload::{self, Stamp};
-use crate::peer::{Media, Outgoing, Peer};
-use crate::settings::Video;
+use crate::peer::{Media, Outgoing, Peer, Plan};
+use crate::settings::{Settings, Video};
+use crate::url::Url;
 
-/// The one who publishes.
+/// One who publishes.
 pub(crate) struct Publisher {
     pub(crate) peer: Peer,
+    /// The session, to be ended.
+    pub(crate) resource: Option<Url>,
     video: Video,
-    payload_type: Option<Pt>,
+    frames: Frames,
+    video_mid: Mid,
+    video_type: Option<Pt>,
     next_seq: u64,
-    next_frame: u32,
-    key_frame_at: u32,
+    audio: Option<Audio>,
     begun_at: Option<Instant>,
     pub(crate) sent: Sent,
+}
+
+struct Audio {
+    mid: Mid,
+    payload_type: Option<Pt>,
+    next: u32,
 }
 
 /// What was published.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Sent {
+    /// Of pictures and sound.
     pub(crate) packets: u64,
-    pub(crate) payload_bytes: u64,
+    /// Of their datagrams.
+    pub(crate) bytes: u64,
+    pub(crate) frames: u64,
+    pub(crate) key_frames: u64,
     /// How late the latest frame was written: the generator's own fault.
     pub(crate) latest: Duration,
 }
 
-/// A guess: key frames of talking heads are 3 to 8 times as large as what follows them.
-const KEY_FRAME_WEIGHT: f64 = 4.0;
-/// What leaves room for headers, extensions and SRTP within 1,200 bytes, as libwebrtc cuts frames.
-const MAX_PAYLOAD_BYTES: f64 = 1_130.0;
+/// RTP header, one extension header with transport-wide number, time and mid, and AES-GCM's tag: what a datagram has
+/// beside its payload.
+pub(crate) const OVERHEAD_BYTES: usize = 12 + 12 + 16;
+/// RFC 7587 §4.2: 20 ms at 48 kHz.
+const AUDIO_TICKS: u32 = 960;
+const AUDIO_EVERY: Duration = Duration::from_millis(20);
+/// 40 kb/s, which is what browsers send speech at.
+const AUDIO_PAYLOAD_BYTES: usize = 100;
 
 impl Publisher {
-    pub(crate) fn new(now: Instant, video: Video) -> anyhow::Result<(Publisher, String)> {
-        let (peer, offer) = Peer::new(now, Direction::SendOnly, Media::OfRtc)?;
+    /// Opens a socket and makes an offer.
+    pub(crate) fn new(now: Instant, settings: &Settings, local_ip: IpAddr) -> anyhow::Result<(Publisher, String)> {
+        let Settings { video, audio: has_audio, .. } = *settings;
+        let plan = Plan { local_ip, media: Media::OfRtc, codec: Some(video.codec), has_audio, has_feedback: true };
+        let mut peer = Peer::new(now, plan)?;
+        let (offer, video_mid, audio_mid) = peer.offer(Direction::SendOnly, has_audio)?;
         let publisher = Publisher {
             peer,
+            resource: None,
             video,
-            payload_type: None,
+            frames: Frames::new(video),
+            video_mid,
+            video_type: None,
             next_seq: 1_000,
-            next_frame: 0,
-            key_frame_at: 0,
+            audio: audio_mid.map(|mid| Audio { mid, payload_type: None, next: 0 }),
             begun_at: None,
             sent: Sent::default(),
         };
@@ -59,62 +88,138 @@ impl Publisher {
 
     /// When the next frame is due, or str0m wants something.
     pub(crate) fn poll_timeout(&self) -> Instant {
-        self.due().map_or(self.peer.wakes_at, |due| due.min(self.peer.wakes_at))
+        [self.frame_due(), self.audio_due()].into_iter().flatten().fold(self.peer.wakes_at, Instant::min)
     }
 
-    /// Sends the frame that is due, if one is.
+    /// Sends what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut Outgoing) -> anyhow::Result<()> {
         if self.peer.is_connected && self.begun_at.is_none() {
-            let media = self.peer.rtc.media(self.peer.mid).context("the server took no video")?;
-            self.payload_type = media.remote_pts().first().copied();
-            self.begun_at = Some(now);
+            self.begin(now)?;
         }
         if std::mem::take(&mut self.peer.key_frame_asked) {
-            self.key_frame_at = self.key_frame_at.min(self.next_frame);
+            self.frames.ask_for_key_frame();
         }
-        while let Some(due) = self.due().filter(|due| *due <= now) {
+        while let Some(due) = self.frame_due().filter(|due| *due <= now) {
             self.sent.latest = self.sent.latest.max(now.saturating_duration_since(due));
             self.write_frame(now, out)?;
+        }
+        while self.audio_due().is_some_and(|due| due <= now) {
+            self.write_audio(now, out)?;
         }
         self.peer.drive(now, out);
         Ok(())
     }
 
-    fn due(&self) -> Option<Instant> {
-        Some(self.begun_at? + Duration::from_secs_f64(f64::from(self.next_frame) / self.video.frame_rate))
+    fn begin(&mut self, now: Instant) -> anyhow::Result<()> {
+        let format = match self.video.codec {
+            Codec::Vp9 => Format::Vp9,
+            Codec::Av1 => Format::Av1,
+            Codec::H264 => Format::H264,
+            Codec::H265 => Format::H265,
+            Codec::Vp8 | Codec::Opus | Codec::Red => Format::Vp8,
+        };
+        self.video_type = Some(self.payload_type(self.video_mid, format)?);
+        if let Some(mid) = self.audio.as_ref().map(|audio| audio.mid) {
+            let payload_type = self.payload_type(mid, Format::Opus)?;
+            if let Some(audio) = &mut self.audio {
+                audio.payload_type = Some(payload_type);
+            }
+        }
+        self.begun_at = Some(now);
+        Ok(())
+    }
+
+    /// The payload type that the server has agreed to; for H.264 one that allows fragments (RFC 6184 §6.3).
+    fn payload_type(&self, mid: Mid, format: Format) -> anyhow::Result<Pt> {
+        let refused = || format!("the server takes no {format:?}");
+        let agreed = self.peer.rtc.media(mid).with_context(refused)?.remote_pts();
+        let fits = |pt: &&Pt| {
+            self.peer.rtc.codec_config().params().iter().any(|params| {
+                let spec = params.spec();
+                params.pt() == **pt
+                    && spec.codec == format
+                    && (format != Format::H264 || spec.format.packetization_mode == Some(1))
+            })
+        };
+        agreed.iter().find(fits).copied().with_context(refused)
+    }
+
+    fn frame_due(&self) -> Option<Instant> {
+        Some(self.begun_at? + self.frames.due())
+    }
+
+    fn audio_due(&self) -> Option<Instant> {
+        Some(self.begun_at? + AUDIO_EVERY * self.audio.as_ref()?.next)
     }
 
     fn write_frame(&mut self, now: Instant, out: &mut Outgoing) -> anyhow::Result<()> {
-        let frames_per_group = (self.video.group.as_secs_f64() * self.video.frame_rate).round().max(1.0);
-        let is_key = self.next_frame >= self.key_frame_at;
-        if is_key {
-            self.key_frame_at = self.next_frame + frames_per_group as u32;
-        }
-        let group_bytes = self.video.bitrate_bps / 8.0 * frames_per_group / self.video.frame_rate;
-        let weight = if is_key { KEY_FRAME_WEIGHT } else { 1.0 };
-        let frame_bytes = group_bytes * weight / (frames_per_group - 1.0 + KEY_FRAME_WEIGHT);
-        let packets = (frame_bytes / MAX_PAYLOAD_BYTES).ceil().max(1.0);
-        let len = ((frame_bytes / packets) as usize).max(payload::SHORTEST_BYTES);
-        let timestamp = (f64::from(self.next_frame) * 90_000.0 / self.video.frame_rate) as u32;
-        let payload_type = self.payload_type.context("no codec was agreed on")?;
+        let frame = self.frames.next();
+        let packets = frame.packets.len() as u16;
+        let timestamp = frames::timestamp(frame.number, self.video.frame_rate);
+        let payload_type = self.video_type.context("no codec was agreed on")?;
         let mut api = self.peer.rtc.direct_api();
-        let stream = api.stream_tx_by_mid(self.peer.mid, None).context("the server took no video")?;
-        let packets = packets as u16;
-        for packet in 0..packets {
-            let stamp =
-                Stamp { sent_at_ns: clock::ns(Instant::now()), frame: self.next_frame, packet, packets, is_key };
-            let payload = payload::write(stamp, len);
+        let stream = api.stream_tx_by_mid(self.video_mid, None).context("the server took no video")?;
+        for (packet, len) in (0..packets).zip(&frame.packets) {
+            let place = Place { frame: frame.number, packet, packets, is_key: frame.is_key };
+            let stamp = Stamp { sent_at_ns: clock::ns(Instant::now()), place };
+            let payload = payload::write(self.video.codec, stamp, len.saturating_sub(OVERHEAD_BYTES));
             let rtp = RtpWrite::new(payload_type, self.next_seq.into(), timestamp, now, payload)
                 .marker(packet + 1 == packets)
                 .nackable(true);
             stream.write_rtp(rtp);
             self.next_seq += 1;
+            self.sent.bytes += *len as u64;
         }
         self.sent.packets += u64::from(packets);
-        self.sent.payload_bytes += u64::from(packets) * len as u64;
-        self.next_frame += 1;
+        self.sent.frames += 1;
+        self.sent.key_frames += u64::from(frame.is_key);
+        self.flush(now, out)
+    }
+
+    fn write_audio(&mut self, now: Instant, out: &mut Outgoing) -> anyhow::Result<()> {
+        let Some(audio) = &mut self.audio else { return Ok(()) };
+        let payload_type = audio.payload_type.context("no codec was agreed on")?;
+        let mut api = self.peer.rtc.direct_api();
+        let stream = api.stream_tx_by_mid(audio.mid, None).context("the server took no audio")?;
+        let place = Place { frame: audio.next, packet: 0, packets: 1, is_key: true };
+        let stamp = Stamp { sent_at_ns: clock::ns(Instant::now()), place };
+        let payload = payload::write(Codec::Opus, stamp, AUDIO_PAYLOAD_BYTES);
+        let timestamp = audio.next.wrapping_mul(AUDIO_TICKS);
+        // RFC 7587 §4.4: the marker says that a talk spurt begins.
+        let rtp = RtpWrite::new(payload_type, (1_000 + u64::from(audio.next)).into(), timestamp, now, payload)
+            .marker(audio.next == 0);
+        stream.write_rtp(rtp);
+        audio.next += 1;
+        self.sent.packets += 1;
+        self.sent.bytes += (AUDIO_PAYLOAD_BYTES + OVERHEAD_BYTES) as u64;
+        self.flush(now, out)
+    }
+
+    fn flush(&mut self, now: Instant, out: &mut Outgoing) -> anyhow::Result<()> {
         self.peer.rtc.handle_input(Input::Timeout(now))?;
         self.peer.drive(now, out);
         Ok(())
+    }
+}
+
+impl Sent {
+    /// Adds what another publisher sent.
+    pub(crate) fn add(&mut self, other: &Sent) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.frames += other.frames;
+        self.key_frames += other.key_frames;
+        self.latest = self.latest.max(other.latest);
+    }
+
+    /// What was sent since `before`.
+    pub(crate) fn since(&self, before: &Sent) -> Sent {
+        Sent {
+            packets: self.packets - before.packets,
+            bytes: self.bytes - before.bytes,
+            frames: self.frames - before.frames,
+            key_frames: self.key_frames - before.key_frames,
+            latest: self.latest,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What of the video has one viewer got, what is missing, and when does it ask again?
 //!
 //! Sequence numbers are extended by [`SeqUnwrapper`]. A gap is asked for at once (browsers do so when the next packet
-//! comes), then every [`NACK_INTERVAL`] up to [`MAX_NACKS`] times; after [`GIVE_UP`] the packet counts as lost.
+//! comes), then every [`NACK_INTERVAL`] up to [`MAX_NACKS`] times; after [`GIVE_UP`] the packet counts as lost, and a
+//! key frame is asked for.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,8 @@ pub(crate) struct Reception {
     highest: u64,
     last_at: Option<Instant>,
     missing: Vec<Missing>,
-    counted: Counted,
+    pub(crate) counted: Counted,
+    key_frame_wanted: bool,
     /// At the last report: packets expected and received.
     reported: (u64, u64),
 }
@@ -33,10 +35,20 @@ pub(crate) struct Counted {
     pub(crate) late: u64,
     /// Of these: came by retransmission.
     pub(crate) repaired: u64,
+    /// Of these: within [`IN_TIME`] after they were missed.
+    pub(crate) repaired_in_time: u64,
     /// Of these: never came.
     pub(crate) lost: u64,
     /// Came twice.
     pub(crate) duplicates: u64,
+    /// Thrown away by us, as a bad network does; no part of `packets`.
+    pub(crate) dropped: u64,
+    /// Times a packet was asked for.
+    pub(crate) nacks: u64,
+    /// Key frames asked for.
+    pub(crate) plis: u64,
+    /// Transport-wide feedback packets sent.
+    pub(crate) feedbacks: u64,
     /// The longest time without a packet.
     pub(crate) longest_silence: Duration,
 }
@@ -50,7 +62,12 @@ impl Counted {
         self.late += other.late;
         self.repaired += other.repaired;
         self.lost += other.lost;
+        self.repaired_in_time += other.repaired_in_time;
         self.duplicates += other.duplicates;
+        self.dropped += other.dropped;
+        self.nacks += other.nacks;
+        self.plis += other.plis;
+        self.feedbacks += other.feedbacks;
         self.longest_silence = self.longest_silence.max(other.longest_silence);
     }
 
@@ -63,7 +80,12 @@ impl Counted {
             late: self.late - before.late,
             repaired: self.repaired - before.repaired,
             lost: self.lost - before.lost,
+            repaired_in_time: self.repaired_in_time - before.repaired_in_time,
             duplicates: self.duplicates - before.duplicates,
+            dropped: self.dropped - before.dropped,
+            nacks: self.nacks - before.nacks,
+            plis: self.plis - before.plis,
+            feedbacks: self.feedbacks - before.feedbacks,
             longest_silence: self.longest_silence,
         }
     }
@@ -88,6 +110,8 @@ struct Missing {
 /// libwebrtc asks again after a round trip, at least 20 ms (`nack_requester.cc`), and at most 10 times.
 const NACK_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_NACKS: u32 = 10;
+/// The issue's: what comes by then is shown in time by a player with a usual buffer.
+const IN_TIME: Duration = Duration::from_millis(200);
 /// A second late is lost: no player waits longer.
 const GIVE_UP: Duration = Duration::from_secs(1);
 /// More than this at once is no gap but another beginning.
@@ -116,7 +140,7 @@ impl Reception {
                 }
             }
             self.highest = seq;
-        } else if self.take(seq) {
+        } else if self.take(seq).is_some() {
             self.counted.late += 1;
         } else {
             self.counted.duplicates += 1;
@@ -129,28 +153,45 @@ impl Reception {
     }
 
     /// A retransmission of `seq` came. Returns whether it was missing.
-    pub(crate) fn repaired(&mut self, seq: u16) -> bool {
+    pub(crate) fn repaired(&mut self, now: Instant, seq: u16) -> bool {
         let seq = self.unwrapper.guess(seq);
-        let was_missing = self.take(seq);
-        match was_missing {
-            true => self.counted.repaired += 1,
-            false => self.counted.duplicates += 1,
+        let missed = self.take(seq);
+        match &missed {
+            Some(missed) => {
+                self.counted.repaired += 1;
+                let is_in_time = now.saturating_duration_since(missed.since) <= IN_TIME;
+                self.counted.repaired_in_time += u64::from(is_in_time);
+            }
+            None => self.counted.duplicates += 1,
         }
         self.complete();
-        was_missing
+        missed.is_some()
+    }
+
+    /// Gives up what has been missing for too long.
+    pub(crate) fn give_up(&mut self, now: Instant) {
+        let before = self.missing.len();
+        self.missing.retain(|m| now < m.since + GIVE_UP);
+        let lost = before - self.missing.len();
+        self.counted.lost += lost as u64;
+        self.key_frame_wanted |= lost > 0;
+    }
+
+    /// Whether a picture cannot be repaired, since this was asked last.
+    pub(crate) fn take_key_frame_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.key_frame_wanted)
     }
 
     /// What to ask for now, at most 32.
     pub(crate) fn nacks(&mut self, now: Instant) -> Vec<u16> {
-        let before = self.missing.len();
-        self.missing.retain(|m| now < m.since + GIVE_UP);
-        self.counted.lost += (before - self.missing.len()) as u64;
+        self.give_up(now);
         let mut asked = Vec::new();
         for missing in self.missing.iter_mut().filter(|m| m.ask_at <= now && m.asked < MAX_NACKS).take(32) {
             missing.ask_at = now + NACK_INTERVAL;
             missing.asked += 1;
             asked.push(missing.seq as u16);
         }
+        self.counted.nacks += asked.len() as u64;
         asked
     }
 
@@ -187,9 +228,9 @@ impl Reception {
         self.counted.longest_silence = Duration::ZERO;
     }
 
-    fn take(&mut self, seq: u64) -> bool {
-        let place = self.missing.iter().position(|m| m.seq == seq);
-        place.map(|place| self.missing.swap_remove(place)).is_some()
+    fn take(&mut self, seq: u64) -> Option<Missing> {
+        let place = self.missing.iter().position(|m| m.seq == seq)?;
+        Some(self.missing.swap_remove(place))
     }
 
     fn complete(&mut self) {
@@ -212,11 +253,12 @@ mod tests {
         assert_eq!(reception.nacks(now), [65_535, 0]);
         assert!(reception.nacks(now).is_empty(), "not again at once");
         assert!(!reception.has_first_picture());
-        assert!(reception.repaired(0));
-        assert!(!reception.repaired(0));
+        assert!(reception.repaired(now + IN_TIME, 0));
+        assert!(!reception.repaired(now + IN_TIME, 0));
         assert!(!reception.arrived(now, 65_535, 9, false, 100));
         assert!(reception.has_first_picture());
         let counted = reception.counted(now);
+        assert_eq!((counted.repaired_in_time, counted.nacks), (1, 2));
         assert_eq!((counted.gaps, counted.late, counted.repaired, counted.lost, counted.duplicates), (2, 1, 1, 0, 1));
     }
 
@@ -229,6 +271,8 @@ mod tests {
         let asked: usize = (0..12).map(|n| reception.nacks(now + NACK_INTERVAL * n).len()).sum();
         assert_eq!(asked, 10);
         assert_eq!(reception.counted(now).lost, 1);
+        assert!(reception.take_key_frame_wanted());
+        assert!(!reception.take_key_frame_wanted());
         assert_eq!(reception.poll_timeout(), None);
         assert_eq!(reception.report(), (3, 0, 0));
     }

@@ -42,7 +42,7 @@ impl Run {
         println!();
         row("watched for", format!("{:.1} s", seen.seconds));
         row("published", {
-            let bps = seen.sent.payload_bytes as f64 * 8.0 / seen.seconds;
+            let bps = seen.sent.bytes as f64 * 8.0 / seen.seconds;
             format!("{:.2} Mb/s, {:.0} packets/s", bps / 1e6, seen.sent.packets as f64 / seen.seconds)
         });
         let bps = seen.total.bytes as f64 * 8.0 / seen.seconds;

@@ -39,9 +39,12 @@ pub(crate) struct Seen {
     pub(crate) delay: Histogram,
     pub(crate) verified_packets: u64,
     pub(crate) damaged: u64,
+    /// Frames whose RTP timestamp did not advance as published.
+    pub(crate) wrong_timestamps: u64,
     pub(crate) rejected: u64,
     pub(crate) kernel_drops: u64,
-    pub(crate) publisher_latest: Duration,
+    /// How late a viewer's timer was served at worst.
+    pub(crate) timers_latest: Duration,
     pub(crate) sent: Sent,
     pub(crate) generator: Spent,
 }
@@ -68,12 +71,16 @@ pub(crate) enum Bottleneck {
     SocketsFull { datagrams: u64 },
     /// A frame was published too late.
     PublisherLate { ms: f64 },
+    /// A viewer asked or told too late.
+    TimersLate { ms: f64 },
 }
 
 /// The generator is at its end when its one core is; a guess that leaves room for the sampling of `/proc`.
 const BUSY_CORES: f64 = 0.9;
 /// A frame sent later than this disturbs what it measures: a third of a frame at 30 frames a second.
 const LATE_MS: f64 = 10.0;
+/// Feedback later than this is not what a browser sends: half of its interval.
+const TIMERS_LATE_MS: f64 = 50.0;
 
 impl fmt::Display for Bottleneck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,6 +90,7 @@ impl fmt::Display for Bottleneck {
                 write!(f, "{datagrams} datagrams found the generator's sockets full")
             }
             Bottleneck::PublisherLate { ms } => write!(f, "a frame was sent {ms:.1} ms late"),
+            Bottleneck::TimersLate { ms } => write!(f, "a viewer's feedback was sent {ms:.1} ms late"),
         }
     }
 }
@@ -105,15 +113,26 @@ impl Seen {
 
     /// Why what was seen may be the generator's doing.
     pub(crate) fn bottleneck(&self) -> Option<Bottleneck> {
-        let (cores, ms) = (self.generator.cores(), self.publisher_latest.as_secs_f64() * 1e3);
+        let (cores, ms) = (self.generator.cores(), self.sent.latest.as_secs_f64() * 1e3);
+        let timers_ms = self.timers_latest.as_secs_f64() * 1e3;
         if cores > BUSY_CORES {
             Some(Bottleneck::Cpu { cores })
         } else if self.kernel_drops > 0 {
             Some(Bottleneck::SocketsFull { datagrams: self.kernel_drops })
         } else if ms > LATE_MS {
             Some(Bottleneck::PublisherLate { ms })
+        } else if timers_ms > TIMERS_LATE_MS {
+            Some(Bottleneck::TimersLate { ms: timers_ms })
         } else {
             None
+        }
+    }
+
+    /// Of the packets that did not come the first way: the share that came by repair within 200 ms. 1 if all came.
+    pub(crate) fn repaired_in_time(&self) -> f64 {
+        match self.total.gaps.saturating_sub(self.total.late) {
+            0 => 1.0,
+            gaps => self.total.repaired_in_time as f64 / gaps as f64,
         }
     }
 

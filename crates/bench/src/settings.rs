@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::ensure;
 use media::Codec;
 
+use crate::feedback;
+
 /// What is played.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -32,8 +34,9 @@ pub(crate) struct Settings {
     pub(crate) loss: f64,
     /// Makes the loss of a run the same as that of another.
     pub(crate) seed: u64,
-    /// Viewers tell when packets arrived, if the server agrees to transport-wide congestion control.
-    pub(crate) feedback: bool,
+    /// How often viewers tell when packets arrived, if the server agrees to transport-wide congestion control; `None`:
+    /// they do not offer it.
+    pub(crate) feedback: Option<Duration>,
 }
 
 /// Who makes the SDP offer to a viewer.
@@ -121,7 +124,7 @@ impl Settings {
             audio: false,
             loss: 0.0,
             seed: 1,
-            feedback: true,
+            feedback: Some(feedback::INTERVAL),
         }
     }
 

@@ -1,35 +1,50 @@
 //! One viewer: where does it stand, what did it get, and what does it tell the server?
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use media::{NtpTime, rtp};
+use anyhow::Context;
+use media::{Codec, NtpTime, rtp};
 use sfu::rtcp::{self, ReportBlock};
 use sfu::srtp::{Open, Seal};
 use sfu::tap::{self, KeySlot};
 use str0m::media::Direction;
 
-use crate::peer::{Media, Outgoing, Peer};
-use crate::reception::Reception;
+use crate::agreed::{Agreed, Flow};
+use crate::clock;
+use crate::feedback::{self, Feedback};
+use crate::loss::Loss;
+use crate::peer::{Media, Outgoing, Peer, Plan};
+use crate::reception::{Counted, Reception};
+use crate::settings::{Offers, Settings, Source};
+use crate::url::Url;
 
 /// One viewer.
 pub(crate) struct Viewer {
     pub(crate) peer: Peer,
-    pub(crate) reception: Reception,
     pub(crate) joining: Joining,
+    /// It sees pictures, or has failed.
+    pub(crate) is_settled: bool,
     /// All that it gets is decrypted and looked at.
     pub(crate) is_verified: bool,
     /// Why it could not join, or cannot go on.
     pub(crate) failure: Option<String>,
-    slot: KeySlot,
-    keys: Option<(Seal, Open)>,
-    server: Option<SocketAddr>,
-    ssrc: Option<u32>,
-    rtx_ssrc: Option<u32>,
-    next_report_at: Option<Instant>,
-    last_sender_report: Option<(u32, Instant)>,
+    /// The session, to be ended.
+    pub(crate) resource: Option<Url>,
     /// Datagrams that did not authenticate, where that was tried.
     pub(crate) rejected: u64,
+    video: Reception,
+    audio: Option<Box<Reception>>,
+    agreed: Agreed,
+    loss: Loss,
+    feedback: Option<Feedback>,
+    feedback_interval: Option<Duration>,
+    slot: KeySlot,
+    keys: Option<Box<(Seal, Open)>>,
+    server: Option<SocketAddr>,
+    next_report_at: Option<Instant>,
+    last_sender_report: Option<(u32, Instant)>,
+    last_pli_at: Option<Instant>,
 }
 
 /// How far a viewer has come, and when.
@@ -46,37 +61,63 @@ pub(crate) struct Joining {
 pub(crate) enum Datagram {
     /// Of the handshake: the session must be driven.
     Handshake,
-    /// Media; look into it if the viewer is verified.
-    Media,
+    /// Pictures or sound; look into it if the viewer is verified.
+    Media(Flow),
     /// All else.
     Other,
 }
 
 /// libwebrtc reports video every second.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// A guess: what a player that waits for a key frame asks for it again after.
+const PLI_INTERVAL: Duration = Duration::from_secs(1);
 /// A receiver that sends nothing has an SSRC all the same (libwebrtc uses 1).
 const OWN_SSRC: u32 = 1;
 const CNAME: &str = "bench";
 
 impl Viewer {
-    /// Opens a socket and makes an offer.
-    pub(crate) fn new(now: Instant, is_verified: bool) -> anyhow::Result<(Viewer, String)> {
+    /// Opens a socket, and makes an offer unless the server does.
+    pub(crate) fn new(
+        now: Instant,
+        number: usize,
+        is_verified: bool,
+        settings: &Settings,
+        local_ip: IpAddr,
+    ) -> anyhow::Result<(Viewer, String)> {
         let slot = tap::arm();
-        let (peer, offer) = Peer::new(now, Direction::RecvOnly, Media::Elsewhere)?;
+        let is_ours = settings.source == Source::Publish;
+        let plan = Plan {
+            local_ip,
+            media: Media::Elsewhere,
+            codec: is_ours.then_some(settings.video.codec),
+            has_audio: !is_ours || settings.audio,
+            has_feedback: settings.feedback.is_some(),
+        };
+        let mut peer = Peer::new(now, plan)?;
+        let offer = match settings.offers {
+            Offers::Viewer => peer.offer(Direction::RecvOnly, plan.has_audio)?.0,
+            Offers::Server => String::new(),
+        };
         let viewer = Viewer {
             peer,
-            reception: Reception::default(),
             joining: Joining::default(),
+            is_settled: false,
             is_verified,
             failure: None,
+            resource: None,
+            rejected: 0,
+            video: Reception::default(),
+            audio: None,
+            agreed: Agreed::default(),
+            loss: Loss::new(settings.loss, settings.seed, number),
+            feedback: None,
+            feedback_interval: settings.feedback,
             slot,
             keys: None,
             server: None,
-            ssrc: None,
-            rtx_ssrc: None,
             next_report_at: None,
             last_sender_report: None,
-            rejected: 0,
+            last_pli_at: None,
         };
         Ok((viewer, offer))
     }
@@ -84,14 +125,21 @@ impl Viewer {
     /// Takes the server's answer.
     pub(crate) fn accept(&mut self, answer: &str) -> anyhow::Result<()> {
         self.peer.accept(answer)?;
-        // RFC 5576 §4.2: a=ssrc-group:FID <media> <retransmission>
-        if let Some(group) = sfu::negotiate::text::first(answer, "a=ssrc-group:FID ") {
-            let mut ssrcs = group.split(' ').filter_map(|ssrc| ssrc.parse().ok());
-            (self.ssrc, self.rtx_ssrc) = (ssrcs.next(), ssrcs.next());
-        } else if let Some(line) = sfu::negotiate::text::first(answer, "a=ssrc:") {
-            self.ssrc = line.split(' ').next().and_then(|ssrc| ssrc.parse().ok());
-        }
-        Ok(())
+        self.agree(answer, answer)
+    }
+
+    /// Takes the server's offer. Returns the answer.
+    pub(crate) fn answer(&mut self, offer: &str) -> anyhow::Result<String> {
+        let answer = self.peer.answer(offer)?;
+        self.agree(offer, &answer)?;
+        Ok(answer)
+    }
+
+    fn agree(&mut self, of_server: &str, answer: &str) -> anyhow::Result<()> {
+        self.agreed = Agreed::read(of_server, answer);
+        self.feedback = self.agreed.transport_cc.and(self.feedback_interval).map(Feedback::new);
+        self.audio = self.agreed.has_audio().then(Box::default);
+        of_server.contains("a=candidate:").then_some(()).context("the server names no address to send to")
     }
 
     /// Whether it sees moving pictures.
@@ -99,11 +147,37 @@ impl Viewer {
         self.joining.first_picture_at.is_some()
     }
 
+    /// Why it has not joined yet, when that takes too long.
+    pub(crate) fn what_is_missing(&self) -> &'static str {
+        match () {
+            () if self.joining.answered_at.is_none() => "the server did not answer the offer in time",
+            () if !self.peer.is_heard => "no UDP packet came from the server; is its media port reachable from here?",
+            () if self.keys.is_none() => "UDP works, but the DTLS handshake did not end in time",
+            () if self.joining.first_packet_at.is_none() => "it is connected, but no media came; is the stream live?",
+            () => "it got no whole picture in time",
+        }
+    }
+
+    /// What it got, pictures and sound.
+    pub(crate) fn counted(&self, now: Instant) -> Counted {
+        let mut counted = self.video.counted(now);
+        if let Some(audio) = &self.audio {
+            counted.add(&Counted { longest_silence: Duration::ZERO, ..audio.counted(now) });
+        }
+        counted
+    }
+
+    /// Measures the longest silence anew.
+    pub(crate) fn forget_silence(&mut self) {
+        self.video.forget_silence();
+    }
+
     /// When to come again.
     pub(crate) fn poll_timeout(&self) -> Instant {
         // Without keys nothing can be told, however much is missing.
-        let repair = self.reception.poll_timeout().filter(|_| self.keys.is_some());
-        self.next_report_at.into_iter().chain(repair).fold(self.peer.wakes_at, Instant::min)
+        let feedback = self.feedback.as_ref().and_then(Feedback::poll_timeout);
+        let tells = [self.video.poll_timeout(), feedback].into_iter().flatten().filter(|_| self.keys.is_some());
+        self.next_report_at.into_iter().chain(tells).fold(self.peer.wakes_at, Instant::min)
     }
 
     /// Takes a datagram. For [`Datagram::Handshake`], [`Viewer::drive`] must follow.
@@ -126,40 +200,49 @@ impl Viewer {
             return Datagram::Other;
         }
         // The fixed header is in the clear, as in RFC 3711 §3.1.
-        let Some((&[_, marker, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3], _)) = bytes.split_first_chunk() else {
+        let Some((&[_, second, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3], _)) = bytes.split_first_chunk() else {
             return Datagram::Other;
         };
-        let ssrc = u32::from_be_bytes([c0, c1, c2, c3]);
-        self.server = Some(source);
-        if Some(ssrc) == self.rtx_ssrc {
-            if let Some((_, open)) = &mut self.keys {
-                match open.rtp(bytes) {
-                    // RFC 4588 §4: the original sequence number comes first. Nothing more: padding of a probe.
-                    Ok((_, &[high, low, _, ..])) => {
-                        self.reception.repaired(u16::from_be_bytes([high, low]));
-                        self.picture(now);
-                    }
-                    Ok(_) => {}
-                    Err(_) => self.rejected += 1,
-                }
-            }
+        let Some(flow) = self.agreed.flow(u32::from_be_bytes([c0, c1, c2, c3]), second & 0x7f) else {
+            return Datagram::Other;
+        };
+        if self.loss.takes() {
+            self.video.counted.dropped += 1;
             return Datagram::Other;
         }
-        if Some(ssrc) != self.ssrc {
-            return Datagram::Other;
+        self.server = Some(source);
+        if let (Some(feedback), Some(id)) = (&mut self.feedback, self.agreed.transport_cc)
+            && let Some(seq) = feedback::transport_seq(bytes, id)
+        {
+            feedback.arrived(now, seq, clock::ns(now) / 1_000);
         }
         let (seq, timestamp) = (u16::from_be_bytes([s0, s1]), u32::from_be_bytes([t0, t1, t2, t3]));
-        self.joining.first_packet_at.get_or_insert(now);
-        if self.reception.arrived(now, seq, timestamp, marker & 0x80 != 0, bytes.len()) {
-            self.tell(now, out);
+        let marker = second & 0x80 != 0;
+        match flow {
+            Flow::Rtx => {
+                self.handle_retransmission(now, bytes);
+                Datagram::Other
+            }
+            Flow::Audio => {
+                if let Some(audio) = &mut self.audio {
+                    audio.arrived(now, seq, timestamp, marker, bytes.len());
+                }
+                Datagram::Media(flow)
+            }
+            Flow::Video => {
+                self.joining.first_packet_at.get_or_insert(now);
+                if self.video.arrived(now, seq, timestamp, marker, bytes.len()) {
+                    self.tell(now, out);
+                }
+                self.picture(now);
+                Datagram::Media(flow)
+            }
         }
-        self.picture(now);
-        Datagram::Media
     }
 
     /// Decrypts a packet of media. Returns the payload.
     pub(crate) fn open<'a>(&mut self, bytes: &'a mut [u8]) -> Option<&'a [u8]> {
-        let (_, open) = self.keys.as_mut()?;
+        let (_, open) = self.keys.as_deref_mut()?;
         let padding = bytes.first().is_some_and(|first| first & 0x20 != 0);
         match open.rtp(bytes) {
             Ok((_, payload)) => {
@@ -175,22 +258,33 @@ impl Viewer {
 
     /// Lets the session do what is due, and tells the server what is due to be told.
     pub(crate) fn drive(&mut self, now: Instant, out: &mut Outgoing) {
-        self.peer.drive(now, out);
-        if self.peer.is_over && self.failure.is_none() {
-            self.failure = Some("the server ended the session, or was not heard any more".to_owned());
+        if self.peer.wakes_at <= now || self.keys.is_none() {
+            self.drive_session(now, out);
         }
-        self.take_keys(now);
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if is_due(self.next_report_at) || is_due(self.reception.poll_timeout()) {
+        if is_due(self.next_report_at) || is_due(self.video.poll_timeout()) {
             self.tell(now, out);
         }
+        if is_due(self.feedback.as_ref().and_then(Feedback::poll_timeout)) {
+            self.tell_arrivals(now, out);
+        }
+    }
+
+    /// Lets the session do what follows from a datagram or from time.
+    pub(crate) fn drive_session(&mut self, now: Instant, out: &mut Outgoing) {
+        self.peer.drive(now, out);
+        if self.peer.is_over && self.failure.is_none() {
+            let why = self.peer.error.take();
+            self.failure = Some(why.unwrap_or_else(|| "the server ended the session".to_owned()));
+        }
+        self.take_keys(now);
     }
 
     fn take_keys(&mut self, now: Instant) {
         if self.keys.is_none() {
             match self.slot.take() {
                 Some(Ok(keys)) => {
-                    self.keys = Some(keys);
+                    self.keys = Some(Box::new(keys));
                     self.next_report_at = Some(now + REPORT_INTERVAL);
                 }
                 Some(Err(error)) => self.failure = Some(error.to_string()),
@@ -200,39 +294,64 @@ impl Viewer {
     }
 
     fn picture(&mut self, now: Instant) {
-        if self.joining.first_picture_at.is_none() && self.reception.has_first_picture() {
+        if self.joining.first_picture_at.is_none() && self.video.has_first_picture() {
             self.joining.first_picture_at = Some(now);
         }
     }
 
+    fn handle_retransmission(&mut self, now: Instant, bytes: &mut [u8]) {
+        let Some((_, open)) = self.keys.as_deref_mut() else { return };
+        match open.rtp(bytes) {
+            // RFC 4588 §4: the original sequence number comes first. Nothing more: padding of a probe.
+            Ok((_, &[high, low, _, ..])) => {
+                self.video.repaired(now, u16::from_be_bytes([high, low]));
+                self.picture(now);
+            }
+            Ok(_) => {}
+            Err(_) => self.rejected += 1,
+        }
+    }
+
     fn handle_rtcp(&mut self, now: Instant, bytes: &mut [u8]) {
-        let Some((_, open)) = &mut self.keys else { return };
+        let Some((_, open)) = self.keys.as_deref_mut() else { return };
         let Ok(compound) = open.rtcp(bytes) else {
             self.rejected += 1;
             return;
         };
         for packet in rtcp::packets(compound) {
-            if let Ok(rtcp::Packet::SenderReport { report, .. }) = packet {
+            if let Ok(rtcp::Packet::SenderReport { report, .. }) = packet
+                && Some(report.ssrc) == self.agreed.video_ssrc
+            {
                 self.last_sender_report = Some((NtpTime::middle_32(report.ntp), now));
             }
         }
     }
 
-    /// Sends a receiver report if it is due, and asks for what is missing.
+    /// Sends a receiver report if it is due, asks for what is missing, and for a key frame where that has failed.
     fn tell(&mut self, now: Instant, out: &mut Outgoing) {
-        let (Some((seal, _)), Some(server), Some(media)) = (&mut self.keys, self.server, self.ssrc) else {
+        let (Some((seal, _)), Some(server), Some(media)) =
+            (self.keys.as_deref_mut(), self.server, self.agreed.video_ssrc)
+        else {
             // Nobody to tell yet.
             self.next_report_at = self.next_report_at.map(|at| at.max(now + REPORT_INTERVAL));
             return;
         };
-        let nacks = self.reception.nacks(now);
+        if let Some(audio) = &mut self.audio {
+            audio.give_up(now);
+        }
+        let nacks = self.video.nacks(now);
+        let may_ask = self.last_pli_at.is_none_or(|at| now >= at + PLI_INTERVAL);
+        let asks_for_key_frame = may_ask && self.video.take_key_frame_wanted();
+        if asks_for_key_frame {
+            self.last_pli_at = Some(now);
+        }
         let is_due = self.next_report_at.is_some_and(|at| at <= now);
-        if nacks.is_empty() && !is_due {
+        if nacks.is_empty() && !is_due && !asks_for_key_frame {
             return;
         }
         let block = is_due.then(|| {
             self.next_report_at = Some(now + REPORT_INTERVAL);
-            let (highest_seq, fraction_lost, total_lost) = self.reception.report();
+            let (highest_seq, fraction_lost, total_lost) = self.video.report();
             let (last_sender_report, at) = self.last_sender_report.unwrap_or((0, now));
             let since = now.saturating_duration_since(at).as_micros() * 65_536 / 1_000_000;
             ReportBlock {
@@ -245,14 +364,45 @@ impl Viewer {
                 delay_since_last_sender_report: u32::try_from(since).unwrap_or(u32::MAX),
             }
         });
+        self.video.counted.plis += u64::from(asks_for_key_frame);
         out.batch.push_with(server, None, |buffer| {
             let mut writer = rtcp::Writer::new(buffer);
             writer.receiver_report(OWN_SSRC, block.as_slice());
             writer.sdes_cname(OWN_SSRC, CNAME);
             writer.nack(OWN_SSRC, media, &nacks);
+            if asks_for_key_frame {
+                writer.pli(OWN_SSRC, media);
+            }
             let len = writer.finish();
             seal.rtcp(buffer, len)
         });
         out.send(&self.peer.socket);
+    }
+
+    /// Tells when packets arrived; alone, as RFC 5506 allows and libwebrtc does.
+    fn tell_arrivals(&mut self, now: Instant, out: &mut Outgoing) {
+        let (Some(feedback), Some((seal, _)), Some(server)) =
+            (&mut self.feedback, self.keys.as_deref_mut(), self.server)
+        else {
+            return;
+        };
+        let media = self.agreed.video_ssrc.or(self.agreed.audio_ssrc).unwrap_or(0);
+        self.video.counted.feedbacks += 1;
+        let Outgoing { batch, arrivals, .. } = out;
+        batch.push_with(server, None, |buffer| {
+            let mut writer = rtcp::Writer::new(buffer);
+            feedback.write(now, (OWN_SSRC, media), arrivals, &mut writer);
+            let len = writer.finish();
+            if len == 0 { 0 } else { seal.rtcp(buffer, len) }
+        });
+        out.send(&self.peer.socket);
+    }
+}
+
+/// Returns the codec in which a flow's payloads are to be read.
+pub(crate) fn codec_of(flow: Flow, video: Codec) -> Codec {
+    match flow {
+        Flow::Video | Flow::Rtx => video,
+        Flow::Audio => Codec::Opus,
     }
 }

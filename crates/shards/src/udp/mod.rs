@@ -42,6 +42,7 @@
 
 pub mod affinity;
 mod ancillary;
+pub mod descriptors;
 mod gate;
 mod receive;
 mod send;

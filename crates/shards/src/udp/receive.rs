@@ -75,11 +75,12 @@ impl ReceiveBatch {
 
     /// Room as `socket` needs it: where the kernel joins datagrams, 16 times 64 KiB.
     pub fn for_socket(socket: &Socket) -> ReceiveBatch {
-        if socket.has_receive_offload() {
-            ReceiveBatch::with_slots(OFFLOAD_SLOTS, OFFLOAD_SLOT_BYTES)
-        } else {
-            ReceiveBatch::new()
-        }
+        if socket.has_receive_offload() { ReceiveBatch::with_offload() } else { ReceiveBatch::new() }
+    }
+
+    /// Room for sockets on which the kernel joins datagrams, 16 times 64 KiB.
+    pub fn with_offload() -> ReceiveBatch {
+        ReceiveBatch::with_slots(OFFLOAD_SLOTS, OFFLOAD_SLOT_BYTES)
     }
 
     fn with_slots(slots: usize, slot_bytes: usize) -> ReceiveBatch {
