@@ -20,7 +20,8 @@ use sfu::shard::{Command, Shard};
 use sfu::srtp::{self, Profile, Role, Seal};
 use sfu::transmit::Batch;
 use sfu::viewer::ViewerSetup;
-use sfu::viewer::track::{ExtensionIds, TrackFacts};
+use sfu::viewer::header::ExtensionIds;
+use sfu::viewer::track::TrackFacts;
 
 /// A shard and those it believes to watch.
 pub(crate) struct Audience {
@@ -42,6 +43,7 @@ const STREAM: StreamId = StreamId(1);
 const VP8: Format = Format { codec: Codec::Vp8, profile: 0 };
 const MEDIA_SSRC: u32 = 0x1000_0000;
 const RTX_SSRC: u32 = 0x2000_0000;
+const TRANSPORT_SEQ_ID: u8 = 3;
 /// Of whoever sends feedback; browsers say 1 before they send media.
 const FEEDBACK_SSRC: u32 = 1;
 /// Frames between two transport-wide feedbacks of a viewer: 100 ms, libwebrtc's default interval.
@@ -180,8 +182,13 @@ impl Listener {
         }
         if is_media {
             let ahead = header.seq.wrapping_sub(self.highest as u16);
-            self.highest = self.highest.wrapping_add(u32::from(ahead));
-            self.came.push(header.seq);
+            // What is behind came late.
+            if ahead < 0x8000 {
+                self.highest = self.highest.wrapping_add(u32::from(ahead));
+            }
+        }
+        if let Some(&[high, low]) = header.extension(TRANSPORT_SEQ_ID) {
+            self.came.push(u16::from_be_bytes([high, low]));
         }
     }
 
@@ -234,6 +241,7 @@ fn facts(number: u32) -> TrackFacts {
         formats: AcceptedFormats(vec![Accepted { format: VP8, payload_type: 96, rtx_payload_type: Some(97) }]),
         extensions: ExtensionIds {
             mid: Some(4),
+            transport_seq: Some(TRANSPORT_SEQ_ID),
             playout_delay: Some(6),
             abs_capture_time: Some(9),
             ..ExtensionIds::default()
