@@ -9,6 +9,7 @@ use media::StreamName;
 
 use crate::auth::{self, Claims, Secret, VideoGrant};
 use crate::config::{self, Flags};
+use crate::doctor;
 use crate::serve;
 
 /// Live video for everyone, in under half a second.
@@ -27,6 +28,8 @@ enum Command {
     Token(Token),
     /// Print the documented configuration file with all defaults
     Config,
+    /// Look at this machine and say what will fail, what could be better, and how to mend it
+    Doctor(Doctor),
 }
 
 #[derive(Args)]
@@ -51,6 +54,19 @@ struct Serve {
     /// "text" or "json" [option log.format]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+}
+
+#[derive(Args)]
+struct Doctor {
+    /// As for `serve`
+    #[arg(long)]
+    dev: bool,
+    /// Configuration file
+    #[arg(long, value_name = "FILE", env = "NOWCAST_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -94,6 +110,10 @@ pub fn run() -> anyhow::Result<()> {
             print!("{}", config::DOCUMENTED);
             Ok(())
         }
+        Command::Doctor(Doctor { dev, config, json }) => {
+            let flags = Flags { dev, ..Flags::default() };
+            doctor::run(config.as_deref(), environment(), &flags, json)
+        }
     }
 }
 
@@ -105,17 +125,19 @@ fn serve(arguments: Serve) -> anyhow::Result<()> {
         udp_port: arguments.udp_port,
         log_format: arguments.log_format,
     };
-    // Variables that are ours but not options.
-    let ours = ["NOWCAST_CONFIG", "NOWCAST_SECRET"];
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !ours.contains(&name.as_str()));
-    let (config, remarks) = config::load(arguments.config.as_deref(), environment, &flags)?;
+    let (config, remarks) = config::load(arguments.config.as_deref(), environment(), &flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(serve::run(config, remarks));
     // Whatever still runs has had its time.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
+}
+
+/// The environment, without variables that are ours but not options.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !["NOWCAST_CONFIG", "NOWCAST_SECRET"].contains(&name.as_str()))
 }
 
 fn token(arguments: Token, now: Duration) -> anyhow::Result<String> {

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, ConfigError, HttpConfig, LogFormat, Tls};
+use crate::doctor;
 use crate::engine::Engine;
 use crate::http::tls::Certificates;
 use crate::http::{App, accept};
@@ -20,7 +21,7 @@ use crate::log;
 /// Runs the server until it is told to end.
 pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     log::start(&config.log);
-    for remark in remarks {
+    for remark in remarks.into_iter().chain(doctor::remarks(&config)) {
         tracing::warn!("{remark}");
     }
     let certificates = Certificates::open(&config.http.tls)?;

@@ -105,7 +105,6 @@ pub struct Plane {
     identity: Identity,
     port: u16,
     clock: WallClock,
-    receive_buffer_bytes: usize,
 }
 
 impl Plane {
@@ -153,7 +152,6 @@ impl Plane {
             return Err(StartError::NoCandidate);
         }
         let identity = Identity::new(candidates);
-        let receive_buffer_bytes = sockets[0].iter().map(Socket::granted_receive_buffer_bytes).min().unwrap_or(0);
 
         let mut shard_ends = Vec::new();
         let mut shards = Vec::new();
@@ -199,7 +197,7 @@ impl Plane {
                 thread.run();
             })?);
         }
-        Ok(Plane { shards, desks, gauges, threads, identity, port, clock, receive_buffer_bytes })
+        Ok(Plane { shards, desks, gauges, threads, identity, port, clock })
     }
 
     /// What all sessions share.
@@ -225,11 +223,6 @@ impl Plane {
     /// How many desks run.
     pub fn desk_count(&self) -> u8 {
         self.desks.len() as u8
-    }
-
-    /// What the kernel granted of [`Setup::socket_buffer_bytes`].
-    pub fn receive_buffer_bytes(&self) -> usize {
-        self.receive_buffer_bytes
     }
 
     /// Asks a shard. Returns whether it took the command.

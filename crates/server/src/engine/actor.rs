@@ -63,13 +63,6 @@ pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
         random,
         events: sink,
     })?;
-    if plane.receive_buffer_bytes() < SOCKET_BUFFER_BYTES {
-        tracing::warn!(
-            granted = plane.receive_buffer_bytes(),
-            wanted = SOCKET_BUFFER_BYTES,
-            "the kernel grants small UDP buffers; raise net.core.rmem_max and net.core.wmem_max for large audiences"
-        );
-    }
     tracing::info!(
         port = plane.port(),
         shards = plane.shard_count(),
@@ -108,7 +101,7 @@ pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
 }
 
 /// 4 MiB: a shard that is away for 20 ms at 1.6 Gb/s loses nothing. Twice that is granted where allowed.
-const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+pub(crate) const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 pub(super) struct Actor {
     pub(super) plane: Plane,

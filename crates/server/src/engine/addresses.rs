@@ -6,7 +6,7 @@ use crate::config::MediaConfig;
 
 /// The addresses to offer, in order of preference: what was configured, or what this machine has and the filters
 /// leave.
-pub(super) fn candidates(config: &MediaConfig) -> anyhow::Result<Vec<IpAddr>> {
+pub(crate) fn candidates(config: &MediaConfig) -> anyhow::Result<Vec<IpAddr>> {
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     if config.loopback_only {
         return Ok(loopback.into_iter().filter(has).collect());

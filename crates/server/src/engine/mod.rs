@@ -8,6 +8,9 @@ mod addresses;
 mod metrics;
 mod status;
 
+pub(crate) use actor::SOCKET_BUFFER_BYTES;
+pub(crate) use addresses::candidates;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
