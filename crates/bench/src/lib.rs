@@ -39,6 +39,8 @@ mod histogram;
 mod http;
 mod load;
 mod loss;
+#[cfg(test)]
+mod modes;
 mod payload;
 mod peer;
 mod pool;
