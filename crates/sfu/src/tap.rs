@@ -1,6 +1,6 @@
 //! How do we learn a viewer's SRTP keys without str0m carrying its media?
 //!
-//! [`provider`] wraps str0m's stock DTLS provider. Every instance it makes copies the RFC 5764
+//! [`provider`] wraps the DTLS of [`crate::dtls`]. Every instance it makes copies the RFC 5764
 //! exporter's output into a [`KeySlot`] at the moment DTLS hands it to str0m. Only public traits are used.
 //!
 //! `RtcConfig::build` makes its DTLS instance synchronously, so a slot armed right before on the same
@@ -15,6 +15,7 @@ use str0m_proto::crypto::dtls::{
 };
 use str0m_proto::crypto::{CryptoError, CryptoProvider, DtlsVersion};
 
+use crate::dtls;
 use crate::srtp::{Error, Open, Profile, Role, Seal, split};
 
 /// Where the keys of one session appear once its DTLS handshake is done.
@@ -65,27 +66,25 @@ pub fn arm() -> KeySlot {
     slot
 }
 
-/// str0m's AWS-LC provider with the tap around its DTLS; one for the whole process, because the provider
+/// str0m's AWS-LC provider with our DTLS and the tap around it; one for the whole process, because the provider
 /// is made of `&'static` parts.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     PROVIDER
         .get_or_init(|| {
             let mut provider = str0m_aws_lc_rs::default_provider();
-            provider.dtls_provider = Box::leak(Box::new(Tap { inner: provider.dtls_provider }));
+            provider.dtls_provider = &Tap;
             Arc::new(provider)
         })
         .clone()
 }
 
 #[derive(Debug)]
-struct Tap {
-    inner: &'static dyn DtlsProvider,
-}
+struct Tap;
 
 impl DtlsProvider for Tap {
     fn generate_certificate(&self) -> Option<DtlsCert> {
-        self.inner.generate_certificate()
+        dtls::Provider.generate_certificate()
     }
 
     fn new_dtls(
@@ -95,7 +94,7 @@ impl DtlsProvider for Tap {
         version: DtlsVersion,
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        let inner = self.inner.new_dtls(certificate, now, version, mtu)?;
+        let inner = dtls::Provider.new_dtls(certificate, now, version, mtu)?;
         let slot = NEXT.with(|next| next.borrow_mut().take());
         Ok(Box::new(TappedInstance { inner, slot }))
     }

@@ -1,0 +1,245 @@
+//! What does the DTLS of one more session cost?
+//!
+//! As little as can be: what is the same for all sessions is made and tested once for the process. dimpl proves its
+//! cryptography whenever a configuration is made (key exchanges, signatures and hashes against known answers), and reads
+//! the certificate's key for every session; str0m's stock provider does both per session, and P-384 alone, which no
+//! browser asks for, was a fifth of all samples of a join. Protocol, curves, cipher suites and SRTP profiles are dimpl's
+//! own; only the work is shared.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use dimpl::crypto::{Buf, HashAlgorithm, KeyProvider, SignatureAlgorithm, SigningKey};
+use dimpl::{Config, CryptoOperation, Dtls};
+use str0m_proto::crypto::dtls::{DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
+use str0m_proto::crypto::{CryptoError, DtlsVersion};
+
+/// Makes DTLS instances that share what can be shared.
+#[derive(Debug)]
+pub(crate) struct Provider;
+
+impl DtlsProvider for Provider {
+    fn generate_certificate(&self) -> Option<DtlsCert> {
+        dimpl::certificate::generate_self_signed_certificate().ok()
+    }
+
+    fn new_dtls(
+        &self,
+        certificate: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let config = shared(mtu)?;
+        let certificate = certificate.clone();
+        let dtls = match version {
+            DtlsVersion::Dtls12 => Dtls::new_12(config, certificate, now),
+            DtlsVersion::Dtls13 => Dtls::new_13(config, certificate, now),
+            DtlsVersion::Auto => Dtls::new_auto(config, certificate, now),
+            _ => return Err(CryptoError::Other(format!("DTLS version {version} is not known here"))),
+        };
+        Ok(Box::new(Instance(dtls)))
+    }
+}
+
+/// The configuration of all sessions with this MTU. There is one in practice: the MTU is ours to choose, not a peer's.
+fn shared(mtu: Option<usize>) -> Result<Arc<Config>, CryptoError> {
+    static SHARED: OnceLock<(Option<usize>, Arc<Config>)> = OnceLock::new();
+    if let Some((_, config)) = SHARED.get().filter(|(of, _)| *of == mtu) {
+        return Ok(config.clone());
+    }
+    let config = Arc::new(configure(mtu)?);
+    let _ = SHARED.set((mtu, config.clone()));
+    Ok(config)
+}
+
+fn configure(mtu: Option<usize>) -> Result<Config, CryptoError> {
+    let mut provider = str0m_aws_lc_rs::dimpl_crypto_provider();
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    provider.key_provider = KEYS.get_or_init(|| Keys { of_others: provider.key_provider, last: Mutex::default() });
+    // Whoever reaches DTLS has passed ICE from that address: a cookie would prove it a second time.
+    let mut builder = Config::builder().use_server_cookie(false).with_crypto_provider(provider);
+    if let Some(mtu) = mtu {
+        builder = builder.mtu(mtu);
+    }
+    builder.build().map_err(|error| CryptoError::Other(format!("DTLS cannot be configured: {error}")))
+}
+
+/// Reads the process's key once. A process has one certificate, so the last key read is kept.
+#[derive(Debug)]
+struct Keys {
+    of_others: &'static dyn KeyProvider,
+    last: Mutex<Option<Key>>,
+}
+
+impl KeyProvider for Keys {
+    fn load_private_key(&self, der: &[u8]) -> Result<Box<dyn SigningKey>, dimpl::CryptoError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = last.as_ref().filter(|key| key.der.as_slice() == der) {
+            return Ok(Box::new(key.clone()));
+        }
+        // Ours is P-256 in PKCS #8, as all certificates of browsers are; other kinds are read the long way.
+        let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der) else {
+            return self.of_others.load_private_key(der);
+        };
+        let key = Key { der: Arc::new(zeroize::Zeroizing::new(der.to_vec())), pair: Arc::new(pair) };
+        *last = Some(key.clone());
+        Ok(Box::new(key))
+    }
+}
+
+#[derive(Clone)]
+struct Key {
+    der: Arc<zeroize::Zeroizing<Vec<u8>>>,
+    pair: Arc<EcdsaKeyPair>,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+impl SigningKey for Key {
+    fn sign(&mut self, bytes: &[u8], hash: HashAlgorithm, out: &mut Buf) -> Result<(), dimpl::CryptoError> {
+        if hash != HashAlgorithm::SHA256 {
+            return Err(dimpl::CryptoError::SigningKeyHashMismatch {
+                key_hash: HashAlgorithm::SHA256,
+                requested: hash,
+            });
+        }
+        let signature = self.pair.sign(&SystemRandom::new(), bytes);
+        let signature = signature.map_err(|_| dimpl::CryptoError::OperationFailed(CryptoOperation::Sign))?;
+        out.clear();
+        out.extend_from_slice(signature.as_ref());
+        Ok(())
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::ECDSA
+    }
+
+    fn hash_algorithm(&self) -> HashAlgorithm {
+        HashAlgorithm::SHA256
+    }
+
+    fn supported_hash_algorithms(&self) -> &[HashAlgorithm] {
+        &[HashAlgorithm::SHA256]
+    }
+}
+
+struct Instance(Dtls);
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Instance(..)")
+    }
+}
+
+impl DtlsInstance for Instance {
+    fn set_active(&mut self, active: bool) {
+        self.0.set_active(active);
+    }
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.0.handle_packet(packet)
+    }
+    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        self.0.poll_output(buf)
+    }
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.0.handle_timeout(now)
+    }
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        self.0.send_application_data(data)
+    }
+    fn is_active(&self) -> bool {
+        self.0.is_active()
+    }
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.0.protocol_version()
+    }
+    fn is_closing(&self) -> bool {
+        self.0.is_closing()
+    }
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.0.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_share_one_configuration() {
+        let one = shared(Some(1_200)).unwrap();
+        let other = shared(Some(1_200)).unwrap();
+        assert_eq!(one.mtu(), 1_200);
+        // Another test may have been first with another MTU; then this one is made anew, and still right.
+        assert!(Arc::ptr_eq(&one, &other) || shared(Some(1_300)).unwrap().mtu() == 1_300);
+        assert_eq!(shared(Some(1_000)).unwrap().mtu(), 1_000);
+    }
+
+    #[test]
+    fn two_instances_with_a_shared_key_agree_on_srtp_keys() {
+        let now = Instant::now();
+        let certificate = Provider.generate_certificate().unwrap();
+        let mut ends: Vec<_> = [true, false]
+            .into_iter()
+            .map(|active| {
+                let mut end = Provider.new_dtls(&certificate, now, DtlsVersion::Dtls12, Some(1_200)).unwrap();
+                end.set_active(active);
+                end.handle_timeout(now).unwrap();
+                end
+            })
+            .collect();
+        let mut keys = [None, None];
+        let mut buffer = [0; 2_048];
+        for turn in 0..40 {
+            let here = turn % 2;
+            let mut packets = Vec::new();
+            loop {
+                match ends[here].poll_output(&mut buffer) {
+                    DtlsOutput::Packet(packet) => packets.push(packet.to_vec()),
+                    DtlsOutput::KeyingMaterial(material, profile) => keys[here] = Some((material.to_vec(), profile)),
+                    DtlsOutput::Timeout(_) => break,
+                    _ => {}
+                }
+            }
+            for packet in packets {
+                ends[1 - here].handle_packet(&packet).unwrap();
+            }
+        }
+        assert!(keys[0].is_some());
+        assert_eq!(keys[0], keys[1]);
+    }
+
+    #[test]
+    fn a_key_that_is_no_key_is_refused_and_the_next_is_read() {
+        let config = shared(Some(1_200)).unwrap();
+        let keys = config.crypto_provider().key_provider;
+        assert!(keys.load_private_key(b"no key").is_err());
+        let certificate = Provider.generate_certificate().unwrap();
+        let mut key = keys.load_private_key(&certificate.private_key).unwrap();
+        assert!(key.sign(b"hello", HashAlgorithm::SHA384, &mut Buf::new()).is_err(), "P-256 signs with SHA-256 alone");
+        let mut signature = Buf::new();
+        key.sign(b"hello", HashAlgorithm::SHA256, &mut signature).unwrap();
+        let verifier = config.crypto_provider().signature_verification;
+        let check = |bytes: &[u8]| {
+            verifier.verify_signature(
+                &certificate.certificate,
+                bytes,
+                &signature,
+                HashAlgorithm::SHA256,
+                SignatureAlgorithm::ECDSA,
+            )
+        };
+        assert!(check(b"hello").is_ok());
+        assert!(check(b"hallo").is_err());
+    }
+}
