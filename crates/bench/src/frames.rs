@@ -47,7 +47,17 @@ impl Frames {
 
     /// The next frame is to be a key frame.
     pub(crate) fn ask_for_key_frame(&mut self) {
-        self.key_frame_at = self.key_frame_at.min(self.frame);
+        self.next_key_frame_in(0);
+    }
+
+    /// So many frames from now the next one is a key frame, if it does not come sooner.
+    pub(crate) fn next_key_frame_in(&mut self, frames: u32) {
+        self.key_frame_at = self.key_frame_at.min(self.frame.saturating_add(frames));
+    }
+
+    /// Frames between two key frames.
+    pub(crate) fn group(&self) -> u32 {
+        self.group
     }
 
     /// When the next frame is due, counted from the first.

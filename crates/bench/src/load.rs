@@ -19,11 +19,12 @@ use crate::agreed::Flow;
 use crate::alarms::Alarms;
 use crate::histogram::Histogram;
 use crate::http::{Client, Request};
+use crate::loss::Loss;
 use crate::payload;
 use crate::peer::Outgoing;
 use crate::pool::{Done, Job, Pool};
 use crate::process::Usage;
-use crate::publisher::{Publisher, Sent};
+use crate::publisher::{Beat, Publisher, Sent};
 use crate::reception::Counted;
 use crate::seen::{Joined, Progress, Seen};
 use crate::settings::{Offers, Settings, Source};
@@ -47,6 +48,8 @@ pub(crate) struct Load {
     publishers: Vec<Publisher>,
     publisher_alarms: Alarms,
     viewers: Vec<Viewer>,
+    /// Viewers with their offers, made ahead of their joins.
+    prepared: VecDeque<(Viewer, String)>,
     alarms: Alarms,
     /// How many viewers have joined or failed.
     settled: usize,
@@ -88,6 +91,7 @@ struct Window {
     begun_ns: u64,
     viewers: Range<usize>,
     delay: Histogram,
+    key_frame_delay: Histogram,
     verified_packets: u64,
     damaged: u64,
     wrong_timestamps: u64,
@@ -150,9 +154,11 @@ impl Load {
         })?;
         let mut publishers = Vec::new();
         if settings.source == Source::Publish {
+            let origin = Instant::now();
             let mut client = Client::new(tls::config(settings.insecure || !settings.whip.starts_with("https"))?);
             for n in 0..settings.streams {
-                let (mut publisher, offer) = Publisher::new(Instant::now(), settings, local_ip)?;
+                let beat = Beat { origin, phase: n as f64 / settings.streams as f64 };
+                let (mut publisher, offer) = Publisher::new(Instant::now(), settings, local_ip, beat)?;
                 let url = Url::parse(&settings.whip_url(n))?;
                 let request = Request { method: "POST", url, token: settings.whip_token.clone(), body: offer };
                 let reply = client.send(&request).context("the stream cannot be published")?;
@@ -178,6 +184,7 @@ impl Load {
             publishers,
             publisher_alarms: Alarms::default(),
             viewers: Vec::new(),
+            prepared: VecDeque::new(),
             alarms: Alarms::default(),
             settled: 0,
             unverified: VecDeque::new(),
@@ -224,15 +231,36 @@ impl Load {
         Ok(())
     }
 
+    /// Of several publishers, lets key frames come evenly one after another: those who joined had asked for them all at
+    /// once. Holds when a group of pictures has passed.
+    pub(crate) fn stagger_key_frames(&mut self) {
+        self.publishers.iter_mut().for_each(Publisher::stagger_key_frames);
+    }
+
+    /// From now on the network loses this share of what goes to viewers.
+    pub(crate) fn lose(&mut self, share: f64) {
+        for (number, viewer) in self.viewers.iter_mut().enumerate() {
+            viewer.lose(Loss::new(share, self.settings.seed, number));
+        }
+    }
+
+    /// Opens the sockets and makes the offers of those who join next, so that joining costs the generator less.
+    pub(crate) fn prepare(&mut self, plan: JoinPlan) -> anyhow::Result<()> {
+        self.check_open_files(plan.viewers)?;
+        for started in self.prepared.len()..plan.viewers {
+            let number = self.viewers.len() + started;
+            let made = Viewer::new(Instant::now(), number, plan.verifies(started), &self.settings, self.local_ip)?;
+            self.prepared.push_back(made);
+            // Everybody else's time goes on.
+            self.turn(Instant::now())?;
+        }
+        Ok(())
+    }
+
     /// Lets viewers join. Returns when each of them has a whole picture, or has failed.
     pub(crate) fn join(&mut self, plan: JoinPlan) -> anyhow::Result<Joined> {
         let first = self.viewers.len();
-        let needed = (first + plan.viewers + self.publishers.len()) as u64 + OTHER_FILES;
-        ensure!(
-            needed <= self.open_files,
-            "{needed} open files are needed and {} are allowed; raise the hard limit (ulimit -Hn), or play fewer viewers",
-            self.open_files
-        );
+        self.check_open_files(plan.viewers)?;
         let begun_at = Instant::now();
         self.joins = Some(Joins { plan, begun_at, started: 0 });
         self.media_at = begun_at;
@@ -271,8 +299,20 @@ impl Load {
                     histogram.add(at.saturating_duration_since(posted_at));
                 }
             }
+            joined.pictured_after.extend(at.first_picture_at.map(|at| at.saturating_duration_since(begun_at)));
         }
+        joined.pictured_after.sort_unstable();
         Ok(joined)
+    }
+
+    fn check_open_files(&self, more: usize) -> anyhow::Result<()> {
+        let needed = (self.viewers.len() + more + self.publishers.len()) as u64 + OTHER_FILES;
+        ensure!(
+            needed <= self.open_files,
+            "{needed} open files are needed and {} are allowed; raise the hard limit (ulimit -Hn), or play fewer viewers",
+            self.open_files
+        );
+        Ok(())
     }
 
     /// Begins to watch what these viewers get.
@@ -290,6 +330,7 @@ impl Load {
             begun_ns: clock::ns(now),
             viewers: viewers.clone(),
             delay: Histogram::default(),
+            key_frame_delay: Histogram::default(),
             verified_packets: 0,
             damaged: 0,
             wrong_timestamps: 0,
@@ -313,6 +354,7 @@ impl Load {
             viewers: window.viewers.len(),
             seconds: now.saturating_duration_since(window.begun_at).as_secs_f64(),
             delay: window.delay,
+            key_frame_delay: window.key_frame_delay,
             verified_packets: window.verified_packets,
             damaged: window.damaged,
             wrong_timestamps: window.wrong_timestamps,
@@ -330,6 +372,12 @@ impl Load {
             seen.rejected += viewer.rejected;
         }
         Ok(seen)
+    }
+
+    /// Packets that came to viewers the first way since the beginning, those that their networks then lost included.
+    pub(crate) fn arrived(&self) -> u64 {
+        let total = self.total(Instant::now(), 0..self.viewers.len());
+        total.packets + total.dropped
     }
 
     /// How many viewers there are.
@@ -506,6 +554,9 @@ impl Load {
             window.delay.add_ns(delay_ns);
             self.delay.add_ns(delay_ns);
             if packet.flow == Flow::Video {
+                if stamp.place.is_key {
+                    window.key_frame_delay.add_ns(delay_ns);
+                }
                 let published = frames::timestamp(stamp.place.frame, video.frame_rate);
                 let offset = timestamp.unwrap_or_default().wrapping_sub(published);
                 let expected = *window.timestamp_offsets.entry(packet.viewer).or_insert(offset);
@@ -530,10 +581,12 @@ impl Load {
             }
             let Some(joins) = &mut self.joins else { return Ok(()) };
             let number = self.viewers.len();
-            // Spread evenly over the viewers of every stream: multiples of the golden ratio fill an interval evenly.
-            let is_verified = (joins.started as f64 * 0.618_033_988_749_894_9).fract() < joins.plan.verify;
+            let is_verified = joins.plan.verifies(joins.started);
             joins.started += 1;
-            let (mut viewer, offer) = Viewer::new(now, number, is_verified, &self.settings, self.local_ip)?;
+            let (mut viewer, offer) = match self.prepared.pop_front() {
+                Some(made) => made,
+                None => Viewer::new(now, number, is_verified, &self.settings, self.local_ip)?,
+            };
             viewer.joining.posted_at = Some(Instant::now());
             let socket = viewer.peer.socket.as_raw_fd();
             self.poll.registry().register(&mut SourceFd(&socket), Token(number), Interest::READABLE)?;
@@ -628,6 +681,14 @@ impl Load {
 
     fn kernel_drops(&self) -> u64 {
         self.viewers.iter().map(|v| u64::from(v.peer.socket.kernel_drops())).sum()
+    }
+}
+
+impl JoinPlan {
+    /// Whether the one who is the `number`th of these to join looks into all it gets. They are spread evenly over the
+    /// viewers of every stream: multiples of the golden ratio fill an interval evenly.
+    fn verifies(&self, number: usize) -> bool {
+        (number as f64 * 0.618_033_988_749_894_9).fract() < self.verify
     }
 }
 

@@ -33,7 +33,16 @@ pub(crate) struct Publisher {
     next_seq: u64,
     audio: Option<Audio>,
     begun_at: Option<Instant>,
+    beat: Beat,
     pub(crate) sent: Sent,
+}
+
+/// When frames may be sent: those of several publishers come evenly one after another, not all at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beat {
+    pub(crate) origin: Instant,
+    /// How far after it, as a share of the time between two frames, and of the time between two key frames: 0 to 1.
+    pub(crate) phase: f64,
 }
 
 struct Audio {
@@ -66,7 +75,12 @@ const AUDIO_PAYLOAD_BYTES: usize = 100;
 
 impl Publisher {
     /// Opens a socket and makes an offer.
-    pub(crate) fn new(now: Instant, settings: &Settings, local_ip: IpAddr) -> anyhow::Result<(Publisher, String)> {
+    pub(crate) fn new(
+        now: Instant,
+        settings: &Settings,
+        local_ip: IpAddr,
+        beat: Beat,
+    ) -> anyhow::Result<(Publisher, String)> {
         let Settings { video, audio: has_audio, .. } = *settings;
         let plan = Plan { local_ip, media: Media::OfRtc, codec: Some(video.codec), has_audio, has_feedback: true };
         let mut peer = Peer::new(now, plan)?;
@@ -81,6 +95,7 @@ impl Publisher {
             next_seq: 1_000,
             audio: audio_mid.map(|mid| Audio { mid, payload_type: None, next: 0 }),
             begun_at: None,
+            beat,
             sent: Sent::default(),
         };
         Ok((publisher, offer))
@@ -125,8 +140,14 @@ impl Publisher {
                 audio.payload_type = Some(payload_type);
             }
         }
-        self.begun_at = Some(now);
+        self.begun_at = Some(self.beat.next(now, self.video.frame_rate));
         Ok(())
+    }
+
+    /// Moves the next key frame to the publisher's own place among the others, unless it comes sooner anyway.
+    pub(crate) fn stagger_key_frames(&mut self) {
+        let frames = f64::from(self.frames.group()) * self.beat.phase;
+        self.frames.next_key_frame_in(frames as u32);
     }
 
     /// The payload type that the server has agreed to; for H.264 one that allows fragments (RFC 6184 §6.3).
@@ -202,6 +223,15 @@ impl Publisher {
     }
 }
 
+impl Beat {
+    /// The first moment from `now` on that is a whole number of frames after the phase.
+    fn next(&self, now: Instant, frame_rate: f64) -> Instant {
+        let since = now.saturating_duration_since(self.origin).as_secs_f64() * frame_rate;
+        let frames = (since - self.phase).ceil().max(0.0) + self.phase;
+        self.origin + Duration::from_secs_f64(frames / frame_rate)
+    }
+}
+
 impl Sent {
     /// Adds what another publisher sent.
     pub(crate) fn add(&mut self, other: &Sent) {
@@ -220,6 +250,23 @@ impl Sent {
             frames: self.frames - before.frames,
             key_frames: self.key_frames - before.key_frames,
             latest: self.latest,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publishers_take_turns_whenever_they_are_connected() {
+        let origin = Instant::now();
+        for (phase, connected_ms, expected_ms) in
+            [(0.0, 0, 0), (0.5, 0, 5), (0.5, 7, 15), (0.0, 7, 10), (0.25, 1_000, 1_002)]
+        {
+            let beat = Beat { origin, phase };
+            let at = beat.next(origin + Duration::from_millis(connected_ms), 100.0);
+            assert_eq!(at.duration_since(origin).as_millis(), expected_ms, "{phase} {connected_ms}");
         }
     }
 }

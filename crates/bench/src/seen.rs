@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) starved: usize,
     pub(crate) failed: usize,
     pub(crate) delay: Histogram,
+    /// Of key frames' packets alone.
+    pub(crate) key_frame_delay: Histogram,
     pub(crate) verified_packets: u64,
     pub(crate) damaged: u64,
     /// Frames whose RTP timestamp did not advance as published.
@@ -58,6 +60,8 @@ pub(crate) struct Joined {
     pub(crate) answer: Histogram,
     pub(crate) first_packet: Histogram,
     pub(crate) first_picture: Histogram,
+    /// When each had its first whole picture, counted from when the first began to join; in order.
+    pub(crate) pictured_after: Vec<Duration>,
     /// Why the first that failed did.
     pub(crate) failure: Option<String>,
 }

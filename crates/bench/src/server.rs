@@ -20,6 +20,11 @@ impl Server {
     ///
     /// `core`: the one core it may use.
     pub(crate) fn start(binary: &Path, core: Option<usize>) -> anyhow::Result<Server> {
+        Server::start_on(binary, core.map(|core| core.to_string()).as_deref(), 0)
+    }
+
+    /// The same with the cores it may use, as `taskset -c` understands them, and so many shards; 0: as it likes.
+    pub(crate) fn start_on(binary: &Path, cores: Option<&str>, shards: usize) -> anyhow::Result<Server> {
         ensure!(
             binary.exists(),
             "there is no server at {}; build it first: cargo build --release -p server",
@@ -28,10 +33,10 @@ impl Server {
         // Free now; that somebody takes them in between is possible and would be said.
         let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut command = match core {
-            Some(core) => {
+        let mut command = match cores {
+            Some(cores) => {
                 let mut command = Command::new("taskset");
-                command.arg("-c").arg(core.to_string()).arg(binary);
+                command.arg("-c").arg(cores).arg(binary);
                 command
             }
             None => Command::new(binary),
@@ -40,6 +45,7 @@ impl Server {
             .args(["serve", "--dev", "--loopback"])
             .env("NOWCAST_HTTP_LISTEN", &http)
             .env("NOWCAST_MEDIA_UDP_PORT", udp.to_string())
+            .env("NOWCAST_MEDIA_SHARDS", shards.to_string())
             .env("NOWCAST_LIMITS_SESSIONS_PER_IP", "0")
             .env("NOWCAST_LIMITS_NEW_SESSIONS_PER_IP", "0")
             .env("NOWCAST_LIMITS_CONNECTIONS_PER_IP", "0")

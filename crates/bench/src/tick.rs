@@ -37,7 +37,7 @@ pub(crate) struct Tick {
 
 /// What was spent on what.
 #[derive(Default)]
-struct Costs {
+pub(crate) struct Costs {
     packets: u64,
     messages: u64,
     bytes: u64,
@@ -55,6 +55,17 @@ const WARM_UP_FRAMES: u32 = 45;
 impl Tick {
     /// Measures and prints.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        self.measure()?.print(self);
+        Ok(())
+    }
+
+    /// So many viewers who say nothing.
+    pub(crate) fn quiet(viewers: u32, frames: u32) -> Tick {
+        Tick { viewers, frames, feedback: false, loss: 0.0 }
+    }
+
+    /// Plays, and says what that cost.
+    pub(crate) fn measure(&self) -> anyhow::Result<Costs> {
         anyhow::ensure!((1..=65_536).contains(&self.viewers), "--viewers must be 1 to 65536");
         anyhow::ensure!((0.0..1.0).contains(&self.loss), "--loss must be at least 0 and below 1");
         let start = Instant::now();
@@ -69,8 +80,7 @@ impl Tick {
             }
             self.play(&mut audience, start + FRAME_INTERVAL * frame, &mut batch, &mut costs, frame >= warm_up);
         }
-        costs.print(self);
-        Ok(())
+        Ok(costs)
     }
 
     /// One frame, all that it makes the shard send, and all that viewers answer.
@@ -133,6 +143,11 @@ fn counted(step: impl FnOnce()) {
 }
 
 impl Costs {
+    /// Nanoseconds of sending that each packet took.
+    pub(crate) fn sending_ns(&self) -> f64 {
+        self.sending.as_nanos() as f64 / self.packets.max(1) as f64
+    }
+
     fn print(&self, asked: &Tick) {
         let Tick { viewers, frames, loss, .. } = asked;
         let packets = self.packets.max(1) as f64;
@@ -140,7 +155,7 @@ impl Costs {
         println!("packets        {}", self.packets);
         println!("a message      {:.2} packets", packets / self.messages.max(1) as f64);
         println!("a packet       {:.0} bytes", self.bytes as f64 / packets);
-        println!("sending        {:.1} ns a packet", self.sending.as_nanos() as f64 / packets);
+        println!("sending        {:.1} ns a packet", self.sending_ns());
         if self.datagrams_in > 0 {
             let hearing = self.hearing.as_nanos() as f64;
             println!("datagrams in   {}", self.datagrams_in);

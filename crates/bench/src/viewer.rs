@@ -142,6 +142,11 @@ impl Viewer {
         of_server.contains("a=candidate:").then_some(()).context("the server names no address to send to")
     }
 
+    /// From now on the network loses this share of its packets.
+    pub(crate) fn lose(&mut self, loss: Loss) {
+        self.loss = loss;
+    }
+
     /// Whether it sees moving pictures.
     pub(crate) fn has_joined(&self) -> bool {
         self.joining.first_picture_at.is_some()
