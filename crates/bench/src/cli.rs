@@ -34,6 +34,8 @@ enum Command {
     Tick(crate::tick::Tick),
     /// Measure a bare send loop of the same packets: what the kernel takes on this machine
     Bare(crate::bare::Bare),
+    /// Start servers and measure every row of the issue "One core, five thousand viewers"
+    Record(crate::record::Record),
     /// Measure sending into a device that throws everything away (scripts/sendside makes one)
     Sendside(crate::sendside::Sendside),
 }
@@ -140,6 +142,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Tick(tick) => tick.run(),
         Command::Bare(bare) => bare.run(),
         Command::Sendside(sendside) => sendside.run(),
+        Command::Record(record) => record.run(),
     }
 }
 

@@ -15,6 +15,7 @@
 //! - `histogram`, `process`: how long, and at what cost
 //! - `server`: starts a server to measure
 //! - `table`: the measurements that the documents cite
+//! - `record`: every row of the issue "One core, five thousand viewers"
 //! - `bare`: the same packets without a server, the kernel's own limit; `core_time`: what a thread and its core did
 //! - `sendside`: the send side into a device that throws everything away, to a made-up `audience`
 //! - `tick`: what sending costs without a kernel, to the same
@@ -47,6 +48,7 @@ mod pool;
 mod process;
 mod publisher;
 mod reception;
+mod record;
 mod report;
 #[allow(dead_code)] // the reports read the rest
 mod seen;

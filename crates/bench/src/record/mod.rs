@@ -1,0 +1,141 @@
+//! Does one core serve five thousand viewers, and what does it cost?
+//!
+//! Every row of the table of the issue "One core, five thousand viewers", measured by one command. Each measurement starts
+//! servers of its own (release builds of `nowcast`), which get their cores and one shard, while the generator has the
+//! other core. A measurement that fails says why, and the others go on.
+//!
+//! - [`stage`]: a server and the load on it, and what one look at them says
+//! - [`row`]: a line of the table
+//! - `fanout`, `long_group`, `limit`, `tick`, `streams`, `joins`, `loss`, `key_frames`, `shards`: the measurements
+//! - [`machine`]: where all this was measured
+
+mod fanout;
+mod joins;
+mod key_frames;
+mod limit;
+mod long_group;
+mod loss;
+mod machine;
+mod row;
+mod shards;
+mod stage;
+mod streams;
+mod tick;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::ensure;
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use self::row::Row;
+use self::stage::Stage;
+use crate::report;
+use crate::server::Server;
+
+/// What is measured, and where.
+#[derive(Args)]
+pub(crate) struct Record {
+    /// The server [default: target/release/nowcast]
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+    /// Cores of the server, as taskset understands them; what is per core assumes one
+    #[arg(long, default_value = "0", value_name = "CORES")]
+    server_cores: String,
+    /// Pin the generator to this core
+    #[arg(long, default_value_t = 1)]
+    core: usize,
+    /// Only these measurements, such as loss,joins
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<String>,
+    /// A tenth of the viewers and of the time: shows that everything works, not how fast
+    #[arg(long)]
+    quick: bool,
+    /// Also write everything here
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// A measurement by its name.
+struct Measurement {
+    name: &'static str,
+    measure: fn(&Stage, &mut Known) -> anyhow::Result<Outcome>,
+}
+
+/// What a measurement found.
+struct Outcome {
+    rows: Vec<Row>,
+    figures: Value,
+}
+
+/// What one measurement tells those that follow.
+#[derive(Default)]
+struct Known {
+    /// Of the server with all viewers: microseconds of its core a packet, and packets a second.
+    full: Option<(f64, f64)>,
+    /// The part of the server's CPU a packet that was spent in user space, in microseconds.
+    user_us: Option<f64>,
+}
+
+/// In the order in which they are made: the limit directly after what is held against it.
+const MEASUREMENTS: [Measurement; 9] = [
+    Measurement { name: "fanout", measure: fanout::measure },
+    Measurement { name: "limit", measure: limit::measure },
+    Measurement { name: "tick", measure: tick::measure },
+    Measurement { name: "long-group", measure: long_group::measure },
+    Measurement { name: "streams", measure: streams::measure },
+    Measurement { name: "joins", measure: joins::measure },
+    Measurement { name: "loss", measure: loss::measure },
+    Measurement { name: "key-frames", measure: key_frames::measure },
+    Measurement { name: "shards", measure: shards::measure },
+];
+
+impl Record {
+    /// Measures and prints.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let names = MEASUREMENTS.map(|m| m.name);
+        for name in &self.only {
+            ensure!(names.contains(&name.as_str()), "--only: there is no {name}; choose of {}", names.join(", "));
+        }
+        let binary = self.server.clone().unwrap_or_else(Server::default_binary);
+        let stage = Stage::new(binary, &self.server_cores, self.core, self.quick)?;
+        if self.quick {
+            println!("quick: a tenth of the viewers and of the time; the goals are not those of the issue");
+        }
+        let begun_at = Instant::now();
+        let mut known = Known::default();
+        let (mut rows, mut figures, mut failures) = (Vec::new(), Map::new(), Vec::new());
+        for Measurement { name, measure } in &MEASUREMENTS {
+            if !self.only.is_empty() && !self.only.iter().any(|only| only == name) {
+                continue;
+            }
+            eprintln!("{:>4.0} s  {name}", begun_at.elapsed().as_secs_f64());
+            match stage.enter().and_then(|()| measure(&stage, &mut known)) {
+                Ok(outcome) => {
+                    outcome.rows.iter().for_each(Row::print);
+                    rows.extend(outcome.rows);
+                    figures.insert((*name).to_owned(), outcome.figures);
+                }
+                Err(error) => {
+                    println!("{name}\n    failed: {error:#}\n");
+                    failures.push(format!("{name}: {error:#}"));
+                }
+            }
+            // After each: what was measured is not lost when a later one is interrupted.
+            let table: Vec<Value> = rows.iter().map(Row::json).collect();
+            let all = json!({
+                "machine": machine::describe(),
+                "seconds": begun_at.elapsed().as_secs_f64(),
+                "quick": self.quick,
+                "rows": table,
+                "figures": figures,
+                "failures": failures,
+            });
+            report::write(self.json.as_deref(), &all)?;
+        }
+        println!("{}", row::markdown(&rows));
+        ensure!(failures.is_empty(), "{} measurements failed; the first: {}", failures.len(), failures[0]);
+        Ok(())
+    }
+}

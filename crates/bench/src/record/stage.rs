@@ -1,0 +1,239 @@
+//! A server on its core and a generator on another: what every measurement is played on.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use shards::udp::affinity::pin_current_thread;
+
+use crate::core_time::CoreTime;
+use crate::load::{JoinPlan, Load};
+use crate::process::{Spent, Usage};
+use crate::report;
+use crate::seen::{Joined, Seen};
+use crate::server::Server;
+use crate::settings::Settings;
+
+/// Where it is played.
+pub(super) struct Stage {
+    binary: PathBuf,
+    server_cores: String,
+    /// The server's core, if it has only one.
+    pub(super) server_core: Option<usize>,
+    /// The generator's.
+    pub(super) core: usize,
+    is_quick: bool,
+}
+
+/// A server and everybody who talks to it. Nobody says goodbye: the server ends with the play.
+pub(super) struct Play {
+    server: Server,
+    pub(super) load: Load,
+    server_core: Option<usize>,
+}
+
+/// What was seen while viewers watched.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) seen: Seen,
+    pub(super) spent: Spent,
+    /// Of the server's core, for whomever: the kernel does part of the work in threads of its own.
+    core: Option<Duration>,
+    /// Packets to all viewers, those included that are not looked at.
+    pub(super) packets: u64,
+    /// Microseconds of the server's CPU a packet, in each part of the time.
+    parts_us: Vec<f64>,
+    pub(super) rss_kib: u64,
+}
+
+/// How long viewers watch where nothing else is said: enough for several key frames.
+const WINDOW: Duration = Duration::from_secs(9);
+/// CPU a packet is the median of so many parts of it.
+const PARTS: u32 = 3;
+/// Lets key frames that were asked for, first reports and the allocator come to rest.
+const SETTLE: Duration = Duration::from_millis(2_500);
+/// By what a quick run is shorter.
+const QUICK: u32 = 10;
+/// A share of viewers may fail to join before a measurement is not worth making.
+const MAY_FAIL: f64 = 0.01;
+/// Joins a second where they are not what is measured.
+const JOIN_RATE: f64 = 400.0;
+
+impl Stage {
+    pub(super) fn new(binary: PathBuf, server_cores: &str, core: usize, is_quick: bool) -> anyhow::Result<Stage> {
+        let is_list =
+            !server_cores.is_empty() && server_cores.bytes().all(|b| b.is_ascii_digit() || b",-".contains(&b));
+        ensure!(is_list, "--server-cores {server_cores} is no list of cores, such as 0 or 0,2-3");
+        Ok(Stage {
+            binary,
+            server_cores: server_cores.to_owned(),
+            server_core: server_cores.parse().ok(),
+            core,
+            is_quick,
+        })
+    }
+
+    /// Puts the generator on its core, wherever the last measurement left it.
+    pub(super) fn enter(&self) -> anyhow::Result<()> {
+        pin_current_thread(self.core).with_context(|| format!("--core {}", self.core))
+    }
+
+    /// So many viewers, or fewer in a quick run.
+    pub(super) fn viewers(&self, viewers: usize) -> usize {
+        if self.is_quick { (viewers / QUICK as usize).max(20) } else { viewers }
+    }
+
+    /// So long, or shorter in a quick run.
+    pub(super) fn time(&self, time: Duration) -> Duration {
+        if self.is_quick { time / QUICK } else { time }
+    }
+
+    /// How long viewers watch.
+    pub(super) fn window(&self) -> Duration {
+        self.time(WINDOW)
+    }
+
+    /// Starts a server with one shard, and publishes.
+    pub(super) fn open(&self, change: impl FnOnce(&mut Settings)) -> anyhow::Result<Play> {
+        self.open_shards(1, change)
+    }
+
+    /// The same with so many shards.
+    pub(super) fn open_shards(&self, shards: usize, change: impl FnOnce(&mut Settings)) -> anyhow::Result<Play> {
+        let server = Server::start_on(&self.binary, Some(&self.server_cores), shards)?;
+        let mut settings = Settings::new(&server.url(), None);
+        change(&mut settings);
+        let load = Load::start(&settings)?;
+        Ok(Play { server, load, server_core: self.server_core })
+    }
+}
+
+impl Play {
+    /// Lets viewers join, and waits until they have settled.
+    pub(super) fn join(&mut self, viewers: usize, verify: f64) -> anyhow::Result<Joined> {
+        let joined = self.load.join(JoinPlan { viewers, rate: JOIN_RATE, verify })?;
+        ensure!(
+            joined.failed as f64 <= viewers as f64 * MAY_FAIL,
+            "{} of {viewers} viewers did not join, the first: {}",
+            joined.failed,
+            joined.failure.clone().unwrap_or_default()
+        );
+        self.load.run_for(SETTLE)?;
+        Ok(joined)
+    }
+
+    /// Lets these viewers watch.
+    pub(super) fn watch(&mut self, viewers: Range<usize>, time: Duration) -> anyhow::Result<Watched> {
+        self.watch_while(viewers, |load, part| {
+            part(load)?;
+            for _ in 0..PARTS {
+                load.run_for(time / PARTS)?;
+                part(load)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Looks at these viewers while something happens. It calls what it is given at the ends of parts of equal conditions.
+    pub(super) fn watch_while(
+        &mut self,
+        viewers: Range<usize>,
+        happens: impl FnOnce(&mut Load, &mut dyn FnMut(&Load) -> anyhow::Result<()>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Watched> {
+        let pid = self.server.pid();
+        let mut parts = Vec::new();
+        let mut part = |load: &Load| {
+            parts.push((Usage::of(pid)?, load.arrived()));
+            Ok(())
+        };
+        self.load.open_window(viewers)?;
+        let (begun, arrived) = (Usage::of(pid)?, self.load.arrived());
+        let core = CoreTime::now(self.server_core)?;
+        happens(&mut self.load, &mut part)?;
+        let core = CoreTime::now(self.server_core)?.since(&core).core;
+        let (ended, packets) = (Usage::of(pid)?, self.load.arrived() - arrived);
+        let seen = self.load.close_window()?;
+        let cost = |pair: &[(Usage, u64)]| match pair {
+            [(before, from), (after, to)] => Some(after.since(before).us_per(to - from)),
+            _ => None,
+        };
+        let parts_us = parts.windows(2).filter_map(cost).collect();
+        Ok(Watched { seen, spent: ended.since(&begun), core, packets, parts_us, rss_kib: ended.rss_kib })
+    }
+
+    /// The server's memory now.
+    pub(super) fn usage(&self) -> anyhow::Result<Usage> {
+        Usage::of(self.server.pid())
+    }
+}
+
+impl Watched {
+    /// Microseconds of the server's CPU a packet: the median of the parts.
+    pub(super) fn us(&self) -> f64 {
+        let mut parts = self.parts_us.clone();
+        parts.sort_by(f64::total_cmp);
+        parts.get(parts.len() / 2).copied().unwrap_or_else(|| self.spent.us_per(self.packets))
+    }
+
+    /// Of these in user space, and in the kernel; too short a time does not tell.
+    pub(super) fn user_and_kernel_us(&self) -> Option<(f64, f64)> {
+        let (us, user) = (self.us(), self.spent.user_share?);
+        Some((us * user, us * (1.0 - user)))
+    }
+
+    /// Microseconds of the server's core a packet, whoever used it.
+    pub(super) fn core_us(&self) -> Option<f64> {
+        Some(self.core?.as_secs_f64() * 1e6 / self.packets.max(1) as f64)
+    }
+
+    pub(super) fn p99(&self) -> f64 {
+        self.seen.delay.ms(0.99)
+    }
+
+    pub(super) fn gigabits(&self) -> f64 {
+        self.seen.total.bytes as f64 * 8.0 / self.seen.seconds / 1e9
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let seen = &self.seen;
+        let split = self.user_and_kernel_us();
+        json!({
+            "viewers": seen.viewers,
+            "seconds": seen.seconds,
+            "packets_per_second": seen.packets_per_second(),
+            "bitrate_bps": self.gigabits() * 1e9,
+            "loss_before_repair": seen.loss_before_repair(),
+            "loss_after_repair": seen.loss_after_repair(),
+            "repaired_in_200_ms": seen.repaired_in_time(),
+            "starved": seen.starved,
+            "failed": seen.failed,
+            "longest_silence_ms": seen.total.longest_silence.as_secs_f64() * 1e3,
+            "damaged": seen.damaged,
+            "rejected": seen.rejected,
+            "published_late_ms": seen.sent.latest.as_secs_f64() * 1e3,
+            "key_frames": seen.sent.key_frames,
+            "delay_ms": report::json_of(&seen.delay.percentiles()),
+            "key_frame_delay_ms": report::json_of(&seen.key_frame_delay.percentiles()),
+            "delay_quantiles_ms": QUANTILES.map(|share| [share, seen.delay.ms(share)]),
+            "server": {
+                "cpu_us_per_packet": self.us(),
+                "parts_us_per_packet": self.parts_us,
+                "user_us_per_packet": split.map(|(user, _)| user),
+                "kernel_us_per_packet": split.map(|(_, kernel)| kernel),
+                "core_us_per_packet": self.core_us(),
+                "cpu_cores": self.spent.cores(),
+                "by_thread_s": self.spent.by_name.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+                "rss_kib": self.rss_kib,
+            },
+            "generator": {
+                "cpu_cores": seen.generator.cores(),
+                "bottleneck": seen.bottleneck().map(|why| why.to_string()),
+            },
+        })
+    }
+}
+
+/// Where the distribution of delay is read off, for its plot.
+const QUANTILES: [f64; 16] = [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
