@@ -1,8 +1,9 @@
 //! The loop that plays everybody.
 //!
 //! One thread: it sends the publishers' frames when they are due, receives for all viewers, and drives whoever is due.
-//! In each turn publishers come first, and verified viewers' packets are only stamped on arrival and looked into
-//! when nothing else waits, so that what is measured is the server's delay rather than ours.
+//! In each turn publishers come first, then those who watch, and only then a few handshakes of those who join. Verified
+//! viewers' packets are only stamped on arrival and looked into when nothing else waits. So what is measured is the server's
+//! delay rather than ours.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -37,6 +38,8 @@ pub(crate) struct Load {
     settings: Settings,
     /// Where each stream is watched.
     whep: Vec<Url>,
+    /// Which of the streams those who join watch, in turn.
+    offered: Range<usize>,
     local_ip: IpAddr,
     open_files: u64,
     http: Pool,
@@ -51,6 +54,10 @@ pub(crate) struct Load {
     /// Viewers with their offers, made ahead of their joins.
     prepared: VecDeque<(Viewer, String)>,
     alarms: Alarms,
+    /// Those who have not joined yet and whose sockets have something.
+    handshakes: VecDeque<usize>,
+    /// More answers of HTTP may have come.
+    has_answers: bool,
     /// How many viewers have joined or failed.
     settled: usize,
     unverified: VecDeque<Unverified>,
@@ -117,6 +124,9 @@ pub(crate) const IN_FLIGHT: usize = 48;
 const EVENTS: usize = 32;
 /// Joins begun in one turn; each makes an offer, 0.3 ms.
 const JOINS_PER_TURN: usize = 2;
+/// Of those who join, in one turn: sockets looked at, and answers taken. Each may cost half a millisecond of cryptography or
+/// SDP, which those who watch would wait for.
+const HANDSHAKES_PER_TURN: usize = 2;
 /// Viewers driven in one turn.
 const DUE_PER_TURN: usize = 32;
 /// Packets looked into before sockets are asked again.
@@ -172,6 +182,7 @@ impl Load {
         let now = Instant::now();
         let mut load = Load {
             settings: settings.clone(),
+            offered: 0..whep.len(),
             whep,
             local_ip,
             open_files,
@@ -186,6 +197,8 @@ impl Load {
             viewers: Vec::new(),
             prepared: VecDeque::new(),
             alarms: Alarms::default(),
+            handshakes: VecDeque::new(),
+            has_answers: false,
             settled: 0,
             unverified: VecDeque::new(),
             joins: None,
@@ -210,7 +223,6 @@ impl Load {
         Ok(load)
     }
 
-    #[allow(dead_code)] // the progress display calls it
     /// Tells `observer` how things stand from now on.
     pub(crate) fn observe(&mut self, observer: Observer) {
         self.observer = Some(observer);
@@ -237,6 +249,13 @@ impl Load {
         self.publishers.iter_mut().for_each(Publisher::stagger_key_frames);
     }
 
+    /// Those who join from now on watch these streams only, in turn.
+    pub(crate) fn offer_streams(&mut self, streams: Range<usize>) -> anyhow::Result<()> {
+        ensure!(!streams.is_empty() && streams.end <= self.whep.len(), "there are no streams {streams:?}");
+        self.offered = streams;
+        Ok(())
+    }
+
     /// From now on the network loses this share of what goes to viewers.
     pub(crate) fn lose(&mut self, share: f64) {
         for (number, viewer) in self.viewers.iter_mut().enumerate() {
@@ -261,6 +280,8 @@ impl Load {
     pub(crate) fn join(&mut self, plan: JoinPlan) -> anyhow::Result<Joined> {
         let first = self.viewers.len();
         self.check_open_files(plan.viewers)?;
+        // Moving thousands of them to a larger place would take as long as half a frame lasts.
+        self.viewers.reserve(plan.viewers);
         let begun_at = Instant::now();
         self.joins = Some(Joins { plan, begun_at, started: 0 });
         self.media_at = begun_at;
@@ -420,11 +441,19 @@ impl Load {
             match *token {
                 WOKEN => {}
                 Token(publisher @ PUBLISHERS..) => self.receive_for_publisher(publisher - PUBLISHERS)?,
-                Token(viewer) => self.receive(viewer)?,
+                Token(viewer) if self.viewers[viewer].has_joined() => self.receive(viewer)?,
+                Token(viewer) => self.handshakes.push_back(viewer),
             }
         }
-        while let Some(done) = self.http.poll() {
-            self.answered(done);
+        for _ in 0..HANDSHAKES_PER_TURN {
+            if let Some(viewer) = self.handshakes.pop_front() {
+                self.receive(viewer)?;
+            }
+            let done = self.http.poll();
+            self.has_answers = done.is_some();
+            if let Some(done) = done {
+                self.answered(done);
+            }
         }
         self.begin_joins()?;
         self.drive_due();
@@ -439,7 +468,8 @@ impl Load {
         let alarms = [self.publisher_alarms.poll_timeout(), self.alarms.poll_timeout(), self.next_join_at(now)];
         let look_at = self.looked_at + LOOKED_EVERY;
         let at = alarms.into_iter().flatten().fold(until.min(look_at), Instant::min);
-        if self.unverified.is_empty() { at.saturating_duration_since(now) } else { Duration::ZERO }
+        let has_more = self.has_answers || !self.unverified.is_empty() || !self.handshakes.is_empty();
+        if has_more { Duration::ZERO } else { at.saturating_duration_since(now) }
     }
 
     fn drive_publishers(&mut self) -> anyhow::Result<()> {
@@ -591,7 +621,7 @@ impl Load {
             let socket = viewer.peer.socket.as_raw_fd();
             self.poll.registry().register(&mut SourceFd(&socket), Token(number), Interest::READABLE)?;
             self.viewers.push(viewer);
-            let url = self.whep[number % self.whep.len()].clone();
+            let url = self.whep[self.offered.start + number % self.offered.len()].clone();
             let request = Request { method: "POST", url, token: self.settings.whep_token.clone(), body: offer };
             self.http.send(Job { number, request });
         }

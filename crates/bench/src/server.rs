@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 pub(crate) struct Server {
     child: Child,
     http: String,
+    udp: u16,
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,7 +54,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let child = command.spawn().with_context(|| format!("{} does not start", binary.display()))?;
-        let mut server = Server { child, http };
+        let mut server = Server { child, http, udp };
         let until = Instant::now() + PATIENCE;
         while TcpStream::connect(&server.http).is_err() {
             if let Some(status) = server.child.try_wait()? {
@@ -74,6 +75,12 @@ impl Server {
         self.child.id()
     }
 
+    /// Datagrams that found its sockets full, since it began: proc(5), `/proc/net/udp`, addresses in hexadecimal.
+    pub(crate) fn socket_drops(&self) -> u64 {
+        let of = |file: &str| std::fs::read_to_string(file).map_or(0, |table| drops_of(&table, self.udp));
+        of("/proc/net/udp") + of("/proc/net/udp6")
+    }
+
     /// Where cargo puts the server: `CARGO_TARGET_DIR`, or `target` beside the workspace's `Cargo.toml`.
     pub(crate) fn default_binary() -> PathBuf {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
@@ -86,5 +93,29 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The last column is the drops, the second `address:port`.
+fn drops_of(table: &str, port: u16) -> u64 {
+    let is_ours = |fields: &[&str]| {
+        let local = fields.get(1).and_then(|local| local.rsplit(':').next());
+        local.and_then(|hex| u16::from_str_radix(hex, 16).ok()) == Some(port)
+    };
+    let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.filter(|fields| is_ours(fields)).filter_map(|fields| fields.last()?.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_those_of_all_sockets_of_the_port() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
+            1: 0100007F:1ECA 00000000:0000 07 00000000:00000000 00:00000000 00000000  0 0 1 2 0 7\n\
+            2: 0100007F:1ECB 00000000:0000 07 00000000:00000000 00:00000000 00000000  0 0 1 2 0 5\n\
+            3: 00000000:1ECA 00000000:0000 07 00000000:00000000 00:00000000 00000000  0 0 1 2 0 2\n";
+        assert_eq!([0x1eca, 0x1ecb, 1].map(|port| drops_of(table, port)), [9, 5, 0]);
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Watched {
     pub(super) packets: u64,
     /// Microseconds of the server's CPU a packet, in each part of the time.
     parts_us: Vec<f64>,
+    /// Datagrams that the server's sockets had no room for.
+    socket_drops: u64,
     pub(super) rss_kib: u64,
 }
 
@@ -54,6 +56,8 @@ const WINDOW: Duration = Duration::from_secs(9);
 const PARTS: u32 = 3;
 /// Lets key frames that were asked for, first reports and the allocator come to rest.
 const SETTLE: Duration = Duration::from_millis(2_500);
+/// After something that kept the generator from its work.
+const CATCH_UP: Duration = Duration::from_millis(200);
 /// By what a quick run is shorter.
 const QUICK: u32 = 10;
 /// A share of viewers may fail to join before a measurement is not worth making.
@@ -148,6 +152,9 @@ impl Play {
             parts.push((Usage::of(pid)?, load.arrived()));
             Ok(())
         };
+        // Takes milliseconds with thousands of sockets, in which nothing is published.
+        let drops = self.server.socket_drops();
+        self.load.run_for(CATCH_UP)?;
         self.load.open_window(viewers)?;
         let (begun, arrived) = (Usage::of(pid)?, self.load.arrived());
         let core = CoreTime::now(self.server_core)?;
@@ -155,12 +162,13 @@ impl Play {
         let core = CoreTime::now(self.server_core)?.since(&core).core;
         let (ended, packets) = (Usage::of(pid)?, self.load.arrived() - arrived);
         let seen = self.load.close_window()?;
+        let socket_drops = self.server.socket_drops() - drops;
         let cost = |pair: &[(Usage, u64)]| match pair {
             [(before, from), (after, to)] => Some(after.since(before).us_per(to - from)),
             _ => None,
         };
         let parts_us = parts.windows(2).filter_map(cost).collect();
-        Ok(Watched { seen, spent: ended.since(&begun), core, packets, parts_us, rss_kib: ended.rss_kib })
+        Ok(Watched { seen, spent: ended.since(&begun), core, packets, parts_us, socket_drops, rss_kib: ended.rss_kib })
     }
 
     /// The server's memory now.
@@ -226,6 +234,7 @@ impl Watched {
                 "cpu_cores": self.spent.cores(),
                 "by_thread_s": self.spent.by_name.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
                 "rss_kib": self.rss_kib,
+                "socket_drops": self.socket_drops,
             },
             "generator": {
                 "cpu_cores": seen.generator.cores(),
