@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use sfu::format::{Format, Published};
-use sfu::negotiate::{self, Identity, Unusable, text};
+use sfu::negotiate::{self, Identity, Stage, Unusable, text};
 use str0m::ice::IceCreds;
 
 use crate::peer::{Peer, Purpose};
@@ -31,7 +31,9 @@ pub fn viewer_offer(data: &[u8]) {
             Ok(session) => {
                 assert!(session.sdp.starts_with("v=0"));
                 assert!(!session.tracks.is_empty() && session.tracks.len() <= 2);
-                survives_restart(session.rtc, &sdp);
+                if let Stage::Whole { rtc, .. } = session.stage {
+                    survives_restart(rtc, &sdp);
+                }
             }
             Err(error) => is_for_people(&error),
         }
@@ -41,12 +43,12 @@ pub fn viewer_offer(data: &[u8]) {
 /// A viewer's answer to our offer is taken or refused in words.
 pub fn viewer_answer(data: &[u8]) {
     let sdp = String::from_utf8_lossy(data);
-    let Ok(mut session) = negotiate::offer_to_viewer(identity(), Instant::now(), credentials()) else {
+    let Ok(session) = negotiate::offer_to_viewer(identity(), Instant::now(), credentials()) else {
         panic!("an offer can always be made");
     };
-    let Some(pending) = session.pending.take() else { panic!("an offer waits for its answer") };
-    match negotiate::accept_answer(&mut session.rtc, pending, &sdp, &published()) {
-        Ok(tracks) => assert!(!tracks.is_empty() && tracks.len() <= 2),
+    let Stage::Offered { mut rtc, pending } = session.stage else { panic!("an offer waits for its answer") };
+    match negotiate::accept_answer(&mut rtc, *pending, &sdp, &published()) {
+        Ok((tracks, _)) => assert!(!tracks.is_empty() && tracks.len() <= 2),
         Err(error) => is_for_people(&error),
     }
 }

@@ -4,11 +4,12 @@
 //! exporter's output into a [`KeySlot`] at the moment DTLS hands it to str0m. Only public traits are used.
 //!
 //! `RtcConfig::build` makes its DTLS instance synchronously, so a slot armed right before on the same
-//! thread belongs to that `Rtc` ([`arm`]).
+//! thread belongs to that `Rtc` ([`arm`]). That is for viewers with data channels; the others' DTLS stands alone
+//! (`desk::handshake`), and the `Rtc` that reads their offer has none ([`hollow`]).
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m_proto::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion, SrtpProfile,
@@ -22,7 +23,8 @@ use crate::srtp::{Error, Open, Profile, Role, Seal, split};
 #[derive(Clone, Default)]
 pub struct KeySlot(Arc<Mutex<Option<Keys>>>);
 
-struct Keys {
+/// What the RFC 5764 exporter gave.
+pub(crate) struct Keys {
     material: zeroize::Zeroizing<Vec<u8>>,
     profile: SrtpProfile,
     role: Role,
@@ -37,7 +39,13 @@ impl KeySlot {
 }
 
 impl Keys {
-    fn into_contexts(self) -> Result<(Seal, Open), Error> {
+    /// `role` is ours in DTLS: which half of the material is ours depends on it (RFC 5764 §4.2).
+    pub(crate) fn new(material: &[u8], profile: SrtpProfile, role: Role) -> Keys {
+        Keys { material: zeroize::Zeroizing::new(material.to_vec()), profile, role }
+    }
+
+    /// Contexts to send and to receive with.
+    pub(crate) fn into_contexts(self) -> Result<(Seal, Open), Error> {
         let profile = match self.profile {
             SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
             SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
@@ -56,14 +64,29 @@ impl std::fmt::Debug for KeySlot {
 }
 
 thread_local! {
-    static NEXT: RefCell<Option<KeySlot>> = const { RefCell::new(None) };
+    static NEXT: RefCell<Next> = const { RefCell::new(Next::Plain) };
+}
+
+/// What DTLS the next `Rtc` of a thread gets.
+enum Next {
+    /// Its own.
+    Plain,
+    /// Its own, and its keys are copied.
+    Tapped(KeySlot),
+    /// None: it only reads and writes descriptions.
+    Hollow,
 }
 
 /// Makes the next `RtcConfig::build` on this thread put its keys into the slot returned.
 pub fn arm() -> KeySlot {
     let slot = KeySlot::default();
-    NEXT.with(|next| *next.borrow_mut() = Some(slot.clone()));
+    NEXT.with(|next| *next.borrow_mut() = Next::Tapped(slot.clone()));
     slot
+}
+
+/// Makes the next `RtcConfig::build` on this thread go without DTLS: its `Rtc` is only to negotiate.
+pub fn hollow() {
+    NEXT.with(|next| *next.borrow_mut() = Next::Hollow);
 }
 
 /// str0m's AWS-LC provider with our DTLS and the tap around it; one for the whole process, because the provider
@@ -94,16 +117,22 @@ impl DtlsProvider for Tap {
         version: DtlsVersion,
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let next = NEXT.with(|next| std::mem::replace(&mut *next.borrow_mut(), Next::Plain));
+        if matches!(next, Next::Hollow) {
+            return Ok(Box::new(Hollow { now, is_active: false }));
+        }
         let inner = dtls::Provider.new_dtls(certificate, now, version, mtu)?;
-        let slot = NEXT.with(|next| next.borrow_mut().take());
-        Ok(Box::new(TappedInstance { inner, slot }))
+        match next {
+            Next::Tapped(slot) => Ok(Box::new(TappedInstance { inner, slot })),
+            Next::Plain | Next::Hollow => Ok(inner),
+        }
     }
 }
 
 #[derive(Debug)]
 struct TappedInstance {
     inner: Box<dyn DtlsInstance>,
-    slot: Option<KeySlot>,
+    slot: KeySlot,
 }
 
 impl DtlsInstance for TappedInstance {
@@ -111,9 +140,9 @@ impl DtlsInstance for TappedInstance {
         // RFC 5764 §4.2: which half is ours depends on the DTLS role.
         let role = if self.inner.is_active() { Role::Client } else { Role::Server };
         let output = self.inner.poll_output(buf);
-        if let (DtlsOutput::KeyingMaterial(material, profile), Some(slot)) = (&output, &self.slot) {
-            let keys = Keys { material: zeroize::Zeroizing::new(material.to_vec()), profile: *profile, role };
-            *slot.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
+            let keys = Keys::new(material, *profile, role);
+            *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
         }
         output
     }
@@ -146,3 +175,41 @@ impl DtlsInstance for TappedInstance {
         self.inner.close()
     }
 }
+
+/// The DTLS of an `Rtc` that never connects.
+#[derive(Debug)]
+struct Hollow {
+    now: Instant,
+    is_active: bool,
+}
+
+impl DtlsInstance for Hollow {
+    fn poll_output<'a>(&mut self, _: &'a mut [u8]) -> DtlsOutput<'a> {
+        DtlsOutput::Timeout(self.now + NEVER)
+    }
+    fn set_active(&mut self, active: bool) {
+        self.is_active = active;
+    }
+    fn handle_packet(&mut self, _: &[u8]) -> Result<(), DtlsImplError> {
+        Ok(())
+    }
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.now = now;
+        Ok(())
+    }
+    fn send_application_data(&mut self, _: &[u8]) -> Result<usize, DtlsImplError> {
+        Ok(0)
+    }
+    fn is_active(&self) -> bool {
+        self.is_active
+    }
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        None
+    }
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        Ok(())
+    }
+}
+
+/// Longer than any session.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);

@@ -1,11 +1,14 @@
 //! How does an SDP become a session?
 //!
 //! str0m negotiates; here is what we offer and accept, and what the rest of the house needs to know of the
-//! result. A publisher's `Rtc` goes on to a shard as a whole; a viewer's stays on its desk and only its
-//! [`TrackFacts`] and keys travel.
+//! result. A publisher's `Rtc` goes on to a shard as a whole. A viewer's has done its part when both descriptions are
+//! there: what is left of it is [`TrackFacts`] and [`Secured`]. Only one who wants a data channel keeps it.
 
 pub mod color_space;
+mod secured;
 pub mod text;
+
+pub use secured::Secured;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -49,6 +52,11 @@ impl Identity {
         }
         let same_family = self.candidates.iter().find(|c| c.is_ipv4() == destination.is_ipv4());
         same_family.copied().unwrap_or(destination)
+    }
+
+    /// Our certificate and its key.
+    pub(crate) fn certificate(&self) -> &DtlsCert {
+        &self.certificate
     }
 
     fn rtc(&self, now: Instant, credentials: IceCreds, media: Media) -> Rtc {
@@ -223,16 +231,33 @@ pub fn publisher(
 /// A viewer's session, ready for its handshake.
 #[derive(Debug)]
 pub struct ViewerOffer {
-    /// The session.
-    pub rtc: Box<Rtc>,
-    /// Where its keys will appear.
-    pub keys: KeySlot,
     /// Our answer, or our offer.
     pub sdp: String,
     /// What was negotiated; empty as long as our offer has no answer.
     pub tracks: Vec<TrackFacts>,
-    /// Set while our offer waits for its answer.
-    pub pending: Option<SdpPendingOffer>,
+    /// What the handshake needs.
+    pub stage: Stage,
+}
+
+/// What a viewer's session is made of after a description was read.
+#[derive(Debug)]
+pub enum Stage {
+    /// All is agreed on; DTLS and ICE-lite are all that is left to do.
+    Agreed(Secured),
+    /// There is a data channel: SCTP needs the whole session.
+    Whole {
+        /// The session.
+        rtc: Box<Rtc>,
+        /// Where its keys will appear.
+        keys: KeySlot,
+    },
+    /// Our offer waits for its answer.
+    Offered {
+        /// Reads the answer.
+        rtc: Box<Rtc>,
+        /// The offer.
+        pending: Box<SdpPendingOffer>,
+    },
 }
 
 /// Answers a viewer's offer. `published` is what the stream carries at the moment, so far as it is known.
@@ -248,21 +273,24 @@ pub fn viewer(
     published: &Published,
 ) -> Result<ViewerOffer, Unusable> {
     text::check(offer).map_err(Unusable::Malformed)?;
-    let keys = tap::arm();
+    let parsed = parse_offer(offer)?;
+    let secured = Secured::of(offer)?;
+    let keys = text::sections(offer).iter().any(|s| s.kind == "application").then(tap::arm);
+    if keys.is_none() {
+        tap::hollow();
+    }
     let mut rtc = identity.rtc(now, credentials, Media::Elsewhere);
-    let answer = rtc.sdp_api().accept_offer(parse_offer(offer)?).map_err(malformed)?.to_sdp_string();
+    let answer = rtc.sdp_api().accept_offer(parsed).map_err(malformed)?.to_sdp_string();
     let tracks = facts(&mut rtc, offer, &answer);
     if tracks.is_empty() {
         return Err(no_codec(offer));
     }
     can_decode(&tracks, published, offer)?;
-    Ok(ViewerOffer {
-        rtc: Box::new(rtc),
-        keys,
-        sdp: text::with_one_stream(&answer, STREAM_LABEL),
-        tracks,
-        pending: None,
-    })
+    let stage = match keys {
+        Some(keys) => Stage::Whole { rtc: Box::new(rtc), keys },
+        None => Stage::Agreed(secured),
+    };
+    Ok(ViewerOffer { sdp: text::with_one_stream(&answer, STREAM_LABEL), tracks, stage })
 }
 
 /// Makes the offer for a viewer who asked without one.
@@ -271,7 +299,7 @@ pub fn viewer(
 ///
 /// None in practice; str0m may refuse.
 pub fn offer_to_viewer(identity: &Identity, now: Instant, credentials: IceCreds) -> Result<ViewerOffer, Unusable> {
-    let keys = tap::arm();
+    tap::hollow();
     let mut rtc = identity.rtc(now, credentials, Media::Elsewhere);
     let mut changes = rtc.sdp_api();
     for (kind, label) in [(RtcKind::Audio, "audio"), (RtcKind::Video, "video")] {
@@ -279,7 +307,8 @@ pub fn offer_to_viewer(identity: &Identity, now: Instant, credentials: IceCreds)
     }
     let (offer, pending) = changes.apply().ok_or_else(|| Unusable::Malformed("no offer could be made".to_owned()))?;
     let sdp = text::with_one_stream(&offer.to_sdp_string(), STREAM_LABEL);
-    Ok(ViewerOffer { rtc: Box::new(rtc), keys, sdp, tracks: Vec::new(), pending: Some(pending) })
+    let stage = Stage::Offered { rtc: Box::new(rtc), pending: Box::new(pending) };
+    Ok(ViewerOffer { sdp, tracks: Vec::new(), stage })
 }
 
 /// Takes a viewer's answer to our offer.
@@ -292,16 +321,17 @@ pub fn accept_answer(
     pending: SdpPendingOffer,
     answer: &str,
     published: &Published,
-) -> Result<Vec<TrackFacts>, Unusable> {
+) -> Result<(Vec<TrackFacts>, Secured), Unusable> {
     text::check(answer).map_err(Unusable::Malformed)?;
     let parsed = SdpAnswer::from_sdp_string(answer).map_err(malformed)?;
+    let secured = Secured::of(answer)?;
     rtc.sdp_api().accept_answer(pending, parsed).map_err(malformed)?;
     let tracks = facts(rtc, answer, answer);
     if tracks.is_empty() {
         return Err(no_codec(answer));
     }
     can_decode(&tracks, published, answer)?;
-    Ok(tracks)
+    Ok((tracks, secured))
 }
 
 /// Restarts ICE: `offer` is what the session was opened with. Returns our fragment with new credentials.

@@ -1,0 +1,247 @@
+//! How do a viewer and we agree on keys?
+//!
+//! By DTLS alone, without the rest of a `str0m::Rtc`. It stays after the keys are there, for three reasons: the last flight
+//! of the handshake may be lost and is asked for again, the viewer's close_notify is encrypted, and so is ours.
+//!
+//! What must always hold: keys are given out only once the certificate is the one that the description announced.
+
+use std::time::Instant;
+
+use str0m::DATAGRAM_MTU_TARGET;
+use str0m_proto::crypto::DtlsVersion;
+use str0m_proto::crypto::dtls::{DtlsInstance, DtlsOutput, DtlsProvider};
+
+use crate::dtls::Provider;
+use crate::negotiate::{Identity, Secured};
+use crate::srtp::{self, Open, Role, Seal};
+use crate::tap::Keys;
+
+/// The DTLS of one session.
+pub(super) struct Handshake {
+    /// Made when it is needed: many who ask never come.
+    instance: Option<Box<dyn DtlsInstance>>,
+    secured: Secured,
+    is_verified: bool,
+    is_connected: bool,
+    keys: Option<Keys>,
+}
+
+/// What a handshake said when it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Nothing new; it wants to be woken then.
+    Wake(Instant),
+    /// The viewer said goodbye.
+    Goodbye,
+    /// It cannot go on: another certificate than announced, or no answer.
+    Failed,
+}
+
+/// Bytes that mean nothing to DTLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// The largest record that is written or read. Datagrams to a desk are no longer.
+const MAX_RECORD_BYTES: usize = 2_048;
+
+/// Outputs taken in one turn; a handshake has about ten.
+const MAX_OUTPUTS: usize = 200;
+
+impl Handshake {
+    pub(super) fn new(secured: Secured) -> Handshake {
+        Handshake { instance: None, secured, is_verified: false, is_connected: false, keys: None }
+    }
+
+    /// The viewer's address is known: begins, if that is our part.
+    pub(super) fn begin(&mut self, now: Instant, identity: &Identity) {
+        if self.secured.we_begin && self.instance.is_none() {
+            let _ = self.receive(now, identity, &[]);
+        }
+    }
+
+    /// Takes a datagram.
+    pub(super) fn receive(&mut self, now: Instant, identity: &Identity, datagram: &[u8]) -> Result<(), Malformed> {
+        if self.instance.is_none() {
+            self.instance = Some(made(now, identity, self.secured.we_begin)?);
+        }
+        let Some(instance) = &mut self.instance else { return Err(Malformed) };
+        // It remembers when it last answered a repeated flight, and takes the time from here only.
+        instance.handle_timeout(now).map_err(|_| Malformed)?;
+        instance.handle_packet(datagram).map_err(|_| Malformed)
+    }
+
+    /// Time passed. Returns whether it can go on.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        self.instance.as_mut().is_none_or(|instance| instance.handle_timeout(now).is_ok())
+    }
+
+    /// Says goodbye.
+    pub(super) fn close(&mut self) {
+        if let Some(instance) = &mut self.instance {
+            let _ = instance.close();
+        }
+    }
+
+    /// Gives out what it has to send, and what happened. `None`: it waits to be spoken to.
+    pub(super) fn poll(&mut self, mut send: impl FnMut(&[u8])) -> Option<Said> {
+        let instance = self.instance.as_mut()?;
+        let mut buffer = [0; MAX_RECORD_BYTES];
+        for _ in 0..MAX_OUTPUTS {
+            let role = if instance.is_active() { Role::Client } else { Role::Server };
+            match instance.poll_output(&mut buffer) {
+                DtlsOutput::Packet(packet) => send(packet),
+                DtlsOutput::Timeout(at) => return Some(Said::Wake(at)),
+                DtlsOutput::Connected => self.is_connected = true,
+                DtlsOutput::PeerCert(certificate) => {
+                    self.is_verified = self.secured.is_of(certificate);
+                    if !self.is_verified {
+                        return Some(Said::Failed);
+                    }
+                }
+                DtlsOutput::KeyingMaterial(material, profile) => self.keys = Some(Keys::new(&material, profile, role)),
+                // No data channel was negotiated.
+                DtlsOutput::ApplicationData(_) => {}
+                DtlsOutput::CloseNotify => return Some(Said::Goodbye),
+                _ => return Some(Said::Failed),
+            }
+        }
+        Some(Said::Failed)
+    }
+
+    /// Takes the keys out once the handshake is done, and only once.
+    pub(super) fn take_keys(&mut self) -> Option<Result<(Seal, Open), srtp::Error>> {
+        if !self.is_verified || !self.is_connected {
+            return None;
+        }
+        self.keys.take().map(Keys::into_contexts)
+    }
+}
+
+fn made(now: Instant, identity: &Identity, we_begin: bool) -> Result<Box<dyn DtlsInstance>, Malformed> {
+    let made = Provider.new_dtls(identity.certificate(), now, DtlsVersion::Dtls12, Some(DATAGRAM_MTU_TARGET));
+    let mut instance = made.map_err(|_| Malformed)?;
+    instance.set_active(we_begin);
+    Ok(instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tap;
+
+    struct Pair {
+        now: Instant,
+        us: Identity,
+        them: Identity,
+        ours: Handshake,
+        theirs: Handshake,
+    }
+
+    impl Pair {
+        /// `announced`: whose certificate we were told to expect.
+        fn new(we_begin: bool, announced: impl Fn(&Pair) -> Identity) -> Pair {
+            let (us, them) = (Identity::new(Vec::new()), Identity::new(Vec::new()));
+            let theirs = Handshake::new(secured(&us, !we_begin));
+            let ours = Handshake::new(secured(&them, we_begin));
+            let mut pair = Pair { now: Instant::now(), us, them, ours, theirs };
+            pair.ours = Handshake::new(secured(&announced(&pair), we_begin));
+            pair
+        }
+
+        /// One flight each way. `loses`: ours do not arrive.
+        fn turn(&mut self, loses: bool) -> [Option<Said>; 2] {
+            let (mut out, mut back) = (Vec::new(), Vec::new());
+            let ours = self.ours.poll(|packet| out.push(packet.to_vec()));
+            for packet in out.iter().filter(|_| !loses) {
+                let _ = self.theirs.receive(self.now, &self.them, packet);
+            }
+            let theirs = self.theirs.poll(|packet| back.push(packet.to_vec()));
+            for packet in &back {
+                let _ = self.ours.receive(self.now, &self.us, packet);
+            }
+            [ours, theirs]
+        }
+
+        fn shake(&mut self) -> bool {
+            self.ours.begin(self.now, &self.us);
+            self.theirs.begin(self.now, &self.them);
+            (0..10).any(|_| {
+                self.turn(false);
+                self.ours.is_connected && self.theirs.is_connected
+            })
+        }
+    }
+
+    fn secured(identity: &Identity, we_begin: bool) -> Secured {
+        let digest = tap::provider().sha256_provider.sha256(&identity.certificate().certificate);
+        let hex = digest.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":");
+        let setup = if we_begin { "passive" } else { "active" };
+        Secured::of(&format!("v=0\r\na=fingerprint:sha-256 {hex}\r\na=setup:{setup}\r\n")).unwrap()
+    }
+
+    #[test]
+    fn both_roles_end_with_keys_that_are_given_out_once() {
+        for we_begin in [true, false] {
+            let mut pair = Pair::new(we_begin, |pair| pair.them.clone());
+            assert!(pair.ours.take_keys().is_none());
+            assert!(pair.shake());
+            assert!(matches!(pair.ours.take_keys(), Some(Ok(_))) && pair.ours.take_keys().is_none());
+            assert!(matches!(pair.theirs.take_keys(), Some(Ok(_))));
+        }
+    }
+
+    #[test]
+    fn another_certificate_than_announced_fails_and_gives_no_keys() {
+        let mut pair = Pair::new(false, |_| Identity::new(Vec::new()));
+        pair.theirs.begin(pair.now, &pair.them);
+        let failed = (0..10).any(|_| pair.turn(false)[0] == Some(Said::Failed));
+        assert!(failed && pair.ours.take_keys().is_none());
+    }
+
+    #[test]
+    fn a_goodbye_is_heard_on_both_sides() {
+        let mut pair = Pair::new(false, |pair| pair.them.clone());
+        assert!(pair.shake());
+        pair.turn(false);
+        pair.theirs.close();
+        let said: Vec<_> = (0..2).map(|_| pair.turn(false)[0]).collect();
+        assert!(said.contains(&Some(Said::Goodbye)), "{said:?}");
+    }
+
+    #[test]
+    fn a_lost_last_flight_is_sent_again_after_the_keys_were_taken() {
+        let mut pair = Pair::new(false, |pair| pair.them.clone());
+        pair.theirs.begin(pair.now, &pair.them);
+        // Until we are done, then lose what we say.
+        while !pair.ours.is_connected {
+            let (mut out, mut back) = (Vec::new(), Vec::new());
+            pair.ours.poll(|packet| out.push(packet.to_vec()));
+            if pair.ours.is_connected {
+                break;
+            }
+            for packet in &out {
+                pair.theirs.receive(pair.now, &pair.them, packet).unwrap();
+            }
+            pair.theirs.poll(|packet| back.push(packet.to_vec()));
+            for packet in &back {
+                pair.ours.receive(pair.now, &pair.us, packet).unwrap();
+            }
+        }
+        assert!(pair.ours.take_keys().is_some() && !pair.theirs.is_connected);
+        for _ in 0..20 {
+            pair.now += std::time::Duration::from_millis(500);
+            assert!(pair.theirs.handle_timeout(pair.now));
+            pair.turn(false);
+        }
+        assert!(pair.theirs.is_connected, "the flight came again");
+    }
+
+    #[test]
+    fn junk_is_refused_and_changes_nothing() {
+        let mut pair = Pair::new(false, |pair| pair.them.clone());
+        for junk in [&[22u8, 0xfe, 0xfd, 0, 0][..], &[21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40]] {
+            let _ = pair.ours.receive(pair.now, &pair.us, junk);
+        }
+        assert!(pair.shake());
+    }
+}

@@ -1,0 +1,326 @@
+//! What does a desk keep of one viewer?
+//!
+//! Little: two passwords, some addresses, and DTLS. A `str0m::Rtc` is here only while our offer waits for its answer, or
+//! for a viewer with a data channel. Nothing here knows other sessions; [`super::Desk`] routes.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use media::StreamId;
+use str0m::change::SdpPendingOffer;
+use str0m::ice::{IceCreds, StunMessage, TransId};
+use str0m::net::{Protocol, Receive};
+use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Rtc};
+
+use super::addresses::{Addresses, Way};
+use super::handshake::{Handshake, Said};
+use super::ice::{self, Ice};
+use crate::format::Published;
+use crate::negotiate::{self, Identity, Stage, Unusable, ViewerOffer, text};
+use crate::publisher::{Ended, SHORTEST_WAIT};
+use crate::srtp::{self, Open, Seal};
+use crate::tap::KeySlot;
+use crate::transmit::Batch;
+use crate::viewer::track::TrackFacts;
+
+/// One viewer.
+pub(super) struct Session {
+    pub(super) stream: StreamId,
+    pub(super) ice: Ice,
+    pub(super) addresses: Addresses,
+    /// The shard that serves it, and the address that media goes to.
+    pub(super) serving: Option<Serving>,
+    pub(super) check: Option<AddressCheck>,
+    pub(super) is_closing: bool,
+    /// When it last proved that it wants to be sent to.
+    pub(super) consent_at: Instant,
+    /// The one timer of it that counts; others have been overtaken.
+    pub(super) wakes_at: Option<Instant>,
+    /// What was negotiated, until a shard has it.
+    tracks: Vec<TrackFacts>,
+    /// Our half of ICE, for restarts.
+    fragment: Box<str>,
+    /// Where DTLS came from last.
+    dtls_from: Option<SocketAddr>,
+    transport: Transport,
+}
+
+pub(super) struct Serving {
+    pub(super) shard: u8,
+    pub(super) address: SocketAddr,
+}
+
+/// Our own binding request to an address that the viewer wants to be sent to (threat T4).
+pub(super) struct AddressCheck {
+    pub(super) transaction: TransId,
+    pub(super) way: Way,
+    pub(super) sent_at: Instant,
+}
+
+/// Who does ICE and DTLS.
+enum Transport {
+    /// We do.
+    Light(Handshake),
+    /// Nobody yet: our offer waits for its answer.
+    Offered { rtc: Box<Rtc>, pending: Option<Box<SdpPendingOffer>> },
+    /// str0m does, because there is a data channel.
+    Whole(Box<Whole>),
+}
+
+struct Whole {
+    rtc: Box<Rtc>,
+    keys: KeySlot,
+    /// For ICE restarts.
+    offer: String,
+}
+
+/// What came of driving a session.
+pub(super) struct Driven {
+    /// When it wants to be woken.
+    pub(super) wakes_at: Option<Instant>,
+    /// It is over.
+    pub(super) ended: Option<Ended>,
+}
+
+/// What a shard needs, once.
+pub(super) struct Ready {
+    pub(super) way: Way,
+    pub(super) keys: Result<(Seal, Open), srtp::Error>,
+    pub(super) tracks: Vec<TrackFacts>,
+}
+
+/// What a session makes of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It was for us.
+    Well,
+    /// It was from the right one, and means nothing.
+    Malformed,
+    /// It is not the viewer's.
+    Refused,
+}
+
+/// A viewer whose checks stop coming is not sent to any longer (threat T5; RFC 7675 §5.1 allows 30 s).
+pub(super) const CONSENT: Duration = Duration::from_secs(15);
+
+/// Rounds that one session may take at a time.
+const MAX_OUTPUTS: usize = 2_000;
+
+impl Session {
+    pub(super) fn new(
+        now: Instant,
+        stream: StreamId,
+        ours: IceCreds,
+        offer: Option<String>,
+        opened: ViewerOffer,
+    ) -> Session {
+        let transport = match opened.stage {
+            Stage::Agreed(secured) => Transport::Light(Handshake::new(secured)),
+            Stage::Offered { rtc, pending } => Transport::Offered { rtc, pending: Some(pending) },
+            Stage::Whole { rtc, keys } => {
+                Transport::Whole(Box::new(Whole { rtc, keys, offer: offer.clone().unwrap_or_default() }))
+            }
+        };
+        Session {
+            stream,
+            ice: Ice::new(ours, offer.as_deref().and_then(remote_credentials)),
+            addresses: Addresses::default(),
+            serving: None,
+            check: None,
+            is_closing: false,
+            consent_at: now,
+            wakes_at: None,
+            tracks: opened.tracks,
+            fragment: text::ice_fragment(&opened.sdp).into(),
+            dtls_from: None,
+            transport,
+        }
+    }
+
+    /// The answer to our offer. `None`: no offer waits for one.
+    pub(super) fn answer(&mut self, answer: &str, published: &Published) -> Option<Result<(), Unusable>> {
+        let Transport::Offered { rtc, pending } = &mut self.transport else { return None };
+        let accepted = negotiate::accept_answer(rtc, *pending.take()?, answer, published);
+        Some(accepted.map(|(tracks, secured)| {
+            self.ice.answered(remote_credentials(answer));
+            self.tracks = tracks;
+            self.transport = Transport::Light(Handshake::new(secured));
+        }))
+    }
+
+    /// Restarts ICE with new credentials of both sides. Returns our fragment, and a ufrag that is not good any more.
+    pub(super) fn restart(&mut self, ours: IceCreds, theirs: IceCreds) -> Result<(String, Option<String>), Unusable> {
+        if !ice::are_credentials(&theirs.ufrag, &theirs.pass) {
+            return Err(Unusable::Malformed("its ICE credentials are none".to_owned()));
+        }
+        let fragment = match &mut self.transport {
+            Transport::Whole(whole) => {
+                negotiate::restart_ice(&mut whole.rtc, &whole.offer, &theirs.ufrag, &theirs.pass, ours.clone())?
+            }
+            Transport::Light(_) => text::with_our_credentials(&self.fragment, &ours.ufrag, &ours.pass),
+            Transport::Offered { .. } => {
+                return Err(Unusable::Malformed("the offer of this server has to be answered first".to_owned()));
+            }
+        };
+        Ok((fragment, self.ice.restart(ours, theirs)))
+    }
+
+    /// An authentic binding request. Answers it.
+    pub(super) fn checked(
+        &mut self,
+        now: Instant,
+        identity: &Identity,
+        request: &StunMessage<'_>,
+        datagram: Datagram<'_>,
+        batch: &mut Batch,
+    ) -> Taken {
+        match &mut self.transport {
+            Transport::Whole(whole) => return whole.receive(now, identity, datagram),
+            Transport::Light(handshake) if request.use_candidate() => {
+                self.dtls_from.get_or_insert(datagram.way.address);
+                handshake.begin(now, identity);
+            }
+            Transport::Light(_) | Transport::Offered { .. } => {}
+        }
+        let mut answer = [0; ice::MAX_WRITTEN_BYTES];
+        let len = self.ice.answer(request, datagram.way.address, &mut answer);
+        if let Some(answer) = answer.get(..len).filter(|answer| !answer.is_empty()) {
+            batch.push(datagram.way.address, local_source(datagram.way.destination), answer);
+        }
+        Taken::Well
+    }
+
+    /// A DTLS datagram from one of its addresses.
+    pub(super) fn dtls(&mut self, now: Instant, identity: &Identity, datagram: Datagram<'_>) -> Taken {
+        match &mut self.transport {
+            Transport::Whole(whole) => whole.receive(now, identity, datagram),
+            Transport::Light(handshake) => match handshake.receive(now, identity, datagram.bytes) {
+                Ok(()) => {
+                    self.dtls_from = Some(datagram.way.address);
+                    Taken::Well
+                }
+                Err(_) => Taken::Malformed,
+            },
+            Transport::Offered { .. } => Taken::Refused,
+        }
+    }
+
+    /// Time passed. Returns whether it can go on.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        match &mut self.transport {
+            Transport::Light(handshake) => handshake.handle_timeout(now),
+            Transport::Whole(whole) => {
+                // An error shows again when it is driven.
+                let _ = whole.rtc.handle_input(Input::Timeout(now));
+                true
+            }
+            Transport::Offered { .. } => true,
+        }
+    }
+
+    /// Says goodbye, with the next drive.
+    pub(super) fn close(&mut self) {
+        self.is_closing = true;
+        match &mut self.transport {
+            Transport::Light(handshake) => handshake.close(),
+            Transport::Whole(whole) => drop(whole.rtc.close()),
+            Transport::Offered { .. } => {}
+        }
+    }
+
+    /// Sends what is to be sent.
+    pub(super) fn drive(&mut self, now: Instant, batch: &mut Batch) -> Driven {
+        match &mut self.transport {
+            Transport::Whole(whole) => whole.drive(now, &mut self.dtls_from, batch),
+            Transport::Light(handshake) => {
+                let serving = self.serving.as_ref().map(|s| s.address).filter(|_| self.is_closing);
+                let way = serving.or(self.dtls_from).and_then(|to| self.addresses.way(to));
+                let said = handshake.poll(|packet| {
+                    if let Some(way) = way {
+                        batch.push(way.address, local_source(way.destination), packet);
+                    }
+                });
+                match said {
+                    None => Driven { wakes_at: None, ended: None },
+                    Some(Said::Wake(at)) => Driven { wakes_at: Some(at.max(now + SHORTEST_WAIT)), ended: None },
+                    Some(Said::Goodbye) => Driven { wakes_at: None, ended: Some(Ended::PeerLeft) },
+                    Some(Said::Failed) => Driven { wakes_at: None, ended: Some(Ended::Failed) },
+                }
+            }
+            Transport::Offered { .. } => Driven { wakes_at: None, ended: None },
+        }
+    }
+
+    /// What a shard needs to serve it, once, when ICE and DTLS are up.
+    pub(super) fn take_ready(&mut self) -> Option<Ready> {
+        if self.serving.is_some() {
+            return None;
+        }
+        // DTLS finished from there: that is the address's proof (T4).
+        let way = self.dtls_from.and_then(|from| self.addresses.way(from)).or(self.addresses.newest())?;
+        let keys = match &mut self.transport {
+            Transport::Light(handshake) => handshake.take_keys()?,
+            Transport::Whole(whole) if whole.rtc.is_connected() => whole.keys.take()?,
+            Transport::Whole(_) | Transport::Offered { .. } => return None,
+        };
+        Some(Ready { way, keys, tracks: std::mem::take(&mut self.tracks) })
+    }
+}
+
+/// A datagram, and how it came.
+#[derive(Clone, Copy)]
+pub(super) struct Datagram<'a> {
+    pub(super) way: Way,
+    pub(super) bytes: &'a [u8],
+}
+
+impl Whole {
+    fn receive(&mut self, now: Instant, identity: &Identity, datagram: Datagram<'_>) -> Taken {
+        let destination = identity.candidate_for(datagram.way.destination);
+        let Ok(receive) = Receive::new(Protocol::Udp, datagram.way.address, destination, datagram.bytes) else {
+            return Taken::Malformed;
+        };
+        let input = Input::Receive(now, receive);
+        if !self.rtc.accepts(&input) {
+            return Taken::Refused;
+        }
+        if self.rtc.handle_input(input).is_ok() { Taken::Well } else { Taken::Malformed }
+    }
+
+    fn drive(&mut self, now: Instant, dtls_to: &mut Option<SocketAddr>, batch: &mut Batch) -> Driven {
+        let mut ended = None;
+        for _ in 0..MAX_OUTPUTS {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => return Driven { wakes_at: Some(at.max(now + SHORTEST_WAIT)), ended },
+                Ok(Output::Transmit(transmit)) => {
+                    // The rule: SRTP and SRTCP of a viewer are the shard's alone.
+                    if matches!(transmit.contents.first(), Some(128..=191)) {
+                        continue;
+                    }
+                    if !matches!(transmit.contents.first(), Some(0..=3)) {
+                        *dtls_to = Some(transmit.destination);
+                    }
+                    batch.push(transmit.destination, Some(transmit.source.ip()), &transmit.contents);
+                }
+                Ok(Output::Event(RtcEvent::Closed)) => ended = Some(Ended::PeerLeft),
+                Ok(Output::Event(RtcEvent::IceConnectionStateChange(IceConnectionState::Disconnected))) => {
+                    ended = Some(Ended::IceLost);
+                }
+                Ok(Output::Event(_)) => {}
+                Err(_) => return Driven { wakes_at: None, ended: Some(Ended::Failed) },
+            }
+        }
+        Driven { wakes_at: Some(now + SHORTEST_WAIT), ended }
+    }
+}
+
+/// The local address to send from; the unspecified one says "as the routes say".
+pub(super) fn local_source(destination: SocketAddr) -> Option<IpAddr> {
+    Some(destination.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+fn remote_credentials(sdp: &str) -> Option<IceCreds> {
+    let ufrag = text::first(sdp, "a=ice-ufrag:")?.to_owned();
+    let pass = text::first(sdp, "a=ice-pwd:")?.to_owned();
+    ice::are_credentials(&ufrag, &pass).then_some(IceCreds { ufrag, pass })
+}
