@@ -88,6 +88,9 @@ pub fn targets() -> Vec<Target> {
         Target::new("door_config_file", door::config_file).from(door::config_files).with_words(door::CONFIG_WORDS),
         Target::new("door_environment", door::environment).from(door::environments).with_words(door::CONFIG_WORDS),
         Target::new("desk_datagrams", session::desk_datagrams).like(DATAGRAMS).from(session::viewer_scripts),
+        Target::new("desk_datagrams_with_channel", session::desk_datagrams_with_channel)
+            .like(DATAGRAMS)
+            .from(session::viewer_scripts),
         Target::new("shard_datagrams", session::shard_datagrams).like(DATAGRAMS).from(session::publisher_scripts),
     ];
     of_media.chain(others).collect()

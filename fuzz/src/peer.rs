@@ -24,6 +24,8 @@ pub enum Purpose {
     Publish,
     /// It receives.
     Watch,
+    /// It receives, and has a data channel.
+    WatchAndTalk,
 }
 
 /// A peer.
@@ -52,13 +54,15 @@ impl Peer {
         Peer { address, is_connected: false, is_over: false, rtc, reach, seal: None, pending: None, wakes_at: now }
     }
 
-    /// Offers audio, video and a data channel.
+    /// Offers audio, video and, unless it only watches, a data channel.
     pub fn offer(&mut self, purpose: Purpose) -> String {
         let direction = if purpose == Purpose::Publish { Direction::SendOnly } else { Direction::RecvOnly };
         let mut changes = self.rtc.sdp_api();
         changes.add_media(MediaKind::Audio, direction, None, None, None);
         changes.add_media(MediaKind::Video, direction, None, None, None);
-        changes.add_channel("fuzz".to_owned());
+        if purpose != Purpose::Watch {
+            changes.add_channel("fuzz".to_owned());
+        }
         let (offer, pending) = changes.apply().expect("there is something to offer");
         self.pending = Some(pending);
         offer.to_sdp_string()

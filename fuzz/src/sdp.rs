@@ -68,7 +68,8 @@ fn is_for_people(error: &Unusable) {
 
 /// Offers of a real peer, and of those whose text is kept here.
 pub fn offers() -> Vec<Vec<u8>> {
-    let mut offers: Vec<_> = [Purpose::Publish, Purpose::Watch].map(|purpose| offer(purpose).into_bytes()).into();
+    let mut offers: Vec<_> =
+        [Purpose::Publish, Purpose::Watch, Purpose::WatchAndTalk].map(|purpose| offer(purpose).into_bytes()).into();
     offers.extend([CHROMIUM, FFMPEG].map(|sdp| sdp.replace('\n', "\r\n").into_bytes()));
     offers
 }

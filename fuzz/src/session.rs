@@ -22,9 +22,14 @@ use sfu::tap;
 use crate::peer::Purpose;
 use crate::world::{PEER, STREAM, World};
 
-/// A viewer's session.
+/// A viewer's session: ICE-lite and DTLS alone.
 pub fn desk_datagrams(data: &[u8]) {
     run(Purpose::Watch, data);
+}
+
+/// A viewer's session with a data channel: str0m's.
+pub fn desk_datagrams_with_channel(data: &[u8]) {
+    run(Purpose::WatchAndTalk, data);
 }
 
 /// A publisher's session.

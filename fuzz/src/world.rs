@@ -60,7 +60,7 @@ impl World {
         let offer = peer.offer(purpose);
         let session = SessionId::from_bytes([9; 16]);
         let answer = match purpose {
-            Purpose::Watch => {
+            Purpose::Watch | Purpose::WatchAndTalk => {
                 let published = Published::default();
                 let command = desk::Command::Open { session, stream: STREAM, offer: Some(offer.clone()), published };
                 desk.handle_command(now, command, &mut Batch::new());
@@ -165,7 +165,7 @@ impl World {
     /// Whether the server still holds the session.
     pub(crate) fn has_session(&mut self) -> bool {
         match self.purpose {
-            Purpose::Watch => self.desk.session_count() == 1,
+            Purpose::Watch | Purpose::WatchAndTalk => self.desk.session_count() == 1,
             Purpose::Publish => self.snapshot().publishers == 1,
         }
     }

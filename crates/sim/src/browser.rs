@@ -42,6 +42,8 @@ pub struct Habits {
     pub only: Option<media::Codec>,
     /// It notes the RTCP that it gets.
     pub notes_rtcp: bool,
+    /// It wants a data channel too.
+    pub with_channel: bool,
 }
 
 /// A browser with one connection.
@@ -131,6 +133,9 @@ impl Browser {
         let mut changes = self.rtc.sdp_api();
         self.audio = Some(changes.add_media(RtcKind::Audio, direction, None, None, None));
         self.video = Some(changes.add_media(RtcKind::Video, direction, None, None, None));
+        if habits.with_channel {
+            changes.add_channel("chat".to_owned());
+        }
         let (offer, pending) = changes.apply().expect("something to offer");
         self.pending = Some(pending);
         edited(offer.to_sdp_string(), habits)

@@ -241,6 +241,15 @@ impl Story {
         was_there
     }
 
+    /// A peer closes its connection and says so there, but not by HTTP.
+    pub fn hangs_up(&mut self, peer: Peer) {
+        self.say(format_args!("{} hangs up", self.describe(peer)));
+        let browser = &mut self.peers[peer.0].browser;
+        browser.rtc.close().expect("a session can be closed");
+        browser.wakes_at = self.now;
+        self.drive_peer(peer.0);
+    }
+
     /// A peer is gone from one moment to the next and says nothing.
     pub fn vanishes(&mut self, peer: Peer) {
         self.say(format_args!("{} vanishes", self.describe(peer)));
@@ -272,6 +281,14 @@ impl Story {
         }
         self.drive_peer(peer.0);
         took_part
+    }
+
+    /// A peer restarts ICE, and the server's answer never reaches it.
+    pub fn restarts_ice_in_vain(&mut self, peer: Peer) {
+        let session = self.session(peer);
+        let (ufrag, password) = ("neverused".to_owned(), "a password that is never used".replace(' ', "-"));
+        assert!(self.server.restart(self.now, session, ufrag, password).is_some());
+        self.after_server();
     }
 
     /// An operator ends a stream.

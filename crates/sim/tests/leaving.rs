@@ -10,6 +10,7 @@ const ATTENTIVE: Habits = Habits {
     waits_for_offer: false,
     only: None,
     notes_rtcp: true,
+    with_channel: false,
 };
 
 fn is_empty(story: &mut Story) {
@@ -74,6 +75,22 @@ fn whoever_leaves_leaves_nothing_behind() {
     story.runs(secs(1));
     is_empty(&mut story);
     story.holds();
+}
+
+#[test]
+fn a_viewer_who_hangs_up_is_gone_at_once() {
+    for with_channel in [false, true] {
+        let mut story = Story::new();
+        story.publishes("demo", Filming::default());
+        let bob = story.watches_with("demo", Habits { with_channel, ..Habits::default() });
+        story.runs(secs(30));
+        assert!(story.gone(bob).is_none() && !story.screen(bob).pictures.is_empty());
+        story.hangs_up(bob);
+        story.runs(ms(200));
+        assert_eq!(story.gone(bob), Some(Gone::Ended(sfu::publisher::Ended::PeerLeft)), "its close_notify said so");
+        assert_eq!((story.server.sessions(), story.server.sessions_on_desks()), ((1, 0), 0));
+        story.holds();
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Addresses change, are lost and are forged.
 
-use sim::{Filming, Gone, Link, Path, Story, ms, secs};
+use sim::{Filming, Gone, Habits, Link, Path, Setup, Story, ms, secs};
 
 #[test]
 fn a_viewer_whose_network_dies_is_gone_and_others_lose_nothing() {
@@ -103,6 +103,93 @@ fn a_viewer_restarts_ice_and_sees_no_gap() {
         assert!(story.gone(bob).is_none());
         let freeze = story.screen(bob).longest_freeze(from);
         assert!(freeze < ms(100), "{freeze:?}");
+    }
+    story.holds();
+}
+
+#[test]
+fn an_ice_restart_whose_answer_is_lost_changes_nothing() {
+    let mut story = Story::new();
+    story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    let from = story.now();
+    for _ in 0..3 {
+        story.restarts_ice_in_vain(bob);
+        story.runs(secs(20));
+    }
+    assert!(story.gone(bob).is_none(), "the old credentials are good until the new ones are used");
+    assert!(story.restarts_ice(bob));
+    story.runs(secs(30));
+    assert!(story.gone(bob).is_none());
+    let freeze = story.screen(bob).longest_freeze(from);
+    assert!(freeze < ms(100), "{freeze:?}");
+    story.holds();
+}
+
+#[test]
+fn a_viewer_with_a_data_channel_moves_and_restarts_ice_too() {
+    let mut story = Story::new();
+    story.publishes("demo", Filming::default());
+    let bob = story.watches_with("demo", Habits { with_channel: true, ..Habits::default() });
+    story.runs(secs(3));
+    let from = story.now();
+    story.moves(bob);
+    story.runs(secs(20));
+    assert!(story.restarts_ice(bob));
+    story.runs(secs(30));
+    assert!(story.gone(bob).is_none(), "{:?}", story.gone(bob));
+    let freeze = story.screen(bob).longest_freeze(from);
+    assert!(freeze < secs(5), "{freeze:?}");
+    assert!(story.screen(bob).pictures.last().is_some_and(|p| p.age() < ms(100)));
+    story.holds();
+}
+
+#[test]
+fn whoever_has_a_session_of_their_own_takes_nobodys_address() {
+    let mut story = Story::with(Setup { shards: 2, desks: 2, ..Setup::default() });
+    story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    let from = story.now();
+    // One of them is on bob's desk, the other is not.
+    for _ in 0..2 {
+        let mallory = story.watches("demo");
+        story.runs(secs(2));
+        for _ in 0..10 {
+            let request = story.binding_request(mallory, true);
+            story.forges(story.address(bob), &request);
+            story.runs(secs(1));
+        }
+        // What it bound is freed now; bob's address must not be.
+        story.leaves(mallory);
+        story.runs(secs(20));
+    }
+    assert!(story.gone(bob).is_none(), "{:?}", story.gone(bob));
+    let freeze = story.screen(bob).longest_freeze(from);
+    assert!(freeze < ms(100), "{freeze:?}");
+    story.hangs_up(bob);
+    story.runs(ms(200));
+    assert!(story.gone(bob).is_some(), "its DTLS reached its own desk");
+    story.holds();
+}
+
+#[test]
+fn a_flight_of_the_handshake_may_be_lost_at_any_moment() {
+    let mut story = Story::new();
+    story.path(Path::both(Link::of(ms(30))));
+    story.publishes("demo", Filming::default());
+    story.runs(secs(2));
+    for cut_at in (0..300).step_by(10) {
+        let bob = story.watches("demo");
+        story.runs(ms(cut_at));
+        story.link(bob, Path { up: Link::of(ms(30)), down: Link::cut() });
+        story.runs(ms(40));
+        story.link(bob, Path::both(Link::of(ms(30))));
+        story.runs(secs(8));
+        assert!(story.connected_after(bob).is_some(), "cut after {cut_at} ms");
+        assert!(story.screen(bob).pictures.last().is_some_and(|p| p.age() < ms(200)), "cut after {cut_at} ms");
+        story.leaves(bob);
     }
     story.holds();
 }

@@ -149,6 +149,7 @@ fn habits(lots: &mut Random) -> Habits {
         opus_payload_type: lots.happens(0.2).then_some(50),
         with_red: lots.happens(0.4),
         waits_for_offer: lots.happens(0.2),
+        with_channel: lots.happens(0.2),
         ..Habits::default()
     }
 }
