@@ -54,12 +54,7 @@ impl ShardThread {
             if ready.contains(self.sockets.len()) {
                 self.waker.drain();
             }
-            // Mailbox before sockets: a desk says whose an address is before it answers that address, so the
-            // commands must be known when the address's next datagram is looked at.
-            for _ in 0..COMMANDS {
-                let Ok(command) = self.mailbox.try_recv() else { break };
-                self.shard.handle_command(Instant::now(), command);
-            }
+            self.take_commands();
             for (place, received) in received.iter_mut().enumerate() {
                 if ready.contains(place) {
                     self.receive(place, received);
@@ -85,15 +80,25 @@ impl ShardThread {
         until.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 
+    fn take_commands(&mut self) {
+        for _ in 0..COMMANDS {
+            let Ok(command) = self.mailbox.try_recv() else { break };
+            self.shard.handle_command(Instant::now(), command);
+        }
+    }
+
     fn receive(&mut self, place: usize, received: &mut ReceiveBatch) {
-        let socket = &self.sockets[place];
-        let port = socket.local_address().port();
         for _ in 0..RECEIVE_BATCHES {
-            if socket.receive(received).is_err() {
+            if self.sockets[place].receive(received).is_err() {
                 return;
             }
+            // A desk says whose an address is before it answers that address. So what the address sends next may be looked
+            // at only after the commands that had come by the time it was received: with an older look into the mailbox the
+            // first DTLS flight of one join in some hundred would be a stranger's, and be sent again a second later.
+            self.take_commands();
             let now = Instant::now();
-            let fallback = socket.local_address().ip();
+            let (fallback, port) =
+                (self.sockets[place].local_address().ip(), self.sockets[place].local_address().port());
             for datagram in received.datagrams() {
                 let ip: IpAddr = datagram.destination_ip.unwrap_or(fallback);
                 self.shard.handle_datagram(now, datagram.source, SocketAddr::new(ip, port), datagram.bytes);
