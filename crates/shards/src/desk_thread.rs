@@ -44,18 +44,24 @@ impl DeskThread {
         loop {
             let until = self.desk.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
             match self.mailbox.recv_timeout(until.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)) {
-                Ok(command) => self.desk.handle_command(Instant::now(), command, &mut batch),
+                Ok(command) => self.handle(command, &mut batch, &mut sending),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             for _ in 0..COMMANDS {
                 let Ok(command) = self.mailbox.try_recv() else { break };
-                self.desk.handle_command(Instant::now(), command, &mut batch);
-                self.flush(&mut batch, &mut sending);
+                self.handle(command, &mut batch, &mut sending);
             }
             self.desk.handle_timeout(Instant::now(), &mut batch);
             self.flush(&mut batch, &mut sending);
         }
+    }
+
+    /// What comes of a command is told before the next one is looked at: an address that waited behind another viewer's keys
+    /// would be told too late.
+    fn handle(&mut self, command: Command, batch: &mut Batch, sending: &mut SendState) {
+        self.desk.handle_command(Instant::now(), command, batch);
+        self.flush(batch, sending);
     }
 
     /// Tells shards whose an address is *before* that address is answered, and gives them a viewer's keys only
