@@ -23,8 +23,8 @@ pub struct Setup {
     pub port: u16,
     /// The addresses to bind; usually both unspecified ones. Those of a family that the machine lacks are skipped.
     pub listen: Vec<IpAddr>,
-    /// The addresses that peers are told to send to.
-    pub candidates: Vec<IpAddr>,
+    /// The addresses that peers are told to send to; port 0 is the one that is bound, another one is forwarded to it.
+    pub candidates: Vec<SocketAddr>,
     /// How many media threads.
     pub shards: u8,
     /// How many handshake threads.
@@ -145,9 +145,10 @@ impl Plane {
             sockets.push(own);
         }
         let bound: Vec<_> = sockets[0].iter().map(Socket::local_address).collect();
-        let reachable = |ip: &IpAddr| bound.iter().any(|b| b.is_ipv4() == ip.is_ipv4());
-        let candidates: Vec<_> =
-            setup.candidates.iter().filter(|ip| reachable(ip)).map(|ip| SocketAddr::new(*ip, port)).collect();
+        let reachable = |candidate: &SocketAddr| bound.iter().any(|b| b.is_ipv4() == candidate.is_ipv4());
+        let mut candidates = setup.candidates;
+        candidates.retain(reachable);
+        candidates.iter_mut().filter(|candidate| candidate.port() == 0).for_each(|candidate| candidate.set_port(port));
         if candidates.is_empty() {
             return Err(StartError::NoCandidate);
         }

@@ -110,8 +110,8 @@ pub struct MediaConfig {
     pub listen: Vec<IpAddr>,
     /// Whether an IPv6 address in `listen` may fail to bind: nobody asked for it, it is the default.
     pub ipv6_is_optional: bool,
-    /// If not empty, offer these instead of the machine's own addresses.
-    pub advertised: Vec<IpAddr>,
+    /// If not empty, offer these instead of the machine's own addresses; port 0 is `udp_port`.
+    pub advertised: Vec<SocketAddr>,
     /// Which network interfaces' addresses may be offered.
     pub interfaces: NameFilter,
     /// Which addresses may be offered.
@@ -281,10 +281,9 @@ fn check_media(file: &File, flags: &Flags) -> Result<MediaConfig, ConfigError> {
     if flags.loopback {
         listen = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     }
-    let advertised = addresses("media.advertised_addresses", &media.advertised_addresses)?;
-    if let Some(address) = advertised.iter().find(|address| address.is_unspecified() || address.is_multicast()) {
-        let reason = format!("{address} is not an address that a client can send to; name this machine's public one");
-        return Err(ConfigError::new("media.advertised_addresses", reason));
+    let mut advertised = advertised_addresses(&media.advertised_addresses)?;
+    if flags.loopback {
+        advertised.retain(|address| address.ip().is_loopback());
     }
     Ok(MediaConfig {
         udp_port: number("media.udp_port", media.udp_port, 0, 65_535)?,
@@ -294,7 +293,7 @@ fn check_media(file: &File, flags: &Flags) -> Result<MediaConfig, ConfigError> {
         offer_loopback: flags.dev || flags.loopback,
         listen,
         ipv6_is_optional: flags.loopback || media.listen == file::Media::default().listen,
-        advertised: if flags.loopback { Vec::new() } else { advertised },
+        advertised,
         interfaces: NameFilter { allow: media.interfaces.allow.clone(), deny: media.interfaces.deny.clone() },
         candidates: NetworkFilter {
             allow: networks("media.candidates.allow", &media.candidates.allow)?,
@@ -433,6 +432,28 @@ fn addresses(option: &str, texts: &[String]) -> Result<Vec<IpAddr>, ConfigError>
     texts.iter().map(parse).collect()
 }
 
+/// Reads what clients are told: `203.0.113.5`, or `203.0.113.5:7000` where another port is forwarded to ours.
+fn advertised_addresses(texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
+    const OPTION: &str = "media.advertised_addresses";
+    let parse = |text: &String| {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(SocketAddr::new(ip, 0));
+        }
+        let with_port = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
+        with_port.ok_or_else(|| {
+            let reason = "is not an IP address, such as 203.0.113.5, or one with a port, such as 203.0.113.5:7000 or \
+                          [2001:db8::5]:7000";
+            ConfigError::new(OPTION, format!("{text:?} {reason}"))
+        })
+    };
+    let advertised: Vec<SocketAddr> = texts.iter().map(parse).collect::<Result<_, _>>()?;
+    if let Some(ip) = advertised.iter().map(SocketAddr::ip).find(|ip| ip.is_unspecified() || ip.is_multicast()) {
+        let reason = format!("{ip} is not an address that a client can send to; name this machine's public one");
+        return Err(ConfigError::new(OPTION, reason));
+    }
+    Ok(advertised)
+}
+
 fn networks(option: &str, texts: &[String]) -> Result<Vec<Cidr>, ConfigError> {
     let parse = |text: &String| text.parse().map_err(|error| ConfigError::new(option, format!("{text:?}: {error}")));
     texts.iter().map(parse).collect()
@@ -534,6 +555,15 @@ mod tests {
         check("[media]\nlisten = []", "media.listen: is empty");
         check("[media]\nlisten = [\"eth0\"]", "media.listen: \"eth0\" is not an IP address");
         check("[media]\nadvertised_addresses = [\"0.0.0.0\"]", "media.advertised_addresses: 0.0.0.0 is not");
+        check("[media]\nadvertised_addresses = [\"[::]:7000\"]", "media.advertised_addresses: :: is not");
+        check(
+            "[media]\nadvertised_addresses = [\"a.example\"]",
+            "media.advertised_addresses: \"a.example\" is not an IP",
+        );
+        check(
+            "[media]\nadvertised_addresses = [\"10.0.0.1:0\"]",
+            "media.advertised_addresses: \"10.0.0.1:0\" is not an IP",
+        );
         check("[media.candidates]\ndeny = [\"x\"]", "media.candidates.deny: \"x\": not a network");
         check("[media]\nice_servers = [{ urls = [] }]", "media.ice_servers: an entry has no urls");
         check("[media]\nice_servers = [{ urls = [\"http://x\"] }]", "media.ice_servers: \"http://x\" is not the URL");

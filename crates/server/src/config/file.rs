@@ -59,7 +59,7 @@ pub struct Media {
     pub pin_cores: bool,
     /// Addresses to bind.
     pub listen: Vec<String>,
-    /// Addresses to offer instead of the machine's own.
+    /// Addresses to offer instead of the machine's own, with a port where another one is forwarded.
     pub advertised_addresses: Vec<String>,
     /// Which interfaces' addresses are offered.
     pub interfaces: Filter,

@@ -4,7 +4,7 @@
 //! found out is `None` or empty, never an error: a container may hide any of it.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use sfu::transmit::Batch;
@@ -41,7 +41,7 @@ pub struct Machine {
     /// Ports that cannot be had, each with what is wrong.
     pub taken: Vec<Taken>,
     /// What clients would be told to send to.
-    pub candidates: Vec<IpAddr>,
+    pub candidates: Vec<SocketAddr>,
 }
 
 /// What the kernel gives to a UDP socket.
@@ -276,7 +276,7 @@ impl Machine {
             }),
             tracked: Some((0, 262_144)),
             taken: Vec::new(),
-            candidates: vec![IpAddr::from([8, 8, 8, 8])],
+            candidates: vec![SocketAddr::from(([8, 8, 8, 8], 0))],
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Do packets come in and go out as fast as they can?
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::machine::{Holder, Taken};
 use super::{Finding, Machine};
@@ -43,11 +43,15 @@ fn ports(machine: &Machine, config: &Config) -> Vec<Finding> {
 }
 
 fn addresses(machine: &Machine, config: &Config) -> Finding {
-    let list = |addresses: &[IpAddr]| addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
-    let found = list(&machine.candidates);
+    // Port 0 is media.udp_port, which has its own line.
+    let shown = |address: &SocketAddr| match address.port() {
+        0 => address.ip().to_string(),
+        _ => address.to_string(),
+    };
+    let found = machine.candidates.iter().map(shown).collect::<Vec<_>>().join(", ");
     let example = "media.advertised_addresses = [\"the address that clients reach\"]  # in nowcast.toml";
-    let nonsense = |ip: &&IpAddr| ip.is_unspecified() || ip.is_multicast();
-    if let Some(ip) = config.media.advertised.iter().find(nonsense) {
+    let nonsense = |ip: &IpAddr| ip.is_unspecified() || ip.is_multicast();
+    if let Some(ip) = config.media.advertised.iter().map(SocketAddr::ip).find(nonsense) {
         return Finding::fail(ADDRESSES, ip.to_string(), "No client can send to such an address.").mend(example);
     }
     if machine.candidates.is_empty() {
@@ -57,7 +61,7 @@ fn addresses(machine: &Machine, config: &Config) -> Finding {
     if config.media.loopback_only {
         return Finding::ok(ADDRESSES, format!("{found}, for this machine alone"));
     }
-    if machine.candidates.iter().any(is_public) {
+    if machine.candidates.iter().any(|address| is_public(address.ip())) {
         return Finding::ok(ADDRESSES, found);
     }
     let meaning = match machine.in_container {
@@ -68,7 +72,7 @@ fn addresses(machine: &Machine, config: &Config) -> Finding {
 }
 
 /// Whether the whole internet can reach an address, as far as its digits tell.
-fn is_public(ip: &IpAddr) -> bool {
+fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
@@ -158,7 +162,8 @@ mod tests {
             ("ADVERTISED_ADDRESSES = 8.8.4.4", &["8.8.4.4"], Verdict::Ok),
         ];
         for (media, candidates, verdict) in rows {
-            let candidates: Vec<IpAddr> = candidates.iter().map(|ip| ip.parse().expect("an address")).collect();
+            let parse = |ip: &&str| SocketAddr::new(ip.parse().expect("an address"), 0);
+            let candidates = candidates.iter().map(parse).collect();
             let finding = check(media, |m| m.candidates = candidates, ADDRESSES);
             assert_eq!(finding.verdict, verdict, "{finding:?}");
         }
