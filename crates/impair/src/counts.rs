@@ -121,6 +121,11 @@ impl Counts {
         }
     }
 
+    /// Nothing yet, with samples that begin when these do.
+    pub(crate) fn fork(&self) -> Counts {
+        Counts::new(self.since)
+    }
+
     pub(crate) fn offered(&mut self, at: Instant, bytes: usize) {
         self.offered.add(bytes);
         if let Some(sample) = self.sample(at) {

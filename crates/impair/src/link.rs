@@ -99,8 +99,29 @@ impl Link {
         link
     }
 
-    /// What the link is like.
-    pub fn settings(&self) -> Settings {
+    /// Another link that is like this one, now and later, and carries nothing yet.
+    pub fn fork(&self, seed: u64) -> Link {
+        let mut bottleneck = Bottleneck::new(self.began_at);
+        bottleneck.set(self.began_at, self.settings.rate, self.settings.queue);
+        Link {
+            settings: self.settings,
+            script: self.script.clone(),
+            began_at: self.began_at,
+            random: Random::new(seed),
+            is_bad: false,
+            bottleneck,
+            held: Vec::new(),
+            travelling: BinaryHeap::new(),
+            last_at: None,
+            next_number: 0,
+            bytes_inside: 0,
+            counts: self.counts.fork(),
+        }
+    }
+
+    /// What the link is like from now on until the next step.
+    pub fn settings_at(&mut self, now: Instant) -> Settings {
+        self.advance(now);
         self.settings
     }
 

@@ -158,8 +158,9 @@ fn what_is_under_way_stays_under_way() {
     let start = Instant::now();
     let mut link = Link::new(Script::parse("delay=1s").unwrap(), 1, start);
     link.handle_datagram(start, Datagram { flow: 4, bytes: vec![1; 10] });
-    let script = Script::parse_from("loss=100%", link.settings()).unwrap();
-    link.follow(start + Duration::from_millis(10), script);
+    let later = start + Duration::from_millis(10);
+    let script = Script::parse_from("loss=100%", link.settings_at(later)).unwrap();
+    link.follow(later, script);
     link.handle_datagram(start + Duration::from_millis(11), Datagram { flow: 4, bytes: vec![2; 10] });
     assert_eq!(link.poll_timeout(), Some(start + Duration::from_secs(1)));
     let delivery = link.poll_delivery(start + Duration::from_secs(5)).unwrap();
