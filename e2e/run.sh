@@ -4,7 +4,7 @@
 #   e2e/run.sh                      all of them
 #   e2e/run.sh tests/join.test.mjs  some of them
 #
-# Expects target/release/nowcast (or NOWCAST_BIN). Figures go to e2e/out/figures.jsonl.
+# Expects target/release/nowcast and target/release/impair (or NOWCAST_BIN, IMPAIR_BIN). Figures go to e2e/out/figures.jsonl.
 set -eu
 cd "$(dirname "$0")"
 
