@@ -7,8 +7,10 @@
 //! - [`stage`]: a server and the load on it, and what one look at them says
 //! - [`row`]: a line of the table
 //! - `fanout`, `long_group`, `limit`, `tick`, `streams`, `joins`, `loss`, `key_frames`, `shards`: the measurements
+//! - [`plots`]: its pictures; [`chart`]: how they are drawn
 //! - [`machine`]: where all this was measured
 
+mod chart;
 mod fanout;
 mod joins;
 mod key_frames;
@@ -16,6 +18,7 @@ mod limit;
 mod long_group;
 mod loss;
 mod machine;
+mod plots;
 mod row;
 mod shards;
 mod stage;
@@ -55,6 +58,9 @@ pub(crate) struct Record {
     /// Also write everything here
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also draw plots (SVG) into this folder
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
 }
 
 /// A measurement by its name.
@@ -133,6 +139,9 @@ impl Record {
                 "failures": failures,
             });
             report::write(self.json.as_deref(), &all)?;
+        }
+        if let Some(folder) = &self.plots {
+            plots::draw(&Value::Object(figures), folder)?;
         }
         println!("{}", row::markdown(&rows));
         ensure!(failures.is_empty(), "{} measurements failed; the first: {}", failures.len(), failures[0]);
