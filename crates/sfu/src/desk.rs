@@ -27,7 +27,7 @@ use media::{SessionId, StreamId};
 use str0m::ice::{IceCreds, StunMessage};
 
 use crate::format::Published;
-use crate::negotiate::{self, Identity, Unusable};
+use crate::negotiate::{self, Answers, Identity, Unusable};
 use crate::publisher::Ended;
 use crate::shard;
 use crate::transmit::Batch;
@@ -40,6 +40,7 @@ pub struct Desk {
     number: u8,
     identity: Arc<Identity>,
     random: Random,
+    answers: Answers,
     sessions: HashMap<SessionId, Box<Session>>,
     by_ufrag: HashMap<String, SessionId>,
     by_source: HashMap<SocketAddr, SessionId>,
@@ -176,6 +177,7 @@ impl Desk {
             number,
             identity: Arc::new(identity),
             random,
+            answers: Answers::default(),
             sessions: HashMap::new(),
             by_ufrag: HashMap::new(),
             by_source: HashMap::new(),
@@ -261,8 +263,9 @@ impl Desk {
         let opened = match &offer {
             Some(offer) => {
                 let ours = credentials.clone();
-                let opened =
-                    catch_unwind(AssertUnwindSafe(|| negotiate::viewer(&self.identity, now, ours, offer, published)));
+                let opened = catch_unwind(AssertUnwindSafe(|| {
+                    self.answers.answer(&self.identity, now, ours, offer, published, &mut self.random)
+                }));
                 opened.unwrap_or_else(|_| {
                     self.counters.panics += 1;
                     Err(Unusable::Malformed("it could not be processed".to_owned()))

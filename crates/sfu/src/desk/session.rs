@@ -150,7 +150,7 @@ impl Session {
 
     /// Restarts ICE with new credentials of both sides. Returns our fragment, and a ufrag that is not good any more.
     pub(super) fn restart(&mut self, ours: IceCreds, theirs: IceCreds) -> Result<(String, Option<String>), Unusable> {
-        if !ice::are_credentials(&theirs.ufrag, &theirs.pass) {
+        if !text::is_ice_credential(&theirs.ufrag) || !text::is_ice_credential(&theirs.pass) {
             return Err(Unusable::Malformed("its ICE credentials are none".to_owned()));
         }
         let fragment = match &mut self.transport {
@@ -322,5 +322,5 @@ pub(super) fn local_source(destination: SocketAddr) -> Option<IpAddr> {
 fn remote_credentials(sdp: &str) -> Option<IceCreds> {
     let ufrag = text::first(sdp, "a=ice-ufrag:")?.to_owned();
     let pass = text::first(sdp, "a=ice-pwd:")?.to_owned();
-    ice::are_credentials(&ufrag, &pass).then_some(IceCreds { ufrag, pass })
+    (text::is_ice_credential(&ufrag) && text::is_ice_credential(&pass)).then_some(IceCreds { ufrag, pass })
 }

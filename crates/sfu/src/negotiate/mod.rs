@@ -4,10 +4,12 @@
 //! result. A publisher's `Rtc` goes on to a shard as a whole. A viewer's has done its part when both descriptions are
 //! there: what is left of it is [`TrackFacts`] and [`Secured`]. Only one who wants a data channel keeps it.
 
+mod answers;
 pub mod color_space;
 mod secured;
 pub mod text;
 
+pub use answers::Answers;
 pub use secured::Secured;
 
 use std::net::SocketAddr;

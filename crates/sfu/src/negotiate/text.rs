@@ -221,6 +221,37 @@ pub fn with_one_stream(sdp: &str, stream: &str) -> String {
     })
 }
 
+/// Gives our encodings other SSRCs and m-lines other names: pairs of old and new.
+pub fn renamed(sdp: &str, ssrcs: &[(u32, u32)], mids: &[(&str, &str)]) -> String {
+    let new = |old: &str| {
+        let old = old.parse::<u32>().ok()?;
+        ssrcs.iter().find(|(from, _)| *from == old).map(|(_, to)| to.to_string())
+    };
+    let new_mid =
+        |old: &str| mids.iter().find(|(from, _)| *from == old).map_or(old.to_owned(), |(_, to)| (*to).to_owned());
+    rewrite(sdp, |line| {
+        if let Some(mid) = line.strip_prefix("a=mid:") {
+            return Some(format!("a=mid:{}", new_mid(mid)));
+        }
+        if let Some(group) = line.strip_prefix("a=group:") {
+            return Some(format!("a=group:{}", group.split(' ').map(new_mid).collect::<Vec<_>>().join(" ")));
+        }
+        if let Some((ssrc, rest)) = line.strip_prefix("a=ssrc:").and_then(|l| l.split_once(' ')) {
+            return Some(format!("a=ssrc:{} {rest}", new(ssrc).unwrap_or_else(|| ssrc.to_owned())));
+        }
+        let Some(group) = line.strip_prefix("a=ssrc-group:") else { return Some(line.to_owned()) };
+        let words = group.split(' ').map(|word| new(word).unwrap_or_else(|| word.to_owned()));
+        Some(format!("a=ssrc-group:{}", words.collect::<Vec<_>>().join(" ")))
+    })
+}
+
+/// Whether this can be an ICE ufrag or password of anybody.
+pub fn is_ice_credential(text: &str) -> bool {
+    // RFC 8839 §5.4: ice-char = ALPHA / DIGIT / "+" / "/", 256 at most. Some clients use more; what would end a ufrag in
+    // USERNAME, or a line in SDP, cannot be taken.
+    (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b':')
+}
+
 /// The value of the first line that starts with `prefix`.
 pub fn first<'a>(sdp: &'a str, prefix: &str) -> Option<&'a str> {
     sdp.lines().find_map(|line| line.strip_prefix(prefix)).map(str::trim)
@@ -324,6 +355,21 @@ mod tests {
         let sdp = "v=0\r\na=extmap:3 urn:a\r\na=extmap:4/recvonly urn:ab\r\na=note:3 urn:a\r\n";
         let renamed = with_extension_renamed(sdp, "urn:a", "urn:z");
         assert_eq!(renamed, "v=0\r\na=extmap:3 urn:z\r\na=extmap:4/recvonly urn:ab\r\na=note:3 urn:a\r\n");
+    }
+
+    #[test]
+    fn ssrcs_and_mids_are_renamed_where_they_are_named() {
+        let sdp = "v=0\r\na=group:BUNDLE a b\r\na=mid:a\r\na=x:a\r\na=ssrc-group:FID 5 6\r\na=ssrc:5 cname:5\r\na=ssrc:6 cname:5\r\na=ssrc:7 cname:5\r\n";
+        let other = "v=0\r\na=group:BUNDLE 0 b\r\na=mid:0\r\na=x:a\r\na=ssrc-group:FID 50 60\r\na=ssrc:50 cname:5\r\na=ssrc:60 cname:5\r\na=ssrc:7 cname:5\r\n";
+        assert_eq!(renamed(sdp, &[(5, 50), (6, 60)], &[("a", "0")]), other);
+    }
+
+    #[test]
+    fn ice_credentials_are_of_one_word() {
+        assert!(is_ice_credential("abcd") && is_ice_credential("0123456789012345678901+/"));
+        for bad in ["", "a b", "a:b", "a\r\nb", &"x".repeat(257)] {
+            assert!(!is_ice_credential(bad), "{bad:?}");
+        }
     }
 
     #[test]
