@@ -11,6 +11,7 @@
 //! Media goes to an address only after it completed DTLS, or answered a check of ours (T4).
 
 mod addresses;
+mod admission;
 mod handshake;
 mod ice;
 mod session;
@@ -33,6 +34,7 @@ use crate::shard;
 use crate::transmit::Batch;
 use crate::viewer::ViewerSetup;
 use addresses::{Heard, Way};
+use admission::{Admission, Asked, Next};
 use session::{AddressCheck, CONSENT, Datagram, Driven, Serving, Session, Taken, local_source};
 
 /// Shakes hands with viewers.
@@ -41,6 +43,7 @@ pub struct Desk {
     identity: Arc<Identity>,
     random: Random,
     answers: Answers,
+    admission: Admission,
     sessions: HashMap<SessionId, Box<Session>>,
     by_ufrag: HashMap<String, SessionId>,
     by_source: HashMap<SocketAddr, SessionId>,
@@ -165,10 +168,19 @@ pub struct Counters {
     pub panics: u64,
     /// Checks of ours to a new address of a viewer.
     pub address_checks: u64,
+    /// Viewers who were told to come again, because too many came at once.
+    pub turned_away: u64,
 }
 
 /// Address changes are checked this often at most (threat T4: 1/s).
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Handshakes under way at once, if nothing else is said. They wait for the network for half a second or so; a desk
+/// completes some 3,000 a second.
+const DEFAULT_HANDSHAKES: usize = 1_000;
+
+/// Sessions opened before others get their turn; about 20 µs each, ten times that if the offer is of a new kind.
+const MAX_OPENED_AT_ONCE: usize = 8;
 
 impl Desk {
     /// Desk number `number`.
@@ -178,6 +190,7 @@ impl Desk {
             identity: Arc::new(identity),
             random,
             answers: Answers::default(),
+            admission: Admission::new(DEFAULT_HANDSHAKES),
             sessions: HashMap::new(),
             by_ufrag: HashMap::new(),
             by_source: HashMap::new(),
@@ -185,6 +198,12 @@ impl Desk {
             events: VecDeque::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// The same desk with at most so many handshakes under way at once.
+    pub fn with_handshakes(mut self, most: usize) -> Desk {
+        self.admission = Admission::new(most);
+        self
     }
 
     /// How many sessions it holds.
@@ -196,9 +215,9 @@ impl Desk {
     pub fn handle_command(&mut self, now: Instant, command: Command, batch: &mut Batch) {
         match command {
             Command::Open { session, stream, offer, published } => {
-                let result = self.open(now, session, stream, offer, &published);
-                self.events.push_back(Event::Opened { session, result });
-                self.drive(now, session, batch);
+                if !self.admission.ask(now, Asked { session, stream, offer, published }) {
+                    self.turn_away(session);
+                }
             }
             Command::Answer { session, answer, published } => {
                 let result = self.guarded(session, |s| s.answer(&answer, &published)).flatten();
@@ -217,6 +236,7 @@ impl Desk {
             }
             Command::Datagram(handed) => self.handle_datagram(now, &handed, batch),
         }
+        self.admit(now);
     }
 
     /// Time passed.
@@ -239,16 +259,40 @@ impl Desk {
                 None => {}
             }
         }
+        self.admit(now);
     }
 
     /// When to come again.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        [timer, self.admission.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Something happened.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Opens the sessions whose turn it is.
+    fn admit(&mut self, now: Instant) {
+        for _ in 0..MAX_OPENED_AT_ONCE {
+            match self.admission.next(now) {
+                Some(Next::Open(Asked { session, stream, offer, published })) => {
+                    let result = self.open(now, session, stream, offer, &published);
+                    if result.is_err() {
+                        self.admission.done(session);
+                    }
+                    self.events.push_back(Event::Opened { session, result });
+                }
+                Some(Next::TurnAway(session)) => self.turn_away(session),
+                None => return,
+            }
+        }
+    }
+
+    fn turn_away(&mut self, session: SessionId) {
+        self.counters.turned_away += 1;
+        self.events.push_back(Event::Opened { session, result: Err(Unusable::Busy) });
     }
 
     fn open(
@@ -430,6 +474,7 @@ impl Desk {
                 shard::Command::Bind { source: known.address, session, desk: self.number, serving: Some(way.shard) };
             self.events.push_back(Event::ToShard { shard: known.shard, command });
         }
+        self.admission.done(session);
         self.counters.connected += 1;
         self.events.push_back(Event::Connected { session });
     }
@@ -483,6 +528,7 @@ impl Desk {
     }
 
     fn remove(&mut self, session: SessionId) {
+        self.admission.done(session);
         let Some(s) = self.sessions.remove(&session) else { return };
         for ufrag in s.ice.ufrags() {
             self.by_ufrag.remove(ufrag);
@@ -512,5 +558,37 @@ impl Handed {
     fn as_datagram(&self) -> Datagram<'_> {
         let way = Way { address: self.source, destination: self.destination, shard: self.shard };
         Datagram { way, bytes: &self.bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_the_limit_wait_for_their_turn_and_are_then_told_to_come_again() {
+        let began = Instant::now();
+        let mut desk = Desk::new(0, Identity::new(Vec::new()), Box::new(|| 7)).with_handshakes(1);
+        let mut batch = Batch::new();
+        for n in 1..=3 {
+            let session = SessionId::from_bytes([n; 16]);
+            let open = Command::Open { session, stream: StreamId(1), offer: None, published: Published::default() };
+            desk.handle_command(began, open, &mut batch);
+        }
+        let told = |desk: &mut Desk| -> Vec<(u8, bool)> {
+            let opened = |event| match event {
+                Event::Opened { session, result } => (session.as_bytes()[0], result.is_ok()),
+                other => panic!("{other:?}"),
+            };
+            std::iter::from_fn(|| desk.poll_event()).map(opened).collect()
+        };
+        assert_eq!(told(&mut desk), [(1, true)]);
+        let session = SessionId::from_bytes([1; 16]);
+        desk.handle_command(began, Command::Close { session }, &mut batch);
+        assert_eq!(told(&mut desk), [(2, true)]);
+        let at = desk.poll_timeout().expect("somebody waits");
+        desk.handle_timeout(at, &mut batch);
+        assert_eq!(told(&mut desk), [(3, false)]);
+        assert_eq!((desk.session_count(), desk.counters.turned_away), (1, 1));
     }
 }

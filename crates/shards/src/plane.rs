@@ -29,6 +29,8 @@ pub struct Setup {
     pub shards: u8,
     /// How many handshake threads.
     pub desks: u8,
+    /// Viewers' handshakes under way at once, on all of them together.
+    pub handshakes: usize,
     /// Pin shard *n* to core *n*.
     pub pin: bool,
     /// Kernel buffers of each socket.
@@ -167,7 +169,8 @@ impl Plane {
         let mut threads = Vec::new();
         for (number, mailbox) in (0..setup.desks).zip(desk_ends) {
             let thread = DeskThread {
-                desk: Desk::new(number, identity.clone(), Box::new(setup.random)),
+                desk: Desk::new(number, identity.clone(), Box::new(setup.random))
+                    .with_handshakes(setup.handshakes.div_ceil(usize::from(setup.desks))),
                 sockets: sockets[0].iter().map(Socket::try_clone).collect::<Result<_, _>>()?,
                 mailbox,
                 shards: shards.clone(),

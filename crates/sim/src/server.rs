@@ -296,6 +296,7 @@ impl Server {
             malformed: sum.malformed + desk.counters.malformed,
             panics: sum.panics + desk.counters.panics,
             address_checks: sum.address_checks + desk.counters.address_checks,
+            turned_away: sum.turned_away + desk.counters.turned_away,
         })
     }
 

@@ -133,6 +133,8 @@ pub struct MediaLimits {
     pub sessions_per_ip: Option<usize>,
     /// `limits.viewers`: viewers of one stream at once.
     pub viewers: usize,
+    /// `limits.handshakes`: viewers' handshakes under way at once.
+    pub handshakes: usize,
 }
 
 /// What happens when somebody publishes a stream that has a publisher.
@@ -312,6 +314,7 @@ fn check_media(file: &File, flags: &Flags) -> Result<MediaConfig, ConfigError> {
             sessions: number("limits.sessions", file.limits.sessions, 1, 10_000_000)?,
             sessions_per_ip: (sessions_per_ip > 0).then_some(sessions_per_ip),
             viewers: number("limits.viewers", file.limits.viewers, 1, 10_000_000)?,
+            handshakes: number("limits.handshakes", file.limits.handshakes, 1, 10_000_000)?,
         },
     })
 }

@@ -128,6 +128,8 @@ pub struct Limits {
     pub new_sessions_per_ip: i64,
     /// Viewers of one stream at once.
     pub viewers: i64,
+    /// Viewers' handshakes under way at once.
+    pub handshakes: i64,
     /// Open event streams.
     pub event_streams: i64,
     /// HTTP connections of one address that have not shown a token.
@@ -195,12 +197,13 @@ impl Default for Streams {
 
 impl Default for Limits {
     fn default() -> Self {
-        // threats.md, section D and T17; `sessions` and `event_streams` are guesses.
+        // threats.md, section D and T17; `sessions` and `event_streams` are guesses, `handshakes` is explained in `sfu::desk`.
         Self {
             sessions: 20_000,
             sessions_per_ip: 200,
             new_sessions_per_ip: 5,
             viewers: 10_000,
+            handshakes: 1_000,
             event_streams: 5_000,
             connections_per_ip: 64,
         }

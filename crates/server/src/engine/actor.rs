@@ -58,6 +58,7 @@ pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
         // The kernel, HTTP and handshakes want cores too: half of them for media, at least one.
         shards: config.shards.unwrap_or(cores / 2).clamp(1, 64) as u8,
         desks: (cores / 4).clamp(1, 8) as u8,
+        handshakes: config.limits.handshakes,
         pin: config.pin_cores,
         socket_buffer_bytes: SOCKET_BUFFER_BYTES,
         random,
@@ -297,7 +298,7 @@ impl Actor {
         let command = desk::Command::Open { session, stream: admitted.stream, offer: request.offer, published };
         self.wait(session, Waiting::Opened(reply));
         if !self.plane.desk(self.next_desk, command) {
-            self.fail_waiting(session, || Refusal::Full { limit: "handshakes" });
+            self.fail_waiting(session, || Refusal::Full { limit: "limits.handshakes" });
             self.control.closed(now, session);
         }
     }
@@ -589,6 +590,7 @@ fn unusable(error: Unusable) -> Refusal {
         Unusable::CannotDecode { published, offered } => {
             Refusal::UnsupportedCodec { published: published.to_owned(), offered }
         }
+        Unusable::Busy => Refusal::Full { limit: "limits.handshakes" },
         other => Refusal::BadSdp { reason: other.to_string() },
     }
 }

@@ -154,6 +154,9 @@ pub enum Unusable {
         /// What it offers.
         offered: Vec<String>,
     },
+    /// Nothing is wrong with it, but too many come at once.
+    #[error("too many viewers come at once")]
+    Busy,
     /// It decodes nothing of what is being published.
     #[error("the stream is published as {published}")]
     CannotDecode {
