@@ -49,7 +49,7 @@ pub(crate) struct Record {
     /// Pin the generator to this core
     #[arg(long, default_value_t = 1)]
     core: usize,
-    /// Only these measurements, such as loss,joins
+    /// Only these measurements: fanout, limit, tick, long-group, streams, joins, loss, key-frames, shards
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
     /// A tenth of the viewers and of the time: shows that everything works, not how fast
