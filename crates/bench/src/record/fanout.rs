@@ -70,7 +70,8 @@ pub(super) fn split(look: &Watched) -> String {
     let split = look.user_and_kernel_us().map(|(user, kernel)| format!("{user:.2} user, {kernel:.2} kernel"));
     let core = look.core_us().map(|us| format!("{us:.2} of the core"));
     let parts: Vec<String> = [split, core].into_iter().flatten().collect();
-    format!("{:.2} µs ({})", look.us(), parts.join("; "))
+    let us = format!("{:.2} µs", look.us());
+    if parts.is_empty() { us } else { format!("{us} ({})", parts.join("; ")) }
 }
 
 fn half_load(half: &Watched) -> Row {

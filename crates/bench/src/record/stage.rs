@@ -56,6 +56,8 @@ const WINDOW: Duration = Duration::from_secs(9);
 const PARTS: u32 = 3;
 /// Lets key frames that were asked for, first reports and the allocator come to rest.
 const SETTLE: Duration = Duration::from_millis(2_500);
+/// A core's time is counted in hundredths of a second, by looking what it does at that moment.
+const LEAST_CORE_TIME: Duration = Duration::from_secs(1);
 /// After something that kept the generator from its work.
 const CATCH_UP: Duration = Duration::from_millis(200);
 /// By what a quick run is shorter.
@@ -191,9 +193,10 @@ impl Watched {
         Some((us * user, us * (1.0 - user)))
     }
 
-    /// Microseconds of the server's core a packet, whoever used it.
+    /// Microseconds of the server's core a packet, whoever used it; the same holds.
     pub(super) fn core_us(&self) -> Option<f64> {
-        Some(self.core?.as_secs_f64() * 1e6 / self.packets.max(1) as f64)
+        let core = self.core.filter(|core| *core >= LEAST_CORE_TIME)?;
+        Some(core.as_secs_f64() * 1e6 / self.packets.max(1) as f64)
     }
 
     pub(super) fn p99(&self) -> f64 {
