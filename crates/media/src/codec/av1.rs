@@ -1,6 +1,7 @@
 //! What does an AV1 payload say? RTP Payload Format For AV1, v1.0 (AOMedia).
 
 use super::bits::Bits;
+use super::layers::FrameLayers;
 use super::{Description, Resolution};
 
 pub(super) fn describe(payload: &[u8]) -> Description {
@@ -37,6 +38,27 @@ pub(super) fn describe(payload: &[u8]) -> Description {
     let is_new_sequence = head & 0x08 != 0 || (description.parameter_sets && has_key_frame);
     description.key = description.starts_frame && is_new_sequence;
     description
+}
+
+/// Returns what the payload says of its layer: nothing if it only has the inside of an OBU.
+///
+/// AV1 RTP §5: all OBUs of a packet that have an extension are of one layer, so the last one found tells. Without the
+/// Dependency Descriptor there is no telling where a receiver may switch up but at key frames.
+pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
+    let (&head, rest) = payload.split_first()?;
+    let continues = head & 0x80 != 0;
+    let elements = Elements { rest, declared: (head >> 4) & 0x03, count: 0 };
+    let obus = elements.skip(usize::from(continues)).map_while(Obu::parse);
+    // Sequence headers and delimiters belong to all layers, and have no extension.
+    let obu = obus.filter(|obu| matches!(obu.kind, ObuKind::Frame | ObuKind::Inside)).last();
+    let starts_sequence = head & 0x08 != 0 && !continues;
+    if obu.is_none() && !starts_sequence {
+        return None;
+    }
+    let (spatial, temporal) = obu.map_or((0, 0), |obu| (obu.spatial_layer, obu.temporal_layer));
+    let starts_frame = !continues && obu.is_none_or(|obu| obu.kind == ObuKind::Frame);
+    let is_key = spatial == 0 && describe(payload).key;
+    Some(FrameLayers { spatial, temporal, starts_frame, is_key, ..FrameLayers::default() })
 }
 
 /// The OBU elements of a payload, whole or in part.
@@ -84,6 +106,7 @@ enum ObuKind {
 struct Obu<'a> {
     kind: ObuKind,
     spatial_layer: u8,
+    temporal_layer: u8,
     payload: &'a [u8],
 }
 
@@ -91,11 +114,12 @@ impl<'a> Obu<'a> {
     fn parse(element: &'a [u8]) -> Option<Obu<'a>> {
         // AV1 §5.3.2: forbidden bit, type (4), extension flag, has_size_field, reserved bit.
         let (head, mut rest) = element.split_first()?;
-        let mut spatial_layer = 0;
+        let (mut spatial_layer, mut temporal_layer) = (0, 0);
         if head & 0x04 != 0 {
             // AV1 §5.3.3: temporal_id (3), spatial_id (2), reserved (3).
             let (extension, after) = rest.split_first()?;
             spatial_layer = (extension >> 3) & 0x03;
+            temporal_layer = extension >> 5;
             rest = after;
         }
         if head & 0x02 != 0 {
@@ -110,7 +134,7 @@ impl<'a> Obu<'a> {
             3 | 6 => ObuKind::Frame,   // frame header, frame
             _ => ObuKind::Inside,
         };
-        Some(Obu { kind, spatial_layer, payload: rest })
+        Some(Obu { kind, spatial_layer, temporal_layer, payload: rest })
     }
 }
 
@@ -302,6 +326,31 @@ mod tests {
         assert_eq!(leb128(&[0x80, 0x80, 0x00]), Some((0, &[][..])));
         assert_eq!(leb128(&[0x80; 7]), None);
         assert_eq!(leb128(&[0x80; 9]), None);
+    }
+
+    #[test]
+    fn layers_are_those_of_the_extension() {
+        let none = FrameLayers::default();
+        let begins = FrameLayers { starts_frame: true, ..none };
+        let of_layer = |extension: &str| obu(&format!("0 0110 100 {extension} 000"), "0 01 10000");
+        let key = [sequence_header(), frame("0 00 10000")];
+        let rows = [
+            (payload(0x28, &[&key[0], &key[1]], true), Some(FrameLayers { is_key: true, ..begins })),
+            (payload(0x10, &[&frame("0 01 10000")], true), Some(begins)),
+            (payload(0x10, &[&of_layer("010 00")], true), Some(FrameLayers { temporal: 2, ..begins })),
+            (payload(0x10, &[&of_layer("001 01")], true), Some(FrameLayers { temporal: 1, spatial: 1, ..begins })),
+            // The end of one OBU, then a tile group of the same frame.
+            (
+                payload(0xa0, &[&[1, 2, 3], &obu("0 0100 100 001 01 000", "1")], true),
+                Some(FrameLayers { temporal: 1, spatial: 1, ..none }),
+            ),
+            // Only the inside of one.
+            (payload(0xd0, &[&[1, 2, 3]], true), None),
+            (vec![], None),
+        ];
+        for (payload, expected) in rows {
+            assert_eq!(layers(&payload), expected, "{payload:x?}");
+        }
     }
 
     fn payload(head: u8, elements: &[&[u8]], last_has_no_length: bool) -> Vec<u8> {

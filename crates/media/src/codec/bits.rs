@@ -22,6 +22,12 @@ impl<'a> Bits<'a> {
         Bits { rest: bytes, current: 0, left: 0, zeros: Some(0) }
     }
 
+    /// Bits that are not read yet, with emulation prevention bytes.
+    pub(super) fn left(&self) -> usize {
+        let unread = usize::try_from(self.left).unwrap_or(0);
+        self.rest.len().saturating_mul(8).saturating_add(unread)
+    }
+
     /// Reads one bit as a flag.
     pub(super) fn flag(&mut self) -> Option<bool> {
         if self.left == 0 {

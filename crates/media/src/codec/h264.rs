@@ -1,9 +1,38 @@
 //! What does an H.264 payload say? RFC 6184.
 
 use super::bits::Bits;
+use super::layers::{FrameLayers, TemporalSwitch};
 use super::{Description, Resolution};
 
 pub(super) fn describe(payload: &[u8]) -> Description {
+    summarise(payload).description()
+}
+
+/// Returns what the payload says of its layer: nothing if there is neither a slice nor a prefix in it.
+///
+/// Temporal layers are told by prefix NAL units (H.264 §7.3.1, annex G's `temporal_id`), which few encoders write. For all
+/// others there are two: what others refer to, and what nobody refers to.
+pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
+    let summary = summarise(payload);
+    let description = summary.description();
+    let discardable = description.discardable;
+    let told = summary.temporal;
+    if told.is_none() && !summary.has_slices && !description.parameter_sets {
+        return None;
+    }
+    let temporal = told.unwrap_or(u8::from(discardable));
+    let is_free = temporal > 0 && discardable;
+    Some(FrameLayers {
+        temporal,
+        starts_frame: description.starts_frame,
+        is_key: description.key,
+        switch: if is_free { TemporalSwitch::ToThis } else { TemporalSwitch::No },
+        discardable,
+        ..FrameLayers::default()
+    })
+}
+
+fn summarise(payload: &[u8]) -> Summary {
     let mut summary = Summary::default();
     match payload {
         // RFC 6184 §5.6: a single NAL unit.
@@ -28,7 +57,7 @@ pub(super) fn describe(payload: &[u8]) -> Description {
         // STAP-B, MTAP and FU-B are for interleaved mode, which WebRTC does not use.
         _ => {}
     }
-    summary.description()
+    summary
 }
 
 /// The NAL units of an aggregation packet, each after its length: RFC 6184 §5.7.1.
@@ -55,6 +84,8 @@ struct Summary {
     resolution: Option<Resolution>,
     has_slices: bool,
     has_referenced_slices: bool,
+    /// Of a prefix: `temporal_id`.
+    temporal: Option<u8>,
 }
 
 impl Summary {
@@ -83,6 +114,15 @@ impl Summary {
                 self.resolution = self.resolution.or_else(|| resolution(body));
             }
             8 | 15 => self.parameter_sets = true,
+            // H.264 §G.7.3.1.1: svc_extension_flag 1, then nal_unit_header_svc_extension: idr_flag (1), priority_id (6),
+            // no_inter_layer_pred_flag (1), dependency_id (3), quality_id (4), temporal_id (3) and more.
+            14 => {
+                if let &[first, _, third, ..] = body
+                    && first & 0x80 != 0
+                {
+                    self.temporal = Some(third >> 5);
+                }
+            }
             _ => {}
         }
     }
@@ -352,6 +392,28 @@ mod tests {
             let size = format!("{} {} 1 1 0", exp_golomb(79), exp_golomb(44));
             let sps = pack(&format!("{:08b} {:016b} 1 1 {kind} 1 0 {size}", 66, 0));
             assert_eq!(resolution(&sps), SIZED.resolution, "{kind}");
+        }
+    }
+
+    #[test]
+    fn layers_are_those_of_prefixes_and_of_what_nobody_refers_to() {
+        let none = FrameLayers { starts_frame: true, ..FrameLayers::default() };
+        let free = FrameLayers { temporal: 1, discardable: true, switch: TemporalSwitch::ToThis, ..none };
+        let prefix = |temporal: u8| [0x6e, 0x80, 0x80, temporal << 5 | 0x0f];
+        let rows = [
+            (IDR.to_vec(), Some(FrameLayers { is_key: true, ..none })),
+            (SLICE.to_vec(), Some(none)),
+            (UNREFERENCED.to_vec(), Some(free)),
+            (vec![0x1c, 0x01, 0x9a], Some(FrameLayers { starts_frame: false, ..free })),
+            (SPS.to_vec(), Some(none)),
+            (SEI.to_vec(), None),
+            (prefix(2).to_vec(), Some(FrameLayers { temporal: 2, ..none })),
+            (stap_a(&[&prefix(1), &SLICE]), Some(FrameLayers { temporal: 1, ..none })),
+            (stap_a(&[&prefix(2), &UNREFERENCED]), Some(FrameLayers { temporal: 2, ..free })),
+            (stap_a(&[&prefix(0), &SLICE]), Some(none)),
+        ];
+        for (payload, expected) in rows {
+            assert_eq!(layers(&payload), expected, "{payload:x?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What does an H.265 payload say? RFC 7798.
 
 use super::bits::Bits;
+use super::layers::{FrameLayers, TemporalSwitch};
 use super::{Description, Resolution};
 
 pub(super) fn describe(payload: &[u8]) -> Description {
@@ -34,19 +35,48 @@ pub(super) fn describe(payload: &[u8]) -> Description {
     summary.description
 }
 
+/// Returns what the payload says of its layer. Every packet says it: the payload header is built like a NAL unit's, and
+/// has the temporal layer of what is inside (RFC 7798 §4.4.2: the lowest of those aggregated).
+pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
+    let (head, body) = split_head(payload)?;
+    let description = describe(payload);
+    let nal_type = match head.nal_type {
+        48 => Aggregated(body).filter_map(split_head).map(|(unit, _)| unit.nal_type).find(|kind| *kind < 32)?,
+        49 => body.first()? & 0x3f,
+        single => single,
+    };
+    // H.265 table 7-1. TSA: no picture of this layer or above refers to one from before of this layer or above;
+    // STSA: the same of this layer alone.
+    let switch = match nal_type {
+        2 | 3 => TemporalSwitch::ToThisAndAbove,
+        4 | 5 => TemporalSwitch::ToThis,
+        _ => TemporalSwitch::No,
+    };
+    Some(FrameLayers {
+        temporal: head.temporal_layer,
+        starts_frame: description.starts_frame,
+        is_key: description.key,
+        switch,
+        ..FrameLayers::default()
+    })
+}
+
 /// The header of a NAL unit: H.265 §7.3.1.2.
 #[derive(Clone, Copy)]
 struct Head {
     nal_type: u8,
     /// `nuh_layer_id`; pictures of a stream that everybody can decode are in layer 0.
     layer: u8,
+    /// `nuh_temporal_id_plus1`, less one.
+    temporal_layer: u8,
 }
 
 fn split_head(unit: &[u8]) -> Option<(Head, &[u8])> {
     // F, nal_unit_type (6), nuh_layer_id (6), nuh_temporal_id_plus1 (3).
     let (&[first, second], body) = unit.split_first_chunk()?;
     let layer = ((first & 0x01) << 5) | (second >> 3);
-    Some((Head { nal_type: (first >> 1) & 0x3f, layer }, body))
+    let temporal_layer = (second & 0x07).saturating_sub(1);
+    Some((Head { nal_type: (first >> 1) & 0x3f, layer, temporal_layer }, body))
 }
 
 /// The NAL units of an aggregation packet, each after its length: RFC 7798 §4.4.2.
@@ -188,6 +218,28 @@ mod tests {
     const SIZED: Description = Description { resolution: Some(Resolution { width: 1280, height: 720 }), ..SETS };
     const KEY: Description = Description { key: true, ..START };
     const KEY_INSIDE: Description = Description { key: true, ..NOTHING };
+
+    #[test]
+    fn layers_are_those_of_the_header() {
+        let none = FrameLayers { starts_frame: true, ..FrameLayers::default() };
+        let rows: [(&[u8], Option<FrameLayers>); 7] = [
+            // IDR, TRAIL_R, TSA_N of temporal layer 2, STSA_R of 1; the inside of a fragmented TSA_R.
+            (&[0x26, 0x01, 0xaf], Some(FrameLayers { is_key: true, ..none })),
+            (&[0x02, 0x01, 0xd0], Some(none)),
+            (&[0x04, 0x03, 0xe0], Some(FrameLayers { temporal: 2, switch: TemporalSwitch::ToThisAndAbove, ..none })),
+            (&[0x0a, 0x02, 0xd0], Some(FrameLayers { temporal: 1, switch: TemporalSwitch::ToThis, ..none })),
+            (
+                &[0x62, 0x03, 0x03, 0x11],
+                Some(FrameLayers { temporal: 2, switch: TemporalSwitch::ToThisAndAbove, starts_frame: false, ..none }),
+            ),
+            // Aggregated: a delimiter, then TRAIL_R.
+            (&[0x60, 0x01, 0, 3, 0x46, 0x01, 0x50, 0, 3, 0x02, 0x01, 0xd0], Some(none)),
+            (&[0x26], None),
+        ];
+        for (payload, expected) in rows {
+            assert_eq!(layers(payload), expected, "{payload:x?}");
+        }
+    }
 
     #[test]
     fn payloads_say_what_rfc_7798_says() {

@@ -3,15 +3,17 @@
 //! [`describe`] reads the first bytes of an RTP payload and says what a server must know to forward
 //! it: does a picture begin here, can a decoder start here, how large is it. It keeps nothing between
 //! packets. [`start`] does: it turns descriptions of many packets into "viewers start from *this*
-//! packet".
+//! packet". [`layers`] says which layer of its encoding a packet belongs to.
 //!
 //! One file per codec. Payloads come from strangers: a payload that breaks the rules is described as
 //! far as it can be read, and nothing is ever allocated for it.
 
 mod av1;
 mod bits;
+pub mod dependency;
 mod h264;
 mod h265;
+pub mod layers;
 pub mod red;
 pub mod start;
 mod vp8;
@@ -19,6 +21,7 @@ mod vp9;
 
 use std::fmt;
 
+pub use layers::{FrameLayers, LayerTracker};
 pub use start::{FrameStart, KeyFrameStart};
 
 /// Sound or picture.

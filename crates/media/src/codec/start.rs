@@ -103,7 +103,7 @@ impl FrameStart {
 ///
 /// A new one takes the place of the one that was not spoken of for longest.
 #[derive(Debug, Clone)]
-struct Recent<T> {
+pub(super) struct Recent<T> {
     pictures: [Option<(u32, T)>; REMEMBERED],
 }
 
@@ -115,7 +115,7 @@ impl<T: Copy> Default for Recent<T> {
 
 impl<T: Copy> Recent<T> {
     /// Returns what is known of the picture, and whether it was put there by this call.
-    fn find_or_insert(&mut self, timestamp: u32, fresh: T) -> (&mut T, bool) {
+    pub(super) fn find_or_insert(&mut self, timestamp: u32, fresh: T) -> (&mut T, bool) {
         let is_it = |picture: &Option<(u32, T)>| picture.is_some_and(|(at, _)| at == timestamp);
         let found = self.pictures.iter().position(is_it);
         // Nearly always the picture is in front already.

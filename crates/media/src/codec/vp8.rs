@@ -1,5 +1,6 @@
 //! What does a VP8 payload say? RFC 7741.
 
+use super::layers::{FrameLayers, PictureId, PictureNumbers, TemporalSwitch};
 use super::{Description, Resolution};
 
 pub(super) fn describe(payload: &[u8]) -> Description {
@@ -7,34 +8,121 @@ pub(super) fn describe(payload: &[u8]) -> Description {
 }
 
 fn parse(payload: &[u8]) -> Option<Description> {
-    // RFC 7741 §4.2: X, R, N, S, R and three bits of partition index.
-    let (first, rest) = payload.split_first()?;
-    let frame = if first & 0x80 != 0 { skip_extension(rest)? } else { rest };
-    let discardable = first & 0x20 != 0;
-    // RFC 7741 §4.2: the first packet of a picture has S set and partition index 0.
-    let starts_frame = first & 0x10 != 0 && first & 0x07 == 0;
+    let (descriptor, frame) = Descriptor::parse(payload)?;
+    let Descriptor { discardable, starts_frame, .. } = descriptor;
     if !starts_frame {
         return Some(Description { discardable, ..Description::default() });
     }
-    // RFC 7741 §4.3: the inverse key frame flag is the lowest bit of the first payload byte.
-    let key = frame.first()? & 0x01 == 0;
+    let key = is_key(frame)?;
     let resolution = if key { resolution(frame) } else { None };
     Some(Description { starts_frame, key, resolution, discardable, ..Description::default() })
 }
 
-/// Returns what follows the X octet and the fields it announces.
-fn skip_extension(bytes: &[u8]) -> Option<&[u8]> {
-    let (fields, rest) = bytes.split_first()?;
-    let has_picture_id = fields & 0x80 != 0;
-    let has_tl0_picture_index = fields & 0x40 != 0;
-    let has_layer_or_key_index = fields & 0x30 != 0;
-    // RFC 7741 §4.2: the picture id has 7 bits, or 15 if its top bit (M) is set.
-    let rest = match (has_picture_id, rest.first()) {
-        (false, _) => rest,
-        (true, Some(id)) => rest.get(if id & 0x80 != 0 { 2 } else { 1 }..)?,
-        (true, None) => return None,
+/// Returns what the payload says of its layer.
+pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
+    let (descriptor, frame) = Descriptor::parse(payload)?;
+    let Descriptor { discardable, starts_frame, temporal, numbers, .. } = descriptor;
+    let switch = match temporal {
+        Some(_) if descriptor.is_layer_sync => TemporalSwitch::ToThis,
+        // What nobody refers to can be left out and taken again at any time, as if it were a layer of its own.
+        None if discardable => TemporalSwitch::ToThis,
+        _ => TemporalSwitch::No,
     };
-    rest.get(usize::from(has_tl0_picture_index)..)?.get(usize::from(has_layer_or_key_index)..)
+    Some(FrameLayers {
+        temporal: temporal.unwrap_or(u8::from(discardable)),
+        starts_frame,
+        is_key: starts_frame && is_key(frame)?,
+        switch,
+        discardable,
+        numbers,
+        ..FrameLayers::default()
+    })
+}
+
+/// Writes other numbers over those that are there.
+pub(super) fn write_numbers(payload: &mut [u8], numbers: &PictureNumbers) -> Option<()> {
+    let [first, fields, rest @ ..] = payload else { return None };
+    if *first & 0x80 == 0 {
+        return None;
+    }
+    let mut rest = rest;
+    if *fields & 0x80 != 0 {
+        rest = match numbers.picture_id {
+            Some(id) => id.write(rest)?,
+            None => return None,
+        };
+    }
+    if *fields & 0x40 != 0 {
+        let (index, after) = rest.split_first_mut()?;
+        *index = numbers.base_index.unwrap_or(*index);
+        rest = after;
+    }
+    if *fields & 0x10 != 0 {
+        let byte = rest.first_mut()?;
+        *byte = (*byte & 0xe0) | (numbers.key_index.unwrap_or(*byte) & 0x1f);
+    }
+    Some(())
+}
+
+/// The payload descriptor: RFC 7741 §4.2.
+struct Descriptor {
+    /// N: no other picture refers to this one.
+    discardable: bool,
+    /// The first packet of a picture: S is set, and the partition index is 0.
+    starts_frame: bool,
+    /// TID, if there is one.
+    temporal: Option<u8>,
+    /// Y: refers to nothing but the last picture of temporal layer 0.
+    is_layer_sync: bool,
+    numbers: PictureNumbers,
+}
+
+impl Descriptor {
+    /// Parses a descriptor, and returns what follows it too.
+    fn parse(payload: &[u8]) -> Option<(Descriptor, &[u8])> {
+        // X, R, N, S, R and three bits of partition index.
+        let (first, mut rest) = payload.split_first()?;
+        let mut descriptor = Descriptor {
+            discardable: first & 0x20 != 0,
+            starts_frame: first & 0x10 != 0 && first & 0x07 == 0,
+            temporal: None,
+            is_layer_sync: false,
+            numbers: PictureNumbers::default(),
+        };
+        if first & 0x80 == 0 {
+            return Some((descriptor, rest));
+        }
+        // I, L, T, K.
+        let (fields, after) = rest.split_first()?;
+        rest = after;
+        if fields & 0x80 != 0 {
+            let (id, after) = PictureId::read(rest)?;
+            descriptor.numbers.picture_id = Some(id);
+            rest = after;
+        }
+        if fields & 0x40 != 0 {
+            let (index, after) = rest.split_first()?;
+            descriptor.numbers.base_index = Some(*index);
+            rest = after;
+        }
+        if fields & 0x30 != 0 {
+            // TID (2), Y, KEYIDX (5): one byte for both.
+            let (byte, after) = rest.split_first()?;
+            if fields & 0x20 != 0 {
+                descriptor.temporal = Some(byte >> 6);
+                descriptor.is_layer_sync = byte & 0x20 != 0;
+            }
+            descriptor.numbers.key_index = (fields & 0x10 != 0).then_some(byte & 0x1f);
+            rest = after;
+        }
+        Some((descriptor, rest))
+    }
+}
+
+/// Returns whether a picture is a key frame. RFC 7741 §4.3: the inverse key frame flag is the lowest bit of the first
+/// payload byte.
+fn is_key(frame: &[u8]) -> Option<bool> {
+    Some(frame.first()? & 0x01 == 0)
 }
 
 /// Returns the size that a key frame's header tells.
@@ -113,5 +201,49 @@ mod tests {
         for end in 0..=whole.len() {
             assert_eq!(describe(&whole[..end]), Description::default(), "{end}");
         }
+    }
+
+    #[test]
+    fn layers_are_those_of_the_descriptor() {
+        let inter = FrameLayers { starts_frame: true, ..FrameLayers::default() };
+        let long = |id| PictureNumbers { picture_id: Some(PictureId::Long(id)), ..PictureNumbers::default() };
+        let rows: [(&[u8], FrameLayers); 8] = [
+            (&[0x10, 0x11], inter),
+            (&[0x10, 0x10], FrameLayers { is_key: true, ..inter }),
+            (&[0x00, 0x10], FrameLayers { starts_frame: false, ..inter }),
+            // Nobody refers to it, and no layer is told.
+            (&[0x30, 0x11], FrameLayers { temporal: 1, discardable: true, switch: TemporalSwitch::ToThis, ..inter }),
+            (&[0x90, 0x80, 0x92, 0x34, 0x11], FrameLayers { numbers: long(0x1234), ..inter }),
+            (
+                &[0x90, 0x80, 0x12, 0x11],
+                FrameLayers {
+                    numbers: PictureNumbers { picture_id: Some(PictureId::Short(0x12)), ..PictureNumbers::default() },
+                    ..inter
+                },
+            ),
+            // As Chromium sends them: all fields; TID 2 with Y, and TID 1 without.
+            (
+                &[0x90, 0xf0, 0x80, 0x07, 0x09, 0xa3, 0x11],
+                FrameLayers {
+                    temporal: 2,
+                    switch: TemporalSwitch::ToThis,
+                    numbers: PictureNumbers { base_index: Some(9), key_index: Some(3), ..long(7) },
+                    ..inter
+                },
+            ),
+            (
+                &[0xb0, 0xe0, 0x80, 0x08, 0x0a, 0x5f, 0x11],
+                FrameLayers {
+                    temporal: 1,
+                    discardable: true,
+                    numbers: PictureNumbers { base_index: Some(10), ..long(8) },
+                    ..inter
+                },
+            ),
+        ];
+        for (payload, expected) in rows {
+            assert_eq!(layers(payload), Some(expected), "{payload:x?}");
+        }
+        assert_eq!(layers(&[0x90, 0x80, 0x80]), None, "cut off");
     }
 }

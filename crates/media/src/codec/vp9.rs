@@ -1,6 +1,7 @@
 //! What does a VP9 payload say? RFC 9628.
 
 use super::bits::Bits;
+use super::layers::{FrameLayers, PictureId, PictureNumbers, TemporalSwitch};
 use super::{Description, Resolution};
 
 pub(super) fn describe(payload: &[u8]) -> Description {
@@ -26,6 +27,42 @@ fn parse(payload: &[u8]) -> Option<Description> {
     Some(Description { starts_frame, key, resolution, ..Description::default() })
 }
 
+/// Returns what the payload says of its layer.
+pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
+    let (descriptor, frame) = Descriptor::parse(payload)?;
+    let starts_frame = descriptor.starts_layer_frame;
+    let is_intra_only = || FrameHeader::parse(frame) == Some(FrameHeader::IntraOnly);
+    // RFC 9628 §4.2, P: without prediction between pictures, a switch up from the layer below is possible.
+    let is_key = starts_frame && !descriptor.is_predicted && (descriptor.spatial_layer > 0 || !is_intra_only());
+    Some(FrameLayers {
+        spatial: descriptor.spatial_layer,
+        temporal: descriptor.temporal_layer,
+        starts_frame,
+        ends_frame: descriptor.ends_layer_frame,
+        is_key,
+        switch: if descriptor.is_switch_up { TemporalSwitch::AboveThis } else { TemporalSwitch::No },
+        discardable: false,
+        needs_lower_spatial: descriptor.needs_lower_spatial,
+        numbers: descriptor.numbers,
+    })
+}
+
+/// Writes other numbers over those that are there.
+pub(super) fn write_numbers(payload: &mut [u8], numbers: &PictureNumbers) -> Option<()> {
+    let (flags, mut rest) = payload.split_first_mut()?;
+    if *flags & 0x80 != 0 {
+        rest = match numbers.picture_id {
+            Some(id) => id.write(rest)?,
+            None => return None,
+        };
+    }
+    if *flags & 0x30 == 0x20 {
+        let index = rest.get_mut(1)?;
+        *index = numbers.base_index.unwrap_or(*index);
+    }
+    Some(())
+}
+
 /// The fields of the payload descriptor that matter here: RFC 9628 §4.2.
 #[derive(Debug, PartialEq, Eq)]
 struct Descriptor {
@@ -33,8 +70,17 @@ struct Descriptor {
     is_predicted: bool,
     /// B: a layer frame starts here.
     starts_layer_frame: bool,
+    /// E: a layer frame ends here.
+    ends_layer_frame: bool,
     /// SID; 0 if there are no layers.
     spatial_layer: u8,
+    /// TID; 0 if there are no layers.
+    temporal_layer: u8,
+    /// U: after this picture, higher temporal layers need nothing of theirs from before it.
+    is_switch_up: bool,
+    /// D: predicted from the spatial layer below.
+    needs_lower_spatial: bool,
+    numbers: PictureNumbers,
     /// The largest size in the scalability structure.
     largest: Option<Resolution>,
 }
@@ -45,21 +91,38 @@ impl Descriptor {
         // RFC 9628 §4.2: I, P, L, F, B, E, V, Z.
         let (flags, mut rest) = payload.split_first()?;
         let has = |bit: u8| flags & bit != 0;
-        let (has_picture_id, is_predicted, has_layers) = (has(0x80), has(0x40), has(0x20));
-        let (is_flexible, starts_layer_frame, has_structure) = (has(0x10), has(0x08), has(0x02));
-
+        let (has_picture_id, has_layers, is_flexible, has_structure) = (has(0x80), has(0x20), has(0x10), has(0x02));
+        let mut descriptor = Descriptor {
+            is_predicted: has(0x40),
+            starts_layer_frame: has(0x08),
+            ends_layer_frame: has(0x04),
+            spatial_layer: 0,
+            temporal_layer: 0,
+            is_switch_up: false,
+            needs_lower_spatial: false,
+            numbers: PictureNumbers::default(),
+            largest: None,
+        };
         if has_picture_id {
-            // 7 bits, or 15 if the top bit (M) is set.
-            let is_long = rest.first()? & 0x80 != 0;
-            rest = rest.get(if is_long { 2 } else { 1 }..)?;
+            let (id, after) = PictureId::read(rest)?;
+            descriptor.numbers.picture_id = Some(id);
+            rest = after;
         }
-        let mut spatial_layer = 0;
         if has_layers {
             // TID (3), U, SID (3), D; and TL0PICIDX unless in flexible mode.
-            spatial_layer = (rest.first()? >> 1) & 0x07;
-            rest = rest.get(if is_flexible { 1 } else { 2 }..)?;
+            let (indices, after) = rest.split_first()?;
+            rest = after;
+            descriptor.temporal_layer = indices >> 5;
+            descriptor.is_switch_up = indices & 0x10 != 0;
+            descriptor.spatial_layer = (indices >> 1) & 0x07;
+            descriptor.needs_lower_spatial = indices & 0x01 != 0;
+            if !is_flexible {
+                let (index, after) = rest.split_first()?;
+                descriptor.numbers.base_index = Some(*index);
+                rest = after;
+            }
         }
-        if is_flexible && is_predicted {
+        if is_flexible && descriptor.is_predicted {
             // Up to three P_DIFF, each saying in its lowest bit (N) whether one more follows.
             for _ in 0..3 {
                 let (difference, after) = rest.split_first()?;
@@ -69,11 +132,10 @@ impl Descriptor {
                 }
             }
         }
-        let mut largest = None;
         if has_structure {
-            (largest, rest) = parse_structure(rest)?;
+            (descriptor.largest, rest) = parse_structure(rest)?;
         }
-        Some((Descriptor { is_predicted, starts_layer_frame, spatial_layer, largest }, rest))
+        Some((descriptor, rest))
     }
 }
 
@@ -299,5 +361,51 @@ mod tests {
             assert_eq!(describe(&whole[..end]), Description::default(), "{end}");
         }
         assert!(describe(&whole).starts_frame);
+    }
+
+    #[test]
+    fn layers_are_those_of_the_descriptor() {
+        let id = PictureNumbers { picture_id: Some(PictureId::Long(0x1234)), ..PictureNumbers::default() };
+        let with_index = PictureNumbers { base_index: Some(7), ..id };
+        let none = FrameLayers { numbers: id, ..FrameLayers::default() };
+        let rows: [(&[u8], FrameLayers); 7] = [
+            (&[0x88, 0x92, 0x34, 0x82], FrameLayers { starts_frame: true, is_key: true, ..none }),
+            (&[0xc4, 0x92, 0x34, 0x86], FrameLayers { ends_frame: true, ..none }),
+            // TID 1, U, SID 0.
+            (
+                &[0xec, 0x92, 0x34, 0x30, 7],
+                FrameLayers {
+                    temporal: 1,
+                    switch: TemporalSwitch::AboveThis,
+                    starts_frame: true,
+                    ends_frame: true,
+                    numbers: with_index,
+                    ..none
+                },
+            ),
+            // The second spatial layer of a key picture: D, not P.
+            (
+                &[0xa8, 0x92, 0x34, 0x03, 7],
+                FrameLayers {
+                    spatial: 1,
+                    needs_lower_spatial: true,
+                    starts_frame: true,
+                    is_key: true,
+                    numbers: with_index,
+                    ..none
+                },
+            ),
+            // Flexible: no TL0PICIDX.
+            (
+                &[0xf8, 0x92, 0x34, 0x45, 0x02],
+                FrameLayers { spatial: 2, temporal: 2, needs_lower_spatial: true, starts_frame: true, ..none },
+            ),
+            (&[0x88, 0x92, 0x34, 0x84, 0x89, 0x30, 0x68, 0x40], FrameLayers { starts_frame: true, ..none }),
+            (&[0x80, 0x92, 0x34], none),
+        ];
+        for (payload, expected) in rows {
+            assert_eq!(layers(payload), Some(expected), "{payload:x?}");
+        }
+        assert_eq!(layers(&[0xa8, 0x92, 0x34, 0x03]), None, "cut off");
     }
 }
