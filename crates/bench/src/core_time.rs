@@ -42,7 +42,7 @@ impl CoreTime {
         let (thread_user, thread_kernel) =
             user_and_kernel(&stat).context("/proc/thread-self/stat is not understood")?;
         let core_busy = match core {
-            Some(core) => busy(&fs::read_to_string("/proc/stat").context("/proc/stat")?, core),
+            Some(core) => busy(&fs::read_to_string("/proc/stat").context("/proc/stat")?, &format!("cpu{core}")),
             None => None,
         };
         let thread_ns = schedstat.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
@@ -62,6 +62,11 @@ impl CoreTime {
     }
 }
 
+/// What all cores together have done since the machine began, for whomever.
+pub(crate) fn all_cores() -> Option<Duration> {
+    Some(TICK.saturating_mul(u32::try_from(busy(&fs::read_to_string("/proc/stat").ok()?, "cpu")?).ok()?))
+}
+
 /// proc(5), `/proc/pid/stat`: fields 14 and 15, counted from 1; the second, a name in parentheses, may hold blanks.
 fn user_and_kernel(stat: &str) -> Option<(u64, u64)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
@@ -69,10 +74,8 @@ fn user_and_kernel(stat: &str) -> Option<(u64, u64)> {
 }
 
 /// proc(5), `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, and so on. What a hypervisor took is not ours.
-fn busy(stat: &str, core: usize) -> Option<u64> {
-    let name = format!("cpu{core}");
-    let mut fields =
-        stat.lines().map(str::split_whitespace).find_map(|mut f| (f.next() == Some(&name)).then_some(f))?;
+fn busy(stat: &str, name: &str) -> Option<u64> {
+    let mut fields = stat.lines().map(str::split_whitespace).find_map(|mut f| (f.next() == Some(name)).then_some(f))?;
     let mut next = || fields.next()?.parse::<u64>().ok();
     let (user, nice, system) = (next()?, next()?, next()?);
     let (_idle, _iowait, irq, softirq) = (next()?, next()?, next()?, next()?);
@@ -88,8 +91,9 @@ mod tests {
         let stat = "7 (a (b) c) R 1 2 3 4 5 6 7 8 9 10 111 222 0 0 20 0 1 0 5 6 7";
         assert_eq!(user_and_kernel(stat), Some((111, 222)));
         let stat = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu1 10 0 20 500 30 1 2 99 0 0\nintr 5\n";
-        assert_eq!(busy(stat, 0), Some(1 + 2 + 3 + 6 + 7));
-        assert_eq!(busy(stat, 1), Some(33));
-        assert_eq!(busy(stat, 2), None);
+        assert_eq!(busy(stat, "cpu0"), Some(1 + 2 + 3 + 6 + 7));
+        assert_eq!(busy(stat, "cpu1"), Some(33));
+        assert_eq!(busy(stat, "cpu2"), None);
+        assert_eq!(busy(stat, "cpu"), Some(9 * 5));
     }
 }

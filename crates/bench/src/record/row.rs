@@ -50,14 +50,19 @@ pub(super) fn markdown(rows: &[Row]) -> String {
     text
 }
 
+/// Somebody else who uses more cores than this makes figures worse; less is the kernel's own threads.
+const DISTURBED: f64 = 0.15;
+
 /// "0.71 cores", and why what was seen may be the generator's doing.
 pub(super) fn generator(watched: &[&Watched]) -> String {
     let cores = watched.iter().map(|w| w.seen.generator.cores()).fold(0.0, f64::max);
     let why = watched.iter().find_map(|w| w.seen.bottleneck());
-    match why {
+    let said = match why {
         Some(why) => format!("{cores:.2} cores; it may have been the limit: {why}"),
         None => format!("{cores:.2} cores, not the limit"),
-    }
+    };
+    let others = watched.iter().map(|w| w.others_cores).fold(0.0, f64::max);
+    if others > DISTURBED { format!("{said}; **disturbed**: others used {others:.2} cores") } else { said }
 }
 
 /// "5,000"

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use shards::udp::affinity::pin_current_thread;
 
-use crate::core_time::CoreTime;
+use crate::core_time::{CoreTime, all_cores};
 use crate::load::{JoinPlan, Load};
 use crate::process::{Spent, Usage};
 use crate::report;
@@ -41,6 +41,8 @@ pub(super) struct Watched {
     pub(super) spent: Spent,
     /// Of the server's core, for whomever: the kernel does part of the work in threads of its own.
     core: Option<Duration>,
+    /// Cores that neither the server nor the generator used, but somebody else.
+    pub(super) others_cores: f64,
     /// Packets to all viewers, those included that are not looked at.
     pub(super) packets: u64,
     /// Microseconds of the server's CPU a packet, in each part of the time.
@@ -160,7 +162,9 @@ impl Play {
         self.load.open_window(viewers)?;
         let (begun, arrived) = (Usage::of(pid)?, self.load.arrived());
         let core = CoreTime::now(self.server_core)?;
+        let all = all_cores();
         happens(&mut self.load, &mut part)?;
+        let all = all_cores().zip(all).map(|(now, before)| now.saturating_sub(before));
         let core = CoreTime::now(self.server_core)?.since(&core).core;
         let (ended, packets) = (Usage::of(pid)?, self.load.arrived() - arrived);
         let seen = self.load.close_window()?;
@@ -170,7 +174,10 @@ impl Play {
             _ => None,
         };
         let parts_us = parts.windows(2).filter_map(cost).collect();
-        Ok(Watched { seen, spent: ended.since(&begun), core, packets, parts_us, socket_drops, rss_kib: ended.rss_kib })
+        let spent = ended.since(&begun);
+        let all_cores = all.map_or(0.0, |all| all.as_secs_f64() / spent.wall_s.max(1e-9));
+        let others_cores = (all_cores - spent.cores() - seen.generator.cores()).max(0.0);
+        Ok(Watched { seen, spent, core, others_cores, packets, parts_us, socket_drops, rss_kib: ended.rss_kib })
     }
 
     /// The server's memory now.
@@ -243,6 +250,7 @@ impl Watched {
                 "cpu_cores": seen.generator.cores(),
                 "bottleneck": seen.bottleneck().map(|why| why.to_string()),
             },
+            "others_cpu_cores": self.others_cores,
         })
     }
 }
