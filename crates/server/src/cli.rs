@@ -117,6 +117,13 @@ pub fn run() -> anyhow::Result<()> {
     }
 }
 
+/// Those who watch go before those who ask.
+fn behind_media() {
+    if let Err(error) = shards::udp::affinity::step_back(shards::NICENESS) {
+        tracing::debug!(%error, "HTTP competes with media for its cores");
+    }
+}
+
 fn serve(arguments: Serve) -> anyhow::Result<()> {
     let flags = Flags {
         dev: arguments.dev,
@@ -126,7 +133,11 @@ fn serve(arguments: Serve) -> anyhow::Result<()> {
         log_format: arguments.log_format,
     };
     let (config, remarks) = config::load(arguments.config.as_deref(), environment(), &flags)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(behind_media)
+        .build()
+        .context("cannot start threads")?;
     let result = runtime.block_on(serve::run(config, remarks));
     // Whatever still runs has had its time.
     runtime.shutdown_timeout(Duration::from_millis(100));

@@ -26,9 +26,10 @@ pub(crate) struct DeskThread {
 
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
-/// Those who watch go before those who join: where a desk and a shard compete for a core, the shard gets three quarters
-/// of it (the scheduler's weight of 5 against 0).
-const NICENESS: i32 = 5;
+/// How far threads step back that serve those who come, behind those that serve who watches: where a desk and a shard
+/// compete for a core, the shard gets three quarters of it (the scheduler's weight of 5 against 0). With 10 watchers gain
+/// nothing that can be measured, and newcomers wait for seconds.
+pub const NICENESS: i32 = 5;
 
 /// Commands taken between two looks at the timers.
 const COMMANDS: usize = 256;

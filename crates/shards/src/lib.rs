@@ -14,4 +14,5 @@ pub mod plane;
 mod shard_thread;
 pub mod udp;
 
+pub use desk_thread::NICENESS;
 pub use plane::{Plane, PlaneEvent, Setup, StartError};
