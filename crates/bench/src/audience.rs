@@ -96,10 +96,12 @@ impl Audience {
             Arc::new(Packet {
                 codec: Codec::Vp8,
                 epoch: 1,
+                encoding: 0,
                 seq,
                 timestamp: (self.frames as u32).wrapping_mul(3_000),
                 marker: n + 1 == count,
                 key_frame_from: (starts_group && n == 0).then_some(seq),
+                resolution: None,
                 starts_frame: n == 0,
                 arrived_at: now,
                 captured_at: Some(self.clock.at(now)),
@@ -108,7 +110,7 @@ impl Audience {
                 red_primary_at: 0,
             })
         });
-        let published = Published { audio: None, video: Some(VP8) };
+        let published = Published { video: Some(VP8), ..Published::default() };
         let command = Command::Relayed { stream: STREAM, published, deaf: false, packets: packets.collect() };
         self.frames += 1;
         self.packets += count;

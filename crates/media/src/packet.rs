@@ -5,8 +5,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::Codec;
+use crate::codec::{Codec, Resolution};
 use crate::time::NtpTime;
+
+/// The most encodings of one source that a publisher's simulcast may bring (RFC 8853): what browsers send. Further ones
+/// are declined.
+pub const MAX_ENCODINGS: usize = 3;
 
 /// A published RTP packet, immutable and shared (`Arc<Packet>`).
 #[derive(Debug, Clone)]
@@ -15,6 +19,9 @@ pub struct Packet {
     pub codec: Codec,
     /// Which publisher session this came from; grows with every new publisher of a stream.
     pub epoch: u32,
+    /// Which encoding of a simulcast it belongs to: its place in the publisher's offer, below [`MAX_ENCODINGS`]. 0 without
+    /// simulcast. Sequence numbers and timestamps of different encodings have nothing to do with each other.
+    pub encoding: u8,
     /// The publisher's sequence number, extended to 64 bits (RFC 3711 §3.3.1 "index").
     pub seq: u64,
     /// RTP timestamp as the publisher wrote it, in ticks of [`Codec::clock_rate`].
@@ -24,6 +31,8 @@ pub struct Packet {
     /// Set on the packet that proves a key frame: the sequence number of that picture's first packet, this
     /// one or one shortly before it ([`crate::codec::KeyFrameStart`]).
     pub key_frame_from: Option<u64>,
+    /// The picture's size, on a packet that tells it: one of a key frame.
+    pub resolution: Option<Resolution>,
     /// First packet of a picture.
     pub starts_frame: bool,
     /// When the datagram was received.

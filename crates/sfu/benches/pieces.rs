@@ -217,10 +217,12 @@ fn packet(now: Instant, seq: u64) -> Packet {
     Packet {
         codec: Codec::Vp8,
         epoch: 1,
+        encoding: 0,
         seq,
         timestamp: 3_000,
         marker: true,
         key_frame_from: None,
+        resolution: None,
         starts_frame: true,
         arrived_at: now,
         captured_at: None,

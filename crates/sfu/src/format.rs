@@ -3,7 +3,9 @@
 //! A [`Format`] is what a packet of a track means, independent of any session's payload types. A
 //! publisher's session maps payload types to formats; a viewer's maps formats back.
 
+use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind};
+use str0m::media::Rid;
 
 /// A codec and the profile of it that a decoder must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,9 +65,16 @@ pub struct Published {
     pub audio: Option<Format>,
     /// The video format.
     pub video: Option<Format>,
+    /// What the publisher calls its encodings, in the order of its offer; all `None` without simulcast.
+    pub rids: [Option<Rid>; MAX_ENCODINGS],
 }
 
 impl Published {
+    /// The encoding that the publisher calls `rid`.
+    pub fn encoding(&self, rid: &str) -> Option<u8> {
+        (0..).zip(self.rids).find(|(_, known)| known.is_some_and(|known| &*known == rid)).map(|(n, _)| n)
+    }
+
     /// The format of a kind.
     pub fn of(&self, kind: MediaKind) -> Option<Format> {
         match kind {

@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use media::codec::{FrameStart, KeyFrameStart, Resolution, describe, red};
+use media::codec::{FrameStart, KeyFrameStart, describe, red};
 use media::packet::Extensions;
 use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
-use str0m::media::{KeyframeRequestKind, Mid};
+use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc};
@@ -86,8 +86,6 @@ pub enum Arrived {
     Connected,
     /// It sends these formats from now on.
     Published(Published),
-    /// The picture has this size.
-    Resolution(Resolution),
     /// The session is over.
     Closed(Ended),
 }
@@ -109,6 +107,14 @@ struct TrackIn {
     kind: MediaKind,
     formats: Vec<(u8, Format)>,
     current: Option<(u8, Format)>,
+    /// At least one, at most [`media::packet::MAX_ENCODINGS`].
+    encodings: Vec<EncodingIn>,
+}
+
+#[derive(Debug, Default)]
+struct EncodingIn {
+    /// `None` without simulcast.
+    rid: Option<Rid>,
     ssrc: Option<u32>,
     /// Counts changes of SSRC: each begins a new epoch for viewers, because sequence numbers start again.
     run: u32,
@@ -117,7 +123,22 @@ struct TrackIn {
     /// The last sender report: NTP time and RTP timestamp of one moment.
     report: Option<(NtpTime, u32)>,
     key_frame_wanted: bool,
-    resolution: Option<Resolution>,
+}
+
+impl EncodingIn {
+    /// Packets come from this SSRC from now on. Its numbers have nothing to do with those of another.
+    fn comes_from(&mut self, ssrc: u32) {
+        if self.ssrc == Some(ssrc) {
+            return;
+        }
+        if self.ssrc.is_some() {
+            self.run = (self.run + 1).min(RUNS_PER_EPOCH - 1);
+            self.key_frames = KeyFrameStart::default();
+            self.frames = FrameStart::default();
+            self.report = None;
+        }
+        self.ssrc = Some(ssrc);
+    }
 }
 
 /// A publisher that sends nothing at all this long is gone, whatever ICE still hopes: viewers are told, and its
@@ -139,14 +160,18 @@ impl Publisher {
             kind: track.kind,
             formats: track.formats,
             current: None,
-            ssrc: None,
-            run: 0,
-            key_frames: KeyFrameStart::default(),
-            frames: FrameStart::default(),
-            report: None,
-            key_frame_wanted: false,
-            resolution: None,
+            encodings: match track.rids.len() {
+                0 => vec![EncodingIn::default()],
+                _ => track.rids.iter().map(|rid| EncodingIn { rid: Some(*rid), ..EncodingIn::default() }).collect(),
+            },
         });
+        let tracks: Vec<TrackIn> = tracks.collect();
+        let mut published = Published::default();
+        if let Some(video) = tracks.iter().find(|track| track.kind == MediaKind::Video) {
+            for (slot, encoding) in published.rids.iter_mut().zip(&video.encodings) {
+                *slot = encoding.rid;
+            }
+        }
         Publisher {
             session: setup.session,
             stream: setup.stream,
@@ -154,8 +179,8 @@ impl Publisher {
             ufrag: setup.ufrag,
             offer: setup.offer,
             rtc: setup.rtc,
-            tracks: tracks.collect(),
-            published: Published::default(),
+            tracks,
+            published,
             clock: SenderClock::default(),
             connected: false,
             heard_at: now,
@@ -257,13 +282,14 @@ impl Publisher {
         self.out.pop_front()
     }
 
-    /// Asks for a key frame of the video.
-    pub fn request_key_frame(&mut self) {
+    /// Asks for a key frame of one encoding of the video.
+    pub fn request_key_frame(&mut self, encoding: u8) {
         for track in self.tracks.iter_mut().filter(|t| t.kind == MediaKind::Video) {
+            let Some(encoding) = track.encodings.get_mut(usize::from(encoding)) else { continue };
             let mut api = self.rtc.direct_api();
-            match api.stream_rx_by_mid(track.mid, None) {
+            match api.stream_rx_by_mid(track.mid, encoding.rid) {
                 Some(stream) => stream.request_keyframe(KeyframeRequestKind::Pli),
-                None => track.key_frame_wanted = true,
+                None => encoding.key_frame_wanted = true,
             }
         }
     }
@@ -283,8 +309,9 @@ impl Publisher {
             Event::SenderFeedback(feedback) => {
                 let ntp = NtpTime::from_system_time(feedback.sender_info.ntp_time);
                 self.clock.reported(clock.at(feedback.received_at), ntp);
-                if let Some(track) = self.tracks.iter_mut().find(|t| t.mid == feedback.mid) {
-                    track.report = Some((ntp, feedback.sender_info.rtp_time.numer() as u32));
+                let track = self.tracks.iter_mut().find(|t| t.mid == feedback.mid);
+                if let Some(encoding) = track.and_then(|t| t.encodings.iter_mut().find(|e| e.rid == feedback.rid)) {
+                    encoding.report = Some((ntp, feedback.sender_info.rtp_time.numer() as u32));
                 }
             }
             Event::PeerStats(stats) => {
@@ -311,15 +338,14 @@ impl Publisher {
         else {
             return;
         };
-        if track.ssrc != Some(ssrc) {
-            if track.ssrc.is_some() {
-                track.run = (track.run + 1).min(RUNS_PER_EPOCH - 1);
-                track.key_frames = KeyFrameStart::default();
-                track.frames = FrameStart::default();
-                track.report = None;
-            }
-            track.ssrc = Some(ssrc);
-        }
+        let place = track.encodings.iter().position(|e| e.ssrc == Some(ssrc)).or_else(|| {
+            // Browsers name the encoding until we have reported on it; str0m remembers.
+            let rid = self.rtc.direct_api().stream_rx(&rtp.header.ssrc).and_then(|stream| stream.rid());
+            track.encodings.iter().position(|e| e.rid == rid)
+        });
+        let Some(encoding) = place.and_then(|place| track.encodings.get_mut(place)) else { return };
+        let number = place.unwrap_or_default() as u8;
+        encoding.comes_from(ssrc);
         let changed = track.current.map(|(_, f)| f) != Some(format);
         track.current = Some((payload_type, format));
 
@@ -328,14 +354,15 @@ impl Publisher {
         let description = describe(format.codec, &rtp.payload);
         let (starts_frame, key_frame_from) = match track.kind {
             MediaKind::Audio => (true, None),
-            MediaKind::Video => {
-                (track.frames.observe(timestamp, &description), track.key_frames.observe(seq, timestamp, &description))
-            }
+            MediaKind::Video => (
+                encoding.frames.observe(timestamp, &description),
+                encoding.key_frames.observe(seq, timestamp, &description),
+            ),
         };
         let values = &rtp.header.ext_vals;
         let captured_at = match values.abs_capture_time {
             Some(capture) => self.clock.to_server(NtpTime::from_system_time(capture.capture_time)),
-            None => track.report.and_then(|(ntp, at)| {
+            None => encoding.report.and_then(|(ntp, at)| {
                 let ticks = i64::from(timestamp.wrapping_sub(at) as i32);
                 let ms = ticks as f64 * 1_000.0 / f64::from(format.codec.clock_rate());
                 self.clock.to_server(NtpTime::from_unix_ms_f64(ntp.to_unix_ms_f64() + ms))
@@ -356,11 +383,13 @@ impl Publisher {
         };
         let packet = Packet {
             codec: format.codec,
-            epoch: self.epoch * RUNS_PER_EPOCH + track.run,
+            epoch: self.epoch * RUNS_PER_EPOCH + encoding.run,
+            encoding: number,
             seq,
             timestamp,
             marker: rtp.header.marker,
             key_frame_from,
+            resolution: description.resolution,
             starts_frame,
             arrived_at: rtp.timestamp,
             captured_at,
@@ -369,12 +398,7 @@ impl Publisher {
             red_primary_at,
         };
         let kind = track.kind;
-        let wanted = std::mem::take(&mut track.key_frame_wanted);
-        let resized = description.resolution.filter(|r| track.resolution != Some(*r));
-        if let Some(resolution) = resized {
-            track.resolution = Some(resolution);
-            self.out.push_back(Arrived::Resolution(resolution));
-        }
+        let wanted = std::mem::take(&mut encoding.key_frame_wanted);
         if changed {
             match kind {
                 MediaKind::Audio => self.published.audio = Some(format),
@@ -384,7 +408,7 @@ impl Publisher {
         }
         self.out.push_back(Arrived::Packet(Arc::new(packet)));
         if wanted {
-            self.request_key_frame();
+            self.request_key_frame(number);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use media::codec::Resolution;
 use media::packet::Extensions;
 use media::{Codec, Packet};
 
@@ -10,10 +11,12 @@ pub fn packet(seq: u64) -> PacketBuilder {
     PacketBuilder(Packet {
         codec: Codec::Vp8,
         epoch: 1,
+        encoding: 0,
         seq,
         timestamp: (seq as u32).wrapping_mul(3_000),
         marker: true,
         key_frame_from: None,
+        resolution: None,
         starts_frame: true,
         arrived_at: Instant::now(),
         captured_at: None,
@@ -36,6 +39,16 @@ impl PacketBuilder {
     pub fn epoch(mut self, epoch: u32) -> Self {
         self.0.epoch = epoch;
         self
+    }
+    /// Of this encoding of a simulcast.
+    pub fn encoding(mut self, encoding: u8) -> Self {
+        self.0.encoding = encoding;
+        self
+    }
+    /// A key frame that tells its size.
+    pub fn sized(mut self, width: u16, height: u16) -> Self {
+        self.0.resolution = Some(Resolution { width, height });
+        self.key()
     }
     /// With this RTP timestamp.
     pub fn at(mut self, timestamp: u32) -> Self {

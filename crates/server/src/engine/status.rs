@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use control::{State, StreamView};
+use media::packet::MAX_ENCODINGS;
 use media::{MediaKind, SessionId, StreamName};
 use sfu::format::Published;
 use sfu::publisher::Health;
@@ -31,6 +32,8 @@ pub(super) struct Watched {
     audio_bps: f64,
     video_bps: f64,
     frame_rate: f64,
+    /// By encoding: pictures a second.
+    frame_rates: [f64; MAX_ENCODINGS],
 }
 
 /// A stream that nobody is in.
@@ -138,6 +141,9 @@ impl Watched {
             self.audio_bps = 8.0 * rate(stream.audio.bytes, before.audio.bytes, at);
             self.video_bps = 8.0 * rate(stream.video.bytes, before.video.bytes, at);
             self.frame_rate = rate(stream.video.frames, before.video.frames, at);
+            for (n, known) in self.frame_rates.iter_mut().enumerate() {
+                *known = rate(stream.encodings[n].frames, before.encodings[n].frames, at);
+            }
         }
         self.health = stream.health;
         self.home = Some(*stream);
@@ -146,24 +152,45 @@ impl Watched {
 
     fn video(&self) -> Option<VideoStatus> {
         let format = self.published.video?;
-        let resolution = self.home.and_then(|h| h.resolution);
-        let (width, height) = (resolution.map(|r| r.width), resolution.map(|r| r.height));
-        let frame_rate = (self.frame_rate * 10.0).round() / 10.0;
+        let home = self.home?;
+        let best = usize::from(home.best);
+        let resolution = home.encodings.get(best).and_then(|encoding| encoding.resolution);
         Some(VideoStatus {
             codec: format.codec.name().to_owned(),
-            width,
-            height,
-            frame_rate,
+            width: resolution.map(|r| r.width),
+            height: resolution.map(|r| r.height),
+            frame_rate: tenths(self.frame_rate),
             bitrate_bps: self.video_bps as u64,
-            key_frame_interval_ms: self.home.and_then(|h| h.key_frame_interval).map(|i| i.as_millis() as u64),
-            layers: vec![LayerStatus { rid: None, width, height, bitrate_bps: self.video_bps as u64, frame_rate }],
+            key_frame_interval_ms: home.key_frame_interval.map(|i| i.as_millis() as u64),
+            layers: self.layers(&home),
         })
+    }
+
+    /// The encodings that come, best first.
+    fn layers(&self, home: &StreamSnapshot) -> Vec<LayerStatus> {
+        let mut live: Vec<_> = (0..MAX_ENCODINGS).filter(|n| home.encodings[*n].is_live).collect();
+        live.sort_by_key(|n| {
+            let size = home.encodings[*n].resolution.map_or(0, |r| u32::from(r.width) * u32::from(r.height));
+            std::cmp::Reverse((size, home.encodings[*n].bits_per_second))
+        });
+        let layer = |n: usize| LayerStatus {
+            rid: self.published.rids[n].map(|rid| rid.to_string()),
+            width: home.encodings[n].resolution.map(|r| r.width),
+            height: home.encodings[n].resolution.map(|r| r.height),
+            bitrate_bps: home.encodings[n].bits_per_second,
+            frame_rate: tenths(self.frame_rates[n]),
+        };
+        live.into_iter().map(layer).collect()
     }
 
     fn audio(&self) -> Option<AudioStatus> {
         let format = self.published.audio?;
         Some(AudioStatus { codec: format.codec.name().to_owned(), bitrate_bps: self.audio_bps as u64 })
     }
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }
 
 fn state_of(state: &State) -> StreamState {

@@ -15,12 +15,13 @@ pub use secured::Secured;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::config::DtlsCert;
 use str0m::format::{Codec as RtcCodec, FormatParams, PayloadParams};
 use str0m::ice::IceCreds;
-use str0m::media::{Direction, Frequency, MediaKind as RtcKind, Mid};
+use str0m::media::{Direction, Frequency, MediaKind as RtcKind, Mid, Rid, Rids};
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
 
@@ -189,6 +190,8 @@ pub struct PublisherTrack {
     pub kind: MediaKind,
     /// Payload types and what they mean.
     pub formats: Vec<(u8, Format)>,
+    /// Its encodings, in the order of the offer; empty without simulcast.
+    pub rids: Vec<Rid>,
 }
 
 /// Answers a publisher's offer.
@@ -203,7 +206,7 @@ pub fn publisher(
     offer: &str,
 ) -> Result<PublisherOffer, Unusable> {
     text::check(offer).map_err(Unusable::Malformed)?;
-    let offer = color_space::hidden(&text::without_simulcast(offer));
+    let offer = color_space::hidden(&text::with_encodings(offer, MAX_ENCODINGS));
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
     let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
     let answer = text::with_opus_of(&text::with_order_of(&color_space::shown(&answer), &offer), &offer);
@@ -224,7 +227,11 @@ pub fn publisher(
             }
         }
         if !formats.is_empty() {
-            tracks.push(PublisherTrack { mid, kind, formats });
+            let rids = match media.rids_rx() {
+                Rids::Specific(rids) if kind == MediaKind::Video => rids.iter().copied().take(MAX_ENCODINGS).collect(),
+                _ => Vec::new(),
+            };
+            tracks.push(PublisherTrack { mid, kind, formats, rids });
         }
     }
     if tracks.is_empty() {

@@ -118,12 +118,39 @@ pub fn offered_codecs(sdp: &str, kind: &str) -> Vec<String> {
     names
 }
 
-/// Leaves simulcast out of an offer: one encoding is forwarded, so the publisher is to send one.
-pub fn without_simulcast(sdp: &str) -> String {
-    rewrite(sdp, |line| {
-        let drop = line.starts_with("a=simulcast:") || line.starts_with("a=rid:");
-        (!drop).then(|| line.to_owned())
-    })
+/// Leaves at most `most` encodings of each simulcast (RFC 8853) in an offer, the first ones. An alternative for an
+/// encoding is left out, and so is an encoding that begins paused or belongs to no simulcast that is sent.
+pub fn with_encodings(sdp: &str, most: usize) -> String {
+    let mut out = String::with_capacity(sdp.len());
+    for section in split_sections(sdp) {
+        let offered = section.lines().find_map(|line| line.strip_prefix("a=simulcast:"));
+        let kept: Vec<&str> = offered.map(|list| sent_encodings(list).take(most).collect()).unwrap_or_default();
+        out.push_str(&rewrite(section, |line| {
+            if line.starts_with("a=simulcast:") {
+                // One encoding is no simulcast, and needs no name.
+                return (kept.len() > 1).then(|| format!("a=simulcast:send {}", kept.join(";")));
+            }
+            let rid = line.strip_prefix("a=rid:").map(|rest| rest.split_ascii_whitespace().next().unwrap_or_default());
+            let keep = rid.is_none_or(|rid| kept.len() > 1 && kept.contains(&rid));
+            keep.then(|| line.to_owned())
+        }));
+    }
+    out
+}
+
+/// RFC 8853 §5.1: `send a,b;c recv d`: streams with `;` between them, alternatives with `,`, `~` before what is paused.
+fn sent_encodings(list: &str) -> impl Iterator<Item = &str> {
+    let mut words = list.split_ascii_whitespace();
+    let sent = words.find(|word| *word == "send").and_then(|_| words.next()).unwrap_or_default();
+    let first = |stream: &'_ str| -> usize { stream.find(',').unwrap_or(stream.len()) };
+    sent.split(';').map(move |stream| &stream[..first(stream)]).filter(|rid| !rid.is_empty() && !rid.starts_with('~'))
+}
+
+/// The session's part, and then each m-section.
+fn split_sections(sdp: &str) -> Vec<&str> {
+    let starts = sdp.match_indices("\nm=").map(|(at, _)| at + 1);
+    let bounds: Vec<usize> = std::iter::once(0).chain(starts).chain([sdp.len()]).collect();
+    bounds.windows(2).map(|pair| &sdp[pair[0]..pair[1]]).collect()
 }
 
 /// Replaces the ICE credentials of every section, and drops the candidates that belonged to the old ones (an
@@ -316,7 +343,7 @@ mod tests {
 
     #[test]
     fn changes_touch_only_their_lines() {
-        let plain = without_simulcast(OFFER);
+        let plain = with_encodings(OFFER, 1);
         assert!(!plain.contains("simulcast") && !plain.contains("a=rid"));
         assert_eq!(plain.lines().count(), OFFER.lines().count() - 2);
 

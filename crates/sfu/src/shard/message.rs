@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use media::codec::Resolution;
+use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId};
 use str0m::ice::IceCreds;
 
@@ -148,6 +149,15 @@ pub enum Command {
     WantKeyFrame {
         /// Of which stream.
         stream: StreamId,
+        /// Of which encoding.
+        encoding: u8,
+    },
+    /// A viewer wishes one encoding of the video.
+    Wish {
+        /// Which viewer.
+        session: SessionId,
+        /// Which encoding; `None`: the best one.
+        encoding: Option<u8>,
     },
     /// What is a viewer sent? Answered by [`Event::Report`].
     Report {
@@ -275,12 +285,27 @@ pub struct StreamSnapshot {
     pub audio: TrackStats,
     /// What came of video.
     pub video: TrackStats,
-    /// The picture's size.
-    pub resolution: Option<Resolution>,
+    /// What came of each encoding of the video.
+    pub encodings: [EncodingSnapshot; MAX_ENCODINGS],
+    /// The best of them.
+    pub best: u8,
     /// Time between the last two key frames.
     pub key_frame_interval: Option<Duration>,
     /// What was sent to viewers on this shard, those that left included.
     pub sent: TrackStats,
+}
+
+/// How one encoding of a video comes in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EncodingSnapshot {
+    /// Whether packets come.
+    pub is_live: bool,
+    /// The picture's size.
+    pub resolution: Option<Resolution>,
+    /// Payload bits a second.
+    pub bits_per_second: u64,
+    /// Pictures so far.
+    pub frames: u64,
 }
 
 /// Numbers of one track that only grow.
@@ -317,7 +342,8 @@ impl TrackStats {
 pub(super) struct StreamStats {
     pub(super) audio: TrackStats,
     pub(super) video: TrackStats,
-    pub(super) resolution: Option<Resolution>,
+    /// Pictures of each encoding.
+    pub(super) frames: [u64; MAX_ENCODINGS],
     pub(super) key_frame_interval: Option<Duration>,
     key_frame_at: Option<Instant>,
     /// What was sent to viewers who left.
@@ -325,13 +351,22 @@ pub(super) struct StreamStats {
 }
 
 impl StreamStats {
-    pub(super) fn arrived(&mut self, packet: &Packet) {
+    /// A packet came. `best`: the encoding whose pictures are counted.
+    pub(super) fn arrived(&mut self, packet: &Packet, best: u8) {
         let stats = match packet.codec.kind() {
             MediaKind::Audio => &mut self.audio,
             MediaKind::Video => &mut self.video,
         };
         stats.packets += 1;
         stats.bytes += packet.payload.len() as u64;
+        if packet.codec.kind() == MediaKind::Video
+            && let Some(frames) = self.frames.get_mut(usize::from(packet.encoding))
+        {
+            *frames += u64::from(packet.starts_frame);
+        }
+        if packet.encoding != best {
+            return;
+        }
         stats.frames += u64::from(packet.starts_frame);
         if packet.key_frame_from.is_some() {
             stats.key_frames += 1;
@@ -371,4 +406,8 @@ pub struct SentTrack {
     pub newest: Option<(u32, Option<NtpTime>)>,
     /// Whether pictures move.
     pub flowing: bool,
+    /// Which encoding.
+    pub encoding: u8,
+    /// Which one the viewer wishes; `None`: the best.
+    pub wished: Option<u8>,
 }

@@ -14,7 +14,9 @@ mod message;
 mod sweep;
 mod timers;
 
-pub use message::{Command, Counters, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport};
+pub use message::{
+    Command, Counters, EncodingSnapshot, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport,
+};
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use media::demux::Class;
+use media::packet::MAX_ENCODINGS;
 use media::{Packet, SessionId, StreamId, WallClock};
 use slab::Slab;
 
@@ -30,6 +33,7 @@ use crate::desk::Handed;
 use crate::negotiate::Identity;
 use crate::publisher::{Arrived, Ended, Publisher};
 use crate::stream::Tracks;
+use crate::stream::log::PacketLog;
 use crate::transmit::Batch;
 use crate::viewer::Viewer;
 use message::StreamStats;
@@ -288,7 +292,13 @@ impl Shard {
                     }
                 }
             }
-            Command::WantKeyFrame { stream } => self.want_key_frame(now, stream),
+            Command::WantKeyFrame { stream, encoding } => self.want_key_frame(now, stream, encoding),
+            Command::Wish { session, encoding } => {
+                if let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() {
+                    self.viewers[key].viewer.wish(encoding);
+                    self.give_turn(key);
+                }
+            }
             Command::Report { session } => {
                 let report = self.report(session);
                 self.events.push_back(Event::Report { session, report });
@@ -325,7 +335,7 @@ impl Shard {
                         self.give_turn(key);
                     }
                 }
-                Due::KeyFrame(stream) => self.ask_for_key_frame(now, stream),
+                Due::KeyFrame(stream) => (0..MAX_ENCODINGS as u8).for_each(|n| self.ask_for_key_frame(now, stream, n)),
             }
         }
     }
@@ -344,18 +354,20 @@ impl Shard {
             seat.queued = false;
             let id = seat.viewer.stream;
             let Some(stream) = self.streams.get(&id) else { continue };
-            if seat.send(now, key, &stream.tracks, batch, &mut self.timers) {
-                self.want_key_frame(now, id);
+            if let Some(encoding) = seat.send(now, key, &stream.tracks, batch, &mut self.timers) {
+                self.want_key_frame(now, id, encoding);
             }
         }
         while batch.len_bytes() < ROUND_BYTES {
             let Some(id) = self.sweeps.pop_front() else { break };
             let Some(stream) = self.streams.get_mut(&id) else { continue };
-            let mut wants_key_frame = false;
+            let mut wanted = [false; MAX_ENCODINGS];
             for _ in 0..VIEWERS_IN_A_ROW {
                 let Some(key) = stream.sweep.next() else { break };
-                if let Some(seat) = self.viewers.get_mut(key) {
-                    wants_key_frame |= seat.send(now, key, &stream.tracks, batch, &mut self.timers);
+                if let Some(seat) = self.viewers.get_mut(key)
+                    && let Some(encoding) = seat.send(now, key, &stream.tracks, batch, &mut self.timers)
+                {
+                    wanted[usize::from(encoding)] = true;
                 }
                 if batch.len_bytes() >= ROUND_BYTES {
                     break;
@@ -364,8 +376,8 @@ impl Shard {
             if !stream.sweep.is_over() {
                 self.sweeps.push_back(id);
             }
-            if wants_key_frame {
-                self.want_key_frame(now, id);
+            for (encoding, _) in (0..).zip(wanted).filter(|(_, is_wanted)| *is_wanted) {
+                self.want_key_frame(now, id, encoding);
             }
         }
         self.counters.messages_out += batch.messages().len() as u64;
@@ -519,12 +531,7 @@ impl Shard {
                     }
                     self.events.push_back(Event::Published { stream, epoch, published });
                 }
-                Arrived::Resolution(resolution) if !fenced => {
-                    if let Some(s) = self.streams.get_mut(&stream) {
-                        s.stats.resolution = Some(resolution);
-                    }
-                }
-                Arrived::Published(_) | Arrived::Resolution(_) => {}
+                Arrived::Published(_) => {}
                 Arrived::Closed(why) => ended = ended.or(Some(why)),
             }
         }
@@ -606,27 +613,29 @@ impl Shard {
     fn arrived(&mut self, now: Instant, stream: StreamId, packet: Arc<Packet>) {
         let Some(s) = self.streams.get_mut(&stream) else { return };
         let kind = packet.codec.kind();
-        s.stats.arrived(&packet);
-        s.tracks.of_mut(kind).push(now, packet);
+        let source = s.tracks.of_mut(kind);
+        s.stats.arrived(&packet, source.best());
+        source.push(now, packet);
         if s.sweep.begin() {
             self.sweeps.push_back(stream);
         }
     }
 
-    fn want_key_frame(&mut self, now: Instant, stream: StreamId) {
+    fn want_key_frame(&mut self, now: Instant, stream: StreamId, encoding: u8) {
         let Some(s) = self.streams.get_mut(&stream) else { return };
-        s.tracks.video.key_frames().wanted();
-        self.ask_for_key_frame(now, stream);
+        s.tracks.video.of_mut(encoding).key_frames().wanted();
+        self.ask_for_key_frame(now, stream, encoding);
     }
 
-    fn ask_for_key_frame(&mut self, now: Instant, stream: StreamId) {
+    fn ask_for_key_frame(&mut self, now: Instant, stream: StreamId, encoding: u8) {
         let Some(s) = self.streams.get_mut(&stream) else { return };
         let source = s.source;
         if source == Source::None {
             return;
         }
-        if !s.tracks.video.key_frames().poll_request(now) {
-            if let Some(at) = s.tracks.video.key_frames().poll_timeout() {
+        let requests = s.tracks.video.of_mut(encoding).key_frames();
+        if !requests.poll_request(now) {
+            if let Some(at) = requests.poll_timeout() {
                 self.timers.set(at, Due::KeyFrame(stream));
             }
             return;
@@ -634,7 +643,7 @@ impl Shard {
         match source {
             Source::Local(key) => {
                 self.counters.key_frames_asked += 1;
-                self.guarded_publisher(key, Publisher::request_key_frame);
+                self.guarded_publisher(key, |publisher| publisher.request_key_frame(encoding));
                 // The request leaves with the session's next output.
                 self.timers.set(now, Due::Publisher(key));
                 if let Some(publisher) = self.publishers.get_mut(key) {
@@ -642,7 +651,7 @@ impl Shard {
                 }
             }
             Source::Remote { shard, .. } => {
-                self.events.push_back(Event::ToShard { shard, command: Command::WantKeyFrame { stream } });
+                self.events.push_back(Event::ToShard { shard, command: Command::WantKeyFrame { stream, encoding } });
             }
             Source::None => {}
         }
@@ -691,8 +700,8 @@ impl Shard {
         match seat.viewer.handle_srtcp(now, &self.clock, bytes, &stream.tracks, &mut self.urgent) {
             Ok(feedback) => {
                 self.counters.feedback += 1;
-                if feedback.wants_key_frame {
-                    self.want_key_frame(now, id);
+                if let Some(encoding) = feedback.wants_key_frame {
+                    self.want_key_frame(now, id, encoding);
                 }
                 if feedback.wants_turn {
                     self.give_turn(key);
@@ -779,9 +788,9 @@ impl Shard {
             s.relays.push(shard);
         }
         // What a late viewer there is started from: everything since the key frame.
-        let log = s.tracks.video.log();
-        let start = log.key_at().unwrap_or(log.end());
-        let packets = (start..log.end()).filter_map(|at| log.get(at).cloned()).collect();
+        let since_key_frame = |log: &PacketLog| log.key_at().unwrap_or(log.end())..log.end();
+        let logs = s.tracks.video.iter().map(|(_, track)| track.log());
+        let packets = logs.flat_map(|log| since_key_frame(log).filter_map(|at| log.get(at).cloned())).collect();
         let command = s.relayed(packets, &self.publishers, stream);
         self.events.push_back(Event::ToShard { shard, command });
     }
@@ -808,6 +817,8 @@ impl Shard {
             counters: track.counters,
             newest: track.newest().map(|n| (n.timestamp, n.captured_at)),
             flowing: track.is_flowing(),
+            encoding: track.encoding(),
+            wished: track.wished(),
         });
         let transport = (viewer.transport().received, viewer.transport().lost);
         Some(ViewerReport { session, tracks: tracks.collect(), transport })
@@ -833,7 +844,8 @@ impl Shard {
                 published: published.unwrap_or_default(),
                 audio: s.stats.audio,
                 video: s.stats.video,
-                resolution: s.stats.resolution,
+                encodings: s.encodings(),
+                best: s.tracks.video.best(),
                 key_frame_interval: s.stats.key_frame_interval,
                 sent,
             }
@@ -864,8 +876,16 @@ impl Shard {
 }
 
 impl Seat {
-    /// Sends what there is for the viewer, and says when it is to be asked again. Returns whether it needs a key frame.
-    fn send(&mut self, now: Instant, key: usize, tracks: &Tracks, batch: &mut Batch, timers: &mut Timers) -> bool {
+    /// Sends what there is for the viewer, and says when it is to be asked again. Returns of which encoding it needs a
+    /// key frame.
+    fn send(
+        &mut self,
+        now: Instant,
+        key: usize,
+        tracks: &Tracks,
+        batch: &mut Batch,
+        timers: &mut Timers,
+    ) -> Option<u8> {
         let next = self.viewer.send(now, tracks, batch);
         if let Some(at) = next.at
             && self.turn_at.is_none_or(|known| known > at || known <= now)
@@ -878,6 +898,16 @@ impl Seat {
 }
 
 impl Stream {
+    fn encodings(&self) -> [EncodingSnapshot; MAX_ENCODINGS] {
+        let video = &self.tracks.video;
+        std::array::from_fn(|n| EncodingSnapshot {
+            is_live: video.is_live(n as u8),
+            resolution: video.of(n as u8).resolution(),
+            bits_per_second: video.of(n as u8).bits_per_second(),
+            frames: self.stats.frames[n],
+        })
+    }
+
     fn relayed(&self, packets: Vec<Arc<Packet>>, publishers: &Slab<Publisher>, stream: StreamId) -> Command {
         let published = match self.source {
             Source::Local(key) => publishers.get(key).map(|p| *p.published()).unwrap_or_default(),

@@ -59,6 +59,11 @@ impl KeyFrameRequests {
         self.asked_at.filter(|_| self.wanted).map(|at| at + MIN_INTERVAL)
     }
 
+    /// Whether it ever answered.
+    pub fn answers(&self) -> bool {
+        self.answers
+    }
+
     /// Whether waiting for this publisher's answer is in vain.
     pub fn is_deaf(&self) -> bool {
         !self.answers && self.unanswered >= DEAF_AFTER

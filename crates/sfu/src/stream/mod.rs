@@ -1,32 +1,40 @@
 //! What is being published under one name, as one shard sees it?
 //!
-//! A stream has at most one audio and one video track. Where they come from (a publisher on this
+//! A stream has at most one audio and one video source, and of each one or several encodings. Where they come from (a publisher on this
 //! shard, or a relay from another) makes no difference to those who send them on.
 
+pub mod encodings;
 pub mod keyframe;
 pub mod log;
+pub mod rate;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use media::codec::Resolution;
 use media::{Codec, MediaKind, Packet};
 
 use crate::format::{Format, Published};
+use encodings::Encodings;
 use keyframe::KeyFrameRequests;
 use log::{LogLimits, PacketLog};
+use rate::Rate;
 
-/// One published track.
+/// One published encoding.
 #[derive(Debug)]
 pub struct Track {
     log: PacketLog,
     key_frames: KeyFrameRequests,
     format: Option<Format>,
+    rate: Rate,
+    resolution: Option<Resolution>,
+    arrived_at: Option<Instant>,
     /// Set when another shard says that its publisher does not answer key frame requests.
     deaf_elsewhere: bool,
 }
 
 impl Track {
-    /// A track of which nothing has come yet.
+    /// An encoding of which nothing has come yet.
     pub fn new(kind: MediaKind) -> Track {
         let limits = match kind {
             MediaKind::Audio => LogLimits::AUDIO,
@@ -36,12 +44,18 @@ impl Track {
             log: PacketLog::new(limits),
             key_frames: KeyFrameRequests::default(),
             format: None,
+            rate: Rate::default(),
+            resolution: None,
+            arrived_at: None,
             deaf_elsewhere: false,
         }
     }
 
     /// A packet came.
     pub fn push(&mut self, now: Instant, packet: Arc<Packet>) {
+        self.rate.add(now, packet.payload.len());
+        self.arrived_at = Some(now);
+        self.resolution = packet.resolution.or(self.resolution);
         let before = self.log.key_at();
         self.log.push(packet);
         if self.log.key_at() != before && self.log.key_at().is_some() {
@@ -64,6 +78,26 @@ impl Track {
         self.deaf_elsewhere || self.key_frames.is_deaf()
     }
 
+    /// Whether the publisher ever answered a request for a key frame.
+    pub fn answers(&self) -> bool {
+        self.key_frames.answers()
+    }
+
+    /// The picture's size, as its last key frame told.
+    pub fn resolution(&self) -> Option<Resolution> {
+        self.resolution
+    }
+
+    /// Payload bits a second, over the last half second and more.
+    pub fn bits_per_second(&self) -> u64 {
+        self.rate.bits_per_second()
+    }
+
+    /// When its newest packet came.
+    pub fn arrived_at(&self) -> Option<Instant> {
+        self.arrived_at
+    }
+
     /// The shard that the publisher is on says whether it answers.
     pub fn set_deaf_elsewhere(&mut self, deaf: bool) {
         self.deaf_elsewhere = deaf;
@@ -83,6 +117,9 @@ impl Track {
     pub fn publisher_left(&mut self) {
         self.log.forget_key();
         self.key_frames = KeyFrameRequests::default();
+        self.rate = Rate::default();
+        self.resolution = None;
+        self.arrived_at = None;
         self.deaf_elsewhere = false;
     }
 }
@@ -90,29 +127,29 @@ impl Track {
 /// The tracks of a stream.
 #[derive(Debug)]
 pub struct Tracks {
-    /// The audio track.
-    pub audio: Track,
-    /// The video track.
-    pub video: Track,
+    /// The audio source.
+    pub audio: Encodings,
+    /// The video source.
+    pub video: Encodings,
 }
 
 impl Default for Tracks {
     fn default() -> Tracks {
-        Tracks { audio: Track::new(MediaKind::Audio), video: Track::new(MediaKind::Video) }
+        Tracks { audio: Encodings::new(MediaKind::Audio), video: Encodings::new(MediaKind::Video) }
     }
 }
 
 impl Tracks {
-    /// The track of a kind.
-    pub fn of(&self, kind: MediaKind) -> &Track {
+    /// The source of a kind.
+    pub fn of(&self, kind: MediaKind) -> &Encodings {
         match kind {
             MediaKind::Audio => &self.audio,
             MediaKind::Video => &self.video,
         }
     }
 
-    /// The track of a kind.
-    pub fn of_mut(&mut self, kind: MediaKind) -> &mut Track {
+    /// The source of a kind.
+    pub fn of_mut(&mut self, kind: MediaKind) -> &mut Encodings {
         match kind {
             MediaKind::Audio => &mut self.audio,
             MediaKind::Video => &mut self.video,

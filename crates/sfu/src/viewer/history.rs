@@ -39,6 +39,8 @@ const IN_USE: u8 = 1;
 const WITH_RED: u8 = 2;
 const WITH_CAPTURE_TIME: u8 = 4;
 const WITH_TRANSPORT_SEQ: u8 = 8;
+/// Above these bits: the encoding, below [`media::packet::MAX_ENCODINGS`].
+const ENCODING_SHIFT: u32 = 4;
 
 impl Entry {
     fn is(&self, lap: u32) -> bool {
@@ -59,6 +61,8 @@ const FIRST_ENTRIES: usize = 256;
 pub struct Form {
     /// Its payload type.
     pub payload_type: u8,
+    /// The encoding in whose log it stands.
+    pub encoding: u8,
     /// Whether a RED payload was sent whole.
     pub with_red: bool,
     /// Whether its capture time was written.
@@ -120,6 +124,7 @@ impl History {
             payload_type: form.payload_type,
             resends: 0,
             flags: IN_USE
+                | form.encoding << ENCODING_SHIFT
                 | flag(form.with_red, WITH_RED)
                 | flag(form.with_capture_time, WITH_CAPTURE_TIME)
                 | flag(form.transport_seq.is_some(), WITH_TRANSPORT_SEQ),
@@ -128,8 +133,8 @@ impl History {
 
     /// A viewer misses sequence number `seq`. Returns what to send again, unless it was sent less than
     /// `rtt` ago (then the answer is still on its way), too often, or too long ago to know. `log_end`: the position that the
-    /// log will give out next.
-    pub fn missing(&mut self, now: Instant, seq: u16, rtt: Duration, log_end: u64) -> Option<Sent> {
+    /// log of an encoding will give out next.
+    pub fn missing(&mut self, now: Instant, seq: u16, rtt: Duration, log_end: impl FnOnce(u8) -> u64) -> Option<Sent> {
         let index = self.nearest_index(seq)?;
         let now_ms = self.ms(now);
         let lap = self.lap(index);
@@ -145,12 +150,15 @@ impl History {
         }
         entry.resends += 1;
         entry.sent_ms = now_ms;
+        let encoding = entry.flags >> ENCODING_SHIFT;
+        let log_end = log_end(encoding);
         let back = (log_end as u32).wrapping_sub(entry.position);
         Some(Sent {
             numbers: Rewritten { index, timestamp: entry.timestamp },
             position: log_end.checked_sub(u64::from(back))?,
             form: Form {
                 payload_type: entry.payload_type,
+                encoding,
                 with_red: entry.flags & WITH_RED != 0,
                 with_capture_time: entry.flags & WITH_CAPTURE_TIME != 0,
                 transport_seq: (entry.flags & WITH_TRANSPORT_SEQ != 0).then_some(entry.transport_seq),
@@ -212,9 +220,9 @@ mod tests {
     #[test]
     fn a_missing_packet_is_found_across_the_wrap_of_sequence_numbers() {
         let (mut history, now) = filled(50);
-        let sent = history.missing(now, 65_510, RTT, END).expect("below the wrap");
+        let sent = history.missing(now, 65_510, RTT, |_| END).expect("below the wrap");
         assert_eq!((sent.position, sent.numbers.timestamp), (1_010, 10));
-        let sent = history.missing(now, 3, RTT, END).expect("above the wrap");
+        let sent = history.missing(now, 3, RTT, |_| END).expect("above the wrap");
         assert_eq!(sent.numbers.index, 65_536 + 3);
     }
 
@@ -235,23 +243,29 @@ mod tests {
     #[test]
     fn what_is_too_old_or_was_never_sent_is_not_found() {
         let (mut history, now) = filled(100);
-        assert_eq!(history.missing(now, 65_500, RTT, END), None);
-        assert_eq!(history.missing(now, 30_000, RTT, END), None);
-        assert_eq!(History::new(64, now).missing(now, 7, RTT, END), None);
+        assert_eq!(history.missing(now, 65_500, RTT, |_| END), None);
+        assert_eq!(history.missing(now, 30_000, RTT, |_| END), None);
+        assert_eq!(History::new(64, now).missing(now, 7, RTT, |_| END), None);
     }
 
     #[test]
     fn a_packet_is_sent_again_once_per_round_trip_and_a_few_times_at_most() {
         let (mut history, now) = filled(10);
         let at = |ms| now + Duration::from_millis(ms);
-        let times = (0..1_000).filter(|&ms| history.missing(at(ms), 65_505, RTT, END).is_some());
+        let times = (0..1_000).filter(|&ms| history.missing(at(ms), 65_505, RTT, |_| END).is_some());
         assert_eq!(times.collect::<Vec<_>>(), [0, 40, 80]);
     }
 
     #[test]
     fn a_ring_grows_while_it_does_not_reach_back_a_second_and_remembers_what_it_knew() {
         let now = Instant::now();
-        let form = Form { payload_type: 96, with_red: true, with_capture_time: false, transport_seq: Some(40_000) };
+        let form = Form {
+            payload_type: 96,
+            encoding: 2,
+            with_red: true,
+            with_capture_time: false,
+            transport_seq: Some(40_000),
+        };
         // 2,000 packets a second need the ring of 2,048; 200 do not fill that of 256.
         for (per_second, most, entries) in
             [(200, 2_048, 256), (1_000, 2_048, 1_024), (2_000, 2_048, 2_048), (2_000, 512, 512)]
@@ -266,7 +280,7 @@ mod tests {
             assert_eq!(history.entries.len(), entries, "{per_second} packets a second");
             let end = (1 << 32) + 3_000;
             for n in 4_000 - entries as u64..4_000 {
-                let sent = history.missing(now + Duration::from_secs(30), n as u16, RTT, end);
+                let sent = history.missing(now + Duration::from_secs(30), n as u16, RTT, |_| end);
                 let numbers = Rewritten { index: n, timestamp: n as u32 };
                 assert_eq!(sent, Some(Sent { numbers, position: (1 << 32) - 1_000 + n, form }), "{n}");
             }

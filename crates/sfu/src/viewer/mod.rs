@@ -70,8 +70,8 @@ pub struct Viewer {
 /// What a viewer's feedback asks of others.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Feedback {
-    /// The publisher must be asked for a key frame.
-    pub wants_key_frame: bool,
+    /// The publisher must be asked for a key frame of this encoding.
+    pub wants_key_frame: Option<u8>,
     /// The viewer must be given a turn to send.
     pub wants_turn: bool,
 }
@@ -127,6 +127,13 @@ impl Viewer {
     /// What it reports of everything that it is sent.
     pub fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    /// It wishes one encoding of the video, or with `None` the best one.
+    pub fn wish(&mut self, encoding: Option<u8>) {
+        if let Some(video) = &mut self.video {
+            video.wish(encoding);
+        }
     }
 
     /// Its tracks.
@@ -200,8 +207,8 @@ impl Viewer {
                 Ok(Packet::Pli(_) | Packet::Fir(_)) => {
                     if let Some(video) = &mut self.video {
                         let ask = video.key_frame_requested(now, &tracks.video);
-                        feedback.wants_key_frame |= ask;
-                        feedback.wants_turn |= !ask;
+                        feedback.wants_key_frame = ask.or(feedback.wants_key_frame);
+                        feedback.wants_turn |= ask.is_none();
                     }
                 }
                 Ok(Packet::TransportFeedback(report)) => self.transport.reported(&report),

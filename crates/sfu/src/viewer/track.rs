@@ -11,6 +11,9 @@
 //!    └── the publisher changed, or the viewer fell behind the log
 //! ```
 //!
+//! Of a source that comes in several encodings the viewer is shown one; it changes over at a key frame of the other,
+//! and looks at the old one until then.
+//!
 //! Audio knows only Waiting and Live: any packet can be started from, and it starts at the live edge.
 
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +30,7 @@ use super::transport::Transport;
 use crate::format::{Accepted, AcceptedFormats};
 use crate::srtp::Seal;
 use crate::stream::Track;
+use crate::stream::encodings::Encodings;
 use crate::transmit::Batch;
 
 /// What was negotiated for one track of one viewer.
@@ -51,7 +55,11 @@ pub struct TrackFacts {
 pub struct TrackOut {
     facts: TrackFacts,
     phase: Phase,
-    /// The next position of the log to look at.
+    /// The encoding that is being sent.
+    encoding: u8,
+    /// The one that somebody asked for; the best otherwise.
+    wish: Option<u8>,
+    /// The next position of its log to look at.
     cursor: u64,
     rewrite: Rewrite,
     header: HeaderWriter,
@@ -123,6 +131,8 @@ pub struct Counters {
     pub starts: u64,
     /// Times the viewer fell behind what the log keeps.
     pub fell_behind: u64,
+    /// Times it changed over to another encoding.
+    pub switches: u64,
     /// Packets whose codec the viewer did not negotiate.
     pub undecodable: u64,
     /// Packets that came twice, or too late to know whether they did.
@@ -154,13 +164,16 @@ pub struct Link<'a> {
 pub struct Next {
     /// Come again then.
     pub at: Option<Instant>,
-    /// The viewer cannot go on without a key frame.
-    pub wants_key_frame: bool,
+    /// The viewer cannot go on, or not change over, without a key frame of this encoding.
+    pub wants_key_frame: Option<u8>,
 }
 
 /// What came since the key frame is sent at once up to this age; older, a new key frame is cheaper for everyone
 /// and shows no fast-forward. The issue allows 0.5 s of it: a second of 720p decodes in about 0.2 s.
 const SHORT_GROUP: Duration = Duration::from_millis(1_000);
+
+/// A key frame is changed over to up to this age: what came since is then caught up with unnoticed.
+const FRESH: Duration = Duration::from_millis(250);
 
 /// How long a viewer looks at a held picture before it is given all that came since. Longer than a
 /// request, its answer and a round trip of 100 ms need, with one lost.
@@ -192,6 +205,8 @@ impl TrackOut {
         };
         TrackOut {
             phase: Phase::Waiting,
+            encoding: 0,
+            wish: None,
             cursor: u64::MAX,
             rewrite: Rewrite::new(clock_rate, seed),
             header: HeaderWriter::new(facts.ssrc, facts.extensions, &facts.mid),
@@ -234,12 +249,56 @@ impl TrackOut {
         self.chosen.filter(|c| c.accepted.is_some()).map(|c| c.codec)
     }
 
+    /// The encoding that is being sent.
+    pub fn encoding(&self) -> u8 {
+        self.encoding
+    }
+
+    /// Asks for one encoding, or with `None` for the best one.
+    pub fn wish(&mut self, encoding: Option<u8>) {
+        self.wish = encoding;
+    }
+
+    /// What was asked for.
+    pub fn wished(&self) -> Option<u8> {
+        self.wish
+    }
+
     /// Sends what there is to send.
-    pub fn send(&mut self, now: Instant, track: &Track, link: &mut Link<'_>) -> Next {
+    pub fn send(&mut self, now: Instant, source: &Encodings, link: &mut Link<'_>) -> Next {
         match self.facts.kind {
-            MediaKind::Audio => self.send_audio(now, track, link),
-            MediaKind::Video => self.send_video(now, track, link),
+            MediaKind::Audio => self.send_audio(now, source.of(0), link),
+            MediaKind::Video => {
+                let key_frame_of = self.change_over(now, source);
+                let mut next = self.send_video(now, source, link);
+                next.wants_key_frame = next.wants_key_frame.or(key_frame_of);
+                next
+            }
         }
+    }
+
+    /// Changes over to the encoding that the viewer is to be shown: at once while it is shown nothing, else at a fresh key
+    /// frame. Returns of which encoding that key frame is missing.
+    fn change_over(&mut self, now: Instant, source: &Encodings) -> Option<u8> {
+        let wanted = source.nearest(self.wish);
+        if wanted == self.encoding {
+            return None;
+        }
+        match self.phase {
+            Phase::Waiting => self.encoding = wanted,
+            Phase::Holding { .. } | Phase::CatchUp { .. } => {}
+            Phase::Live => {
+                let next = source.of(wanted);
+                let key = next.log().key_at().and_then(|at| Some((at, next.log().get(at)?)));
+                let Some((at, _)) = key.filter(|(_, p)| now.saturating_duration_since(p.arrived_at) <= FRESH) else {
+                    return Some(wanted);
+                };
+                self.encoding = wanted;
+                self.counters.switches += 1;
+                self.start_from(now, source, at);
+            }
+        }
+        None
     }
 
     fn send_audio(&mut self, now: Instant, track: &Track, link: &mut Link<'_>) -> Next {
@@ -264,15 +323,16 @@ impl TrackOut {
         Next::default()
     }
 
-    fn send_video(&mut self, now: Instant, track: &Track, link: &mut Link<'_>) -> Next {
+    fn send_video(&mut self, now: Instant, source: &Encodings, link: &mut Link<'_>) -> Next {
+        let track = source.of(self.encoding);
         let log = track.log();
         loop {
             match self.phase {
                 Phase::Waiting => match log.key_at() {
-                    Some(at) => self.start_from(now, track, at),
+                    Some(at) => self.start_from(now, source, at),
                     None => {
                         self.cursor = log.end();
-                        return Next { at: None, wants_key_frame: log.last().is_some() };
+                        return Next { at: None, wants_key_frame: log.last().map(|_| self.encoding) };
                     }
                 },
                 Phase::Holding { key_at, key_timestamp, since } => {
@@ -286,15 +346,15 @@ impl TrackOut {
                         }
                         self.cursor += 1;
                     }
-                    if now < since + HOLD && !track.is_deaf() {
-                        return Next { at: Some(since + HOLD), wants_key_frame: true };
+                    if now < since + HOLD && !source.is_deaf() {
+                        return Next { at: Some(since + HOLD), wants_key_frame: Some(self.encoding) };
                     }
                     if log.key_at() != Some(key_at) {
                         // The group grew past what the log keeps: only a key frame helps.
                         self.phase = Phase::Waiting;
-                        return Next { at: None, wants_key_frame: true };
+                        return Next { at: None, wants_key_frame: Some(self.encoding) };
                     }
-                    self.catch_up(now, track, key_at, Some(key_timestamp));
+                    self.catch_up(now, source, key_at, Some(key_timestamp));
                 }
                 Phase::CatchUp { edge, skip } => {
                     if self.fell_behind(track) {
@@ -302,7 +362,7 @@ impl TrackOut {
                     }
                     while self.cursor < edge {
                         if *link.budget <= 0 {
-                            return Next { at: Some(now + Duration::from_millis(1)), wants_key_frame: false };
+                            return Next { at: Some(now + Duration::from_millis(1)), wants_key_frame: None };
                         }
                         let Some(packet) = log.get(self.cursor) else { break };
                         if skip != Some(packet.timestamp) {
@@ -330,7 +390,7 @@ impl TrackOut {
                     self.pace.sent((self.cursor - begun) as u32);
                     if self.phase == Phase::Live {
                         let at = (self.cursor < log.end()).then(|| self.pace.next_at());
-                        return Next { at, wants_key_frame: false };
+                        return Next { at, wants_key_frame: None };
                     }
                 }
             }
@@ -338,8 +398,8 @@ impl TrackOut {
     }
 
     /// Begins a run at the key frame at `at`.
-    fn start_from(&mut self, now: Instant, track: &Track, at: u64) {
-        let log = track.log();
+    fn start_from(&mut self, now: Instant, source: &Encodings, at: u64) {
+        let log = source.of(self.encoding).log();
         let (Some(first), Some(last)) = (log.get(at), log.last()) else {
             self.cursor = log.end();
             return;
@@ -347,16 +407,16 @@ impl TrackOut {
         self.rewrite.start(now, first);
         self.counters.starts += 1;
         let age = last.arrived_at.saturating_duration_since(first.arrived_at);
-        if age <= SHORT_GROUP || track.is_deaf() {
-            self.catch_up(now, track, at, None);
+        if age <= SHORT_GROUP || source.is_deaf() {
+            self.catch_up(now, source, at, None);
         } else {
             self.cursor = at;
             self.phase = Phase::Holding { key_at: at, key_timestamp: first.timestamp, since: now };
         }
     }
 
-    fn catch_up(&mut self, now: Instant, track: &Track, at: u64, skip: Option<u32>) {
-        let log = track.log();
+    fn catch_up(&mut self, now: Instant, source: &Encodings, at: u64, skip: Option<u32>) {
+        let log = source.of(self.encoding).log();
         let (Some(first), Some(last)) = (log.get(at), log.last()) else { return };
         let frames = (at..log.end()).filter_map(|p| log.get(p)).filter(|p| p.starts_frame).count();
         self.rewrite.squeeze(now, first.timestamp, last.timestamp, frames as u32, SQUEEZED_FRAME_TICKS);
@@ -388,6 +448,7 @@ impl TrackOut {
         let payload = packet.payload(chosen.with_red);
         let form = Form {
             payload_type: accepted.payload_type,
+            encoding: self.encoding,
             with_red: chosen.with_red,
             with_capture_time: self.capture_time_is_due(now, packet),
             transport_seq: self.header.has_transport_seq().then(|| link.transport.next()),
@@ -445,15 +506,17 @@ impl TrackOut {
     }
 
     /// The viewer misses `seq`: sends it again if that is allowed and possible.
-    pub fn resend(&mut self, now: Instant, track: &Track, seq: u16, link: &mut Link<'_>) {
+    pub fn resend(&mut self, now: Instant, source: &Encodings, seq: u16, link: &mut Link<'_>) {
         self.counters.nacks += 1;
         // Before the first report a guess that suits most of the internet.
         let rtt = self.counters.rtt.unwrap_or(Duration::from_millis(50)).max(Duration::from_millis(10));
         if self.repair_budget <= 0 {
             return;
         }
-        let Some(sent) = self.history.missing(now, seq, rtt, track.log().end()) else { return };
-        let Some(packet) = track.log().get(sent.position) else { return };
+        let Some(sent) = self.history.missing(now, seq, rtt, |encoding| source.of(encoding).log().end()) else {
+            return;
+        };
+        let Some(packet) = source.of(sent.form.encoding).log().get(sent.position) else { return };
         let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
         let written = match (&mut self.rtx_header, accepted.and_then(|a| a.rtx_payload_type)) {
             (Some(writer), Some(payload_type)) => {
@@ -495,21 +558,17 @@ impl TrackOut {
         }
     }
 
-    /// The viewer asks for a key frame. Returns whether the publisher must be asked.
-    pub fn key_frame_requested(&mut self, now: Instant, track: &Track) -> bool {
+    /// The viewer asks for a key frame. Returns of which encoding the publisher must be asked for one.
+    pub fn key_frame_requested(&mut self, now: Instant, source: &Encodings) -> Option<u8> {
         self.counters.key_frame_requests += 1;
         let restart_due = self.restarted_at.is_none_or(|at| now.saturating_duration_since(at) >= RESTART_INTERVAL);
-        if track.is_deaf() && restart_due && self.is_flowing() && track.log().key_at().is_some() {
+        let can_restart = source.of(self.encoding).log().key_at().is_some();
+        if source.is_deaf() && restart_due && self.is_flowing() && can_restart {
             self.restarted_at = Some(now);
             self.phase = Phase::Waiting;
-            return false;
+            return None;
         }
-        true
-    }
-
-    /// Whether there may be something to send.
-    pub fn has_pending(&self, track: &Track) -> bool {
-        self.cursor < track.log().end() || self.phase == Phase::Waiting
+        Some(self.encoding)
     }
 
     /// Looks up, once per publisher and codec, which payload type to use.

@@ -1,0 +1,177 @@
+//! Which encodings of one source does a publisher send, and which of them is the best at the moment?
+//!
+//! A simulcast publisher sends the same pictures up to [`MAX_ENCODINGS`] times, small to large (RFC 8853); each is a track of
+//! its own with its own log. Without simulcast, and for audio, only the first one is in use. A publisher
+//! may stop an encoding at any time (its uplink is short) and begin it again.
+
+use std::time::{Duration, Instant};
+
+use media::packet::MAX_ENCODINGS;
+use media::{MediaKind, Packet};
+
+use super::Track;
+use crate::format::Format;
+
+/// The encodings of one source.
+#[derive(Debug)]
+pub struct Encodings {
+    tracks: [Track; MAX_ENCODINGS],
+    /// By encoding: whether packets come.
+    live: [bool; MAX_ENCODINGS],
+    best: u8,
+    compared_at: Option<Instant>,
+}
+
+/// An encoding of which nothing came for so long is not being sent. Screens are shared at 1 picture a second and more.
+const SILENT_AFTER: Duration = Duration::from_millis(1_500);
+
+/// Encodings are compared this often; sooner than a picture at 10 a second nobody can tell.
+const COMPARED_EVERY: Duration = Duration::from_millis(100);
+
+impl Encodings {
+    /// Encodings of which nothing has come yet.
+    pub fn new(kind: MediaKind) -> Encodings {
+        Encodings {
+            tracks: std::array::from_fn(|_| Track::new(kind)),
+            live: [false; MAX_ENCODINGS],
+            best: 0,
+            compared_at: None,
+        }
+    }
+
+    /// The encoding of this number; the last one if there is none.
+    pub fn of(&self, encoding: u8) -> &Track {
+        &self.tracks[usize::from(encoding).min(MAX_ENCODINGS - 1)]
+    }
+
+    /// The encoding of this number; the last one if there is none.
+    pub fn of_mut(&mut self, encoding: u8) -> &mut Track {
+        &mut self.tracks[usize::from(encoding).min(MAX_ENCODINGS - 1)]
+    }
+
+    /// All of them with their numbers, those of which nothing comes included.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, &Track)> {
+        (0..).zip(&self.tracks)
+    }
+
+    /// A packet came.
+    pub fn push(&mut self, now: Instant, packet: std::sync::Arc<Packet>) {
+        let encoding = packet.encoding;
+        self.of_mut(encoding).push(now, packet);
+        let is_new = !self.live[usize::from(encoding).min(MAX_ENCODINGS - 1)];
+        if is_new || self.compared_at.is_none_or(|at| now.saturating_duration_since(at) >= COMPARED_EVERY) {
+            self.compare(now);
+        }
+    }
+
+    /// The largest picture that a viewer can be given at the moment.
+    pub fn best(&self) -> u8 {
+        self.best
+    }
+
+    /// Whether packets of this encoding come.
+    pub fn is_live(&self, encoding: u8) -> bool {
+        self.live.get(usize::from(encoding)).copied().unwrap_or(false)
+    }
+
+    /// The encoding that comes nearest to a wish: the wished one, or the best where there is no wish or it is not sent.
+    pub fn nearest(&self, wish: Option<u8>) -> u8 {
+        wish.filter(|wish| self.is_live(*wish)).unwrap_or(self.best)
+    }
+
+    /// Whether waiting for an answer to a key frame request is in vain. A publisher that answers for one encoding
+    /// answers for all that it sends.
+    pub fn is_deaf(&self) -> bool {
+        !self.tracks.iter().any(Track::answers) && self.tracks.iter().any(Track::is_deaf)
+    }
+
+    /// The shard that the publisher is on says whether it answers.
+    pub fn set_deaf_elsewhere(&mut self, deaf: bool) {
+        self.tracks.iter_mut().for_each(|track| track.set_deaf_elsewhere(deaf));
+    }
+
+    /// The publisher changed, or told what it sends.
+    pub fn set_format(&mut self, format: Option<Format>) {
+        self.tracks.iter_mut().for_each(|track| track.set_format(format));
+    }
+
+    /// The publisher is gone: nobody can be started from what it left.
+    pub fn publisher_left(&mut self) {
+        self.tracks.iter_mut().for_each(Track::publisher_left);
+        self.live = [false; MAX_ENCODINGS];
+        self.best = 0;
+        self.compared_at = None;
+    }
+
+    /// The larger picture is the better one; where sizes are not known, the one that takes more bits.
+    fn compare(&mut self, now: Instant) {
+        self.compared_at = Some(now);
+        let mut best = None;
+        for (n, track) in (0..).zip(&self.tracks) {
+            let is_live = track.arrived_at().is_some_and(|at| now.saturating_duration_since(at) < SILENT_AFTER);
+            self.live[usize::from(n)] = is_live;
+            // Of an encoding without a key frame nobody can be shown anything; one that just began is not the best yet.
+            let can_start = track.log().key_at().is_some() || n == self.best;
+            let size = track.resolution().map_or(0, |size| u32::from(size.width) * u32::from(size.height));
+            let quality = (is_live, can_start, size, track.bits_per_second());
+            if best.is_none_or(|(_, known)| quality > known) {
+                best = Some((n, quality));
+            }
+        }
+        self.best = best.map_or(0, |(n, _)| n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::testing::packet;
+
+    fn after(start: Instant, ms: u64) -> Instant {
+        start + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_largest_that_can_be_started_from_is_the_best() {
+        let start = Instant::now();
+        let mut video = Encodings::new(MediaKind::Video);
+        video.push(start, Arc::new(packet(1).encoding(0).sized(320, 180).build()));
+        assert_eq!(video.best(), 0);
+        video.push(after(start, 10), Arc::new(packet(1).encoding(2).build()));
+        assert_eq!(video.best(), 0, "no key frame of it came yet");
+        video.push(after(start, 120), Arc::new(packet(2).encoding(2).sized(1_280, 720).build()));
+        video.push(after(start, 130), Arc::new(packet(1).encoding(1).sized(640, 360).build()));
+        assert_eq!(video.best(), 2);
+        assert!(video.is_live(1));
+    }
+
+    #[test]
+    fn one_that_dries_up_is_not_the_best_any_more_and_a_wish_for_it_is_answered_by_the_best() {
+        let start = Instant::now();
+        let mut video = Encodings::new(MediaKind::Video);
+        video.push(start, Arc::new(packet(1).encoding(1).sized(1_280, 720).build()));
+        for n in 0..20 {
+            video.push(after(start, 100 * n), Arc::new(packet(n).encoding(0).sized(320, 180).build()));
+        }
+        assert_eq!((video.best(), video.is_live(1)), (0, false));
+        assert_eq!((video.nearest(Some(1)), video.nearest(Some(0)), video.nearest(Some(9))), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_publisher_that_answers_for_one_encoding_is_not_deaf_for_another_that_it_does_not_send() {
+        let start = Instant::now();
+        let mut video = Encodings::new(MediaKind::Video);
+        for n in 0..5 {
+            let now = after(start, 600 * n);
+            video.of_mut(1).key_frames().wanted();
+            video.of_mut(1).key_frames().poll_request(now);
+        }
+        assert!(video.is_deaf());
+        video.of_mut(0).key_frames().wanted();
+        video.of_mut(0).key_frames().poll_request(after(start, 3_000));
+        video.push(after(start, 3_050), Arc::new(packet(1).encoding(0).key().build()));
+        assert!(!video.is_deaf());
+    }
+}
