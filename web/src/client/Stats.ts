@@ -47,11 +47,13 @@ export class Stats {
     reports.forEach((report) => all.push(report as Report));
     const find = (type: string, kind: string): Report | undefined =>
       all.find((report) => report["type"] === type && report["kind"] === kind);
-    const video = find("inbound-rtp", "video") ?? find("outbound-rtp", "video");
+    const sent = all.filter((report) => report["type"] === "outbound-rtp" && report["kind"] === "video");
+    const video = find("inbound-rtp", "video") ?? largest(sent);
     const audio = find("inbound-rtp", "audio") ?? find("outbound-rtp", "audio");
     const remote = find("remote-inbound-rtp", "video") ?? find("remote-inbound-rtp", "audio");
 
-    const videoBitrate = this.#rate(video, ["bytesReceived", "bytesSent"], seconds, 8);
+    const rates = (sent.length > 0 ? sent : [video]).map((each) => this.#rate(each, ["bytesReceived", "bytesSent"], seconds, 8));
+    const videoBitrate = rates.every((rate) => rate === null) ? null : rates.reduce<number>((sum, rate) => sum + (rate ?? 0), 0);
     const audioBitrate = this.#rate(audio, ["bytesReceived", "bytesSent"], seconds, 8);
     const main = video ?? audio;
     const lost = this.#delta(main, "packetsLost");
@@ -102,6 +104,12 @@ export class Stats {
     this.#last.set(id, value);
     return last === undefined ? null : value - last;
   }
+}
+
+/** Of a simulcast, the largest picture that is being sent. */
+function largest(sent: Report[]): Report | undefined {
+  const lines = (report: Report): number => ((number(report, "framesPerSecond") ?? 0) > 0 ? (number(report, "frameHeight") ?? 0) : 0);
+  return sent.reduce<Report | undefined>((best, each) => (best && lines(best) >= lines(each) ? best : each), undefined);
 }
 
 function number(report: Report | undefined, key: string): number | null {

@@ -1,4 +1,5 @@
 import type { Access } from "./Access";
+import type { Encoding } from "./Encodings";
 import { asksForExtensions } from "./HeaderExtensions";
 import { LiveConnection } from "./LiveConnection";
 import type { Problem } from "./Problem";
@@ -7,8 +8,8 @@ import type { Problem } from "./Problem";
 export interface WhipOptions {
   /** The codec by its SDP name (`H264`, `VP8`, `VP9`, `AV1`), or `null` for what browser and server agree on. */
   codec: string | null;
-  /** Bits per second that the video may take. */
-  maxBitrate: number;
+  /** The sizes of the video, smallest first; at least one. */
+  encodings: Encoding[];
   /** Frames per second at most. */
   maxFrameRate: number;
   /** What gives way when the network or the machine is short. */
@@ -49,7 +50,8 @@ export class WhipClient extends LiveConnection {
     const sameKinds =
       (tracks.video === null) === (this.#video === null) &&
       (tracks.audio === null) === (this.#audio === null) &&
-      options.codec === this.#options.codec;
+      options.codec === this.#options.codec &&
+      options.encodings.length === this.#options.encodings.length;
     this.#video = tracks.video;
     this.#audio = tracks.audio;
     this.#options = options;
@@ -74,7 +76,7 @@ export class WhipClient extends LiveConnection {
       const transceiver = peer.addTransceiver(this.#video, {
         direction: "sendonly",
         streams: [stream],
-        sendEncodings: [{ maxBitrate: this.#options.maxBitrate, maxFramerate: this.#options.maxFrameRate }],
+        sendEncodings: this.#sendEncodings(),
       });
       asksForExtensions(transceiver);
       prefer(transceiver, this.#options.codec);
@@ -83,7 +85,7 @@ export class WhipClient extends LiveConnection {
   }
 
   protected override polishAnswer(sdp: string): string {
-    return withStartBitrate(sdp, Math.min(START_BITRATE, this.#options.maxBitrate));
+    return withStartBitrate(sdp, Math.min(START_BITRATE, this.#options.encodings.at(-1)?.maxBitrate ?? START_BITRATE));
   }
 
   protected override negotiated(): void {
@@ -101,15 +103,28 @@ export class WhipClient extends LiveConnection {
 
   #busySince: number | null = null;
 
+  #sendEncodings(): RTCRtpEncodingParameters[] {
+    const { encodings, maxFrameRate, codec } = this.#options;
+    return encodings.map(({ rid, scale, maxBitrate }) => ({
+      // One encoding alone needs no name, and servers that know no simulcast take it.
+      ...(encodings.length > 1 ? { rid, scaleResolutionDownBy: scale } : {}),
+      // Without a mode Chromium makes of several VP9 encodings one with spatial layers.
+      ...(encodings.length > 1 && ["VP9", "AV1"].includes(codec ?? "") ? { scalabilityMode: "L1T1" } : {}),
+      maxBitrate,
+      maxFramerate: maxFrameRate,
+    }));
+  }
+
   #limit(): void {
     const sender = this.#videoSender;
     if (!sender) return;
     const parameters: RTCRtpSendParameters & { degradationPreference?: string } = sender.getParameters();
     parameters.degradationPreference = this.#options.degradation;
-    for (const encoding of parameters.encodings) {
-      encoding.maxBitrate = this.#options.maxBitrate;
+    parameters.encodings.forEach((encoding, n) => {
+      const wanted = this.#options.encodings[n];
+      if (wanted) encoding.maxBitrate = wanted.maxBitrate;
       encoding.maxFramerate = this.#options.maxFrameRate;
-    }
+    });
     sender.setParameters(parameters).catch(() => {
       // Not every browser takes all of it; the stream works without.
     });

@@ -196,6 +196,7 @@ function publish(stream: string): void {
     go.disabled = isOpening && !isOn();
     selects.codec.disabled = isOn();
     byId<HTMLInputElement>("sound").disabled = isOn();
+    byId<HTMLInputElement>("simulcast").disabled = isOn();
 
     byId("screen-empty").hidden = source !== null;
     byId("screen").classList.toggle("mirrored", source?.kind === "camera");
@@ -274,6 +275,9 @@ function publish(stream: string): void {
   selects.codec.addEventListener("change", () => (settings.codec = selects.codec.value || null));
   selects.camera.addEventListener("change", () => ((settings.camera = selects.camera.value || null), reopenSource()));
   selects.microphone.addEventListener("change", () => ((settings.microphone = selects.microphone.value || null), reopenSource()));
+  byId<HTMLInputElement>("simulcast").addEventListener("change", ({ target }) => {
+    settings.simulcast = (target as HTMLInputElement).checked;
+  });
   byId<HTMLInputElement>("sound").addEventListener("change", ({ target }) => {
     settings.sound = (target as HTMLInputElement).checked;
     reopenSource();
@@ -314,6 +318,7 @@ function publish(stream: string): void {
   selects.height.value = String(settings.height);
   selects.rate.value = String(settings.frameRate);
   byId<HTMLInputElement>("sound").checked = settings.sound;
+  byId<HTMLInputElement>("simulcast").checked = settings.simulcast;
   selectTab(settings.source);
   void listDevices();
   events.start();

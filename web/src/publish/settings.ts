@@ -1,3 +1,4 @@
+import { encodingsFor } from "../client/Encodings";
 import type { WhipOptions } from "../client/WhipClient";
 
 export type SourceKind = "camera" | "screen" | "test";
@@ -11,6 +12,8 @@ export interface Settings {
   /** Bits per second, where the address asks for a certain one. */
   bitrate: number | null;
   sound: boolean;
+  /** Several sizes at once, so that every viewer gets the best that its network carries. */
+  simulcast: boolean;
   camera: string | null;
   microphone: string | null;
 }
@@ -35,6 +38,7 @@ export function settingsFromQuery(query: URLSearchParams): Settings {
     codec: codec === null || codec === "auto" || codec === "" ? null : codec.toUpperCase(),
     bitrate: Number.isFinite(bitrate) && bitrate >= 30_000 ? bitrate : null,
     sound: query.get("audio") !== "0",
+    simulcast: query.get("simulcast") !== "0",
     camera: null,
     microphone: null,
   };
@@ -44,9 +48,10 @@ export function settingsFromQuery(query: URLSearchParams): Settings {
 export function sendOptions(settings: Settings): WhipOptions {
   const at30 = BITRATE_AT_30.get(settings.height) ?? 2_500_000;
   const factor = settings.frameRate >= 60 ? 1.5 : settings.frameRate <= 15 ? 0.65 : 1;
+  const encodings = encodingsFor(settings.height, settings.bitrate ?? Math.round(at30 * factor));
   return {
     codec: settings.codec,
-    maxBitrate: settings.bitrate ?? Math.round(at30 * factor),
+    encodings: settings.simulcast ? encodings : encodings.slice(-1),
     maxFrameRate: settings.frameRate,
     // Text must stay readable; faces had better keep moving.
     degradation: settings.source === "camera" ? "balanced" : "maintain-resolution",
