@@ -42,6 +42,9 @@ export interface SentReport {
   rtp_timestamp: number;
   captured_at_ms: number | null;
   clock_rate: number;
+  layer: string | null;
+  reason: "best" | "wished" | "network" | "hidden";
+  switches: number;
 }
 
 export interface ViewerReport {

@@ -2,6 +2,12 @@ import type { Access } from "./Access";
 import { iceServersFromLink } from "./LinkHeader";
 import { Problem } from "./Problem";
 
+/** What a viewer wishes of the video: one layer by its `rid`, or none while nobody looks. */
+export interface LayerWish {
+  encodingId: string | null;
+  paused: boolean;
+}
+
 /** The HTTP side of one WHIP or WHEP session: what `Location` names (RFC 9725 §4.2–4.4). */
 export class SessionResource {
   /** Address of the session. It is a secret: whoever knows it can end the session. */
@@ -86,6 +92,15 @@ export class SessionResource {
       if (thrown instanceof Problem && (thrown.status === 404 || thrown.status === 410)) return null;
       throw thrown;
     }
+  }
+
+  /** Wishes something of the video. Throws a {@link Problem}. */
+  async wish(wish: LayerWish): Promise<void> {
+    await request(`${this.url}/layers`, {
+      method: "POST",
+      headers: this.#access.headers({ "Content-Type": "application/json" }),
+      body: JSON.stringify(wish),
+    });
   }
 
   /** Ends the session. Also works while the page goes away. */

@@ -13,10 +13,11 @@ import { byId, copyText, pageLoaded, say } from "../ui/dom";
 import * as format from "../ui/format";
 import { ClockReader } from "./ClockReader";
 import { Controls } from "./Controls";
+import { QualityMenu } from "./QualityMenu";
 import { QualityOverlay } from "./QualityOverlay";
 import { Still } from "./Still";
 import { watchState, type WatchState } from "./watchState";
-import { wordsFor } from "./words";
+import { pictureWords, wordsFor } from "./words";
 
 const access = Access.fromLocation(location);
 const query = new URLSearchParams(location.search);
@@ -47,6 +48,7 @@ function watch(stream: string): void {
   const overlay = new QualityOverlay(byId("quality"), byId("facts"), byId<HTMLTemplateElement>("fact"));
   const still = new Still(byId<HTMLCanvasElement>("still"), video);
   const controls = new Controls(player, video, overlay);
+  const menu = new QualityMenu(byId<HTMLSelectElement>("layer"), client);
 
   let state: WatchState = "connecting";
   let status: StreamStatus | null = null;
@@ -140,7 +142,7 @@ function watch(stream: string): void {
     if (state !== "live" && state !== "paused") return words(state);
     const facts = [
       status?.live_since_ms && state === "live" ? `live for ${format.duration(Date.now() - status.live_since_ms)}` : words(state),
-      status?.video?.height ? `${status.video.height}p` : "",
+      pictureWords(video.videoHeight || status?.video?.height || null, latency.report?.video ?? null),
       status?.video ? format.codec(status.video.codec) : "",
     ];
     return facts.filter(Boolean).join(" · ");
@@ -157,6 +159,8 @@ function watch(stream: string): void {
       sample = peer && client.state === "connected" ? await stats.sample(peer) : null;
       if (state === "live" && !document.hidden) still.keep();
       overlay.update(sample, latency.latencyMs, latency.report);
+      menu.update(status?.video?.layers ?? [], latency.report?.video ?? null);
+      menu.tell();
       say(byId("controls-delay"), latency.latencyMs === null ? "" : format.milliseconds(latency.latencyMs));
       update();
     })();

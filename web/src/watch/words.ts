@@ -1,4 +1,4 @@
-import type { StreamStatus } from "../client/Api";
+import type { SentReport, StreamStatus } from "../client/Api";
 import type { Problem } from "../client/Problem";
 import * as format from "../ui/format";
 import type { WatchState } from "./watchState";
@@ -45,4 +45,10 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
     case "refused":
       return words(problem?.title ?? "The server refused", [problem?.detail, problem?.fix].filter(Boolean).join(" "), true);
   }
+}
+
+/** How large the picture is, and why it is not larger. */
+export function pictureWords(height: number | null, sent: SentReport | null): string {
+  if (!height) return "";
+  return sent?.reason === "network" ? `${height}p, adapting to your network` : `${height}p`;
 }

@@ -15,6 +15,7 @@ use sfu::format::Published;
 use sfu::negotiate::{self, Unusable};
 use sfu::publisher::{Ended, PublisherSetup};
 use sfu::shard::{self, Snapshot};
+use sfu::stream::choice::Wish;
 use shards::plane::everywhere;
 use shards::{Plane, PlaneEvent, Setup};
 use str0m::ice::IceCreds;
@@ -22,7 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::addresses;
 use super::status::Watched;
-use super::{Ask, Engine, IceFragment, Opened, Publish, Refusal, Role, Trickled, Watch};
+use super::{Ask, Engine, IceFragment, LayerWish, Opened, Publish, Refusal, Role, Trickled, Watch};
 use crate::config::{MediaConfig, Takeover};
 
 /// Requests that wait for the task; beyond that HTTP handlers wait (backpressure).
@@ -195,6 +196,9 @@ impl Actor {
                     let _ = reply.send(None);
                 }
             }
+            Ask::Wish(session, wish, reply) => {
+                let _ = reply.send(self.wish(session, wish));
+            }
             Ask::Streams(reply) => {
                 let _ = reply.send(self.streams());
             }
@@ -217,6 +221,21 @@ impl Actor {
                 self.stopping = Some(Some(reply));
             }
         }
+    }
+
+    fn wish(&mut self, session: SessionId, wish: LayerWish) -> Result<(), Refusal> {
+        let stream = self.sessions.get(&session).map(|known| known.stream).ok_or(Refusal::NoSuchSession)?;
+        let published = self.published(stream);
+        let encoding = match &wish.encoding_id {
+            None => None,
+            Some(rid) => Some(published.encoding(rid).ok_or_else(|| Refusal::NoSuchLayer {
+                wished: rid.clone(),
+                known: published.rids.iter().flatten().map(ToString::to_string).collect(),
+            })?),
+        };
+        let wish = Wish { encoding, max_height: wish.max_height, is_hidden: wish.paused };
+        self.to_all_shards(|| shard::Command::Wish { session, wish });
+        Ok(())
     }
 
     fn publish(&mut self, request: Publish) -> Result<Opened, Refusal> {
@@ -498,7 +517,7 @@ impl Actor {
         }
     }
 
-    fn published(&self, stream: StreamId) -> Published {
+    pub(super) fn published(&self, stream: StreamId) -> Published {
         self.watched.get(&stream).map(|w| w.published).unwrap_or_default()
     }
 

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use media::{SessionId, StreamName};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use utoipa::ToSchema;
 
@@ -115,6 +115,14 @@ pub enum Refusal {
     /// 404: no such session (any more).
     #[error("there is no such session")]
     NoSuchSession,
+    /// 400: the publisher sends no such layer.
+    #[error("the stream has no layer called {wished}")]
+    NoSuchLayer {
+        /// What was wished.
+        wished: String,
+        /// What there is.
+        known: Vec<String>,
+    },
     /// 412: If-Match did not match the session's ICE generation.
     #[error("the entity tag is not the session's current one")]
     StaleEtag {
@@ -276,6 +284,29 @@ pub struct SentReport {
     pub captured_at_ms: Option<f64>,
     /// Ticks a second of `rtp_timestamp`.
     pub clock_rate: u32,
+    /// The `rid` of the layer that is sent, where simulcast names one.
+    pub layer: Option<String>,
+    /// Why this one: `best` (there is no better one), `wished`, `network` (it carries no more), `hidden`.
+    pub reason: &'static str,
+    /// Changes from one layer to another.
+    pub switches: u64,
+    /// What the viewer asked for.
+    pub wish: LayerWish,
+}
+
+/// What a viewer wishes of the video. An empty object leaves the choice to the server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LayerWish {
+    /// The `mid` that is meant. There is one video, so it changes nothing; drafts of WHEP name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media_id: Option<String>,
+    /// The `rid` of the layer to send, whatever the network carries.
+    pub encoding_id: Option<String>,
+    /// The most lines of the picture. Smaller ones are sent where the network asks for it.
+    pub max_height: Option<u16>,
+    /// No picture for now: nobody looks. Sound goes on.
+    pub paused: bool,
 }
 
 impl Engine {
@@ -337,6 +368,15 @@ impl Engine {
         self.ask(|reply| Ask::Report(session, reply)).await.flatten()
     }
 
+    /// A viewer wishes something of the video.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoSuchLayer`], [`Refusal::NoSuchSession`].
+    pub async fn wish(&self, session: SessionId, wish: LayerWish) -> Result<(), Refusal> {
+        self.ask(|reply| Ask::Wish(session, wish, reply)).await.unwrap_or(Err(Refusal::ShuttingDown))
+    }
+
     /// All streams that have a publisher or viewers, by name.
     pub async fn streams(&self) -> Vec<StreamStatus> {
         self.ask(Ask::Streams).await.unwrap_or_default()
@@ -388,6 +428,7 @@ enum Ask {
     Owner(SessionId, oneshot::Sender<Option<(StreamName, Role)>>),
     Close(SessionId, oneshot::Sender<bool>),
     Report(SessionId, oneshot::Sender<Option<ViewerReport>>),
+    Wish(SessionId, LayerWish, oneshot::Sender<Result<(), Refusal>>),
     Streams(oneshot::Sender<Vec<StreamStatus>>),
     Stream(StreamName, oneshot::Sender<Option<StreamStatus>>),
     Kick(StreamName, oneshot::Sender<bool>),

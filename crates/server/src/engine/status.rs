@@ -14,8 +14,8 @@ use sfu::shard::{self, Snapshot, StreamSnapshot};
 
 use super::actor::Actor;
 use super::{
-    AudioStatus, LayerStatus, PublisherStatus, SentReport, StreamState, StreamStatus, TransportReport, VideoStatus,
-    ViewerReport,
+    AudioStatus, LayerStatus, LayerWish, PublisherStatus, SentReport, StreamState, StreamStatus, TransportReport,
+    VideoStatus, ViewerReport,
 };
 
 /// What is known of a stream beyond `control`.
@@ -105,7 +105,9 @@ impl Actor {
     ) -> Option<ViewerReport> {
         let (name, _) = self.control.owner(&session)?;
         let view = self.control.stream(name)?;
-        let sent = |kind| report.and_then(|r| r.tracks.iter().find(|t| t.kind == kind)).map(sent_report);
+        let published = self.published(view.id);
+        let track = |kind| report.and_then(|r| r.tracks.iter().find(|t| t.kind == kind));
+        let sent = |kind| track(kind).map(|track| sent_report(track, &published));
         Some(ViewerReport {
             session: session.handle(),
             stream: name.to_string(),
@@ -201,8 +203,10 @@ fn state_of(state: &State) -> StreamState {
     }
 }
 
-fn sent_report(track: &shard::SentTrack) -> SentReport {
+fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
     let counters = &track.counters;
+    let rids = if track.kind == MediaKind::Video { published.rids } else { Default::default() };
+    let rid = |encoding: u8| rids.get(usize::from(encoding)).copied().flatten().map(|rid| rid.to_string());
     SentReport {
         codec: track.codec.map_or_else(String::new, |c| c.name().to_owned()),
         packets_sent: counters.packets,
@@ -217,6 +221,15 @@ fn sent_report(track: &shard::SentTrack) -> SentReport {
         clock_rate: match track.kind {
             MediaKind::Audio => 48_000,
             MediaKind::Video => 90_000,
+        },
+        layer: rid(track.encoding),
+        reason: track.reason.name(),
+        switches: counters.switches,
+        wish: LayerWish {
+            media_id: None,
+            encoding_id: track.wished.encoding.and_then(rid),
+            max_height: track.wished.max_height,
+            paused: track.wished.is_hidden,
         },
     }
 }

@@ -7,7 +7,9 @@ use std::future::Future;
 
 use media::{SessionId, StreamName};
 
-use crate::engine::{Engine, IceFragment, Opened, Publish, Refusal, Role, StreamStatus, Trickled, ViewerReport, Watch};
+use crate::engine::{
+    Engine, IceFragment, LayerWish, Opened, Publish, Refusal, Role, StreamStatus, Trickled, ViewerReport, Watch,
+};
 
 /// Streams and sessions; see the methods of [`Engine`].
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -30,6 +32,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn close(&self, session: SessionId) -> impl Future<Output = bool> + Send;
     /// See [`Engine::report`].
     fn report(&self, session: SessionId) -> impl Future<Output = Option<ViewerReport>> + Send;
+    /// See [`Engine::wish`].
+    fn wish(&self, session: SessionId, wish: LayerWish) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// See [`Engine::streams`].
     fn streams(&self) -> impl Future<Output = Vec<StreamStatus>> + Send;
     /// See [`Engine::stream`].
@@ -76,6 +80,10 @@ impl Backend for Engine {
 
     async fn report(&self, session: SessionId) -> Option<ViewerReport> {
         Engine::report(self, session).await
+    }
+
+    async fn wish(&self, session: SessionId, wish: LayerWish) -> Result<(), Refusal> {
+        Engine::wish(self, session, wish).await
     }
 
     async fn streams(&self) -> Vec<StreamStatus> {

@@ -11,7 +11,7 @@ use super::Reply;
 use super::api;
 use super::route::Route;
 use super::session::{self, FRAGMENT, SDP};
-use super::{whep, whip};
+use super::{layers, whep, whip};
 
 /// Methods of a resource, for `Allow` and for preflights.
 fn methods(route: &Route) -> &'static str {
@@ -20,6 +20,7 @@ fn methods(route: &Route) -> &'static str {
         Route::WhipSession(..) => whip::SESSION_METHODS,
         Route::WhepEndpoint(_) => whep::ENDPOINT_METHODS,
         Route::WhepSession(..) => whep::SESSION_METHODS,
+        Route::WhepLayers(..) => layers::METHODS,
         Route::Stream(_) => api::STREAM_METHODS,
         _ => api::READ_METHODS,
     }
@@ -58,7 +59,8 @@ pub(super) fn allow(
     reply: &mut HeaderMap,
 ) {
     let shared = match route {
-        Route::WhipEndpoint(_) | Route::WhipSession(..) | Route::WhepEndpoint(_) | Route::WhepSession(..) => true,
+        Route::WhipEndpoint(_) | Route::WhipSession(..) => true,
+        Route::WhepEndpoint(_) | Route::WhepSession(..) | Route::WhepLayers(..) => true,
         Route::Streams | Route::Stream(_) | Route::Events(_) | Route::Time | Route::OpenApi => true,
         Route::Healthz | Route::Readyz | Route::Metrics => false,
         Route::Home | Route::PublishPage | Route::WatchPage | Route::Asset(_) => false,

@@ -13,6 +13,7 @@ pub mod body;
 mod cors;
 mod counters;
 mod events;
+mod layers;
 pub mod limits;
 mod openapi;
 mod pages;
@@ -136,6 +137,7 @@ impl<E: Backend> App<E> {
             Route::WhipSession(stream, id) => whip::session(self, stream, id, exchange, body).await,
             Route::WhepEndpoint(stream) => whep::endpoint(self, stream, exchange, body).await,
             Route::WhepSession(stream, id) => whep::session(self, stream, id, exchange, body).await,
+            Route::WhepLayers(stream, id) => layers::choose(self, stream, id, exchange, body).await,
             Route::Streams => api::streams(self, exchange).await,
             Route::Stream(stream) => api::stream_resource(self, &stream, exchange).await,
             Route::Events(stream) => events::events(self, stream, exchange).await,

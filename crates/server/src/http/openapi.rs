@@ -5,7 +5,7 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{api, events, whep, whip};
+use super::{api, events, layers, whep, whip};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -15,7 +15,7 @@ use super::{api, events, whep, whip};
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        whip::endpoint, whip::session, whep::endpoint, whep::session, whep::report,
+        whip::endpoint, whip::session, whep::endpoint, whep::session, whep::report, layers::choose, layers::layers,
         api::streams, api::stream, api::kick, events::events, api::time, api::openapi,
         api::metrics, api::healthz, api::readyz,
     ),

@@ -164,6 +164,15 @@ impl From<Refusal> for Problem {
                 detail,
                 "send the SDP as a WebRTC stack writes it (RFC 9429), unchanged",
             ),
+            Refusal::NoSuchLayer { known, .. } => {
+                let fix = match known.as_slice() {
+                    [] => "the publisher sends one layer; send {} to watch it".to_owned(),
+                    known => {
+                        format!("wish one of {}, or send {{}} to leave the choice to the server", known.join(", "))
+                    }
+                };
+                Self::new(StatusCode::BAD_REQUEST, detail, fix)
+            }
             Refusal::UnsupportedCodec { published, offered } => {
                 let fix =
                     format!("watch with a player that decodes {published}, or publish with a codec that it decodes");

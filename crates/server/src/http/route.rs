@@ -27,6 +27,8 @@ pub enum Route {
     WhepEndpoint(Option<StreamName>),
     /// A viewer's session.
     WhepSession(StreamName, SessionId),
+    /// What a viewer may be shown, and what it wishes.
+    WhepLayers(StreamName, SessionId),
     /// All streams.
     Streams,
     /// One stream's status.
@@ -72,6 +74,7 @@ pub const TEMPLATES: &[&str] = &[
     "/metrics",
     "/healthz",
     "/readyz",
+    "/whep/{stream}/{session}/layers",
     "other",
 ];
 
@@ -107,10 +110,15 @@ impl Route {
                 (stream, Some(session)) => Self::WhipSession(stream, session),
                 (stream, None) => Self::WhipEndpoint(Some(stream)),
             }),
-            "whep" => Ok(match session(rest)? {
-                (stream, Some(session)) => Self::WhepSession(stream, session),
-                (stream, None) => Self::WhepEndpoint(Some(stream)),
-            }),
+            "whep" => {
+                if let Some(Ok((stream, Some(session)))) = rest.strip_suffix("/layers").map(session) {
+                    return Ok(Self::WhepLayers(stream, session));
+                }
+                Ok(match session(rest)? {
+                    (stream, Some(session)) => Self::WhepSession(stream, session),
+                    (stream, None) => Self::WhepEndpoint(Some(stream)),
+                })
+            }
             "api" => {
                 let name = rest.strip_prefix("v1/streams/").ok_or(NoRoute::NotFound)?;
                 match name.strip_suffix("/events") {
@@ -147,6 +155,7 @@ impl Route {
             Self::Metrics => 13,
             Self::Healthz => 14,
             Self::Readyz => 15,
+            Self::WhepLayers(..) => 16,
         }
     }
 
@@ -156,6 +165,7 @@ impl Route {
             Self::WhipEndpoint(stream) | Self::WhepEndpoint(stream) => stream.as_ref(),
             Self::WhipSession(stream, _)
             | Self::WhepSession(stream, _)
+            | Self::WhepLayers(stream, _)
             | Self::Stream(stream)
             | Self::Events(stream) => Some(stream),
             _ => None,
@@ -259,6 +269,8 @@ mod tests {
         check(&format!("/whip/demo/{ID}"), Route::WhipSession(name("demo"), id()));
         check(&format!("/whip/a/b/{ID}"), Route::WhipSession(name("a/b"), id()));
         check(&format!("/whep/a/b/{ID}"), Route::WhepSession(name("a/b"), id()));
+        check(&format!("/whep/a/b/{ID}/layers"), Route::WhepLayers(name("a/b"), id()));
+        check("/whep/a/layers", Route::WhepEndpoint(Some(name("a/layers"))));
         check(&format!("/whip/{ID}"), Route::WhipEndpoint(Some(name(ID))));
         check(&format!("/whip/demo/{}", &ID[1..]), Route::WhipEndpoint(Some(name(&format!("demo/{}", &ID[1..])))));
         check("/api/v1/streams", Route::Streams);

@@ -10,8 +10,8 @@ use super::*;
 use crate::auth::{Claims, Secret, VideoGrant, sign};
 use crate::config::{self, Flags};
 use crate::engine::{
-    IceFragment, Opened, Publish, PublisherStatus, Refusal, Role, StreamState, StreamStatus, Trickled, ViewerReport,
-    Watch,
+    IceFragment, LayerWish, Opened, Publish, PublisherStatus, Refusal, Role, StreamState, StreamStatus, Trickled,
+    ViewerReport, Watch,
 };
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -796,6 +796,13 @@ impl Backend for Double {
             audio: None,
             transport: None,
         })
+    }
+
+    async fn wish(&self, session: SessionId, wish: LayerWish) -> Result<(), Refusal> {
+        if wish.encoding_id.as_deref() == Some("unknown") {
+            return Err(Refusal::NoSuchLayer { wished: "unknown".into(), known: vec!["q".into(), "f".into()] });
+        }
+        self.hears(format!("wish {session} {:?} {:?} {}", wish.encoding_id, wish.max_height, wish.paused))
     }
 
     async fn streams(&self) -> Vec<StreamStatus> {

@@ -13,6 +13,7 @@ use crate::desk::Handed;
 use crate::format::Published;
 use crate::negotiate::Unusable;
 use crate::publisher::{Ended, Health, Publisher, PublisherSetup};
+use crate::stream::choice::{Reason, Wish};
 use crate::viewer::track::{Counters as SentCounters, TrackOut};
 use crate::viewer::{Viewer, ViewerSetup};
 
@@ -152,12 +153,12 @@ pub enum Command {
         /// Of which encoding.
         encoding: u8,
     },
-    /// A viewer wishes one encoding of the video.
+    /// A viewer, if it is here, wishes something of the video.
     Wish {
         /// Which viewer.
         session: SessionId,
-        /// Which encoding; `None`: the best one.
-        encoding: Option<u8>,
+        /// What.
+        wish: Wish,
     },
     /// What is a viewer sent? Answered by [`Event::Report`].
     Report {
@@ -408,6 +409,8 @@ pub struct SentTrack {
     pub flowing: bool,
     /// Which encoding.
     pub encoding: u8,
-    /// Which one the viewer wishes; `None`: the best.
-    pub wished: Option<u8>,
+    /// Why.
+    pub reason: Reason,
+    /// What the viewer wishes.
+    pub wished: Wish,
 }

@@ -293,9 +293,9 @@ impl Shard {
                 }
             }
             Command::WantKeyFrame { stream, encoding } => self.want_key_frame(now, stream, encoding),
-            Command::Wish { session, encoding } => {
+            Command::Wish { session, wish } => {
                 if let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() {
-                    self.viewers[key].viewer.wish(encoding);
+                    self.viewers[key].viewer.wish(wish);
                     self.give_turn(key);
                 }
             }
@@ -818,6 +818,7 @@ impl Shard {
             newest: track.newest().map(|n| (n.timestamp, n.captured_at)),
             flowing: track.is_flowing(),
             encoding: track.encoding(),
+            reason: track.reason(),
             wished: track.wished(),
         });
         let transport = (viewer.transport().received, viewer.transport().lost);

@@ -4,12 +4,14 @@
 //! its own with its own log. Without simulcast, and for audio, only the first one is in use. A publisher
 //! may stop an encoding at any time (its uplink is short) and begin it again.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use media::packet::MAX_ENCODINGS;
 use media::{MediaKind, Packet};
 
 use super::Track;
+use super::choice::Offered;
 use crate::format::Format;
 
 /// The encodings of one source.
@@ -18,6 +20,9 @@ pub struct Encodings {
     tracks: [Track; MAX_ENCODINGS],
     /// By encoding: whether packets come.
     live: [bool; MAX_ENCODINGS],
+    /// Those that come, best first; the first `count` of them.
+    offered: [Offered; MAX_ENCODINGS],
+    count: usize,
     best: u8,
     compared_at: Option<Instant>,
 }
@@ -34,6 +39,8 @@ impl Encodings {
         Encodings {
             tracks: std::array::from_fn(|_| Track::new(kind)),
             live: [false; MAX_ENCODINGS],
+            offered: Default::default(),
+            count: 0,
             best: 0,
             compared_at: None,
         }
@@ -74,9 +81,9 @@ impl Encodings {
         self.live.get(usize::from(encoding)).copied().unwrap_or(false)
     }
 
-    /// The encoding that comes nearest to a wish: the wished one, or the best where there is no wish or it is not sent.
-    pub fn nearest(&self, wish: Option<u8>) -> u8 {
-        wish.filter(|wish| self.is_live(*wish)).unwrap_or(self.best)
+    /// Those that come and that a viewer can be started with, best first.
+    pub fn offered(&self) -> &[Offered] {
+        &self.offered[..self.count]
     }
 
     /// Whether waiting for an answer to a key frame request is in vain. A publisher that answers for one encoding
@@ -100,25 +107,27 @@ impl Encodings {
         self.tracks.iter_mut().for_each(Track::publisher_left);
         self.live = [false; MAX_ENCODINGS];
         self.best = 0;
+        self.count = 0;
         self.compared_at = None;
     }
 
     /// The larger picture is the better one; where sizes are not known, the one that takes more bits.
     fn compare(&mut self, now: Instant) {
         self.compared_at = Some(now);
-        let mut best = None;
+        self.count = 0;
         for (n, track) in (0..).zip(&self.tracks) {
             let is_live = track.arrived_at().is_some_and(|at| now.saturating_duration_since(at) < SILENT_AFTER);
             self.live[usize::from(n)] = is_live;
-            // Of an encoding without a key frame nobody can be shown anything; one that just began is not the best yet.
-            let can_start = track.log().key_at().is_some() || n == self.best;
-            let size = track.resolution().map_or(0, |size| u32::from(size.width) * u32::from(size.height));
-            let quality = (is_live, can_start, size, track.bits_per_second());
-            if best.is_none_or(|(_, known)| quality > known) {
-                best = Some((n, quality));
+            // Without a key frame nobody can be shown anything of it.
+            if !is_live || track.log().key_at().is_none() {
+                continue;
             }
+            let height = track.resolution().map_or(0, |size| size.height);
+            self.offered[self.count] = Offered { encoding: n, height, bits_per_second: track.bits_per_second() };
+            self.count += 1;
         }
-        self.best = best.map_or(0, |(n, _)| n);
+        self.offered[..self.count].sort_by_key(|o| Reverse((o.height, o.bits_per_second)));
+        self.best = self.offered().first().map_or(self.best, |best| best.encoding);
     }
 }
 
@@ -148,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_dries_up_is_not_the_best_any_more_and_a_wish_for_it_is_answered_by_the_best() {
+    fn one_that_dries_up_is_not_the_best_any_more() {
         let start = Instant::now();
         let mut video = Encodings::new(MediaKind::Video);
         video.push(start, Arc::new(packet(1).encoding(1).sized(1_280, 720).build()));
@@ -156,7 +165,6 @@ mod tests {
             video.push(after(start, 100 * n), Arc::new(packet(n).encoding(0).sized(320, 180).build()));
         }
         assert_eq!((video.best(), video.is_live(1)), (0, false));
-        assert_eq!((video.nearest(Some(1)), video.nearest(Some(0)), video.nearest(Some(9))), (0, 0, 0));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use media::{MediaKind, NtpTime, SessionId, StreamId, WallClock};
 use crate::rtcp::{self, Packet};
 use crate::srtp::{Open, Reject, Seal};
 use crate::stream::Tracks;
+use crate::stream::choice::Wish;
 use crate::transmit::Batch;
 use track::{Link, TrackFacts, TrackOut};
 use transport::Transport;
@@ -129,10 +130,10 @@ impl Viewer {
         &self.transport
     }
 
-    /// It wishes one encoding of the video, or with `None` the best one.
-    pub fn wish(&mut self, encoding: Option<u8>) {
+    /// What it wishes of the video from now on.
+    pub fn wish(&mut self, wish: Wish) {
         if let Some(video) = &mut self.video {
-            video.wish(encoding);
+            video.wish(wish);
         }
     }
 

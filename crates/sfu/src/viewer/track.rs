@@ -9,6 +9,9 @@
 //!    │        Holding ──new key frame──► CatchUp
 //!    │           └──────none came──────► CatchUp (with all that came since)
 //!    └── the publisher changed, or the viewer fell behind the log
+//!
+//! Live ──another encoding, whose key frame is there──► CatchUp
+//! Live ──a smaller encoding, at once──► Between ──its key frame──► CatchUp
 //! ```
 //!
 //! Of a source that comes in several encodings the viewer is shown one; it changes over at a key frame of the other,
@@ -30,6 +33,7 @@ use super::transport::Transport;
 use crate::format::{Accepted, AcceptedFormats};
 use crate::srtp::Seal;
 use crate::stream::Track;
+use crate::stream::choice::{self, Reason, Wish};
 use crate::stream::encodings::Encodings;
 use crate::transmit::Batch;
 
@@ -57,8 +61,11 @@ pub struct TrackOut {
     phase: Phase,
     /// The encoding that is being sent.
     encoding: u8,
-    /// The one that somebody asked for; the best otherwise.
-    wish: Option<u8>,
+    wish: Wish,
+    /// Bits a second that the network carries for this track, if known.
+    carried: Option<u64>,
+    /// Why it is this encoding.
+    reason: Reason,
     /// The next position of its log to look at.
     cursor: u64,
     rewrite: Rewrite,
@@ -103,6 +110,10 @@ enum Phase {
         skip: Option<u32>,
     },
     Live,
+    /// The network carries the old encoding no more, and of the new one no key frame came yet: nothing is sent.
+    Between {
+        since: Instant,
+    },
 }
 
 /// The payload type in use, and for what it was chosen.
@@ -206,7 +217,9 @@ impl TrackOut {
         TrackOut {
             phase: Phase::Waiting,
             encoding: 0,
-            wish: None,
+            wish: Wish::default(),
+            carried: None,
+            reason: Reason::default(),
             cursor: u64::MAX,
             rewrite: Rewrite::new(clock_rate, seed),
             header: HeaderWriter::new(facts.ssrc, facts.extensions, &facts.mid),
@@ -254,14 +267,24 @@ impl TrackOut {
         self.encoding
     }
 
-    /// Asks for one encoding, or with `None` for the best one.
-    pub fn wish(&mut self, encoding: Option<u8>) {
-        self.wish = encoding;
+    /// What the viewer wishes from now on.
+    pub fn wish(&mut self, wish: Wish) {
+        self.wish = wish;
     }
 
-    /// What was asked for.
-    pub fn wished(&self) -> Option<u8> {
+    /// What it wishes.
+    pub fn wished(&self) -> Wish {
         self.wish
+    }
+
+    /// Why it is shown this encoding.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Bits a second that the network carries for this track, if known.
+    pub fn set_carried(&mut self, carried: Option<u64>) {
+        self.carried = carried;
     }
 
     /// Sends what there is to send.
@@ -269,7 +292,13 @@ impl TrackOut {
         match self.facts.kind {
             MediaKind::Audio => self.send_audio(now, source.of(0), link),
             MediaKind::Video => {
-                let key_frame_of = self.change_over(now, source);
+                let choice = choice::choose(source.offered(), &self.wish, self.carried, self.encoding);
+                self.reason = choice.reason;
+                let Some(wanted) = choice.encoding else {
+                    self.phase = Phase::Waiting;
+                    return Next::default();
+                };
+                let key_frame_of = self.change_over(now, source, wanted);
                 let mut next = self.send_video(now, source, link);
                 next.wants_key_frame = next.wants_key_frame.or(key_frame_of);
                 next
@@ -279,24 +308,27 @@ impl TrackOut {
 
     /// Changes over to the encoding that the viewer is to be shown: at once while it is shown nothing, else at a fresh key
     /// frame. Returns of which encoding that key frame is missing.
-    fn change_over(&mut self, now: Instant, source: &Encodings) -> Option<u8> {
-        let wanted = source.nearest(self.wish);
+    fn change_over(&mut self, now: Instant, source: &Encodings, wanted: u8) -> Option<u8> {
         if wanted == self.encoding {
             return None;
         }
         match self.phase {
-            Phase::Waiting => self.encoding = wanted,
+            Phase::Waiting | Phase::Between { .. } => self.encoding = wanted,
             Phase::Holding { .. } | Phase::CatchUp { .. } => {}
-            Phase::Live => {
-                let next = source.of(wanted);
-                let key = next.log().key_at().and_then(|at| Some((at, next.log().get(at)?)));
-                let Some((at, _)) = key.filter(|(_, p)| now.saturating_duration_since(p.arrived_at) <= FRESH) else {
-                    return Some(wanted);
-                };
-                self.encoding = wanted;
-                self.counters.switches += 1;
-                self.start_from(now, source, at);
-            }
+            Phase::Live => match fresh_key(now, source.of(wanted)) {
+                Some(at) => {
+                    self.encoding = wanted;
+                    self.counters.switches += 1;
+                    self.start_from(now, source, at);
+                }
+                // What the network does not carry would only wait in somebody's queue, and delay the way out.
+                None if self.reason == Reason::Network => {
+                    self.encoding = wanted;
+                    self.counters.switches += 1;
+                    self.phase = Phase::Between { since: now };
+                }
+                None => return Some(wanted),
+            },
         }
         None
     }
@@ -355,6 +387,15 @@ impl TrackOut {
                         return Next { at: None, wants_key_frame: Some(self.encoding) };
                     }
                     self.catch_up(now, source, key_at, Some(key_timestamp));
+                }
+                Phase::Between { since } => {
+                    if let Some(at) = fresh_key(now, track) {
+                        self.start_from(now, source, at);
+                    } else if now < since + HOLD && !source.is_deaf() {
+                        return Next { at: Some(since + HOLD), wants_key_frame: Some(self.encoding) };
+                    } else {
+                        self.phase = Phase::Waiting;
+                    }
                 }
                 Phase::CatchUp { edge, skip } => {
                     if self.fell_behind(track) {
@@ -595,4 +636,11 @@ impl TrackOut {
         self.chosen = Some(chosen);
         chosen
     }
+}
+
+/// Where a key frame starts that came just now.
+fn fresh_key(now: Instant, track: &Track) -> Option<u64> {
+    let at = track.log().key_at()?;
+    let age = now.saturating_duration_since(track.log().get(at)?.arrived_at);
+    (age <= FRESH).then_some(at)
 }
