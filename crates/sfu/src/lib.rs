@@ -13,6 +13,7 @@
 //!
 //! Deliberately not here: who may do what (`control`), sockets and threads (`shards`).
 
+pub mod bwe;
 pub mod desk;
 mod dtls;
 pub mod format;

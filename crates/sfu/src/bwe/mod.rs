@@ -1,0 +1,464 @@
+//! How many bits a second does the way to a viewer carry?
+//!
+//! Send side: the viewer tells when packets came (transport-wide feedback), all thinking is here. What bounds the estimate:
+//! delay ([`trend`], [`queue`]), loss ([`loss`]), and what the viewer itself says (REMB). Up it goes slowly
+//! while much is sent (AIMD), and in jumps by probing ([`probe`]), because what is sent comes in steps (layers), and
+//! nothing is learned of a network that is not used.
+//!
+//! Sources: draft-ietf-rmcat-gcc-02; libwebrtc where it has gone on since. Every rule names its source; ours are called so.
+//! Times are microseconds of one monotonic clock, handed in once per turn.
+
+mod loss;
+#[cfg(test)]
+mod network;
+mod probe;
+mod queue;
+mod sent;
+mod throughput;
+mod trend;
+
+pub use probe::Probe;
+
+use loss::Loss;
+use probe::{LEAST_PACKETS, LENGTH_MS, PACKET_BYTES, Train};
+use queue::Queue;
+use sent::{News, SentRing};
+use throughput::Throughput;
+use trend::{Trend, Usage};
+
+use crate::rtcp::TransportFeedback;
+
+/// Bounds of an estimate, bits a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Never less.
+    pub min_bps: f32,
+    /// Before anything is known.
+    pub start_bps: f32,
+    /// Never more.
+    pub max_bps: f32,
+}
+
+impl Default for Settings {
+    /// Sound and the smallest picture at least; at first what most connections of today carry; at most what nobody
+    /// publishes.
+    fn default() -> Settings {
+        Settings { min_bps: 64_000.0, start_bps: 1_000_000.0, max_bps: 50_000_000.0 }
+    }
+}
+
+/// Estimates what one way carries.
+#[derive(Debug)]
+pub struct Estimator {
+    settings: Settings,
+    sent: SentRing,
+    trend: Trend,
+    queue: Queue,
+    acked: Throughput,
+    sending: Throughput,
+    loss: Loss,
+    /// The bound by delay.
+    delay_bps: f32,
+    remb_bps: f32,
+    state: State,
+    capacity: Capacity,
+    updated_us: u64,
+    decreased_us: u64,
+    rtt_ms: f32,
+    feedback_us: Option<u64>,
+    sent_us: u64,
+    wanted_bps: f32,
+    probing: Probing,
+    standing: Standing,
+}
+
+/// What the estimate does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    /// Grows.
+    #[default]
+    Increase,
+    /// Waits for a queue to drain.
+    Hold,
+    /// Was lowered.
+    Decrease,
+}
+
+/// What is known of the way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Bits a second that it carries.
+    pub bps: f32,
+    /// Less is sent than it would carry, so it may well carry more.
+    pub is_app_limited: bool,
+    /// What the estimate does.
+    pub state: State,
+    /// Share of packets lost lately, 0 to 1.
+    pub loss: f32,
+    /// Round trip in milliseconds; 0 if not known.
+    pub rtt_ms: f32,
+    /// Milliseconds that every packet waits in queues.
+    pub queue_ms: f32,
+}
+
+/// What got through when the queue began to grow (libwebrtc's link capacity estimator).
+#[derive(Debug, Default, Clone, Copy)]
+struct Capacity {
+    mean_bps: Option<f32>,
+    /// Variance, normalised by the mean, kb/s.
+    variance: f32,
+}
+
+#[derive(Debug)]
+struct Probing {
+    train: Option<Train>,
+    next_id: u8,
+    due_us: u64,
+    interval_us: u64,
+    /// Bytes that may be spent on it.
+    allowance: f32,
+    is_first: bool,
+}
+
+/// A queue that does not go although less is sent is not ours.
+#[derive(Debug, Default, Clone, Copy)]
+struct Standing {
+    checked_us: u64,
+    at_decrease_ms: f32,
+    in_vain: u8,
+}
+
+/// gcc-02 §5.5: after over-use, this much of what got through.
+const BETA: f32 = 0.85;
+/// gcc-02 §5.5: far from the capacity.
+const GROWTH_PER_SECOND: f32 = 1.08;
+/// gcc-02 §5.5: the estimate never exceeds what gets through by more.
+const MOST_OVER_ACKED: f32 = 1.5;
+/// libwebrtc: below this share of the estimate the sender is application-limited.
+const APP_LIMITED: f32 = 0.65;
+/// The issue: probing takes at most this share of all that is sent.
+const PROBE_SHARE: f32 = 0.15;
+/// Ours: what may be probed before anything was sent, and what can be saved up. Two trains at 6 Mb/s.
+const PROBE_ALLOWANCE: f32 = 40_000.0;
+/// Ours: between probes, when there is something to win; doubles while they fail. libwebrtc's interval is 5 s.
+const PROBE_INTERVAL_US: u64 = 2_000_000;
+const MOST_PROBE_INTERVAL_US: u64 = 5_000_000;
+/// libwebrtc: the first probe is at three times the start, further ones double.
+const FIRST_PROBE: f32 = 3.0;
+const FURTHER_PROBE: f32 = 2.0;
+/// libwebrtc: goes on at once when a probe came this near to what it tried.
+const PROBE_WON: f32 = 0.7;
+/// Ours: a queue that every packet waits in; see [`queue`].
+const STANDING_MS: f32 = 45.0;
+const STANDING_EVERY_US: u64 = 700_000;
+/// Ours: after so many decreases in vain the queue is somebody else's, for so long.
+const IN_VAIN: u8 = 3;
+const NOT_OURS_US: u64 = 10_000_000;
+/// gcc-02 §4: silence of feedback. Feedback comes every 50 to 250 ms.
+const SILENT_US: u64 = 1_500_000;
+/// A report that lists more is not read (threat T13).
+const MAX_STATUSES: u16 = 4_096;
+
+impl Estimator {
+    /// Nothing is known yet.
+    pub fn new(settings: Settings) -> Estimator {
+        Estimator {
+            settings,
+            sent: SentRing::new(),
+            trend: Trend::new(),
+            queue: Queue::default(),
+            acked: Throughput::default(),
+            sending: Throughput::default(),
+            loss: Loss::new(settings.max_bps),
+            delay_bps: settings.start_bps,
+            remb_bps: settings.max_bps,
+            state: State::Increase,
+            capacity: Capacity::default(),
+            updated_us: 0,
+            decreased_us: 0,
+            rtt_ms: 0.0,
+            feedback_us: None,
+            sent_us: 0,
+            wanted_bps: 0.0,
+            probing: Probing {
+                train: None,
+                next_id: 1,
+                due_us: 0,
+                interval_us: PROBE_INTERVAL_US,
+                allowance: PROBE_ALLOWANCE,
+                is_first: true,
+            },
+            standing: Standing::default(),
+        }
+    }
+
+    /// A packet was sent under a transport-wide sequence number.
+    pub fn sent(&mut self, now_us: u64, seq: u16, bytes: u16, probe: Option<u8>) {
+        self.sent.push(seq, now_us as u32, bytes, probe.unwrap_or(0));
+        self.sending.arrived(now_us.cast_signed(), bytes);
+        self.sent_us = now_us;
+        let worth = if probe.is_some() { -f32::from(bytes) } else { f32::from(bytes) * PROBE_SHARE };
+        self.probing.allowance = (self.probing.allowance + worth).min(PROBE_ALLOWANCE);
+    }
+
+    /// The viewer tells which packets came, and when.
+    pub fn reported(&mut self, now_us: u64, report: &TransportFeedback<'_>) {
+        if report.status_count > MAX_STATUSES {
+            return;
+        }
+        let (mut lost, mut received, mut recovered) = (0, 0, 0);
+        let mut newest_sent = None;
+        for (seq, arrived_us) in report.arrivals() {
+            match (self.sent.reported(seq, arrived_us.is_some()), arrived_us) {
+                (Some(News::Lost(_)), _) => lost += 1,
+                (Some(News::Received(sent, was_lost)), Some(arrived_us)) => {
+                    received += 1;
+                    recovered += u32::from(was_lost);
+                    newest_sent = Some(sent.at_us);
+                    self.acked.arrived(arrived_us, sent.bytes);
+                    // The low half of our clock, and the time since: the packet is younger than 71 minutes.
+                    let ago_us = u64::from((now_us as u32).wrapping_sub(sent.at_us));
+                    let sent_us = now_us.saturating_sub(ago_us).cast_signed();
+                    self.queue.arrived(now_us, arrived_us - sent_us);
+                    match &mut self.probing.train {
+                        Some(train) if sent.probe == train.probe.id => {
+                            train.arrived(sent.at_us, arrived_us, sent.bytes);
+                        }
+                        _ if sent.probe != 0 => {}
+                        // What a probe does to the queue is its own doing.
+                        _ => self.trend.arrived(sent.at_us, arrived_us),
+                    }
+                }
+                _ => {}
+            }
+        }
+        if lost + received == 0 {
+            return;
+        }
+        if let Some(sent_us) = newest_sent {
+            let ms = (now_us as u32).wrapping_sub(sent_us) as f32 / 1e3;
+            // The shortest is nearest to the truth: reports wait up to their interval.
+            self.rtt_ms = if self.rtt_ms == 0.0 { ms } else { ms.min(self.rtt_ms * 1.02) };
+        }
+        self.feedback_us = Some(now_us);
+        self.loss.reported(lost, received, recovered);
+        self.update(now_us);
+    }
+
+    /// The viewer says how much it can take (draft-alvestrand-rmcat-remb).
+    pub fn limited(&mut self, bps: f32) {
+        self.remb_bps = bps.clamp(self.settings.min_bps, self.settings.max_bps);
+    }
+
+    /// A receiver report came. It decides only where no transport-wide feedback does (gcc-02 §6 alone).
+    pub fn receiver_report(&mut self, now_us: u64, fraction_lost: u8, rtt_ms: Option<f32>) {
+        if let Some(rtt_ms) = rtt_ms {
+            self.rtt_ms = rtt_ms;
+        }
+        if self.feedback_us.is_some() {
+            return;
+        }
+        let lost = f32::from(fraction_lost) / 256.0;
+        let seconds = (now_us.saturating_sub(self.updated_us) as f32 / 1e6).min(2.0);
+        self.updated_us = now_us;
+        if lost > 0.10 {
+            self.delay_bps *= 1.0 - 0.5 * lost;
+            self.state = State::Decrease;
+        } else if lost < 0.02 && self.delay_bps < self.wanted_bps * 1.2 {
+            self.delay_bps *= GROWTH_PER_SECOND.powf(seconds);
+            self.state = State::Increase;
+        }
+        self.delay_bps = self.delay_bps.clamp(self.settings.min_bps, self.settings.max_bps);
+    }
+
+    /// Bits a second that could be used: nothing above them is probed for.
+    pub fn set_wanted(&mut self, bps: f32) {
+        self.wanted_bps = bps;
+    }
+
+    /// What is known.
+    pub fn estimate(&self) -> Estimate {
+        Estimate {
+            bps: self.bps(),
+            is_app_limited: self.is_app_limited(),
+            state: self.state,
+            loss: self.loss.share(),
+            rtt_ms: self.rtt_ms,
+            queue_ms: self.queue.standing_ms(),
+        }
+    }
+
+    /// Whether the viewer gives transport-wide feedback.
+    pub fn has_feedback(&self) -> bool {
+        self.feedback_us.is_some()
+    }
+
+    /// Time passed; call about once a second. Without feedback the way may be gone.
+    pub fn handle_timeout(&mut self, now_us: u64) {
+        let Some(heard_us) = self.feedback_us else { return };
+        let silent = now_us.saturating_sub(heard_us) > SILENT_US;
+        if silent && self.sent_us > heard_us && now_us.saturating_sub(self.decreased_us) > SILENT_US / 2 {
+            self.delay_bps = (self.bps() * 0.5).max(self.settings.min_bps);
+            self.decreased_us = now_us;
+            self.state = State::Decrease;
+        }
+    }
+
+    /// A train that is to be sent now. Each is returned once.
+    pub fn poll_probe(&mut self, now_us: u64) -> Option<Probe> {
+        let probing = &mut self.probing;
+        if let Some(train) = &probing.train {
+            if now_us.saturating_sub(train.began_us) < 1_000_000 + (self.rtt_ms * 1e3) as u64 {
+                return None;
+            }
+            // It never came through whole.
+            probing.failed(now_us);
+        }
+        // Two thirds of the start-up decide: without feedback nothing is learned from a second train.
+        let known = probing.is_first || self.feedback_us.is_some();
+        if now_us < probing.due_us || !known || self.state == State::Hold {
+            return None;
+        }
+        let bps = self.bps();
+        if bps >= self.wanted_bps || bps >= self.settings.max_bps {
+            return None;
+        }
+        let probing = &mut self.probing;
+        let factor = if probing.is_first { FIRST_PROBE } else { FURTHER_PROBE };
+        // A little more than wanted: of a saturated bottleneck a part stays free.
+        let rate = (bps * factor).min(self.wanted_bps * 1.15).min(self.settings.max_bps);
+        let bytes = ((rate / 8.0 * LENGTH_MS / 1e3) as u32).max((LEAST_PACKETS + 1) * PACKET_BYTES);
+        if probing.allowance < bytes as f32 {
+            return None;
+        }
+        let probe = Probe { id: probing.next_id, bps: rate, bytes };
+        probing.next_id = probing.next_id.checked_add(1).unwrap_or(1);
+        probing.train = Some(Train::new(probe, now_us));
+        probing.is_first = false;
+        Some(probe)
+    }
+
+    fn bps(&self) -> f32 {
+        let bps = self.delay_bps.min(self.loss.bps()).min(self.remb_bps);
+        bps.clamp(self.settings.min_bps, self.settings.max_bps)
+    }
+
+    fn is_app_limited(&self) -> bool {
+        self.sending.bps().is_none_or(|sending| sending < self.bps() * APP_LIMITED)
+    }
+
+    fn update(&mut self, now_us: u64) {
+        let seconds = (now_us.saturating_sub(self.updated_us) as f32 / 1e6).min(1.0);
+        self.updated_us = now_us;
+        let acked = self.acked.bps();
+        let is_over = self.trend.usage() == Usage::Over || self.stands(now_us);
+        match (is_over, self.trend.usage()) {
+            (true, _) => self.decrease(now_us, acked),
+            (false, Usage::Under) => self.state = State::Hold,
+            (false, _) => {
+                self.state = State::Increase;
+                self.increase(seconds, acked);
+            }
+        }
+        let target = self.delay_bps.min(self.loss.bps());
+        self.loss.update(now_us, target, acked, self.queue.standing_ms(), self.settings.max_bps);
+        self.judge_probe(now_us);
+    }
+
+    /// gcc-02 §5.5, "decrease".
+    fn decrease(&mut self, now_us: u64, acked: Option<f32>) {
+        let wait_us = (self.rtt_ms.clamp(50.0, 300.0) * 1e3) as u64;
+        if now_us.saturating_sub(self.decreased_us) < wait_us {
+            return;
+        }
+        let through = acked.unwrap_or(self.delay_bps).min(self.delay_bps * 1.1);
+        self.capacity.add(through);
+        self.delay_bps = self.delay_bps.min(BETA * through).max(self.settings.min_bps);
+        self.decreased_us = now_us;
+        self.state = State::Decrease;
+        self.probing.train = None;
+        self.probing.due_us = self.probing.due_us.max(now_us + PROBE_INTERVAL_US);
+    }
+
+    /// gcc-02 §5.5, "increase": a little near the capacity, by a factor far from it.
+    fn increase(&mut self, seconds: f32, acked: Option<f32>) {
+        if self.is_app_limited() {
+            return;
+        }
+        let Some(acked) = acked else { return };
+        if self.capacity.is_exceeded_by(acked) {
+            self.capacity = Capacity::default();
+        }
+        let grown = if self.capacity.mean_bps.is_some() {
+            // libwebrtc: one packet per response time, at least 4 kb/s.
+            let response_s = (self.rtt_ms + 100.0) / 1e3;
+            let packet_bits = PACKET_BYTES as f32 * 8.0;
+            self.delay_bps + (packet_bits / response_s).max(4_000.0) * seconds
+        } else {
+            self.delay_bps * GROWTH_PER_SECOND.powf(seconds)
+        };
+        let most = acked * MOST_OVER_ACKED + 10_000.0;
+        self.delay_bps = grown.min(most).max(self.delay_bps).min(self.settings.max_bps);
+    }
+
+    /// Whether a queue stands that we can do something about (ours, see [`queue`]).
+    fn stands(&mut self, now_us: u64) -> bool {
+        let queue_ms = self.queue.standing_ms();
+        let standing = &mut self.standing;
+        if queue_ms < STANDING_MS {
+            standing.in_vain = 0;
+            return false;
+        }
+        let pause_us = if standing.in_vain >= IN_VAIN { NOT_OURS_US } else { STANDING_EVERY_US };
+        if now_us.saturating_sub(standing.checked_us) < pause_us {
+            return false;
+        }
+        let helped = queue_ms < standing.at_decrease_ms * 0.9;
+        standing.in_vain = if helped || standing.in_vain >= IN_VAIN { 0 } else { standing.in_vain + 1 };
+        standing.checked_us = now_us;
+        standing.at_decrease_ms = queue_ms;
+        standing.in_vain < IN_VAIN
+    }
+
+    fn judge_probe(&mut self, now_us: u64) {
+        let Some(measured) = self.probing.train.and_then(|train| Some((train.probe, train.bps()?))) else { return };
+        let (probe, bps) = measured;
+        if bps > self.bps() && self.state != State::Decrease {
+            self.delay_bps = self.delay_bps.max(bps).min(self.settings.max_bps);
+            self.loss.proved(bps);
+            self.probing.train = None;
+            self.probing.interval_us = PROBE_INTERVAL_US;
+            let goes_on = bps >= PROBE_WON * probe.bps;
+            self.probing.due_us = if goes_on { now_us } else { now_us + PROBE_INTERVAL_US };
+        } else {
+            self.probing.failed(now_us);
+        }
+    }
+}
+
+impl Probing {
+    fn failed(&mut self, now_us: u64) {
+        self.train = None;
+        self.due_us = now_us + self.interval_us;
+        self.interval_us = (self.interval_us * 2).min(MOST_PROBE_INTERVAL_US);
+    }
+}
+
+impl Capacity {
+    /// libwebrtc: exponential, a twentieth each; the variance in kb/s, between 0.4 and 2.5.
+    fn add(&mut self, bps: f32) {
+        let mean = self.mean_bps.map_or(bps, |mean| 0.95 * mean + 0.05 * bps);
+        let error = (mean - bps) / 1e3;
+        let norm = (mean / 1e3).max(1.0);
+        self.variance = (0.95 * self.variance + 0.05 * error * error / norm).clamp(0.4, 2.5);
+        self.mean_bps = Some(mean);
+    }
+
+    /// More than three deviations above: the capacity is another now.
+    fn is_exceeded_by(&self, bps: f32) -> bool {
+        self.mean_bps.is_some_and(|mean| {
+            let deviation = (self.variance * mean / 1e3).sqrt() * 1e3;
+            bps > mean + 3.0 * deviation
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! How much gets through to the viewer?
+
+/// Bits a second by what the viewer reports, over about half a second of its own clock.
+#[derive(Debug, Default)]
+pub(super) struct Throughput {
+    buckets: [u32; BUCKETS],
+    /// The number of the newest bucket since the clock's beginning.
+    newest: Option<i64>,
+    /// The first bucket ever.
+    first: i64,
+}
+
+const BUCKETS: usize = 10;
+const BUCKET_US: i64 = 50_000;
+/// Less is no measurement: the first pictures come as a burst.
+const LEAST_BUCKETS: i64 = 4;
+
+impl Throughput {
+    pub(super) fn arrived(&mut self, arrived_us: i64, bytes: u16) {
+        let bucket = arrived_us.div_euclid(BUCKET_US);
+        let Some(newest) = self.newest.filter(|newest| (bucket - newest).abs() < 100) else {
+            *self = Throughput { newest: Some(bucket), first: bucket, ..Throughput::default() };
+            self.buckets[Self::slot(bucket)] = u32::from(bytes);
+            return;
+        };
+        if bucket > newest {
+            for passed in newest + 1..=bucket.min(newest + BUCKETS as i64) {
+                self.buckets[Self::slot(passed)] = 0;
+            }
+            self.buckets[Self::slot(bucket)] = 0;
+            self.newest = Some(bucket);
+        } else if newest - bucket >= BUCKETS as i64 {
+            return;
+        }
+        let slot = &mut self.buckets[Self::slot(bucket)];
+        *slot = slot.saturating_add(u32::from(bytes));
+    }
+
+    /// `None` before there is enough to tell.
+    pub(super) fn bps(&self) -> Option<f32> {
+        let newest = self.newest?;
+        // The newest bucket is still being filled.
+        let whole = (newest - self.first).min(BUCKETS as i64 - 1);
+        if whole < LEAST_BUCKETS {
+            return None;
+        }
+        let bytes: u32 = (newest - whole..newest).map(|bucket| self.buckets[Self::slot(bucket)]).sum();
+        Some(bytes as f32 * 8.0 * 1e6 / (whole * BUCKET_US) as f32)
+    }
+
+    fn slot(bucket: i64) -> usize {
+        bucket.rem_euclid(BUCKETS as i64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_rate_is_measured_and_a_pause_lowers_it() {
+        let mut throughput = Throughput::default();
+        for n in 0..300_i64 {
+            throughput.arrived(-3_000_000 + n * 10_000, 1_250);
+            let bps = throughput.bps();
+            assert_eq!(bps.is_some(), n >= 20, "{n}");
+            assert!(bps.is_none_or(|bps| (bps - 1e6).abs() < 1.0), "{bps:?}");
+        }
+        throughput.arrived(400_000, 1_250);
+        assert!(throughput.bps().unwrap() < 300_000.0);
+        throughput.arrived(900_000_000, 1_250);
+        assert_eq!(throughput.bps(), None, "another time");
+    }
+}
