@@ -75,6 +75,8 @@ impl Loss {
         } else if congestive > MUCH {
             self.bps = self.bps.min(target) * (1.0 - 0.5 * congestive);
         } else if congestive < LITTLE {
+            // What gets through is carried, however low the bound had fallen (ours).
+            self.bps = self.bps.max(acked.unwrap_or(0.0));
             let seconds = (elapsed_us as f32 / 1e6).min(1.0);
             self.bps = (self.bps * GROWTH_PER_SECOND.powf(seconds)).min(max_bps);
         }

@@ -134,8 +134,12 @@ const BETA: f32 = 0.85;
 const GROWTH_PER_SECOND: f32 = 1.08;
 /// gcc-02 §5.5: the estimate never exceeds what gets through by more.
 const MOST_OVER_ACKED: f32 = 1.5;
+/// libwebrtc: 10 kb/s; ours: enough for the step from a picture of 180 lines to the next.
+const MOST_OVER_ACKED_BPS: f32 = 60_000.0;
 /// libwebrtc: below this share of the estimate the sender is application-limited.
 const APP_LIMITED: f32 = 0.65;
+/// Ours: with less room than this a sender of small pictures would never be given the next layer.
+const APP_LIMITED_BPS: f32 = 150_000.0;
 /// The issue: probing takes at most this share of all that is sent.
 const PROBE_SHARE: f32 = 0.15;
 /// Ours: what may be probed before anything was sent, and what can be saved up. Two trains at 6 Mb/s.
@@ -143,6 +147,10 @@ const PROBE_ALLOWANCE: f32 = 40_000.0;
 /// Ours: between probes, when there is something to win; doubles while they fail. libwebrtc's interval is 5 s.
 const PROBE_INTERVAL_US: u64 = 2_000_000;
 const MOST_PROBE_INTERVAL_US: u64 = 5_000_000;
+/// Ours: used more than that, nothing is probed.
+const PROBED_BELOW: f32 = 0.8;
+/// Ours: a train of which nothing was heard for so long, and a round trip, is lost.
+const TRAIN_LOST_US: u64 = 700_000;
 /// libwebrtc: the first probe is at three times the start, further ones double.
 const FIRST_PROBE: f32 = 3.0;
 const FURTHER_PROBE: f32 = 2.0;
@@ -194,7 +202,9 @@ impl Estimator {
 
     /// A packet was sent under a transport-wide sequence number.
     pub fn sent(&mut self, now_us: u64, seq: u16, bytes: u16, probe: Option<u8>) {
-        self.sent.push(seq, now_us as u32, bytes, probe.unwrap_or(0));
+        // What else is sent during a train fills the bottleneck as well (libwebrtc counts it to the cluster, too).
+        let of_train = self.probing.train.as_mut().map_or(0, |train| train.sent(probe.is_some(), bytes));
+        self.sent.push(seq, now_us as u32, bytes, of_train);
         self.sending.arrived(now_us.cast_signed(), bytes);
         self.sent_us = now_us;
         let worth = if probe.is_some() { -f32::from(bytes) } else { f32::from(bytes) * PROBE_SHARE };
@@ -306,28 +316,29 @@ impl Estimator {
 
     /// A train that is to be sent now. Each is returned once.
     pub fn poll_probe(&mut self, now_us: u64) -> Option<Probe> {
-        let probing = &mut self.probing;
-        if let Some(train) = &probing.train {
-            if now_us.saturating_sub(train.began_us) < 1_000_000 + (self.rtt_ms * 1e3) as u64 {
+        if let Some(train) = &self.probing.train {
+            if now_us.saturating_sub(train.began_us) < TRAIN_LOST_US + (self.rtt_ms * 1e3) as u64 {
                 return None;
             }
             // It never came through whole.
-            probing.failed(now_us);
+            self.probing.failed(now_us);
         }
-        // Two thirds of the start-up decide: without feedback nothing is learned from a second train.
-        let known = probing.is_first || self.feedback_us.is_some();
-        if now_us < probing.due_us || !known || self.state == State::Hold {
+        let is_first = self.probing.is_first;
+        // Without feedback nothing is learned from a second train.
+        if now_us < self.probing.due_us || !(is_first || self.has_feedback()) || self.state == State::Hold {
             return None;
         }
         let bps = self.bps();
-        if bps >= self.wanted_bps || bps >= self.settings.max_bps {
+        // Where nearly all is used that is known, growing step by step finds more, without a train in front of media.
+        let is_used = !is_first && self.sending.bps().is_some_and(|sending| sending > bps * PROBED_BELOW);
+        if is_used || bps >= self.wanted_bps || bps >= self.settings.max_bps {
             return None;
         }
-        let probing = &mut self.probing;
-        let factor = if probing.is_first { FIRST_PROBE } else { FURTHER_PROBE };
+        let factor = if is_first { FIRST_PROBE } else { FURTHER_PROBE };
         // A little more than wanted: of a saturated bottleneck a part stays free.
         let rate = (bps * factor).min(self.wanted_bps * 1.15).min(self.settings.max_bps);
         let bytes = ((rate / 8.0 * LENGTH_MS / 1e3) as u32).max((LEAST_PACKETS + 1) * PACKET_BYTES);
+        let probing = &mut self.probing;
         if probing.allowance < bytes as f32 {
             return None;
         }
@@ -344,20 +355,21 @@ impl Estimator {
     }
 
     fn is_app_limited(&self) -> bool {
-        self.sending.bps().is_none_or(|sending| sending < self.bps() * APP_LIMITED)
+        let bps = self.bps();
+        self.sending.bps().is_none_or(|sending| sending < bps * APP_LIMITED && bps - sending > APP_LIMITED_BPS)
     }
 
     fn update(&mut self, now_us: u64) {
         let seconds = (now_us.saturating_sub(self.updated_us) as f32 / 1e6).min(1.0);
         self.updated_us = now_us;
         let acked = self.acked.bps();
-        let is_over = self.trend.usage() == Usage::Over || self.stands(now_us);
+        let is_over = self.trend.usage() == Usage::Over && self.queue.is_there() || self.stands(now_us);
         match (is_over, self.trend.usage()) {
             (true, _) => self.decrease(now_us, acked),
             (false, Usage::Under) => self.state = State::Hold,
             (false, _) => {
                 self.state = State::Increase;
-                self.increase(seconds, acked);
+                self.increase(now_us, seconds, acked);
             }
         }
         let target = self.delay_bps.min(self.loss.bps());
@@ -381,11 +393,16 @@ impl Estimator {
     }
 
     /// gcc-02 §5.5, "increase": a little near the capacity, by a factor far from it.
-    fn increase(&mut self, seconds: f32, acked: Option<f32>) {
+    fn increase(&mut self, now_us: u64, seconds: f32, acked: Option<f32>) {
+        let Some(acked) = acked else { return };
+        // Ours: what gets through without a queue is carried; after a dead way the estimate may be below it. What was
+        // measured of the time before a decrease says nothing.
+        if now_us.saturating_sub(self.decreased_us) > 1_000_000 {
+            self.delay_bps = self.delay_bps.max(acked.min(self.settings.max_bps));
+        }
         if self.is_app_limited() {
             return;
         }
-        let Some(acked) = acked else { return };
         if self.capacity.is_exceeded_by(acked) {
             self.capacity = Capacity::default();
         }
@@ -397,7 +414,7 @@ impl Estimator {
         } else {
             self.delay_bps * GROWTH_PER_SECOND.powf(seconds)
         };
-        let most = acked * MOST_OVER_ACKED + 10_000.0;
+        let most = acked * MOST_OVER_ACKED + MOST_OVER_ACKED_BPS;
         self.delay_bps = grown.min(most).max(self.delay_bps).min(self.settings.max_bps);
     }
 

@@ -19,6 +19,8 @@ pub struct Probe {
 pub(super) struct Train {
     pub(super) probe: Probe,
     pub(super) began_us: u64,
+    /// Bytes of it that are still to be sent.
+    to_send: u32,
     packets: u32,
     bytes: u32,
     first_sent_us: u32,
@@ -46,6 +48,7 @@ impl Train {
         Train {
             probe,
             began_us: now_us,
+            to_send: probe.bytes,
             packets: 0,
             bytes: 0,
             first_sent_us: 0,
@@ -55,6 +58,17 @@ impl Train {
             last_arrived_us: 0,
             first_arrived_bytes: 0,
         }
+    }
+
+    /// A packet was sent. Returns the probe's number if the packet counts to it.
+    pub(super) fn sent(&mut self, is_of_train: bool, bytes: u16) -> u8 {
+        if self.to_send == 0 {
+            return 0;
+        }
+        if is_of_train {
+            self.to_send = self.to_send.saturating_sub(u32::from(bytes));
+        }
+        self.probe.id
     }
 
     /// One of its packets came.

@@ -14,10 +14,22 @@ pub(super) struct Queue {
     low_began_us: u64,
     /// The last complete one.
     standing_us: i64,
+    /// The least of this tenth of a second and of the one before.
+    recent_us: (Option<i64>, i64),
+    recent_began_us: u64,
+    /// Mean waiting time, and how far packets are from it on average.
+    mean_us: f32,
+    jitter_us: f32,
 }
 
 /// Ways change; a shortest way older than this is not believed.
 const HALF_US: u64 = 15_000_000;
+/// A queue that grows quickly is a queue after this.
+const RECENT_US: u64 = 100_000;
+/// How fast the jitter is learned: some 200 packets.
+const LEARNING: f32 = 0.005;
+/// A queue below this is none.
+const LEAST_US: f32 = 5_000.0;
 /// A queue stands if it was never shorter in this time.
 const STANDING_US: u64 = 400_000;
 
@@ -32,6 +44,14 @@ impl Queue {
             (this.min(difference_us), before)
         });
         let waited = difference_us - this.min(before).min(difference_us);
+        self.mean_us += LEARNING * (waited as f32 - self.mean_us);
+        self.jitter_us += LEARNING * ((waited as f32 - self.mean_us).abs() - self.jitter_us);
+        if now_us.saturating_sub(self.recent_began_us) >= RECENT_US {
+            self.recent_us = (Some(waited), self.recent_us.0.unwrap_or(waited));
+            self.recent_began_us = now_us;
+        } else {
+            self.recent_us.0 = Some(self.recent_us.0.map_or(waited, |least| least.min(waited)));
+        }
         let low = self.low_us.map_or(waited, |low| low.min(waited));
         self.low_us = Some(low);
         // A queue that shortens is known at once.
@@ -41,6 +61,13 @@ impl Queue {
             self.low_us = None;
             self.low_began_us = now_us;
         }
+    }
+
+    /// Whether all packets of the last tenths of a second waited longer than jitter explains. On a jittery way delays may
+    /// well rise ten times in a row by chance; the shortest of them tells.
+    pub(super) fn is_there(&self) -> bool {
+        let shortest = self.recent_us.0.map_or(self.recent_us.1, |this| this.min(self.recent_us.1));
+        shortest as f32 > LEAST_US + self.mean_us + self.jitter_us
     }
 
     /// Milliseconds that every packet has waited lately.
@@ -67,5 +94,18 @@ mod tests {
         assert_eq!(queue.standing_ms(), 80.0);
         queue.arrived(10_000_000, -5_000_000);
         assert_eq!(queue.standing_ms(), 0.0);
+    }
+
+    #[test]
+    fn jitter_is_no_queue_and_a_queue_on_a_jittery_way_is_one() {
+        let mut queue = Queue::default();
+        for n in 0..2_000_u64 {
+            queue.arrived(n * 10_000, (n * 7_919 % 100_000).cast_signed());
+            assert!(!queue.is_there(), "{n}");
+        }
+        for n in 2_000..2_030_u64 {
+            queue.arrived(n * 10_000, 150_000 + (n * 7_919 % 100_000).cast_signed());
+        }
+        assert!(queue.is_there());
     }
 }
