@@ -54,6 +54,8 @@ export interface ViewerReport {
   connected: boolean;
   video: SentReport | null;
   audio: SentReport | null;
+  /** What the viewer's network is like, where the browser tells. */
+  transport: { estimate_bps: number; loss_percent: number; rtt_ms: number; queue_ms: number } | null;
 }
 
 /** What the API says of a stream that nobody has touched. */

@@ -142,7 +142,7 @@ function watch(stream: string): void {
     if (state !== "live" && state !== "paused") return words(state);
     const facts = [
       status?.live_since_ms && state === "live" ? `live for ${format.duration(Date.now() - status.live_since_ms)}` : words(state),
-      pictureWords(video.videoHeight || status?.video?.height || null, latency.report?.video ?? null),
+      pictureWords(video.videoHeight || status?.video?.height || null, latency.report),
       status?.video ? format.codec(status.video.codec) : "",
     ];
     return facts.filter(Boolean).join(" · ");

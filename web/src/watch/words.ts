@@ -1,4 +1,4 @@
-import type { SentReport, StreamStatus } from "../client/Api";
+import type { StreamStatus, ViewerReport } from "../client/Api";
 import type { Problem } from "../client/Problem";
 import * as format from "../ui/format";
 import type { WatchState } from "./watchState";
@@ -48,7 +48,9 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
 }
 
 /** How large the picture is, and why it is not larger. */
-export function pictureWords(height: number | null, sent: SentReport | null): string {
+export function pictureWords(height: number | null, report: ViewerReport | null): string {
   if (!height) return "";
-  return sent?.reason === "network" ? `${height}p, adapting to your network` : `${height}p`;
+  if (report?.video?.reason !== "network") return `${height}p`;
+  const carries = report.transport ? `: your network carries ${format.bitrate(report.transport.estimate_bps)}` : " to your network";
+  return `${height}p, adapting${carries}`;
 }

@@ -250,13 +250,25 @@ pub struct ViewerReport {
     pub transport: Option<TransportReport>,
 }
 
-/// Packets by a viewer's transport-wide feedback, retransmissions included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+/// A viewer's network by its transport-wide feedback, retransmissions included.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct TransportReport {
     /// Packets that came.
     pub received: u64,
     /// Packets that had not come when it reported.
     pub lost: u64,
+    /// Bits a second that its network carries, by our estimate.
+    pub estimate_bps: u64,
+    /// `increase`, `hold` or `decrease`.
+    pub estimate_state: &'static str,
+    /// Less is sent than the estimate, so the network may carry more than is known.
+    pub app_limited: bool,
+    /// Share of packets lost lately, before repair.
+    pub loss_percent: f64,
+    /// Round trip, with the time that reports wait.
+    pub rtt_ms: f64,
+    /// How long every packet waits in queues on the way.
+    pub queue_ms: f64,
 }
 
 /// One track on its way to one viewer.

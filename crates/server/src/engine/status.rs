@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use control::{State, StreamView};
+use control::StreamView;
 use media::packet::MAX_ENCODINGS;
 use media::{MediaKind, SessionId, StreamName};
+use sfu::bwe::State;
 use sfu::format::Published;
 use sfu::publisher::Health;
 use sfu::shard::{self, Snapshot, StreamSnapshot};
@@ -115,9 +116,7 @@ impl Actor {
             connected: self.sessions.get(&session).is_some_and(|k| k.connected),
             video: sent(MediaKind::Video),
             audio: sent(MediaKind::Audio),
-            transport: report
-                .map(|r| TransportReport { received: r.transport.0, lost: r.transport.1 })
-                .filter(|t| t.received + t.lost > 0),
+            transport: report.and_then(transport_report),
         })
     }
 
@@ -195,12 +194,31 @@ fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-fn state_of(state: &State) -> StreamState {
+fn state_of(state: &control::State) -> StreamState {
     match state {
-        State::Waiting => StreamState::Waiting,
-        State::Live => StreamState::Live,
-        State::Paused => StreamState::Paused,
+        control::State::Waiting => StreamState::Waiting,
+        control::State::Live => StreamState::Live,
+        control::State::Paused => StreamState::Paused,
     }
+}
+
+fn transport_report(report: &shard::ViewerReport) -> Option<TransportReport> {
+    let estimate = report.estimate?;
+    let (received, lost) = report.transport;
+    Some(TransportReport {
+        received,
+        lost,
+        estimate_bps: estimate.bps as u64,
+        estimate_state: match estimate.state {
+            State::Increase => "increase",
+            State::Hold => "hold",
+            State::Decrease => "decrease",
+        },
+        app_limited: estimate.is_app_limited,
+        loss_percent: tenths(f64::from(estimate.loss) * 100.0),
+        rtt_ms: tenths(f64::from(estimate.rtt_ms)),
+        queue_ms: tenths(f64::from(estimate.queue_ms)),
+    })
 }
 
 fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {

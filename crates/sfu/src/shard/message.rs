@@ -9,6 +9,7 @@ use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId};
 use str0m::ice::IceCreds;
 
+use crate::bwe::Estimate;
 use crate::desk::Handed;
 use crate::format::Published;
 use crate::negotiate::Unusable;
@@ -392,6 +393,8 @@ pub struct ViewerReport {
     /// Packets, of all tracks and retransmissions, that the viewer reported received and missing by transport-wide
     /// feedback.
     pub transport: (u64, u64),
+    /// What its network carries, where it gives such feedback.
+    pub estimate: Option<Estimate>,
 }
 
 /// One track on its way to one viewer.

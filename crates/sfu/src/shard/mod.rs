@@ -822,7 +822,9 @@ impl Shard {
             wished: track.wished(),
         });
         let transport = (viewer.transport().received, viewer.transport().lost);
-        Some(ViewerReport { session, tracks: tracks.collect(), transport })
+        let estimator = &viewer.transport().estimator;
+        let estimate = estimator.has_feedback().then(|| estimator.estimate());
+        Some(ViewerReport { session, tracks: tracks.collect(), transport, estimate })
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -46,6 +46,10 @@ impl Entry {
     fn is(&self, lap: u32) -> bool {
         self.flags & IN_USE != 0 && self.lap == lap
     }
+
+    fn encoding(&self) -> u8 {
+        self.flags >> ENCODING_SHIFT
+    }
 }
 
 /// How far back a ring is to reach: three round trips over a bad line, and what a browser waits for a repair.
@@ -150,15 +154,27 @@ impl History {
         }
         entry.resends += 1;
         entry.sent_ms = now_ms;
-        let encoding = entry.flags >> ENCODING_SHIFT;
-        let log_end = log_end(encoding);
+        Self::as_sent(entry, index, log_end(entry.encoding()))
+    }
+
+    /// The packet that was sent `back` packets before the newest, if it is known. It does not count as sent again.
+    pub fn newest(&self, back: u64, log_end: impl FnOnce(u8) -> u64) -> Option<Sent> {
+        let index = self.highest.checked_sub(back).filter(|_| back < self.entries.len() as u64)?;
+        let entry = &self.entries[self.slot(index)];
+        if !entry.is(self.lap(index)) {
+            return None;
+        }
+        Self::as_sent(entry, index, log_end(entry.encoding()))
+    }
+
+    fn as_sent(entry: &Entry, index: u64, log_end: u64) -> Option<Sent> {
         let back = (log_end as u32).wrapping_sub(entry.position);
         Some(Sent {
             numbers: Rewritten { index, timestamp: entry.timestamp },
             position: log_end.checked_sub(u64::from(back))?,
             form: Form {
                 payload_type: entry.payload_type,
-                encoding,
+                encoding: entry.encoding(),
                 with_red: entry.flags & WITH_RED != 0,
                 with_capture_time: entry.flags & WITH_CAPTURE_TIME != 0,
                 transport_seq: (entry.flags & WITH_TRANSPORT_SEQ != 0).then_some(entry.transport_seq),

@@ -3,6 +3,7 @@
 //! Lives on a media shard. Negotiation, ICE and DTLS are elsewhere ([`crate::desk`]); here are the keys, the
 //! two tracks and the reports. A viewer has no queue: its tracks hold positions in the shared logs.
 
+pub mod adapt;
 pub mod header;
 pub mod history;
 pub mod pace;
@@ -20,6 +21,7 @@ use crate::srtp::{Open, Reject, Seal};
 use crate::stream::Tracks;
 use crate::stream::choice::Wish;
 use crate::transmit::Batch;
+use adapt::Adapt;
 use track::{Link, TrackFacts, TrackOut};
 use transport::Transport;
 
@@ -63,6 +65,7 @@ pub struct Viewer {
     video: Option<TrackOut>,
     budget: Budget,
     transport: Transport,
+    adapt: Adapt,
     next_report_at: Instant,
     /// Datagrams from it that were refused, for the shard's counters.
     pub rejected: u64,
@@ -89,6 +92,7 @@ impl Viewer {
     pub fn new(now: Instant, setup: ViewerSetup) -> Viewer {
         let mut audio = None;
         let mut video = None;
+        let is_numbered = setup.tracks.iter().any(|track| track.extensions.transport_seq.is_some());
         for (n, facts) in setup.tracks.into_iter().enumerate() {
             let seed = (setup.seed >> (64 * (n % 2))) as u64;
             let slot = match facts.kind {
@@ -108,7 +112,8 @@ impl Viewer {
             audio,
             video,
             budget: Budget::new(now),
-            transport: Transport::default(),
+            transport: Transport::new(now, is_numbered),
+            adapt: Adapt::default(),
             next_report_at: now + FIRST_REPORT_AFTER,
             rejected: 0,
         }
@@ -145,21 +150,39 @@ impl Viewer {
     /// Sends what there is to send. Returns when to come again, and whether a key frame is missing.
     pub fn send(&mut self, now: Instant, tracks: &Tracks, batch: &mut Batch) -> track::Next {
         self.budget.refill(now);
+        self.transport.turn(now);
+        if self.transport.next() == 0 {
+            // Before the first packet: a start that most networks carry.
+            self.adapt(tracks);
+        }
+        let Viewer { audio, video, transport, adapt, .. } = self;
         let mut link = Link {
             seal: &self.seal,
             destination: self.address,
             source: self.source,
             batch,
             budget: &mut self.budget.bytes,
-            transport: &mut self.transport,
+            transport,
         };
-        if let Some(audio) = &mut self.audio {
+        if let Some(audio) = audio {
             audio.send(now, &tracks.audio, &mut link);
         }
-        match &mut self.video {
-            Some(video) => video.send(now, &tracks.video, &mut link),
-            None => track::Next::default(),
+        let Some(video) = video else { return track::Next::default() };
+        let mut next = video.send(now, &tracks.video, &mut link);
+        let (due, at) = adapt.poll(now, link.transport);
+        if let Some(due) = due.filter(|due| due.bytes > 0) {
+            let bytes = video.pad(&tracks.video, due.bytes, due.id, &mut link);
+            adapt.sent(bytes);
         }
+        next.at = next.at.into_iter().chain(at).min();
+        next
+    }
+
+    /// What is known of the way has changed: so may what the viewer is shown.
+    fn adapt(&mut self, tracks: &Tracks) {
+        let Some(video) = &mut self.video else { return };
+        Adapt::want(&mut self.transport, tracks, video.encoding());
+        video.set_carried(self.adapt.carried(&self.transport, tracks));
     }
 
     /// Takes a datagram of SRTCP. Answers NACKs into `batch`.
@@ -176,12 +199,16 @@ impl Viewer {
         batch: &mut Batch,
     ) -> Result<Feedback, Reject> {
         let compound = self.open.rtcp(datagram)?;
+        self.transport.turn(now);
+        let mut has_news = false;
         let mut feedback = Feedback::default();
         for packet in rtcp::packets(compound) {
             match packet {
                 Ok(Packet::ReceiverReport(report)) => {
                     for block in report.blocks {
                         Self::reported(&mut self.audio, &mut self.video, clock.at(now), &block);
+                        self.lost(&block);
+                        has_news = true;
                     }
                 }
                 Ok(Packet::SenderReport { blocks, .. }) => {
@@ -212,11 +239,32 @@ impl Viewer {
                         feedback.wants_turn |= ask.is_none();
                     }
                 }
-                Ok(Packet::TransportFeedback(report)) => self.transport.reported(&report),
+                Ok(Packet::TransportFeedback(report)) => {
+                    self.transport.reported(&report);
+                    has_news = true;
+                }
+                Ok(Packet::Remb(remb)) => {
+                    self.transport.estimator.limited(remb.bitrate_bps as f32);
+                    self.adapt.bounded();
+                    has_news = true;
+                }
                 Ok(_) | Err(_) => {}
             }
         }
+        if has_news {
+            self.adapt(tracks);
+        }
         Ok(feedback)
+    }
+
+    /// Where only receiver reports tell of the way, much loss of the video bounds what it carries.
+    fn lost(&mut self, block: &rtcp::ReportBlock) {
+        let Some(video) = self.video.as_ref().filter(|video| video.facts().ssrc == block.ssrc) else { return };
+        let rtt_ms = video.counters.rtt.map(|rtt| rtt.as_secs_f32() * 1e3);
+        self.transport.estimator.receiver_report(self.transport.now_us(), block.fraction_lost, rtt_ms);
+        if block.fraction_lost > MUCH_LOST {
+            self.adapt.bounded();
+        }
     }
 
     fn reported(audio: &mut Option<TrackOut>, video: &mut Option<TrackOut>, now: NtpTime, block: &rtcp::ReportBlock) {
@@ -238,6 +286,8 @@ impl Viewer {
         if now < self.next_report_at {
             return;
         }
+        self.transport.turn(now);
+        self.transport.estimator.handle_timeout(self.transport.now_us());
         let is_starting = self.tracks().any(TrackOut::is_starting);
         self.next_report_at = now + if is_starting { FIRST_REPORT_AFTER } else { REPORT_INTERVAL };
         let tracks = self.audio.iter().chain(&self.video).filter(|track| !track.is_starting());
@@ -279,6 +329,9 @@ impl Viewer {
 
 /// All our tracks share it: that is what tells a receiver to play them in sync (RFC 3550 §6.5.1).
 pub const CNAME: &str = "nowcast";
+
+/// gcc-02 §6: a tenth, in 1/256.
+const MUCH_LOST: u8 = 26;
 
 /// The most sequence numbers of one NACK that are looked up; a browser asks for at most a few hundred.
 const MAX_NACKS: usize = 512;

@@ -26,7 +26,7 @@ use media::{Codec, MediaKind, NtpTime, Packet};
 
 pub use super::header::ExtensionIds;
 use super::header::{Fields, HeaderWriter};
-use super::history::{Form, History};
+use super::history::{Form, History, Sent};
 use super::pace::Pace;
 use super::rewrite::{Rewrite, Rewritten};
 use super::transport::Transport;
@@ -202,6 +202,9 @@ const REPAIR_BUDGET_BYTES: i64 = 256 * 1024;
 /// How often a capture time is written between key frames. The receiver interpolates in between
 /// (abs-capture-time, "timestamp interpolation"); libwebrtc sends one a second.
 const CAPTURE_TIME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The most packets of one part of a train: 2 ms of 50 Mb/s.
+const MAX_PADDING_PACKETS: u64 = 12;
 
 /// The most packets remembered for retransmission: a second of 20 Mb/s; audio: 1.3 s of 20 ms.
 const VIDEO_HISTORY: usize = 2_048;
@@ -499,7 +502,7 @@ impl TrackOut {
             return 0;
         }
         if form.transport_seq.is_some() {
-            link.transport.sent();
+            link.transport.sent(written, None);
         }
         if form.with_capture_time {
             self.capture_written_at = Some(now);
@@ -559,44 +562,72 @@ impl TrackOut {
         };
         let Some(packet) = source.of(sent.form.encoding).log().get(sent.position) else { return };
         let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
-        let written = match (&mut self.rtx_header, accepted.and_then(|a| a.rtx_payload_type)) {
-            (Some(writer), Some(payload_type)) => {
-                let numbers = Rewritten { index: self.rtx_index, timestamp: sent.numbers.timestamp };
-                self.rtx_index += 1;
-                let fields = Fields {
-                    payload_type,
-                    marker: packet.marker,
-                    numbers,
-                    transport_seq: link.transport.next(),
-                    extensions: packet.extensions,
-                    captured_at: None,
-                };
-                if writer.has_transport_seq() {
-                    link.transport.sent();
-                }
-                let payload = packet.payload(sent.form.with_red);
-                // RFC 4588 §4: the original sequence number stands before the payload.
-                let original = (sent.numbers.index as u16).to_be_bytes();
-                let mut written = 0;
-                link.batch.push_with(link.destination, link.source, |out| {
-                    let header = writer.write(out, &fields);
-                    written = if header == 0 {
-                        0
-                    } else {
-                        link.seal.rtp(out, header, &original, payload, writer.ssrc(), numbers.index)
-                    };
-                    written
-                });
-                written
-            }
+        let written = match accepted.and_then(|a| a.rtx_payload_type).filter(|_| self.rtx_header.is_some()) {
+            Some(payload_type) => self.retransmit(packet, &sent, payload_type, None, link),
             // Without RTX the same packet goes out again under the same index. That is safe only because it is the
             // same to the byte, and so is its form (threat T3).
-            _ => self.write(packet, sent.numbers, sent.form, link),
+            None => self.write(packet, sent.numbers, sent.form, link),
         };
         if written > 0 {
             self.counters.resent += 1;
             self.repair_budget -= written as i64;
         }
+    }
+
+    /// Sends a packet again as RTX (RFC 4588). Returns its bytes. `probe`: the train that it belongs to.
+    fn retransmit(
+        &mut self,
+        packet: &Packet,
+        sent: &Sent,
+        payload_type: u8,
+        probe: Option<u8>,
+        link: &mut Link<'_>,
+    ) -> usize {
+        let Some(writer) = &mut self.rtx_header else { return 0 };
+        let numbers = Rewritten { index: self.rtx_index, timestamp: sent.numbers.timestamp };
+        self.rtx_index += 1;
+        let fields = Fields {
+            payload_type,
+            marker: packet.marker,
+            numbers,
+            transport_seq: link.transport.next(),
+            extensions: packet.extensions,
+            captured_at: None,
+        };
+        let payload = packet.payload(sent.form.with_red);
+        // RFC 4588 §4: the original sequence number stands before the payload.
+        let original = (sent.numbers.index as u16).to_be_bytes();
+        let mut written = 0;
+        link.batch.push_with(link.destination, link.source, |out| {
+            let header = writer.write(out, &fields);
+            written = if header == 0 {
+                0
+            } else {
+                link.seal.rtp(out, header, &original, payload, writer.ssrc(), numbers.index)
+            };
+            written
+        });
+        if writer.has_transport_seq() {
+            link.transport.sent(written, probe);
+        }
+        written
+    }
+
+    /// Sends some of the newest packets once more, to find out whether the network carries more: useful if they were lost,
+    /// and thrown away otherwise. Returns the bytes; 0 if there is nothing that may be sent again so.
+    pub fn pad(&mut self, source: &Encodings, bytes: usize, probe: u8, link: &mut Link<'_>) -> usize {
+        let mut padded = 0;
+        for back in 0..MAX_PADDING_PACKETS {
+            if padded >= bytes {
+                break;
+            }
+            let Some(sent) = self.history.newest(back, |encoding| source.of(encoding).log().end()) else { break };
+            let Some(packet) = source.of(sent.form.encoding).log().get(sent.position) else { break };
+            let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
+            let Some(payload_type) = accepted.and_then(|a| a.rtx_payload_type) else { break };
+            padded += self.retransmit(packet, &sent, payload_type, Some(probe), link);
+        }
+        padded
     }
 
     /// The viewer asks for a key frame. Returns of which encoding the publisher must be asked for one.

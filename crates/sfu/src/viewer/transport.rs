@@ -3,11 +3,21 @@
 //! Transport-wide sequence numbers count everything that is sent to a viewer, whatever its SSRC
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01 §2).
 
+use std::time::Instant;
+
+use crate::bwe::{Estimator, Settings};
 use crate::rtcp::TransportFeedback;
 
-/// Numbers what one viewer is sent, and counts what it reports of it.
-#[derive(Debug, Default)]
+/// Numbers what one viewer is sent, and hands what it reports of it to the estimator.
+#[derive(Debug)]
 pub struct Transport {
+    /// What the way carries.
+    pub estimator: Box<Estimator>,
+    /// Packets carry numbers: the viewer has negotiated that.
+    is_numbered: bool,
+    began_at: Instant,
+    /// Microseconds from `began_at` to this turn: the clock is not asked for each packet.
+    now_us: u64,
     /// The number of the packet that comes next, not wrapped.
     next: u64,
     /// Packets that the viewer reported received.
@@ -20,13 +30,42 @@ pub struct Transport {
 const MAX_STATUSES: u16 = 4_096;
 
 impl Transport {
+    /// Nothing was sent yet. `is_numbered`: the viewer has negotiated transport-wide numbers.
+    pub fn new(now: Instant, is_numbered: bool) -> Transport {
+        Transport {
+            estimator: Box::new(Estimator::new(Settings::default())),
+            is_numbered,
+            began_at: now,
+            now_us: 0,
+            next: 0,
+            received: 0,
+            lost: 0,
+        }
+    }
+
+    /// Whether packets carry numbers.
+    pub fn is_numbered(&self) -> bool {
+        self.is_numbered
+    }
+
+    /// What follows happens now.
+    pub fn turn(&mut self, now: Instant) {
+        self.now_us = now.saturating_duration_since(self.began_at).as_micros() as u64;
+    }
+
+    /// This turn, in microseconds since the viewer came.
+    pub fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
     /// The number of the packet that is written next. It is used up by [`Transport::sent`].
     pub fn next(&self) -> u16 {
         self.next as u16
     }
 
-    /// The packet was written.
-    pub fn sent(&mut self) {
+    /// The packet was written. `probe`: the train that it belongs to.
+    pub fn sent(&mut self, bytes: usize, probe: Option<u8>) {
+        self.estimator.sent(self.now_us, self.next as u16, bytes as u16, probe);
         self.next += 1;
     }
 
@@ -44,6 +83,7 @@ impl Transport {
                 None => self.lost += 1,
             }
         }
+        self.estimator.reported(self.now_us, report);
     }
 }
 
@@ -65,10 +105,10 @@ mod tests {
     }
 
     fn sent(count: u64) -> Transport {
-        let mut transport = Transport::default();
+        let mut transport = Transport::new(Instant::now(), true);
         for n in 0..count {
             assert_eq!(transport.next(), n as u16);
-            transport.sent();
+            transport.sent(1_200, None);
         }
         transport
     }
