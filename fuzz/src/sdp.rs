@@ -90,7 +90,11 @@ fn offer(purpose: Purpose) -> String {
 
 fn published() -> Published {
     let format = |codec, profile| Some(Format { codec, profile });
-    Published { audio: format(media::Codec::Opus, 0), video: format(media::Codec::H264, 1 << 16 | 0x42e0) }
+    Published {
+        audio: format(media::Codec::Opus, 0),
+        video: format(media::Codec::H264, 1 << 16 | 0x42e0),
+        ..Published::default()
+    }
 }
 
 pub(crate) fn identity() -> &'static Identity {

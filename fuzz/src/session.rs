@@ -253,16 +253,19 @@ fn relay(world: &mut World, seq: u64, how: u8, payload: &[u8]) {
     let codec = Codec::ALL[usize::from(how >> 2) % Codec::ALL.len()];
     let format = Some(Format { codec, profile: 0 });
     let published = match codec.kind() {
-        media::MediaKind::Audio => Published { audio: format, video: None },
-        media::MediaKind::Video => Published { audio: None, video: format },
+        media::MediaKind::Audio => Published { audio: format, ..Published::default() },
+        media::MediaKind::Video => Published { video: format, ..Published::default() },
     };
     let packet = Packet {
         codec,
         epoch: 1 + u32::from(how >> 7),
+        // One more than there is.
+        encoding: how >> 4 & 3,
         seq,
         timestamp: (seq as u32).wrapping_mul(3_000),
         marker: how & 1 != 0,
         key_frame_from: (how & 2 != 0).then_some(seq),
+        resolution: None,
         starts_frame: how & 1 == 0,
         arrived_at: world.now,
         captured_at: None,

@@ -278,7 +278,7 @@ mod tests {
         let mut door = Door::new();
         door.ask(&offer(5_000), &Published::default()).unwrap();
         let video = Some(Format { codec: Codec::Vp9, profile: 77 });
-        let refused = door.ask(&offer(5_000), &Published { audio: None, video });
+        let refused = door.ask(&offer(5_000), &Published { video, ..Published::default() });
         assert!(matches!(refused, Err(Unusable::CannotDecode { .. })));
     }
 
