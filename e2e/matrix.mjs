@@ -27,8 +27,8 @@ const CLIFF_MS = 15_000;
 const RETURN_MS = 20_000;
 /** Headers of IP and UDP, which the relay's rate counts too. */
 const HEADER_BYTES = 28;
-/** A 720p30 publisher on a machine without a graphics card, or a simulcast one: see --publish. */
-const PUBLISH = "res=720&fps=30&codec=VP8";
+/** Three sizes of 720p30, as the page sends them by default. */
+const PUBLISH = "res=720&fps=30&codec=VP8&simulcast=1";
 
 const near = "delay=25ms";
 const CELLS = {

@@ -49,8 +49,9 @@ export class Server {
     return url.href;
   }
 
+  /** One size, unless asked for more: software encoders share the cores with everything else here. */
   publishPage(stream, query = {}, token = null) {
-    return this.page("publish", stream, { source: "test", autostart: "1", ...query }, token);
+    return this.page("publish", stream, { source: "test", autostart: "1", simulcast: "0", ...query }, token);
   }
 
   watchPage(stream, query = {}, token = null) {

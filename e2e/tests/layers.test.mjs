@@ -1,0 +1,89 @@
+/** Several sizes of one picture: who is shown which, by choice and by network. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { ask, onAir, openPage, pictureMoves, stage } from "../lib/browser.mjs";
+import { Impair, goThrough, mediaPort } from "../lib/impair.mjs";
+import { until } from "../lib/until.mjs";
+
+const THREE_SIZES = { codec: "VP8", res: "720", fps: "15", simulcast: "1" };
+
+const height = (page) => page.evaluate(() => document.getElementById("video").videoHeight);
+const becomes = (page, lines) => until(`the picture has ${lines} lines`, async () => (await height(page)) === lines);
+
+describe("layers", () => {
+  const here = stage({ before, after });
+  let publisher;
+
+  before(async () => {
+    publisher = await openPage(here.browser, here.server.publishPage("sizes", THREE_SIZES));
+    await onAir(publisher);
+    await until("three sizes come in", async () => (await here.server.stream("sizes")).video?.layers.length === 3);
+  });
+
+  test("the API names them, largest first", async () => {
+    const { layers } = (await here.server.stream("sizes")).video;
+    assert.deepEqual(layers.map(({ rid, height }) => [rid, height]), [["f", 720], ["h", 360], ["q", 180]]);
+  });
+
+  test("a viewer chooses, by the menu and by WHEP", async () => {
+    const viewer = await openPage(here.browser, here.server.watchPage("sizes"));
+    await pictureMoves(viewer);
+    await becomes(viewer, 720);
+    await until("the menu is there", () => viewer.isVisible("#layer"));
+    const session = new Promise((resolve) => viewer.on("request", (request) => /\/layers$/.test(request.url()) && resolve(request.url())));
+    await viewer.selectOption("#layer", "q");
+    await becomes(viewer, 180);
+
+    const layers = await session;
+    const wish = (body) => fetch(layers, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    const refused = await wish('{"encodingId":"x"}');
+    assert.equal(refused.status, 400);
+    assert.match((await refused.json()).fix ?? "", /q, h, f/);
+    assert.equal((await wish("[]")).status, 400);
+    assert.equal((await wish('{"maxHeight":400}')).status, 200);
+    await becomes(viewer, 360);
+    const known = await (await fetch(layers)).json();
+    assert.deepEqual([known.active, known.reason, known.wish.maxHeight], ["h", "wished", 400]);
+    assert.equal((await wish("{}")).status, 200);
+    await becomes(viewer, 720);
+
+    // Nobody looks: no picture, until somebody does.
+    assert.equal((await wish('{"paused":true}')).status, 200);
+    const sent = async () => (await (await fetch(layers.replace(/\/layers$/, ""))).json()).video.packets_sent;
+    await until("nothing is sent any more", async () => {
+      const before = await sent();
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return (await sent()) === before;
+    });
+    assert.equal((await wish("{}")).status, 200);
+    await pictureMoves(viewer, { after: Date.now() });
+    await viewer.end();
+  });
+
+  test("a network that becomes narrow gets a smaller picture, and the large one when it is wide again", async () => {
+    const { server, browser } = here;
+    const impair = await Impair.start(await mediaPort(server), { up: "delay=25ms", down: "rate=5M delay=25ms" });
+    try {
+      const viewer = await openPage(browser, null);
+      await goThrough(viewer, impair);
+      await viewer.goto(server.watchPage("sizes"), { waitUntil: "commit" });
+      await pictureMoves(viewer);
+      await becomes(viewer, 720);
+      await impair.tell("down rate=600k");
+      await until("a smaller picture", async () => (await height(viewer)) < 720);
+      await until("the page says why", () => viewer.evaluate(() => /adapting: your network carries/.test(document.getElementById("about").textContent)));
+      const { transport, video } = await ask(viewer, "report");
+      assert.equal(video.reason, "network");
+      assert.ok(transport.estimate_bps < 1_500_000, `${transport.estimate_bps} b/s`);
+      await impair.tell("down rate=5M");
+      await becomes(viewer, 720);
+      assert.deepEqual(viewer.complaints, []);
+      await viewer.end();
+    } finally {
+      await impair.stop();
+    }
+  });
+
+  test("the publisher's page has nothing to complain about", () => assert.deepEqual(publisher.complaints, []));
+});
