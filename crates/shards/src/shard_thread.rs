@@ -94,7 +94,7 @@ impl ShardThread {
             }
             // A desk says whose an address is before it answers that address. So what the address sends next may be looked
             // at only after the commands that had come by the time it was received: with an older look into the mailbox the
-            // first DTLS flight of one join in some hundred would be a stranger's, and be sent again a second later.
+            // first DTLS flight of one join in a thousand would be a stranger's, and be sent again a second later.
             self.take_commands();
             let now = Instant::now();
             let (fallback, port) =
