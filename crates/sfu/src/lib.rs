@@ -17,6 +17,7 @@ pub mod bwe;
 pub mod desk;
 mod dtls;
 pub mod format;
+pub mod layers;
 pub mod negotiate;
 pub mod publisher;
 pub mod rtcp;

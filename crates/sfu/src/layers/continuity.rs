@@ -1,0 +1,393 @@
+//! Which numbers does a packet get when others before it were left out?
+//!
+//! Three kinds, each with its own rule, and all with the same parts: a *run* begins where a viewer is switched to another
+//! encoding (at a key frame), and what was left out within a run.
+//!
+//! - [`Gapless`]: RTP sequence numbers, and VP8's picture ids. What is left out leaves no gap, because a receiver takes a
+//!   gap for loss: it asks for the packet again, or waits for the picture (libwebrtc holds back a VP8 frame above temporal
+//!   layer 0 while a picture id before it is missing).
+//! - [`PictureRun`]: VP8's and VP9's picture numbers. VP9's are only shifted: its references are told as differences of
+//!   picture ids, so a picture that is left out must leave its gap.
+//! - [`DescriptorRun`]: the Dependency Descriptor's frame numbers, only shifted for the same reason, and its mask of decode
+//!   targets, which tells the decoder what it need not wait for.
+
+use std::collections::VecDeque;
+
+use media::Codec;
+use media::codec::dependency::{Changes, Descriptor};
+use media::codec::layers::PictureNumbers;
+
+/// Numbers packets or pictures without gaps for those that are left out.
+///
+/// Numbers in are extended, so that they do not wrap; each number out is given to one number in at most.
+#[derive(Debug, Clone, Default)]
+pub struct Gapless {
+    /// `out = in - first_in + first_out - left out before it`.
+    run: Option<Run>,
+    /// What was left out, oldest first.
+    cuts: VecDeque<Cut>,
+    /// One above the highest number in that was spoken of.
+    next_in: u64,
+    /// One above the highest number given out.
+    next_out: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    first_in: u64,
+    first_out: u64,
+}
+
+/// Numbers that were left out in one piece.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    first: u64,
+    last: u64,
+    /// Left out in this run up to `last`.
+    total: u64,
+}
+
+/// Pieces that are remembered, for packets that come late. With every second picture left out these are 128 pictures: 2 s
+/// at 60 per second; longer than any retransmission is waited for.
+const MAX_CUTS: usize = 64;
+
+impl Gapless {
+    /// Starts with this number out.
+    pub fn new(next_out: u64) -> Gapless {
+        Gapless { next_out, ..Gapless::default() }
+    }
+
+    /// Begins a run: `first_in` follows what was given out last.
+    pub fn start(&mut self, first_in: u64) {
+        self.run = Some(Run { first_in, first_out: self.next_out });
+        self.cuts.clear();
+        self.next_in = first_in;
+    }
+
+    /// The number for one that is forwarded. `None` if it lies before the run, was left out, or is too old to know.
+    pub fn forward(&mut self, number: u64) -> Option<u64> {
+        let out = self.of(number)?;
+        self.next_in = self.next_in.max(number + 1);
+        self.next_out = self.next_out.max(out + 1);
+        Some(out)
+    }
+
+    /// Leaves one out. Returns the number that had been kept for it, if later ones were forwarded already: then a gap
+    /// remains, and whoever can fill it should (with an empty packet).
+    pub fn leave_out(&mut self, number: u64) -> Option<u64> {
+        let run = self.run?;
+        if number < self.next_in {
+            return self.of(number);
+        }
+        let total = self.cuts.back().map_or(0, |cut| cut.total) + 1;
+        self.next_in = number + 1;
+        match self.cuts.back_mut() {
+            Some(cut) if cut.last + 1 == number => (cut.last, cut.total) = (number, total),
+            _ => {
+                if self.cuts.len() >= MAX_CUTS
+                    && let Some(oldest) = self.cuts.pop_front()
+                {
+                    // What lies before is too old to know from now on.
+                    self.run = Some(Run {
+                        first_in: oldest.last + 1,
+                        first_out: run.first_out + (oldest.last + 1 - run.first_in) - oldest.total,
+                    });
+                    for cut in &mut self.cuts {
+                        cut.total -= oldest.total;
+                    }
+                    let total = total - oldest.total;
+                    self.cuts.push_back(Cut { first: number, last: number, total });
+                    return None;
+                }
+                self.cuts.push_back(Cut { first: number, last: number, total });
+            }
+        }
+        None
+    }
+
+    /// The number that one has or would have.
+    fn of(&self, number: u64) -> Option<u64> {
+        let run = self.run?;
+        let since = number.checked_sub(run.first_in)?;
+        let before = self.cuts.iter().rev().find(|cut| cut.first <= number);
+        if before.is_some_and(|cut| number <= cut.last) {
+            return None;
+        }
+        Some(run.first_out + since - before.map_or(0, |cut| cut.total))
+    }
+}
+
+/// Numbers the pictures of VP8 and VP9 for one viewer.
+#[derive(Debug, Clone)]
+pub struct PictureRun {
+    /// Unwraps what comes, from the run's first picture on.
+    highest_in: u64,
+    ids: Gapless,
+    /// Added to `TL0PICIDX` and `KEYIDX`.
+    base_delta: u8,
+    key_delta: u8,
+    /// The last ones given out.
+    base_out: u8,
+    key_out: u8,
+    is_started: bool,
+}
+
+impl Default for PictureRun {
+    fn default() -> PictureRun {
+        PictureRun {
+            highest_in: 0,
+            ids: Gapless::new(0),
+            base_delta: 0,
+            key_delta: 0,
+            base_out: 0,
+            key_out: 0,
+            is_started: false,
+        }
+    }
+}
+
+impl PictureRun {
+    /// Begins a run with a key frame of another encoding (or publisher), that has these numbers.
+    pub fn start(&mut self, first: &PictureNumbers) {
+        let id = first.picture_id.map_or(0, |id| u64::from(id.value()));
+        // A first viewer sees the publisher's own numbers.
+        if !self.is_started {
+            self.ids = Gapless::new(id + CYCLE);
+            self.base_out = first.base_index.unwrap_or(0).wrapping_sub(1);
+            self.key_out = first.key_index.unwrap_or(0).wrapping_sub(1);
+            self.is_started = true;
+        }
+        self.highest_in = id + CYCLE;
+        self.ids.start(self.highest_in);
+        self.base_delta = self.base_out.wrapping_add(1).wrapping_sub(first.base_index.unwrap_or(0));
+        self.key_delta = self.key_out.wrapping_add(1).wrapping_sub(first.key_index.unwrap_or(0));
+    }
+
+    /// The numbers for a packet that is forwarded; `None` if its picture was left out or lies before the run.
+    pub fn forward(&mut self, numbers: &PictureNumbers) -> Option<PictureNumbers> {
+        let picture_id = match numbers.picture_id {
+            Some(id) => {
+                let extended = self.extend(id.value(), id.with(u16::MAX).value());
+                Some(id.with((self.ids.forward(extended)? & 0x7fff) as u16))
+            }
+            None => None,
+        };
+        let newest =
+            |last: u8, new: u8, half: u8| if new.wrapping_sub(last) & (2 * half - 1) < half { new } else { last };
+        let base_index = numbers.base_index.map(|index| index.wrapping_add(self.base_delta));
+        if let Some(index) = base_index {
+            let ahead = index.wrapping_sub(self.base_out);
+            self.base_out = if ahead < 0x80 { index } else { self.base_out };
+        }
+        let key_index = numbers.key_index.map(|index| index.wrapping_add(self.key_delta) & 0x1f);
+        if let Some(index) = key_index {
+            self.key_out = newest(self.key_out & 0x1f, index, 16);
+        }
+        Some(PictureNumbers { picture_id, base_index, key_index })
+    }
+
+    /// The picture that this packet belongs to is left out.
+    pub fn leave_out(&mut self, codec: Codec, numbers: &PictureNumbers) {
+        if codec == Codec::Vp8
+            && let Some(id) = numbers.picture_id
+        {
+            let extended = self.extend(id.value(), id.with(u16::MAX).value());
+            // Its packets all have one number.
+            if extended >= self.ids.next_in {
+                self.ids.leave_out(extended);
+            }
+        }
+    }
+
+    /// Extends a number of as many bits as `mask` has by the shorter way.
+    fn extend(&mut self, value: u16, mask: u16) -> u64 {
+        let (cycle, half) = (u64::from(mask) + 1, u64::from(mask).div_ceil(2));
+        let ahead = u64::from(value).wrapping_sub(self.highest_in) & u64::from(mask);
+        let extended = self.highest_in + ahead - if ahead < half { 0 } else { cycle };
+        self.highest_in = self.highest_in.max(extended);
+        extended
+    }
+}
+
+/// Keeps extended picture ids above zero whatever comes late.
+const CYCLE: u64 = 1 << 15;
+
+/// Numbers the frames of Dependency Descriptors for one viewer.
+#[derive(Debug, Clone, Default)]
+pub struct DescriptorRun {
+    frame_delta: u16,
+    template_delta: u8,
+    /// The last ones given out: the frame number, and the template id that the next structure begins with.
+    frame_out: Option<u16>,
+    /// What the receiver believes to be sent: all, or what it was told since the last structure.
+    told: Option<u32>,
+}
+
+impl DescriptorRun {
+    /// Begins a run with a key frame of another encoding (or publisher). Templates of the run before are far from those of
+    /// this one: they lie `32` apart, and no encoder has more (L3T3 has 15).
+    pub fn start(&mut self, first: &Descriptor) {
+        let Some(last) = self.frame_out else { return };
+        self.frame_delta = last.wrapping_add(1).wrapping_sub(first.frame_number);
+        self.template_delta = (self.template_delta + 32) & 0x3f;
+        self.told = None;
+    }
+
+    /// What to change in the descriptor of a packet that is forwarded. `targets`: the decode targets that this viewer gets
+    /// all frames of, `all` those of the structure.
+    ///
+    /// The mask is told with every packet as long as it is not what the structure implies, and once it was told until the
+    /// next structure: whichever packets are lost, the receiver knows. It costs two bytes.
+    pub fn forward(&mut self, descriptor: &Descriptor, targets: u32, all: u32) -> Changes {
+        if descriptor.has_structure {
+            self.told = None;
+        }
+        let targets = targets & descriptor.active_targets;
+        if targets != all {
+            self.told = Some(targets);
+        }
+        let number = descriptor.frame_number.wrapping_add(self.frame_delta);
+        let is_newer = self.frame_out.is_none_or(|last| number.wrapping_sub(last) < 1 << 15);
+        self.frame_out = if is_newer { Some(number) } else { self.frame_out };
+        Changes {
+            frame_number: self.frame_delta,
+            template_id: self.template_delta,
+            active_targets: self.told.map(|_| targets),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use media::codec::layers::PictureId;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_leaves_no_gap() {
+        let mut numbers = Gapless::new(7);
+        assert_eq!(numbers.forward(100), None, "no run has begun");
+        numbers.start(100);
+        assert_eq!(numbers.forward(100), Some(7));
+        assert_eq!(numbers.leave_out(101), None);
+        assert_eq!(numbers.leave_out(102), None);
+        assert_eq!(numbers.forward(104), Some(9));
+        assert_eq!(numbers.forward(102), None, "left out is left out, whenever it comes again");
+        assert_eq!(numbers.leave_out(103), Some(8), "its number was kept for it");
+        numbers.start(5_000);
+        assert_eq!(numbers.forward(5_000), Some(10));
+        assert_eq!(numbers.forward(104), None, "of the run before");
+    }
+
+    fn numbers(id: u16, base: u8) -> PictureNumbers {
+        PictureNumbers { picture_id: Some(PictureId::Long(id & 0x7fff)), base_index: Some(base), key_index: None }
+    }
+
+    #[test]
+    fn vp9_pictures_keep_their_distances() {
+        let mut run = PictureRun::default();
+        run.start(&numbers(0x7fff, 9));
+        assert_eq!(run.forward(&numbers(0x7fff, 9)), Some(numbers(0x7fff, 9)));
+        run.leave_out(Codec::Vp9, &numbers(0, 9));
+        assert_eq!(run.forward(&numbers(1, 10)), Some(numbers(1, 10)));
+        run.start(&numbers(500, 77));
+        assert_eq!(run.forward(&numbers(500, 77)), Some(numbers(2, 11)));
+        run.leave_out(Codec::Vp9, &numbers(501, 77));
+        assert_eq!(run.forward(&numbers(502, 78)), Some(numbers(4, 12)));
+    }
+
+    fn descriptor(frame_number: u16, has_structure: bool) -> Descriptor {
+        // A structure of one template and one target, without references, chains and sizes.
+        let mut reader = media::codec::dependency::Reader::default();
+        let bytes = [0xc0, 0, 0, 0x80, 0x00, 0xe0];
+        let read = reader.read(&bytes).expect("it is well formed");
+        Descriptor { frame_number, has_structure, active_targets: 0b111, ..read }
+    }
+
+    #[test]
+    fn frames_of_a_new_run_follow_and_the_mask_is_told_while_it_matters() {
+        let mut run = DescriptorRun::default();
+        run.start(&descriptor(65_535, true));
+        let told = |changes: Changes| (changes.frame_number, changes.active_targets);
+        assert_eq!(told(run.forward(&descriptor(65_535, true), 0b111, 0b111)), (0, None));
+        assert_eq!(told(run.forward(&descriptor(1, false), 0b001, 0b111)), (0, Some(0b001)));
+        assert_eq!(told(run.forward(&descriptor(2, false), 0b111, 0b111)), (0, Some(0b111)), "it must learn that too");
+        let first = descriptor(40_000, true);
+        run.start(&first);
+        let changes = run.forward(&first, 0b111, 0b111);
+        assert_eq!(40_000u16.wrapping_add(changes.frame_number), 3);
+        assert_eq!((changes.template_id, changes.active_targets), (32, None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_number_is_given_twice_and_late_ones_fit(
+            packets in proptest::collection::vec((0u64..12, any::<bool>(), 0u8..20), 1..400),
+        ) {
+            let mut numbers = Gapless::new(1);
+            numbers.start(1_000);
+            let mut given: HashMap<u64, u64> = HashMap::new();
+            let mut gone: HashSet<u64> = HashSet::new();
+            let mut newest = 1_000;
+            for (back, is_wanted, _) in packets {
+                newest += 1;
+                let number = (newest - back).max(1_000);
+                if given.contains_key(&number) || gone.contains(&number) {
+                    continue;
+                }
+                if is_wanted {
+                    let Some(out) = numbers.forward(number) else { continue };
+                    prop_assert!(given.values().all(|other| *other != out), "{out} twice");
+                    let wrong = given.iter().find(|(other, of)| (**other < number) != (**of < out));
+                    prop_assert_eq!(wrong, None, "order is kept");
+                    given.insert(number, out);
+                } else {
+                    numbers.leave_out(number);
+                    gone.insert(number);
+                }
+            }
+        }
+
+        /// A receiver of VP8 as libwebrtc's: picture ids without gaps, and each base picture's index one above the last.
+        #[test]
+        fn a_vp8_receiver_sees_one_stream_through_switches_and_drops(
+            steps in proptest::collection::vec((any::<bool>(), 0u8..3), 1..300),
+            starts in any::<[(u16, u8); 3]>(),
+        ) {
+            let mut ids = starts.map(|(id, base)| (id & 0x7fff, base));
+            let mut run = PictureRun::default();
+            let mut encoding = 0;
+            let mut last: Option<PictureNumbers> = None;
+            for (at, (is_kept, other)) in steps.into_iter().enumerate() {
+                // A picture of each encoding: base, then one above, in turns; each tenth a key frame.
+                let is_base = at % 2 == 0;
+                for (id, base) in &mut ids {
+                    *id = id.wrapping_add(1) & 0x7fff;
+                    *base = base.wrapping_add(u8::from(is_base));
+                }
+                let switches = at == 0 || (at % 10 == 0 && usize::from(other) != encoding);
+                encoding = if switches { usize::from(other) } else { encoding };
+                let (id, base) = ids[encoding];
+                let of_picture = numbers(id, base);
+                if switches {
+                    run.start(&of_picture);
+                }
+                if !is_base && !is_kept {
+                    run.leave_out(Codec::Vp8, &of_picture);
+                    run.leave_out(Codec::Vp8, &of_picture);
+                    continue;
+                }
+                let out = run.forward(&of_picture).expect("it belongs to the run");
+                prop_assert_eq!(run.forward(&of_picture), Some(out), "all packets of a picture have its numbers");
+                if let Some(PictureNumbers { picture_id: Some(id), base_index: Some(base), .. }) = last {
+                    let expected = numbers(id.value().wrapping_add(1), base.wrapping_add(u8::from(is_base)));
+                    prop_assert_eq!(out, expected);
+                }
+                last = Some(out);
+            }
+        }
+    }
+}

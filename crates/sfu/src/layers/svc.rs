@@ -1,0 +1,225 @@
+//! Which packets of one encoding does a viewer get, by the layers that payloads tell?
+//!
+//! Holds how many spatial and temporal layers are being sent. They change at the beginning of a picture: down at once, up
+//! at a key picture or where the codec says that it is possible. Spatial layers below the one that is shown are always
+//! sent, so that going down needs no key frame; in K-SVC modes that costs about a quarter more than need be (with a
+//! Dependency Descriptor it does not: [`super::targets`]).
+
+use std::collections::VecDeque;
+
+use media::codec::FrameLayers;
+use media::codec::layers::TemporalSwitch;
+
+/// What is being sent of one encoding.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Svc {
+    spatial: u8,
+    temporal: u8,
+    /// The last pictures, the newest at the back.
+    pictures: VecDeque<Picture>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Picture {
+    timestamp: u32,
+    /// Sent of it up to here.
+    spatial: u8,
+    temporal: u8,
+    is_kept: bool,
+    /// All of it that was sent says that higher temporal layers may follow.
+    is_switch_up: bool,
+}
+
+/// Pictures that are remembered for packets that come late: 266 ms at 60 per second, as in `media::codec::start`.
+const REMEMBERED: usize = 16;
+
+impl Svc {
+    /// The layers that are being sent.
+    pub(super) fn layers(&self) -> (u8, u8) {
+        (self.spatial, self.temporal)
+    }
+
+    /// Decides about a packet; `target` is what the viewer is to get. Returns the marker bit if it is to be forwarded.
+    pub(super) fn forward(
+        &mut self,
+        timestamp: u32,
+        layers: &FrameLayers,
+        marker: bool,
+        target: (u8, u8),
+    ) -> Option<bool> {
+        let newest = self.pictures.back().copied();
+        let is_new = newest.is_none_or(|newest| media::seq::timestamp_is_later(timestamp, newest.timestamp));
+        if is_new {
+            if newest.is_some_and(|newest| newest.is_kept && newest.is_switch_up) {
+                self.temporal = target.1;
+            }
+            self.spatial = self.spatial.min(target.0);
+            self.temporal = self.temporal.min(target.1);
+        }
+        let found = self.pictures.iter().position(|picture| picture.timestamp == timestamp);
+        let at = found.unwrap_or_else(|| self.insert(timestamp, is_new));
+        let is_newest = at + 1 == self.pictures.len();
+        if is_newest && layers.is_key && layers.spatial == 0 {
+            (self.spatial, self.temporal) = target;
+            self.pictures[at].spatial = target.0;
+        }
+        let picture = &mut self.pictures[at];
+        // The picture's layer may be told only by its second packet (H.264: delimiters, parameter sets and the like first).
+        if found.is_none() || layers.temporal > picture.temporal {
+            picture.temporal = layers.temporal;
+            if is_newest && layers.temporal == self.temporal.saturating_add(1) && layers.temporal <= target.1 {
+                self.temporal = match layers.switch {
+                    TemporalSwitch::ToThis => layers.temporal,
+                    TemporalSwitch::ToThisAndAbove => target.1,
+                    TemporalSwitch::No | TemporalSwitch::AboveThis => self.temporal,
+                };
+            }
+            picture.is_kept = layers.temporal <= self.temporal;
+        }
+        if !picture.is_kept {
+            return None;
+        }
+        if layers.spatial > picture.spatial {
+            let is_next = layers.spatial == picture.spatial.saturating_add(1) && layers.spatial <= target.0;
+            if !(is_newest && is_next && layers.is_key && layers.starts_frame) {
+                return None;
+            }
+            // The layer below ended with a marker already; this one ends the picture a second time, which receivers
+            // take for two pictures of one time, as when layers come with a delay.
+            (picture.spatial, self.spatial) = (layers.spatial, layers.spatial);
+        }
+        picture.is_switch_up &= layers.switch == TemporalSwitch::AboveThis;
+        Some(marker || (layers.ends_frame && layers.spatial == picture.spatial))
+    }
+
+    /// Takes note of a picture, a late one at its place.
+    fn insert(&mut self, timestamp: u32, is_new: bool) -> usize {
+        if self.pictures.len() >= REMEMBERED {
+            self.pictures.pop_front();
+        }
+        let (spatial, temporal) = (self.spatial, 0);
+        let picture = Picture { timestamp, spatial, temporal, is_kept: false, is_switch_up: true };
+        let later = |known: &Picture| media::seq::timestamp_is_later(known.timestamp, timestamp);
+        let at = if is_new { None } else { self.pictures.iter().position(later) };
+        let at = at.unwrap_or(self.pictures.len());
+        self.pictures.insert(at, picture);
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A frame by picture and spatial layer.
+    type Frame = (usize, u8);
+
+    /// Temporal layers of pictures: 0 2 1 2.
+    fn temporal(picture: usize) -> u8 {
+        [0, 2, 1, 2][picture % 4]
+    }
+
+    /// What a frame of an encoder with full SVC refers to: the last picture of a lower temporal layer (or of the lowest),
+    /// and the layer below in its own.
+    fn references(picture: usize, spatial: u8, key_at: usize) -> Vec<Frame> {
+        let below = spatial.checked_sub(1).map(|below| (picture, below));
+        let before = (key_at..picture).rev().find(|other| temporal(*other) < temporal(picture).max(1));
+        before.map(|other| (other, spatial)).into_iter().chain(below).collect()
+    }
+
+    proptest! {
+        /// A decoder that is given what is forwarded finds everything that it refers to, whatever is asked for and when.
+        #[test]
+        fn all_that_a_frame_refers_to_was_forwarded(
+            targets in proptest::collection::vec((0usize..30, 0u8..3, 0u8..3), 1..12),
+            is_vp9 in any::<bool>(),
+        ) {
+            let mut svc = Svc::default();
+            let mut decoded: HashSet<Frame> = HashSet::new();
+            let (mut picture, mut key_at) = (0, 0);
+            let spatial_layers = if is_vp9 { 3 } else { 1 };
+            for (count, spatial, temporal_target) in targets {
+                let target = (spatial.min(spatial_layers - 1), temporal_target);
+                for at in 0..count {
+                    // A key frame in the middle of some targets.
+                    let is_key = picture == 0 || (at == 8 && picture % 4 == 0);
+                    key_at = if is_key { picture } else { key_at };
+                    let mut markers = 0;
+                    let mut kept = 0;
+                    for spatial in 0..spatial_layers {
+                        let references = references(picture, spatial, key_at);
+                        let is_sync = references.iter().all(|(other, _)| temporal(*other) == 0);
+                        let switch = match is_vp9 {
+                            true => TemporalSwitch::AboveThis,
+                            false if is_sync => TemporalSwitch::ToThis,
+                            false => TemporalSwitch::No,
+                        };
+                        let layers = FrameLayers {
+                            spatial,
+                            temporal: temporal(picture),
+                            starts_frame: true,
+                            ends_frame: is_vp9,
+                            is_key,
+                            switch,
+                            needs_lower_spatial: spatial > 0,
+                            ..FrameLayers::default()
+                        };
+                        let is_last = spatial + 1 == spatial_layers;
+                        let Some(marker) = svc.forward(picture as u32 * 3_000, &layers, is_last, target) else { continue };
+                        prop_assert!(references.iter().all(|frame| decoded.contains(frame)), "{picture} {spatial}");
+                        prop_assert!(spatial <= target.0 && layers.temporal <= target.1);
+                        decoded.insert((picture, spatial));
+                        kept += 1;
+                        markers += u32::from(marker);
+                    }
+                    prop_assert!(kept == 0 || markers == 1, "a picture ends once");
+                    if is_key {
+                        prop_assert_eq!(svc.layers(), target);
+                        prop_assert_eq!(kept, target.0 + 1);
+                    }
+                    picture += 1;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_packet_of_a_picture_follows_its_first_even_if_late() {
+        let mut svc = Svc::default();
+        let key = FrameLayers { is_key: true, starts_frame: true, ..FrameLayers::default() };
+        let fast = FrameLayers { temporal: 1, starts_frame: true, ..FrameLayers::default() };
+        let inside = |layers| FrameLayers { starts_frame: false, ..layers };
+        assert_eq!(svc.forward(0, &key, true, (0, 1)), Some(true));
+        assert_eq!(svc.forward(3_000, &fast, false, (0, 1)), Some(false));
+        // Less is wanted: the picture that has begun is finished.
+        assert_eq!(svc.forward(3_000, &inside(fast), false, (0, 0)), Some(false));
+        assert_eq!(svc.forward(6_000, &inside(key), true, (0, 0)), Some(true));
+        assert_eq!(svc.forward(3_000, &inside(fast), true, (0, 0)), Some(true), "its last packet is late");
+        assert_eq!(svc.forward(9_000, &fast, true, (0, 0)), None);
+        assert_eq!(svc.forward(9_000, &inside(fast), true, (0, 1)), None, "more is wanted, but it has not begun");
+    }
+
+    #[test]
+    fn a_spatial_layer_that_needs_nothing_of_before_is_a_switch_point() {
+        let mut svc = Svc::default();
+        let of = |spatial, is_key| FrameLayers {
+            spatial,
+            is_key,
+            starts_frame: true,
+            ends_frame: true,
+            ..FrameLayers::default()
+        };
+        assert_eq!(svc.forward(0, &of(0, true), false, (0, 0)), Some(true));
+        assert_eq!(svc.forward(0, &of(1, true), true, (0, 0)), None);
+        assert_eq!(svc.forward(3_000, &of(0, false), false, (1, 0)), Some(true));
+        assert_eq!(svc.forward(3_000, &of(1, false), true, (1, 0)), None);
+        assert_eq!(svc.forward(6_000, &of(0, false), false, (1, 0)), Some(true));
+        assert_eq!(svc.forward(6_000, &of(1, true), true, (1, 0)), Some(true));
+        assert_eq!(svc.forward(9_000, &of(0, false), false, (1, 0)), Some(false));
+        assert_eq!(svc.forward(9_000, &of(1, false), true, (1, 0)), Some(true));
+    }
+}
