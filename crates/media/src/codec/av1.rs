@@ -50,14 +50,19 @@ pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
     let elements = Elements { rest, declared: (head >> 4) & 0x03, count: 0 };
     let obus = elements.skip(usize::from(continues)).map_while(Obu::parse);
     // Sequence headers and delimiters belong to all layers, and have no extension.
-    let obu = obus.filter(|obu| matches!(obu.kind, ObuKind::Frame | ObuKind::Inside)).last();
-    let starts_sequence = head & 0x08 != 0 && !continues;
-    if obu.is_none() && !starts_sequence {
+    let mut last = None;
+    let mut has_beginning = false;
+    for obu in obus.filter(|obu| matches!(obu.kind, ObuKind::Frame | ObuKind::Inside)) {
+        has_beginning |= obu.kind == ObuKind::Frame;
+        last = Some(obu);
+    }
+    let description = describe(payload);
+    if last.is_none() && !description.key {
         return None;
     }
-    let (spatial, temporal) = obu.map_or((0, 0), |obu| (obu.spatial_layer, obu.temporal_layer));
-    let starts_frame = !continues && obu.is_none_or(|obu| obu.kind == ObuKind::Frame);
-    let is_key = spatial == 0 && describe(payload).key;
+    let (spatial, temporal) = last.map_or((0, 0), |obu| (obu.spatial_layer, obu.temporal_layer));
+    let is_key = spatial == 0 && description.key;
+    let starts_frame = is_key || (!continues && has_beginning);
     Some(FrameLayers { spatial, temporal, starts_frame, is_key, ..FrameLayers::default() })
 }
 
