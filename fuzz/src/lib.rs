@@ -69,9 +69,10 @@ impl Target {
 pub fn targets() -> Vec<Target> {
     let of_media = media::TARGETS.iter().map(|(name, run)| {
         Target::new(name, *run).like(match *name {
-            "media_codec_descriptions" => {
+            "media_codec_descriptions" | "media_codec_layers" => {
                 &["libwebrtc/h264-depacketizer-fuzzer", "libwebrtc/rtp-depacketizer-av1-assemble-frame"]
             }
+            "media_dependency_descriptors" => &["libwebrtc/dependency_descriptor"],
             "media_rtp_header" | "media_demux" => &["libwebrtc/rtp", "libwebrtc/rtcp", "libwebrtc/stun"],
             _ => &[],
         })

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use ::media::codec::dependency::{Changes, MAX_BYTES, MAX_REFERENCES, Reader, rewrite};
+use ::media::codec::layers::{self, LayerTracker};
 use ::media::codec::red::{Blocks, primary_at};
 use ::media::codec::{Codec, FrameStart, KeyFrameStart, MediaKind, describe};
 use ::media::demux::{Class, classify};
@@ -22,6 +24,53 @@ pub fn codec_descriptions(data: &[u8]) {
         }
         if codec.kind() == MediaKind::Audio {
             assert_eq!(description.starts_frame, description.key);
+        }
+    }
+}
+
+/// Layers are read, numbers are written over the old ones in place, and a tracker remembers what was said.
+pub fn codec_layers(data: &[u8]) {
+    for codec in Codec::ALL {
+        let mut tracker = LayerTracker::default();
+        let said = layers::read(codec, data);
+        assert_eq!(tracker.observe(7, said), said.unwrap_or_else(|| tracker.observe(7, None)));
+        let Some(before) = said else { continue };
+        assert!(before.temporal < 8);
+        assert!(before.starts_frame || !before.is_key || matches!(codec, Codec::H264 | Codec::H265));
+        let mut numbers = before.numbers;
+        numbers.picture_id = numbers.picture_id.map(|id| id.with(id.value().wrapping_add(77)));
+        numbers.base_index = numbers.base_index.map(|index| index.wrapping_add(3));
+        let mut changed = data.to_vec();
+        layers::write_numbers(codec, &mut changed, &numbers);
+        assert_eq!(layers::read(codec, &changed).map(|after| after.numbers), Some(numbers));
+        layers::write_numbers(codec, &mut changed, &before.numbers);
+        assert_eq!(changed, data);
+    }
+}
+
+/// Dependency descriptors, each after a byte of length, are read with the structure that came last; what is written anew
+/// from them says the same.
+pub fn dependency_descriptors(data: &[u8]) {
+    // Others' corpora have one descriptor a file.
+    let _ = Reader::default().read(data);
+    let (mut reader, mut receiver) = (Reader::default(), Reader::default());
+    let mut rest = data;
+    while let Some((length, after)) = rest.split_first() {
+        let (bytes, after) = after.split_at(after.len().min(usize::from(*length)));
+        rest = after;
+        let Ok(before) = reader.read(bytes) else { continue };
+        let Some(structure) = reader.structure() else { panic!("what was read has a structure") };
+        assert!(before.dependencies.references().len() <= MAX_REFERENCES);
+        assert!((1..=32).contains(&structure.target_count()));
+        let changes = Changes { frame_number: 1_000, template_id: 40, active_targets: Some(1) };
+        let mut out = [0; MAX_BYTES + 8];
+        let len = rewrite(bytes, structure, &changes, &mut out);
+        assert!(len >= 3, "what was read can be written");
+        if len <= MAX_BYTES {
+            let after = receiver.read(&out[..len]).expect("what was written can be read");
+            assert_eq!(after.dependencies, before.dependencies);
+            assert_eq!(after.frame_number, before.frame_number.wrapping_add(1_000));
+            assert_eq!(after.active_targets, 1);
         }
     }
 }
@@ -165,8 +214,10 @@ pub type Target = fn(&[u8]);
 /// All targets by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("media_codec_descriptions", codec_descriptions),
+    ("media_codec_layers", codec_layers),
     ("media_counters", counters),
     ("media_demux", demux),
+    ("media_dependency_descriptors", dependency_descriptors),
     ("media_key_frame_starts", key_frame_starts),
     ("media_moments", moments),
     ("media_names", names),
