@@ -2,12 +2,14 @@
 //!
 //! A target is a function that takes bytes and panics if something that must hold does not: [`media`] and [`rtp`]
 //! for parsers of packets, [`sdp`] for descriptions, [`door`] for what reaches the server over HTTP and in files,
-//! [`session`] for whole sessions, [`links`] for the scripts of bad networks. [`targets`] lists them all with what a search begins from.
+//! [`session`] for whole sessions, [`links`] for the scripts of bad networks,
+//! [`estimate`] for what viewers report. [`targets`] lists them all with what a search begins from.
 //!
 //! Three ways to run them: the driver (`cargo run --release -p fuzz`, a few seconds each in the test command), libFuzzer
 //! (`scripts/fuzz`, by hand, for as long as one likes), and by what was found before (`fuzz/seeds`).
 
 pub mod door;
+pub mod estimate;
 pub mod links;
 pub mod media;
 pub mod mutate;
@@ -91,6 +93,7 @@ pub fn targets() -> Vec<Target> {
         Target::new("door_environment", door::environment).from(door::environments).with_words(door::CONFIG_WORDS),
         Target::new("impair_script", links::script).from(links::scripts).with_words(links::WORDS),
         Target::new("impair_control", links::control).from(links::lines).with_words(links::WORDS),
+        Target::new("estimate_feedback", estimate::feedback).from(estimate::scripts),
         Target::new("desk_datagrams", session::desk_datagrams).like(DATAGRAMS).from(session::viewer_scripts),
         Target::new("desk_datagrams_with_channel", session::desk_datagrams_with_channel)
             .like(DATAGRAMS)
