@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use media::{MediaKind, SessionId};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec as RtcCodec;
-use str0m::media::{Direction, MediaKind as RtcKind, Mid};
+use str0m::media::{Direction, MediaKind as RtcKind, Mid, Rid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::rtcp::Rtcp;
 use str0m::rtp::{Extension, ExtensionMap, RawPacket};
@@ -17,6 +17,9 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig}
 
 use crate::camera::Camera;
 use crate::screen::Screen;
+
+/// Names of sizes, small to large.
+const RIDS: [&str; 3] = ["q", "h", "f"];
 
 /// What a browser is for.
 #[derive(Debug)]
@@ -132,7 +135,15 @@ impl Browser {
         };
         let mut changes = self.rtc.sdp_api();
         self.audio = Some(changes.add_media(RtcKind::Audio, direction, None, None, None));
-        self.video = Some(changes.add_media(RtcKind::Video, direction, None, None, None));
+        let sizes = match &self.role {
+            Role::Camera(camera) if camera.sizes() > 1 => Some(camera.sizes()),
+            _ => None,
+        };
+        let simulcast = sizes.map(|sizes| Simulcast {
+            send: RIDS.iter().take(usize::from(sizes)).map(|rid| SimulcastLayer::new(rid)).collect(),
+            recv: Vec::new(),
+        });
+        self.video = Some(changes.add_media(RtcKind::Video, direction, None, None, simulcast));
         if habits.with_channel {
             changes.add_channel("chat".to_owned());
         }
@@ -233,7 +244,9 @@ impl Browser {
             let payload_type = self.payload_type(packet.kind, mid);
             let Some((mid, payload_type)) = mid.zip(payload_type) else { continue };
             let mut api = self.rtc.direct_api();
-            let Some(stream) = api.stream_tx_by_mid(mid, None) else { continue };
+            let is_sized = packet.kind == MediaKind::Video && matches!(&self.role, Role::Camera(c) if c.sizes() > 1);
+            let rid = is_sized.then(|| Rid::from(RIDS[usize::from(packet.size)]));
+            let Some(stream) = api.stream_tx_by_mid(mid, rid) else { continue };
             stream.write_rtp(packet.write(payload_type));
             let _ = self.rtc.handle_input(Input::Timeout(now));
             wakes_at = self.drain(now, out);
@@ -276,9 +289,10 @@ impl Browser {
                     self.byes += bye.reports.iter().count();
                 }
             }
-            Event::KeyframeRequest(_) => {
+            Event::KeyframeRequest(request) => {
+                let size = RIDS.iter().position(|rid| request.rid == Some(Rid::from(*rid))).unwrap_or_default();
                 if let Role::Camera(camera) = &mut self.role {
-                    camera.asked(now);
+                    camera.asked(now, size as u8);
                 }
             }
             Event::RtpPacket(packet) => {

@@ -18,8 +18,11 @@ pub struct Filming {
     pub codec: Codec,
     /// Pictures a second; fractions are fine.
     pub frame_rate: f64,
-    /// Of the pictures.
+    /// Of the pictures; of the largest ones, where there are several sizes.
     pub bits_per_second: u64,
+    /// Sizes that are sent of each picture, at most three: each takes a quarter of the bits of the next (simulcast). Size 0 is
+    /// the smallest.
+    pub sizes: u8,
     /// Between two key frames, if nobody asks.
     pub key_frame_interval: Duration,
     /// It does not answer requests for key frames.
@@ -48,6 +51,7 @@ impl Default for Filming {
             codec: Codec::Vp8,
             frame_rate: 30.0,
             bits_per_second: 1_000_000,
+            sizes: 1,
             key_frame_interval: Duration::from_secs(10),
             is_deaf: false,
             encoding: Duration::from_millis(8),
@@ -72,10 +76,11 @@ pub struct Camera {
     video: Clockwork,
     audio: Clockwork,
     sound_before: Vec<u8>,
-    key_frame_at: Option<Instant>,
-    key_frame_wanted: bool,
-    /// When somebody asked for a key frame.
+    /// By size.
+    sized: [Sized; MAX_SIZES],
+    /// When somebody asked for a key frame, of any size.
     pub asked_at: Vec<Instant>,
+    shortest: Option<Duration>,
     /// Pictures sent.
     pub pictures: u32,
     /// Key frames among them.
@@ -83,6 +88,22 @@ pub struct Camera {
     /// Packets sent, pictures only.
     pub packets: u64,
 }
+
+/// What is told apart of sizes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sized {
+    sequence: u64,
+    key_frame_at: Option<Instant>,
+    key_frame_wanted: bool,
+    /// When somebody asked for a key frame.
+    asked_at: Option<Instant>,
+    /// Nothing of this size is sent.
+    is_off: bool,
+}
+
+const MAX_SIZES: usize = 3;
+/// Stamps of pictures of the next size name a source higher by this.
+pub(crate) const SIZE_STEP: u32 = 1_000;
 
 /// When the next picture or sound is due.
 #[derive(Debug)]
@@ -95,6 +116,7 @@ struct Clockwork {
 /// A packet that the camera wants sent.
 pub(crate) struct Filmed {
     pub(crate) kind: MediaKind,
+    pub(crate) size: u8,
     sequence: u64,
     timestamp: u32,
     captured_at: Instant,
@@ -133,9 +155,9 @@ impl Camera {
             video: clockwork(),
             audio: clockwork(),
             sound_before: Vec::new(),
-            key_frame_at: None,
-            key_frame_wanted: false,
+            sized: [Sized { sequence: u64::from(filming.first_sequence), ..Sized::default() }; MAX_SIZES],
             asked_at: Vec::new(),
+            shortest: None,
             pictures: 0,
             key_frames: 0,
             packets: 0,
@@ -154,13 +176,29 @@ impl Camera {
         self.filming.last_profile
     }
 
-    pub(crate) fn asked(&mut self, now: Instant) {
+    pub(crate) fn sizes(&self) -> u8 {
+        self.filming.sizes
+    }
+
+    /// Stops sending one size, as an encoder does whose uplink is short, or begins again.
+    pub fn switch(&mut self, size: u8, is_on: bool) {
+        self.sized[usize::from(size)].is_off = !is_on;
+        self.sized[usize::from(size)].key_frame_wanted = is_on;
+    }
+
+    /// Somebody asks for a key frame of a size.
+    pub(crate) fn asked(&mut self, now: Instant, size: u8) {
+        let sized = &mut self.sized[usize::from(size)];
         // str0m takes SRTCP that a link has doubled a second time.
-        if self.asked_at.last().is_some_and(|at| now < *at + Duration::from_millis(2)) {
+        if sized.asked_at.is_some_and(|at| now < at + Duration::from_millis(2)) {
             return;
         }
+        if let Some(before) = sized.asked_at.replace(now) {
+            let between = now - before;
+            self.shortest = Some(self.shortest.map_or(between, |shortest| shortest.min(between)));
+        }
         self.asked_at.push(now);
-        self.key_frame_wanted |= !self.filming.is_deaf;
+        self.sized[usize::from(size)].key_frame_wanted |= !self.filming.is_deaf;
     }
 
     /// How it films from now on.
@@ -168,9 +206,9 @@ impl Camera {
         &mut self.filming
     }
 
-    /// The shortest time between two requests for a key frame.
+    /// The shortest time between two requests for a key frame of one size.
     pub fn shortest_between_requests(&self) -> Option<Duration> {
-        self.asked_at.windows(2).map(|w| w[1] - w[0]).min()
+        self.shortest
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
@@ -205,36 +243,50 @@ impl Camera {
     }
 
     fn picture(&mut self, captured_at: Instant, due: &mut Vec<Filmed>) {
-        let filming = self.filming;
-        let interval = filming.key_frame_interval;
-        let is_key = self.key_frame_at.is_none_or(|at| captured_at >= at + interval) || self.key_frame_wanted;
-        if is_key {
-            self.key_frame_at = Some(captured_at);
-            self.key_frame_wanted = false;
-            self.key_frames += 1;
-        }
-        // A key frame is as large as about six others.
-        let each = (filming.bits_per_second as f64 / 8.0 / filming.frame_rate) as usize;
-        let stamp = self.stamp(self.video.number, is_key, captured_at);
-        let picture_id = (u32::from(filming.first_picture_id) + self.video.number) as u16 & 0x7fff;
-        let list = payloads(filming.codec, stamp, picture_id, if is_key { each * 6 } else { each }, &mut self.random);
-        let count = list.len();
-        let timestamp = self.timestamp(&self.video, captured_at, 90_000);
-        for (part, payload) in list.into_iter().enumerate() {
-            due.push(Filmed {
-                kind: MediaKind::Video,
-                sequence: self.video.sequence,
-                timestamp,
-                captured_at,
-                capture_time: self.capture_time(captured_at),
-                marker: part + 1 == count,
-                payload,
-            });
-            self.video.sequence += 1;
-            self.packets += 1;
+        for size in 0..self.filming.sizes {
+            if !self.sized[usize::from(size)].is_off {
+                self.sized_picture(captured_at, size, due);
+            }
         }
         self.video.number += 1;
         self.pictures += 1;
+    }
+
+    fn sized_picture(&mut self, captured_at: Instant, size: u8, due: &mut Vec<Filmed>) {
+        let filming = self.filming;
+        let interval = filming.key_frame_interval;
+        let sized = &mut self.sized[usize::from(size)];
+        let is_key = sized.key_frame_at.is_none_or(|at| captured_at >= at + interval) || sized.key_frame_wanted;
+        if is_key {
+            sized.key_frame_at = Some(captured_at);
+            sized.key_frame_wanted = false;
+            self.key_frames += 1;
+        }
+        // A key frame is as large as about six others.
+        let bits_per_second = filming.bits_per_second >> (2 * (filming.sizes - 1 - size));
+        let each = (bits_per_second as f64 / 8.0 / filming.frame_rate) as usize;
+        let mut stamp = self.stamp(self.video.number, is_key, captured_at);
+        stamp.source += SIZE_STEP * u32::from(size);
+        let picture_id = (u32::from(filming.first_picture_id) + self.video.number) as u16 & 0x7fff;
+        let list = payloads(filming.codec, stamp, picture_id, if is_key { each * 6 } else { each }, &mut self.random);
+        let count = list.len();
+        // Encodings begin anywhere, as those of browsers do.
+        let timestamp = self.timestamp(&self.video, captured_at, 90_000).wrapping_add(u32::from(size) * 77_777);
+        for (part, payload) in list.into_iter().enumerate() {
+            let sequence = &mut self.sized[usize::from(size)].sequence;
+            due.push(Filmed {
+                kind: MediaKind::Video,
+                size,
+                sequence: *sequence,
+                timestamp,
+                captured_at,
+                capture_time: filming.tells_capture_time.then(|| wall_clock(captured_at)),
+                marker: part + 1 == count,
+                payload,
+            });
+            *sequence += 1;
+            self.packets += 1;
+        }
     }
 
     fn sound(&mut self, captured_at: Instant, each: Duration, due: &mut Vec<Filmed>) {
@@ -248,6 +300,7 @@ impl Camera {
         self.sound_before = fresh;
         due.push(Filmed {
             kind: MediaKind::Audio,
+            size: 0,
             sequence: self.audio.sequence,
             timestamp: self.timestamp(&self.audio, captured_at, 48_000),
             captured_at,

@@ -245,6 +245,13 @@ impl Server {
         closed
     }
 
+    pub(crate) fn wish(&mut self, now: Instant, session: SessionId, wish: sfu::stream::choice::Wish) {
+        for shard in 0..self.shards.len() as u8 {
+            self.to_shards.push_back((shard, shard::Command::Wish { session, wish }));
+        }
+        self.run(now);
+    }
+
     pub(crate) fn kick(&mut self, now: Instant, name: &StreamName) -> bool {
         let kicked = self.control.kick(now, name);
         self.run(now);

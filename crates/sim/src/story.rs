@@ -12,7 +12,7 @@ use media::demux::{Class, classify};
 use media::{SessionId, StreamName};
 
 use crate::browser::{Browser, Goodbye, Habits, Role};
-use crate::camera::{Camera, Filming};
+use crate::camera::{Camera, Filming, SIZE_STEP};
 use crate::ledger::Ledger;
 use crate::link::{Link, Path, Wire};
 use crate::random::Random;
@@ -289,6 +289,19 @@ impl Story {
         let (ufrag, password) = ("neverused".to_owned(), "a password that is never used".replace(' ', "-"));
         assert!(self.server.restart(self.now, session, ufrag, password).is_some());
         self.after_server();
+    }
+
+    /// A viewer wishes something of the video.
+    pub fn wishes(&mut self, viewer: Peer, wish: sfu::stream::choice::Wish) {
+        let session = self.session(viewer);
+        self.server.wish(self.now, session, wish);
+        self.after_server();
+    }
+
+    /// Which size of a publisher's pictures a viewer was shown last; 0 is the smallest.
+    pub fn size(&self, publisher: Peer, viewer: Peer) -> Option<u32> {
+        let shown = self.screen(viewer).pictures.last()?;
+        Some((shown.stamp.source - self.source(publisher)) / SIZE_STEP)
     }
 
     /// An operator ends a stream.

@@ -1,0 +1,136 @@
+//! A publisher sends its pictures in three sizes; each viewer is shown one.
+
+use sfu::stream::choice::Wish;
+use sim::{Filming, Link, Path, Peer, Setup, Story, ms, secs};
+
+fn three() -> Filming {
+    Filming { sizes: 3, bits_per_second: 2_000_000, ..Filming::default() }
+}
+
+fn wish(encoding: u8) -> Wish {
+    Wish { encoding: Some(encoding), ..Wish::default() }
+}
+
+fn no_freeze(story: &Story, viewer: Peer, from: std::time::Duration) {
+    let freeze = story.screen(viewer).longest_freeze(from);
+    assert!(freeze < ms(200), "{freeze:?}");
+}
+
+#[test]
+fn on_a_good_network_everybody_sees_the_largest_soon() {
+    for shards in [1, 2] {
+        let mut story = Story::with(Setup { shards, ..Setup::default() });
+        let alice = story.on_shard(0).publishes("demo", three());
+        story.runs(secs(3));
+        let viewers: Vec<_> = (0..shards).map(|shard| story.on_shard(shard).watches("demo")).collect();
+        story.runs(secs(3));
+        for viewer in viewers {
+            assert_eq!(story.size(alice, viewer), Some(2));
+            no_freeze(&story, viewer, story.now() - secs(2));
+        }
+        story.holds();
+    }
+}
+
+#[test]
+fn a_viewer_goes_from_size_to_size_without_a_gap() {
+    for shards in [1, 2] {
+        let mut story = Story::with(Setup { shards, ..Setup::default() });
+        let alice = story.on_shard(0).publishes("demo", three());
+        story.runs(secs(2));
+        let bob = story.on_shard(shards - 1).watches("demo");
+        let carol = story.watches("demo");
+        story.runs(secs(3));
+        let from = story.now();
+        for size in [0, 2, 1, 0, 1, 2] {
+            story.wishes(bob, wish(size));
+            story.runs(ms(1_500));
+            assert_eq!(story.size(alice, bob), Some(u32::from(size)));
+            assert_eq!(story.size(alice, carol), Some(2), "others see what they saw");
+        }
+        no_freeze(&story, bob, from);
+        no_freeze(&story, carol, from);
+        assert_eq!(story.screen(bob).video().missing(story.instant(), ms(500)), 0);
+        story.holds();
+    }
+}
+
+#[test]
+fn a_size_that_dries_up_is_replaced_by_the_next_and_taken_again() {
+    let mut story = Story::new();
+    let alice = story.publishes("demo", three());
+    story.runs(secs(2));
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    story.camera(alice).switch(2, false);
+    story.runs(secs(4));
+    assert_eq!(story.size(alice, bob), Some(1));
+    let from = story.now();
+    story.camera(alice).switch(2, true);
+    story.runs(secs(4));
+    assert_eq!(story.size(alice, bob), Some(2));
+    no_freeze(&story, bob, from);
+    story.holds();
+}
+
+#[test]
+fn nobody_looks_and_somebody_looks_again() {
+    let mut story = Story::new();
+    let alice = story.publishes("demo", three());
+    story.runs(secs(2));
+    let bob = story.watches("demo");
+    story.runs(secs(2));
+    story.wishes(bob, Wish { is_hidden: true, ..Wish::default() });
+    story.runs(ms(200));
+    let (pictures, sounds) = (story.screen(bob).pictures.len(), story.screen(bob).sounds.len());
+    story.runs(secs(5));
+    assert_eq!(story.screen(bob).pictures.len(), pictures, "no picture");
+    assert!(story.screen(bob).sounds.len() > sounds + 200, "but sound");
+    story.wishes(bob, Wish::default());
+    story.runs(secs(2));
+    assert_eq!(story.size(alice, bob), Some(2));
+    assert!(story.screen(bob).pictures.len() > pictures + 40);
+    story.holds();
+}
+
+#[test]
+fn sizes_go_on_over_a_lossy_network() {
+    for seed in 0..20 {
+        let mut story = Story::seeded(Setup::default(), seed);
+        let alice = story.publishes("demo", three());
+        story.runs(secs(2));
+        let bob = story.path(Path { up: Link::of(ms(20)), down: Link::of(ms(20)).loss(0.03) }).watches("demo");
+        story.runs(secs(3));
+        for size in [1, 2, 0, 2] {
+            story.wishes(bob, wish(size));
+            story.runs(secs(2));
+            assert_eq!(story.size(alice, bob), Some(u32::from(size)), "seed {seed}");
+        }
+        story.holds();
+    }
+}
+
+#[test]
+fn a_network_that_becomes_narrow_is_followed_down_and_up() {
+    let narrow = |rate| Path { up: Link::of(ms(20)), down: Link::of(ms(20)).rate(rate) };
+    for seed in 0..20 {
+        let mut story = Story::seeded(Setup::default(), seed);
+        let alice = story.publishes("demo", three());
+        story.runs(secs(2));
+        let bob = story.path(narrow(4_000_000)).watches("demo");
+        story.runs(secs(4));
+        assert_eq!(story.size(alice, bob), Some(2), "seed {seed}");
+        let from = story.now();
+        story.link(bob, narrow(900_000));
+        story.runs(secs(6));
+        assert_eq!(story.size(alice, bob), Some(1), "seed {seed}");
+        assert!(story.screen(bob).longest_freeze(from) < ms(1_300), "seed {seed}");
+        let settled = story.now();
+        story.runs(secs(6));
+        no_freeze(&story, bob, settled);
+        story.link(bob, narrow(4_000_000));
+        story.runs(secs(10));
+        assert_eq!(story.size(alice, bob), Some(2), "seed {seed}");
+        story.holds();
+    }
+}
