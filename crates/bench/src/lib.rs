@@ -30,6 +30,7 @@ mod alarms;
 mod audience;
 mod bare;
 mod baseline;
+mod capacity;
 pub mod cli;
 mod clock;
 mod codecs;
@@ -38,26 +39,36 @@ mod feedback;
 mod frames;
 mod histogram;
 mod http;
+mod listening;
 mod load;
 mod loss;
 #[cfg(test)]
 mod modes;
+mod options;
 mod payload;
 mod peer;
+mod plot;
 mod pool;
 mod process;
+mod progress;
 mod publisher;
 mod reception;
 mod record;
 mod report;
-#[allow(dead_code)] // the reports read the rest
+mod run;
 mod seen;
 mod sendside;
+mod series;
 mod server;
-#[allow(dead_code)]
 mod settings;
 mod table;
 mod tick;
 mod tls;
+mod tool;
+mod units;
 mod url;
 mod viewer;
+
+pub use options::Options;
+pub use run::Stop;
+pub use tool::run;

@@ -228,7 +228,6 @@ impl Load {
         self.observer = Some(observer);
     }
 
-    #[allow(dead_code)] // the progress display calls it
     /// Whether the observer ended the play. All that plays returns at once then, and what was seen can still be asked.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.is_interrupted

@@ -1,6 +1,8 @@
 //! What does the command line say?
 
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -30,6 +32,8 @@ enum Command {
     Config,
     /// Look at this machine and say what will fail, what could be better, and how to mend it
     Doctor(Doctor),
+    /// Play publishers and many viewers against a server, this or another, and measure what they get
+    Bench(Box<bench::Options>),
 }
 
 #[derive(Args)]
@@ -97,23 +101,25 @@ struct Token {
     identity: Option<String>,
 }
 
-/// Does what the command line says.
-pub fn run() -> anyhow::Result<()> {
+/// Does what the command line says. Returns what the caller's shell gets.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let done = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
     match Cli::parse().command {
-        Command::Serve(arguments) => serve(arguments),
+        Command::Serve(arguments) => done(serve(arguments)),
         Command::Token(arguments) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
             println!("{}", token(arguments, now)?);
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
         Command::Config => {
             print!("{}", config::DOCUMENTED);
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(Doctor { dev, config, json }) => {
             let flags = Flags { dev, ..Flags::default() };
-            doctor::run(config.as_deref(), environment(), &flags, json)
+            done(doctor::run(config.as_deref(), environment(), &flags, json))
         }
+        Command::Bench(options) => bench::run(&options, &stop_on_interrupt()?),
     }
 }
 
@@ -144,11 +150,35 @@ fn serve(arguments: Serve) -> anyhow::Result<()> {
     result
 }
 
+/// Returns what Ctrl-C sets. The second one ends the process at once.
+fn stop_on_interrupt() -> anyhow::Result<bench::Stop> {
+    let stop = bench::Stop::default();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot listen for SIGINT")?;
+    let stopped = stop.clone();
+    let listen = move || {
+        runtime.block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if stopped.swap(true, Ordering::Relaxed) {
+                    std::process::exit(INTERRUPTED);
+                }
+            }
+        });
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).context("cannot start a thread")?;
+    Ok(stop)
+}
+
+/// What shells say of a process that SIGINT ended: 128 and its number.
+const INTERRUPTED: i32 = 130;
+
 /// The environment, without variables that are ours but not options.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !["NOWCAST_CONFIG", "NOWCAST_SECRET"].contains(&name.as_str()))
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).filter(
+        |(name, _)| {
+            !["NOWCAST_CONFIG", "NOWCAST_SECRET"].contains(&name.as_str()) && !name.starts_with("NOWCAST_BENCH_")
+        },
+    )
 }
 
 fn token(arguments: Token, now: Duration) -> anyhow::Result<String> {

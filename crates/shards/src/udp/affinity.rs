@@ -6,14 +6,21 @@ use std::io;
 ///
 /// Fails when there is no such core or this process may not use it.
 pub fn pin_current_thread(core: usize) -> io::Result<()> {
-    if core >= libc::CPU_SETSIZE as usize {
+    pin_current_thread_to(&[core])
+}
+
+/// Keeps the calling thread, and those it starts from now on, on these cores.
+///
+/// Fails when none of them is there for this process, or a number is none of a core.
+pub fn pin_current_thread_to(cores: &[usize]) -> io::Result<()> {
+    if cores.iter().any(|core| *core >= libc::CPU_SETSIZE as usize) {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    // SAFETY: a `cpu_set_t` is a bit field, all zeroes is the empty set, and `core` is within it.
+    // SAFETY: a `cpu_set_t` is a bit field, all zeroes is the empty set, and every core is within it.
     // The kernel reads as many bytes as we say it has; thread 0 is the calling one.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(core, &mut set);
+        cores.iter().for_each(|core| libc::CPU_SET(*core, &mut set));
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
