@@ -17,7 +17,8 @@ const STEPS: u32 = 100;
 /// Of one run.
 pub(super) fn of_run(run: &Run) -> Vec<Figure> {
     let all = run.played.joined.joined;
-    let joined = run.series.iter().find(|sample| all > 0 && sample.joined >= all).map(|sample| (sample.at_s, "all joined"));
+    let joined =
+        run.series.iter().find(|sample| all > 0 && sample.joined >= all).map(|sample| (sample.at_s, "all joined"));
     let over_time = |y: &'static str, least: f64, lines: Vec<Line>| Plot {
         x: "seconds",
         y,
