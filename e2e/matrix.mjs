@@ -27,7 +27,7 @@ const CLIFF_MS = 15_000;
 const RETURN_MS = 20_000;
 /** Headers of IP and UDP, which the relay's rate counts too. */
 const HEADER_BYTES = 28;
-/** Three sizes of 720p30, as the page sends them by default. */
+/** Three sizes of 720p30. */
 const PUBLISH = "res=720&fps=30&codec=VP8&simulcast=1";
 
 const near = "delay=25ms";
