@@ -103,6 +103,7 @@ impl Audience {
                 key_frame_from: (starts_group && n == 0).then_some(seq),
                 resolution: None,
                 starts_frame: n == 0,
+                layers: media::codec::FrameLayers::default(),
                 arrived_at: now,
                 captured_at: Some(self.clock.at(now)),
                 extensions: Extensions::default(),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::{Codec, Resolution};
+use crate::codec::{Codec, FrameLayers, Resolution};
 use crate::time::NtpTime;
 
 /// The most encodings of one source that a publisher's simulcast may bring (RFC 8853): what browsers send. Further ones
@@ -35,6 +35,8 @@ pub struct Packet {
     pub resolution: Option<Resolution>,
     /// First packet of a picture.
     pub starts_frame: bool,
+    /// Which layer of its encoding it belongs to, and the numbers of its picture.
+    pub layers: FrameLayers,
     /// When the datagram was received.
     pub arrived_at: Instant,
     /// When the picture or sound was captured, in the server's wall clock, if the publisher told

@@ -224,6 +224,7 @@ fn packet(now: Instant, seq: u64) -> Packet {
         key_frame_from: None,
         resolution: None,
         starts_frame: true,
+        layers: media::codec::FrameLayers::default(),
         arrived_at: now,
         captured_at: None,
         extensions: Extensions::default(),

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use media::codec::{FrameStart, KeyFrameStart, describe, red};
+use media::codec::layers::{self, LayerTracker};
+use media::codec::{FrameLayers, FrameStart, KeyFrameStart, describe, red};
 use media::packet::Extensions;
 use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
@@ -120,6 +121,7 @@ struct EncodingIn {
     run: u32,
     key_frames: KeyFrameStart,
     frames: FrameStart,
+    layers: LayerTracker,
     /// The last sender report: NTP time and RTP timestamp of one moment.
     report: Option<(NtpTime, u32)>,
     key_frame_wanted: bool,
@@ -135,6 +137,7 @@ impl EncodingIn {
             self.run = (self.run + 1).min(RUNS_PER_EPOCH - 1);
             self.key_frames = KeyFrameStart::default();
             self.frames = FrameStart::default();
+            self.layers = LayerTracker::default();
             self.report = None;
         }
         self.ssrc = Some(ssrc);
@@ -352,11 +355,12 @@ impl Publisher {
         let seq = *rtp.seq_no;
         let timestamp = rtp.header.timestamp;
         let description = describe(format.codec, &rtp.payload);
-        let (starts_frame, key_frame_from) = match track.kind {
-            MediaKind::Audio => (true, None),
+        let (starts_frame, key_frame_from, layers) = match track.kind {
+            MediaKind::Audio => (true, None, FrameLayers::default()),
             MediaKind::Video => (
                 encoding.frames.observe(timestamp, &description),
                 encoding.key_frames.observe(seq, timestamp, &description),
+                encoding.layers.observe(timestamp, layers::read(format.codec, &rtp.payload)),
             ),
         };
         let values = &rtp.header.ext_vals;
@@ -391,6 +395,7 @@ impl Publisher {
             key_frame_from,
             resolution: description.resolution,
             starts_frame,
+            layers,
             arrived_at: rtp.timestamp,
             captured_at,
             extensions,

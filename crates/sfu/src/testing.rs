@@ -18,6 +18,7 @@ pub fn packet(seq: u64) -> PacketBuilder {
         key_frame_from: None,
         resolution: None,
         starts_frame: true,
+        layers: media::codec::FrameLayers::default(),
         arrived_at: Instant::now(),
         captured_at: None,
         extensions: Extensions::default(),

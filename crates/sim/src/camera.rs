@@ -8,7 +8,7 @@ use media::{Codec, MediaKind};
 use str0m::media::{MediaTime, Pt};
 use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite, SeqNo};
 
-use crate::picture::{Stamp, payloads, redundant_sound, sound};
+use crate::picture::{Place, Stamp, payloads, redundant_sound, sound};
 use crate::random::Random;
 
 /// How a camera films.
@@ -23,6 +23,8 @@ pub struct Filming {
     /// Sizes that are sent of each picture, at most three: each takes a quarter of the bits of the next (simulcast). Size 0 is
     /// the smallest.
     pub sizes: u8,
+    /// Temporal layers of each size, one to three: the rates of pictures double from one to the next (VP8, VP9).
+    pub temporal_layers: u8,
     /// Between two key frames, if nobody asks.
     pub key_frame_interval: Duration,
     /// It does not answer requests for key frames.
@@ -52,6 +54,7 @@ impl Default for Filming {
             frame_rate: 30.0,
             bits_per_second: 1_000_000,
             sizes: 1,
+            temporal_layers: 1,
             key_frame_interval: Duration::from_secs(10),
             is_deaf: false,
             encoding: Duration::from_millis(8),
@@ -99,6 +102,39 @@ struct Sized {
     asked_at: Option<Instant>,
     /// Nothing of this size is sent.
     is_off: bool,
+    /// Pictures sent, of which layer 0 how many, the number of the last of each layer, and pictures since the key frame.
+    pictures: u16,
+    bases: u8,
+    last_of_layer: [u32; 3],
+    since_key: u32,
+}
+
+impl Sized {
+    /// Where a picture stands among the others of its size, and which one it is made from.
+    fn place(&mut self, number: u32, is_key: bool, filming: &Filming, size: u8) -> (Place, u32) {
+        self.since_key = if is_key { 0 } else { self.since_key + 1 };
+        let pattern: &[(u8, bool)] = match filming.temporal_layers {
+            0 | 1 => &[(0, false)],
+            2 => &[(0, false), (1, true)],
+            _ => &[(0, false), (2, true), (1, true), (2, false)],
+        };
+        let (layer, is_sync) = pattern[self.since_key as usize % pattern.len()];
+        let of_layer = |layer: u8| self.last_of_layer[usize::from(layer)];
+        let refers_to = match layer {
+            0 => of_layer(0),
+            _ => (0..layer).map(of_layer).max().unwrap_or_default(),
+        };
+        self.last_of_layer[usize::from(layer)] = number;
+        if is_key {
+            self.last_of_layer = [number; 3];
+        }
+        self.bases = self.bases.wrapping_add(u8::from(layer == 0));
+        self.pictures = self.pictures.wrapping_add(1);
+        // Encoders of different sizes begin to count anywhere.
+        let id = filming.first_picture_id.wrapping_add(u16::from(size) * 9_000).wrapping_add(self.pictures) & 0x7fff;
+        let base = self.bases.wrapping_add(size * 77);
+        (Place { id, layer: (filming.temporal_layers > 1).then_some((layer, base, is_sync)) }, refers_to)
+    }
 }
 
 const MAX_SIZES: usize = 3;
@@ -267,8 +303,11 @@ impl Camera {
         let each = (bits_per_second as f64 / 8.0 / filming.frame_rate) as usize;
         let mut stamp = self.stamp(self.video.number, is_key, captured_at);
         stamp.source += SIZE_STEP * u32::from(size);
-        let picture_id = (u32::from(filming.first_picture_id) + self.video.number) as u16 & 0x7fff;
-        let list = payloads(filming.codec, stamp, picture_id, if is_key { each * 6 } else { each }, &mut self.random);
+        stamp.codec = filming.codec;
+        let sized = &mut self.sized[usize::from(size)];
+        let (place, refers_to) = sized.place(self.video.number, is_key, &filming, size);
+        stamp.refers_to = refers_to;
+        let list = payloads(stamp, place, if is_key { each * 6 } else { each }, &mut self.random);
         let count = list.len();
         // Encodings begin anywhere, as those of browsers do.
         let timestamp = self.timestamp(&self.video, captured_at, 90_000).wrapping_add(u32::from(size) * 77_777);
@@ -312,8 +351,18 @@ impl Camera {
         self.audio.number += 1;
     }
 
+    /// The stamp of a sound.
     fn stamp(&self, number: u32, is_key: bool, captured_at: Instant) -> Stamp {
-        Stamp { source: self.source, number, part: 0, parts: 1, is_key, captured: captured_at - self.base }
+        Stamp {
+            source: self.source,
+            number,
+            part: 0,
+            parts: 1,
+            is_key,
+            codec: Codec::Opus,
+            refers_to: number.wrapping_sub(1),
+            captured: captured_at - self.base,
+        }
     }
 
     fn timestamp(&self, clockwork: &Clockwork, captured_at: Instant, rate: u64) -> u32 {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use media::Codec;
+use media::codec::layers::{PictureId, PictureNumbers, write_numbers};
 
 use crate::random::Random;
 
@@ -22,6 +23,10 @@ pub struct Stamp {
     pub parts: u16,
     /// Whether a decoder can start here.
     pub is_key: bool,
+    /// What it is coded with.
+    pub codec: Codec,
+    /// The number of the picture that this one is made from, if it is no key frame.
+    pub refers_to: u32,
     /// When it was captured, since the world began.
     pub captured: Duration,
 }
@@ -37,11 +42,14 @@ impl Stamp {
         let (body, stamp) = payload.split_at_checked(payload.len().checked_sub(STAMP_BYTES)?)?;
         let u32_at = |at: usize| u32::from_be_bytes([stamp[at], stamp[at + 1], stamp[at + 2], stamp[at + 3]]);
         let u16_at = |at: usize| u16::from_be_bytes([stamp[at], stamp[at + 1]]);
-        if stamp[..3] != MAGIC || u32_at(28) != checksum(body, &stamp[..28]) {
+        let codec = Codec::ALL.into_iter().find(|codec| *codec as u8 == stamp[3] >> 1)?;
+        if stamp[..3] != MAGIC || u32_at(28) != checksum(codec, body, &stamp[..28]) {
             return None;
         }
         Some(Stamp {
-            is_key: stamp[3] == 1,
+            is_key: stamp[3] & 1 == 1,
+            codec,
+            refers_to: u32_at(24),
             source: u32_at(4),
             number: u32_at(8),
             part: u16_at(12),
@@ -54,35 +62,52 @@ impl Stamp {
     pub fn put(&self, payload: &mut Vec<u8>) {
         let mut stamp = [0; STAMP_BYTES];
         stamp[..3].copy_from_slice(&MAGIC);
-        stamp[3] = u8::from(self.is_key);
+        stamp[3] = u8::from(self.is_key) | (self.codec as u8) << 1;
         stamp[4..8].copy_from_slice(&self.source.to_be_bytes());
         stamp[8..12].copy_from_slice(&self.number.to_be_bytes());
         stamp[12..14].copy_from_slice(&self.part.to_be_bytes());
         stamp[14..16].copy_from_slice(&self.parts.to_be_bytes());
         stamp[16..24].copy_from_slice(&(self.captured.as_micros() as u64).to_be_bytes());
-        let sum = checksum(payload, &stamp[..28]);
+        stamp[24..28].copy_from_slice(&self.refers_to.to_be_bytes());
+        let sum = checksum(self.codec, payload, &stamp[..28]);
         stamp[28..].copy_from_slice(&sum.to_be_bytes());
         payload.extend(stamp);
     }
 }
 
-/// FNV-1a.
-fn checksum(body: &[u8], stamp: &[u8]) -> u32 {
-    body.iter().chain(stamp).fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+/// FNV-1a over all but the picture's numbers, which a server may change.
+fn checksum(codec: Codec, body: &[u8], stamp: &[u8]) -> u32 {
+    let (head, rest) = body.split_at(body.len().min(8));
+    let mut head = head.to_vec();
+    let zero = PictureNumbers { picture_id: Some(PictureId::Long(0)), base_index: Some(0), key_index: Some(0) };
+    write_numbers(codec, &mut head, &zero);
+    let bytes = head.iter().chain(rest).chain(stamp);
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The largest payload: a browser's, 1,200 bytes of datagram.
 const MAX_PAYLOAD: usize = 1_150;
 
-/// Cuts a picture of about `bytes` into payloads. `picture_id` is used by VP8 and VP9.
-pub fn payloads(codec: Codec, stamp: Stamp, picture_id: u16, bytes: usize, random: &mut Random) -> Vec<Vec<u8>> {
+/// What VP8 and VP9 say of a picture before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// 15 bits.
+    pub id: u16,
+    /// Its temporal layer, the index of the last picture of layer 0, and whether it needs no other of its layer; `None` if
+    /// there are no layers.
+    pub layer: Option<(u8, u8, bool)>,
+}
+
+/// Cuts a picture of about `bytes` into payloads. `place` is used by VP8 and VP9.
+pub fn payloads(stamp: Stamp, place: Place, bytes: usize, random: &mut Random) -> Vec<Vec<u8>> {
+    let codec = stamp.codec;
     let body = MAX_PAYLOAD - 60 - STAMP_BYTES;
     let sets = usize::from(codec == Codec::H264 && stamp.is_key);
     let parts = bytes.div_ceil(body).max(1) + sets;
     let each = (bytes / (parts - sets)).clamp(8, body);
     (0..parts)
         .map(|part| {
-            let mut payload = head(codec, stamp.is_key, part, parts, picture_id);
+            let mut payload = head(codec, stamp.is_key, part, parts, place);
             // One random byte is as good as many, and cheaper.
             payload.resize(payload.len() + each, random.bits() as u8);
             Stamp { part: part as u16, parts: parts as u16, ..stamp }.put(&mut payload);
@@ -95,14 +120,18 @@ pub fn payloads(codec: Codec, stamp: Stamp, picture_id: u16, bytes: usize, rando
 }
 
 /// What a payload begins with.
-fn head(codec: Codec, is_key: bool, part: usize, parts: usize, picture_id: u16) -> Vec<u8> {
+fn head(codec: Codec, is_key: bool, part: usize, parts: usize, place: Place) -> Vec<u8> {
     let is_first = part == 0;
     let is_last = part + 1 == parts;
-    let [id_high, id_low] = (picture_id | 0x8000).to_be_bytes();
+    let [id_high, id_low] = (place.id | 0x8000).to_be_bytes();
     match codec {
         Codec::Vp8 => {
-            // RFC 7741 §4.2: X and S, I, a picture id of 15 bits.
-            let mut head = vec![if is_first { 0x90 } else { 0x80 }, 0x80, id_high, id_low];
+            // RFC 7741 §4.2: X and S; I, L and T; a picture id of 15 bits; TL0PICIDX; TID and Y.
+            let fields = if place.layer.is_some() { 0xe0 } else { 0x80 };
+            let mut head = vec![if is_first { 0x90 } else { 0x80 }, fields, id_high, id_low];
+            if let Some((temporal, base, is_sync)) = place.layer {
+                head.extend([base, temporal << 6 | u8::from(is_sync) << 5]);
+            }
             match (is_first, is_key) {
                 (true, true) => head.extend([0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02]), // 1280x720
                 (true, false) => head.extend([0x11, 0, 0]),
@@ -114,6 +143,11 @@ fn head(codec: Codec, is_key: bool, part: usize, parts: usize, picture_id: u16) 
             // RFC 9628 §4.2: I, P, L, F, B, E, V, Z.
             let flags = 0x80 | u8::from(!is_key) << 6 | u8::from(is_first) << 3 | u8::from(is_last) << 2;
             let mut head = vec![flags, id_high, id_low];
+            if let Some((temporal, base, is_sync)) = place.layer {
+                // L: TID, U; TL0PICIDX.
+                head[0] |= 0x20;
+                head.extend([temporal << 5 | u8::from(is_sync) << 4, base]);
+            }
             match (is_first, is_key) {
                 // VP9 §6.2: marker, profile 0, a shown key frame; sync code; 1280x720 after four bits of colour.
                 (true, true) => head.extend([0x82, 0x49, 0x83, 0x42, 0x00, 0x4f, 0xf0, 0x2c, 0xf0]),
@@ -168,7 +202,7 @@ fn close_aggregation(payload: &mut [u8]) {
     payload[SEI_LENGTH_AT..SEI_LENGTH_AT + 2].copy_from_slice(&length.to_be_bytes());
     let at = payload.len() - STAMP_BYTES;
     let (body, stamp) = payload.split_at(at);
-    let sum = checksum(body, &stamp[..28]);
+    let sum = checksum(Codec::H264, body, &stamp[..28]);
     payload[at + 28..].copy_from_slice(&sum.to_be_bytes());
 }
 
@@ -193,15 +227,24 @@ mod tests {
     use super::*;
     use media::codec::describe;
 
-    const STAMP: Stamp =
-        Stamp { source: 1, number: 77, part: 0, parts: 0, is_key: true, captured: Duration::from_millis(1_234) };
+    const STAMP: Stamp = Stamp {
+        source: 1,
+        number: 77,
+        part: 0,
+        parts: 0,
+        is_key: true,
+        codec: Codec::Opus,
+        refers_to: 76,
+        captured: Duration::from_millis(1_234),
+    };
 
     #[test]
     fn every_codec_is_understood_and_every_changed_byte_is_noticed() {
         for codec in [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H264] {
             for (is_key, bytes) in [(true, 9_000), (false, 2_500), (true, 200), (false, 90)] {
-                let stamp = Stamp { is_key, ..STAMP };
-                let list = payloads(codec, stamp, 0x7fff, bytes, &mut Random::new(3));
+                let stamp = Stamp { is_key, codec, ..STAMP };
+                let place = Place { id: 0x7fff, layer: None };
+                let list = payloads(stamp, place, bytes, &mut Random::new(3));
                 let described: Vec<_> = list.iter().map(|p| describe(codec, p)).collect();
                 assert!(described[0].starts_frame, "{codec} {is_key}");
                 assert_eq!(described.iter().any(|d| d.key), is_key, "{codec}: {described:?}");
@@ -210,7 +253,7 @@ mod tests {
                     let expected = Stamp { part: part as u16, parts: list.len() as u16, ..stamp };
                     assert_eq!(Stamp::read(payload), Some(expected));
                     let mut damaged = payload.clone();
-                    damaged[part % 7] ^= 1;
+                    damaged[[0, 8, 9, 10, 11, 12, 13][part % 7]] ^= 1;
                     assert_eq!(Stamp::read(&damaged), None);
                 }
             }

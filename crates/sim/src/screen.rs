@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
+use media::Codec;
+use media::codec::layers::{self, PictureNumbers};
 use str0m::rtp::RtpPacket;
 
 use crate::picture::Stamp;
@@ -55,6 +57,8 @@ pub struct Screen {
     /// A report came since the last picture: it is about the pictures that come now.
     report_is_new: bool,
     next: Option<u64>,
+    /// The numbers of the picture shown last, and which number the packet after it has.
+    numbers: Option<(PictureNumbers, u64)>,
     /// Since when the next picture cannot be shown.
     stuck_at: Option<Instant>,
     asked_at: Option<Instant>,
@@ -80,6 +84,8 @@ pub struct Intake {
 struct Held {
     timestamp: u32,
     stamp: Option<Stamp>,
+    numbers: PictureNumbers,
+    temporal: u8,
     came_at: Instant,
 }
 
@@ -144,6 +150,7 @@ impl Screen {
             audio_report: None,
             report_is_new: false,
             next: None,
+            numbers: None,
             stuck_at: None,
             asked_at: None,
             is_patient: false,
@@ -199,7 +206,14 @@ impl Screen {
             return;
         }
         self.video.came(now, seq, stamp);
-        let held = Held { timestamp: packet.header.timestamp, stamp, came_at: now };
+        let said = stamp.and_then(|stamp| layers::read(stamp.codec, payload)).unwrap_or_default();
+        let held = Held {
+            timestamp: packet.header.timestamp,
+            stamp,
+            numbers: said.numbers,
+            temporal: said.temporal,
+            came_at: now,
+        };
         if self.next.is_none_or(|next| seq >= next) && self.video.held.insert(seq, held).is_some() {
             self.problem(now, format!("number {seq} came twice"));
         }
@@ -216,14 +230,23 @@ impl Screen {
             self.next = Some(next);
             match self.picture_at(next) {
                 Look::Filler => {
-                    self.video.held.remove(&next);
+                    let is_padding = self.video.held.remove(&next).is_some_and(|held| held.stamp.is_none());
+                    if is_padding
+                        && let Some((_, follows)) = &mut self.numbers
+                        && *follows == next
+                    {
+                        *follows += 1;
+                    }
                     self.next = Some(next + 1);
                 }
                 Look::Whole { stamp, timestamp, end } => {
-                    let before = self.pictures.last().copied();
-                    let follows =
-                        before.is_some_and(|b| b.stamp.source == stamp.source && b.stamp.number + 1 == stamp.number);
+                    // What it is made from was shown lately, and since then nothing of another source.
+                    let lately = self.pictures.iter().rev().take(16);
+                    let follows = lately
+                        .take_while(|shown| shown.stamp.source == stamp.source)
+                        .any(|shown| shown.stamp.number == stamp.refers_to);
                     if stamp.is_key || follows {
+                        self.compare_numbers(now, next, end, stamp.codec);
                         self.show(now, stamp, timestamp);
                         self.stuck_at = None;
                     } else {
@@ -294,6 +317,26 @@ impl Screen {
             }
         }
         Look::Whole { stamp, timestamp: first.timestamp, end: next + u64::from(stamp.parts) }
+    }
+
+    /// A decoder takes pictures in the order of their numbers, and waits for those that lie between (libwebrtc: VP8).
+    fn compare_numbers(&mut self, now: Instant, next: u64, end: u64, codec: Codec) {
+        let Some(held) = self.video.held.get(&next) else { return };
+        let (numbers, temporal) = (held.numbers, held.temporal);
+        if let Some((before, follows)) = self.numbers.replace((numbers, end))
+            && let (Some(was), Some(is)) = (before.picture_id, numbers.picture_id)
+        {
+            let step = is.value().wrapping_sub(was.value()) & 0x7fff;
+            let is_continuous = follows == next && codec == Codec::Vp8;
+            if step == 0 || step >= 0x4000 || (is_continuous && step != 1) {
+                self.problem(now, format!("picture ids go from {was:?} to {is:?}"));
+            }
+            if let (Some(was), Some(is), true) = (before.base_index, numbers.base_index, is_continuous)
+                && is.wrapping_sub(was) != u8::from(temporal == 0)
+            {
+                self.problem(now, format!("TL0PICIDX goes from {was} to {is} with temporal layer {temporal}"));
+            }
+        }
     }
 
     fn show(&mut self, now: Instant, stamp: Stamp, timestamp: u32) {

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use media::Codec;
 use media::codec::dependency::{Changes, Descriptor};
-use media::codec::layers::PictureNumbers;
+use media::codec::layers::{PictureId, PictureNumbers, write_numbers};
 
 /// Numbers packets or pictures without gaps for those that are left out.
 ///
@@ -117,6 +117,56 @@ impl Gapless {
     }
 }
 
+/// By how much the numbers of a packet's picture are moved towards one viewer, so that the packet can be written a second time
+/// as it was the first time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shift {
+    /// Added to the picture id, modulo its size.
+    pub picture_id: u16,
+    /// Added to `TL0PICIDX`.
+    pub base_index: u8,
+    /// Added to `KEYIDX`, modulo 32.
+    pub key_index: u8,
+}
+
+/// More than any payload descriptor has before the last number that is written: VP8's is six bytes, VP9's five.
+pub const MAX_DESCRIPTOR_BYTES: usize = 8;
+
+impl Shift {
+    fn between(from: &PictureNumbers, to: &PictureNumbers) -> Shift {
+        let id = |numbers: &PictureNumbers| numbers.picture_id.map_or(0, PictureId::value);
+        let of = |number: Option<u8>| number.unwrap_or(0);
+        Shift {
+            picture_id: id(to).wrapping_sub(id(from)) & 0x7fff,
+            base_index: of(to.base_index).wrapping_sub(of(from.base_index)),
+            key_index: of(to.key_index).wrapping_sub(of(from.key_index)) & 0x1f,
+        }
+    }
+
+    /// The beginning of a payload with its numbers moved, and how long it is; the rest of the payload stays as it is. Empty if
+    /// nothing changes.
+    pub fn beginning(
+        &self,
+        codec: Codec,
+        numbers: &PictureNumbers,
+        payload: &[u8],
+    ) -> ([u8; MAX_DESCRIPTOR_BYTES], usize) {
+        let mut bytes = [0; MAX_DESCRIPTOR_BYTES];
+        if *self == Shift::default() || *numbers == PictureNumbers::default() {
+            return (bytes, 0);
+        }
+        let len = payload.len().min(MAX_DESCRIPTOR_BYTES);
+        bytes[..len].copy_from_slice(&payload[..len]);
+        let moved = PictureNumbers {
+            picture_id: numbers.picture_id.map(|id| id.with(id.value().wrapping_add(self.picture_id))),
+            base_index: numbers.base_index.map(|index| index.wrapping_add(self.base_index)),
+            key_index: numbers.key_index.map(|index| index.wrapping_add(self.key_index) & 0x1f),
+        };
+        write_numbers(codec, &mut bytes[..len], &moved);
+        (bytes, len)
+    }
+}
+
 /// Numbers the pictures of VP8 and VP9 for one viewer.
 #[derive(Debug, Clone)]
 pub struct PictureRun {
@@ -184,6 +234,14 @@ impl PictureRun {
             self.key_out = newest(self.key_out & 0x1f, index, 16);
         }
         Some(PictureNumbers { picture_id, base_index, key_index })
+    }
+
+    /// As [`PictureRun::forward`], told as what is added.
+    pub fn shift(&mut self, numbers: &PictureNumbers) -> Option<Shift> {
+        if *numbers == PictureNumbers::default() {
+            return Some(Shift::default());
+        }
+        Some(Shift::between(numbers, &self.forward(numbers)?))
     }
 
     /// The picture that this packet belongs to is left out.
@@ -297,6 +355,32 @@ mod tests {
         assert_eq!(run.forward(&numbers(500, 77)), Some(numbers(2, 11)));
         run.leave_out(Codec::Vp9, &numbers(501, 77));
         assert_eq!(run.forward(&numbers(502, 78)), Some(numbers(4, 12)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_payload_of_which_the_beginning_was_moved_has_the_numbers_that_were_given(
+            payload in proptest::collection::vec(any::<u8>(), 0..24),
+            is_vp8 in any::<bool>(),
+            (first, id, base) in any::<(bool, u16, u8)>(),
+        ) {
+            let codec = if is_vp8 { Codec::Vp8 } else { Codec::Vp9 };
+            let Some(before) = media::codec::layers::read(codec, &payload) else { return Ok(()) };
+            let mut run = PictureRun::default();
+            run.start(&numbers(id, base));
+            run.forward(&numbers(id, base));
+            if first {
+                run.start(&before.numbers);
+            }
+            let mut same = run.clone();
+            let (Some(shift), Some(expected)) = (run.shift(&before.numbers), same.forward(&before.numbers)) else {
+                return Ok(());
+            };
+            let (bytes, len) = shift.beginning(codec, &before.numbers, &payload);
+            let sent = [&bytes[..len], &payload[len..]].concat();
+            let after = media::codec::layers::read(codec, &sent).map(|layers| layers.numbers);
+            prop_assert_eq!(after, Some(expected));
+        }
     }
 
     fn descriptor(frame_number: u16, has_structure: bool) -> Descriptor {

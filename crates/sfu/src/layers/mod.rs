@@ -12,7 +12,7 @@ pub mod allocation;
 pub mod continuity;
 pub mod rates;
 pub mod selector;
-mod svc;
+pub(crate) mod svc;
 mod targets;
 
 /// A layer of a track: what is sent when this encoding, and of it all layers up to these, are sent.

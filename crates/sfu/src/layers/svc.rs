@@ -12,7 +12,7 @@ use media::codec::layers::TemporalSwitch;
 
 /// What is being sent of one encoding.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Svc {
+pub(crate) struct Svc {
     spatial: u8,
     temporal: u8,
     /// The last pictures, the newest at the back.
@@ -35,12 +35,12 @@ const REMEMBERED: usize = 16;
 
 impl Svc {
     /// The layers that are being sent.
-    pub(super) fn layers(&self) -> (u8, u8) {
+    pub(crate) fn layers(&self) -> (u8, u8) {
         (self.spatial, self.temporal)
     }
 
     /// Decides about a packet; `target` is what the viewer is to get. Returns the marker bit if it is to be forwarded.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &mut self,
         timestamp: u32,
         layers: &FrameLayers,

@@ -2,11 +2,12 @@
 //!
 //! One ring per outgoing encoding. An entry leads from the outgoing number to the packet's
 //! position in the track's log; the bytes are there, shared by everybody. A ring begins small and grows
-//! until it reaches back [`REACH`]: 20 bytes for each packet, times every viewer, is memory worth minding.
+//! until it reaches back [`REACH`]: 24 bytes for each packet, times every viewer, is memory worth minding.
 
 use std::time::{Duration, Instant};
 
 use super::rewrite::Rewritten;
+use crate::layers::continuity::Shift;
 
 /// What was sent lately.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub struct History {
     known_from: u64,
 }
 
-/// 20 bytes. What a field leaves out is known from where the entry stands, or from when it is asked for.
+/// 24 bytes. What a field leaves out is known from where the entry stands, or from when it is asked for.
 #[derive(Debug, Clone, Copy, Default)]
 struct Entry {
     /// The index without the bits that choose the slot. 32 bits tell 2^40 packets of the smallest ring apart.
@@ -33,14 +34,18 @@ struct Entry {
     payload_type: u8,
     resends: u8,
     flags: u8,
+    shift: Shift,
 }
 
 const IN_USE: u8 = 1;
 const WITH_RED: u8 = 2;
 const WITH_CAPTURE_TIME: u8 = 4;
 const WITH_TRANSPORT_SEQ: u8 = 8;
-/// Above these bits: the encoding, below [`media::packet::MAX_ENCODINGS`].
-const ENCODING_SHIFT: u32 = 4;
+/// Two bits: the encoding, below [`media::packet::MAX_ENCODINGS`].
+const ENCODING_AT: u32 = 4;
+const ENCODING_MASK: u8 = 3;
+const WITH_MARKER: u8 = 64;
+const EMPTY: u8 = 128;
 
 impl Entry {
     fn is(&self, lap: u32) -> bool {
@@ -48,7 +53,7 @@ impl Entry {
     }
 
     fn encoding(&self) -> u8 {
-        self.flags >> ENCODING_SHIFT
+        (self.flags >> ENCODING_AT) & ENCODING_MASK
     }
 }
 
@@ -73,6 +78,12 @@ pub struct Form {
     pub with_capture_time: bool,
     /// Its transport-wide sequence number, if it has one.
     pub transport_seq: Option<u16>,
+    /// Its marker bit.
+    pub with_marker: bool,
+    /// By how much the numbers in its payload were moved.
+    pub shift: Shift,
+    /// Whether nothing but its header was sent: it fills a gap.
+    pub is_empty: bool,
 }
 
 /// The most times one packet is sent again (threat T13).
@@ -128,10 +139,13 @@ impl History {
             payload_type: form.payload_type,
             resends: 0,
             flags: IN_USE
-                | form.encoding << ENCODING_SHIFT
+                | (form.encoding & ENCODING_MASK) << ENCODING_AT
+                | flag(form.with_marker, WITH_MARKER)
+                | flag(form.is_empty, EMPTY)
                 | flag(form.with_red, WITH_RED)
                 | flag(form.with_capture_time, WITH_CAPTURE_TIME)
                 | flag(form.transport_seq.is_some(), WITH_TRANSPORT_SEQ),
+            shift: form.shift,
         };
     }
 
@@ -178,6 +192,9 @@ impl History {
                 with_red: entry.flags & WITH_RED != 0,
                 with_capture_time: entry.flags & WITH_CAPTURE_TIME != 0,
                 transport_seq: (entry.flags & WITH_TRANSPORT_SEQ != 0).then_some(entry.transport_seq),
+                with_marker: entry.flags & WITH_MARKER != 0,
+                shift: entry.shift,
+                is_empty: entry.flags & EMPTY != 0,
             },
         })
     }
@@ -281,6 +298,9 @@ mod tests {
             with_red: true,
             with_capture_time: false,
             transport_seq: Some(40_000),
+            with_marker: true,
+            shift: Shift { picture_id: 0x7ffe, base_index: 200, key_index: 31 },
+            is_empty: true,
         };
         // 2,000 packets a second need the ring of 2,048; 200 do not fill that of 256.
         for (per_second, most, entries) in

@@ -2,7 +2,7 @@
 //!
 //! A viewer sees one RTP stream without seams, whoever publishes and wherever it was started. The
 //! rewriter owns the outgoing 48-bit packet index (threat T3): every index is given out once, by adding
-//! a constant to the publisher's extended sequence number within a *run*. A run starts at
+//! a constant to the publisher's extended sequence number within a *run*, less what was left out of it. A run starts at
 //! a key frame (video) or anywhere (audio) and ends when the next one starts.
 //!
 //! Timestamps: within a run, `out = in + constant` at the live edge. What a late viewer is sent of the
@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 
 use media::Packet;
 
+use crate::layers::continuity::Gapless;
+
 /// Rewrites one track for one viewer.
 #[derive(Debug)]
 pub struct Rewrite {
     clock_rate: u32,
     run: Option<Run>,
-    /// The index after the highest one given out.
-    next_index: u64,
+    /// Packet indexes of publishers' sequence numbers.
+    indexes: Gapless,
     /// Timestamp of the newest picture or sound given out, and when.
     newest: Option<Newest>,
     first_timestamp: u32,
@@ -34,8 +36,6 @@ struct Newest {
 struct Run {
     epoch: u32,
     first_seq: u64,
-    /// `index = seq + delta`, modulo 2^64.
-    index_delta: u64,
     /// `out = in + delta` from the live edge on.
     timestamp_delta: u32,
     squeeze: Option<Squeeze>,
@@ -67,7 +67,7 @@ impl Rewrite {
             clock_rate,
             run: None,
             // Below 2^15, so that a receiver that misses the first packets still guesses ROC 0 (RFC 3711 §3.3.1).
-            next_index: 1 + (seed & 0x7ffe),
+            indexes: Gapless::new(1 + (seed & 0x7ffe)),
             newest: None,
             first_timestamp: (seed >> 32) as u32,
         }
@@ -76,10 +76,10 @@ impl Rewrite {
     /// Starts a run with `first`, seamlessly after what was given out before.
     pub fn start(&mut self, now: Instant, first: &Packet) {
         let out = self.timestamp_now(now);
+        self.indexes.start(first.seq);
         self.run = Some(Run {
             epoch: first.epoch,
             first_seq: first.seq,
-            index_delta: self.next_index.wrapping_sub(first.seq),
             timestamp_delta: out.wrapping_sub(first.timestamp),
             squeeze: None,
         });
@@ -112,15 +112,23 @@ impl Rewrite {
         self.run.map(|run| run.epoch)
     }
 
-    /// Gives a packet its outgoing numbers. `None` if it does not belong to the run.
+    /// Leaves a packet out, so that later ones follow without a gap. Returns the numbers that had been kept for it, if later
+    /// ones were given out already: something has to be sent under them.
+    pub fn leave_out(&mut self, packet: &Packet) -> Option<Rewritten> {
+        if !self.takes(packet) {
+            return None;
+        }
+        let index = self.indexes.leave_out(packet.seq)?;
+        Some(Rewritten { index, timestamp: self.timestamp(packet.timestamp)? })
+    }
+
+    /// Gives a packet its outgoing numbers. `None` if it does not belong to the run, or was left out.
     pub fn rewrite(&mut self, now: Instant, packet: &Packet) -> Option<Rewritten> {
         if !self.takes(packet) {
             return None;
         }
         let timestamp = self.timestamp(packet.timestamp)?;
-        let run = self.run.as_ref()?;
-        let index = packet.seq.wrapping_add(run.index_delta);
-        self.next_index = self.next_index.max(index + 1);
+        let index = self.indexes.forward(packet.seq)?;
         let newer = self.newest.is_none_or(|n| timestamp.wrapping_sub(n.timestamp) < u32::MAX / 2);
         if newer {
             self.newest = Some(Newest { timestamp, at: now });
@@ -151,8 +159,9 @@ impl Rewrite {
         match self.newest {
             None => self.first_timestamp,
             Some(newest) => {
-                // At least one tick: two pictures never share a timestamp.
-                let elapsed = ticks(now.saturating_duration_since(newest.at), self.clock_rate).max(1);
+                // At least a millisecond: no renderer takes two pictures for one, and libwebrtc counts in milliseconds.
+                let elapsed =
+                    ticks(now.saturating_duration_since(newest.at), self.clock_rate).max(self.clock_rate / 1_000);
                 newest.timestamp.wrapping_add(elapsed)
             }
         }

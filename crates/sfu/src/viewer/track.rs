@@ -31,6 +31,8 @@ use super::pace::Pace;
 use super::rewrite::{Rewrite, Rewritten};
 use super::transport::Transport;
 use crate::format::{Accepted, AcceptedFormats};
+use crate::layers::continuity::{MAX_DESCRIPTOR_BYTES, PictureRun};
+use crate::layers::svc::Svc;
 use crate::srtp::Seal;
 use crate::stream::Track;
 use crate::stream::choice::{self, Reason, Wish};
@@ -61,6 +63,11 @@ pub struct TrackOut {
     phase: Phase,
     /// The encoding that is being sent.
     encoding: u8,
+    /// How many spatial and temporal layers of it the viewer is to get: these and those below.
+    within: (u8, u8),
+    /// Which of them it gets; `None`: all that there are.
+    layers: Option<Box<Svc>>,
+    pictures: PictureRun,
     wish: Wish,
     /// Bits a second that the network carries for this track, if known.
     carried: Option<u64>,
@@ -144,6 +151,8 @@ pub struct Counters {
     pub fell_behind: u64,
     /// Times it changed over to another encoding.
     pub switches: u64,
+    /// Packets of layers that the viewer does not get.
+    pub left_out: u64,
     /// Packets whose codec the viewer did not negotiate.
     pub undecodable: u64,
     /// Packets that came twice, or too late to know whether they did.
@@ -203,6 +212,9 @@ const REPAIR_BUDGET_BYTES: i64 = 256 * 1024;
 /// (abs-capture-time, "timestamp interpolation"); libwebrtc sends one a second.
 const CAPTURE_TIME_INTERVAL: Duration = Duration::from_millis(500);
 
+/// All layers of an encoding.
+const WHOLE: (u8, u8) = (u8::MAX, u8::MAX);
+
 /// The most packets of one part of a train: 2 ms of 50 Mb/s.
 const MAX_PADDING_PACKETS: u64 = 12;
 
@@ -220,6 +232,9 @@ impl TrackOut {
         TrackOut {
             phase: Phase::Waiting,
             encoding: 0,
+            within: WHOLE,
+            layers: None,
+            pictures: PictureRun::default(),
             wish: Wish::default(),
             carried: None,
             reason: Reason::default(),
@@ -449,6 +464,8 @@ impl TrackOut {
             return;
         };
         self.rewrite.start(now, first);
+        self.pictures.start(&first.layers.numbers);
+        self.layers = (self.within != WHOLE).then(Box::default);
         self.counters.starts += 1;
         let age = last.arrived_at.saturating_duration_since(first.arrived_at);
         if age <= SHORT_GROUP || source.is_deaf() {
@@ -484,19 +501,61 @@ impl TrackOut {
             self.counters.undecodable += 1;
             return 0;
         };
-        let Some(numbers) = self.rewrite.rewrite(now, packet) else { return 0 };
-        if !self.history.is_new(numbers.index) {
-            self.counters.repeated += 1;
+        if !self.rewrite.takes(packet) {
             return 0;
         }
-        let payload = packet.payload(chosen.with_red);
-        let form = Form {
+        let mut form = Form {
             payload_type: accepted.payload_type,
             encoding: self.encoding,
             with_red: chosen.with_red,
             with_capture_time: self.capture_time_is_due(now, packet),
             transport_seq: self.header.has_transport_seq().then(|| link.transport.next()),
+            with_marker: packet.marker,
+            ..Form::default()
         };
+        let is_kept = self.keep(packet);
+        let shift = is_kept.and_then(|_| self.pictures.shift(&packet.layers.numbers));
+        let (Some(with_marker), Some(shift)) = (is_kept, shift) else {
+            self.pictures.leave_out(packet.codec, &packet.layers.numbers);
+            self.counters.left_out += 1;
+            // Later ones were sent already: a gap would be asked for again and again.
+            let Some(numbers) = self.rewrite.leave_out(packet) else { return 0 };
+            form = Form { is_empty: true, with_marker: false, with_capture_time: false, ..form };
+            return self.send_as(now, position, packet, numbers, form, link);
+        };
+        (form.with_marker, form.shift) = (with_marker, shift);
+        let Some(numbers) = self.rewrite.rewrite(now, packet) else { return 0 };
+        let written = self.send_as(now, position, packet, numbers, form, link);
+        if written > 0 && packet.starts_frame {
+            self.newest = Some(Newest {
+                timestamp: numbers.timestamp,
+                captured_at: packet.captured_at,
+                arrived_at: packet.arrived_at,
+            });
+        }
+        written
+    }
+
+    /// Whether the viewer gets this packet of its encoding, and with which marker bit.
+    fn keep(&mut self, packet: &Packet) -> Option<bool> {
+        let Some(layers) = &mut self.layers else { return Some(packet.marker) };
+        layers.forward(packet.timestamp, &packet.layers, packet.marker, self.within)
+    }
+
+    /// Sends a packet for the first time; returns the bytes it took.
+    fn send_as(
+        &mut self,
+        now: Instant,
+        position: u64,
+        packet: &Packet,
+        numbers: Rewritten,
+        form: Form,
+        link: &mut Link<'_>,
+    ) -> i64 {
+        if !self.history.is_new(numbers.index) {
+            self.counters.repeated += 1;
+            return 0;
+        }
         let written = self.write(packet, numbers, form, link);
         if written == 0 {
             return 0;
@@ -509,15 +568,8 @@ impl TrackOut {
         }
         self.history.sent(now, numbers, position, form);
         self.counters.packets += 1;
-        self.counters.bytes += payload.len() as u64;
+        self.counters.bytes += payload_of(packet, form).len() as u64;
         self.repair_budget = (self.repair_budget + written as i64 / 5).min(REPAIR_BUDGET_BYTES);
-        if packet.starts_frame {
-            self.newest = Some(Newest {
-                timestamp: numbers.timestamp,
-                captured_at: packet.captured_at,
-                arrived_at: packet.arrived_at,
-            });
-        }
         written as i64
     }
 
@@ -529,10 +581,11 @@ impl TrackOut {
 
     /// Writes a packet. The same packet, numbers and form make the same bytes at any time.
     fn write(&mut self, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> usize {
-        let payload = packet.payload(form.with_red);
+        let payload = payload_of(packet, form);
+        let (beginning, len) = form.shift.beginning(packet.codec, &packet.layers.numbers, payload);
         let fields = Fields {
             payload_type: form.payload_type,
-            marker: packet.marker,
+            marker: form.with_marker,
             numbers,
             transport_seq: form.transport_seq.unwrap_or_default(),
             extensions: packet.extensions,
@@ -542,8 +595,11 @@ impl TrackOut {
         let mut written = 0;
         link.batch.push_with(link.destination, link.source, |out| {
             let header = writer.write(out, &fields);
-            written =
-                if header == 0 { 0 } else { link.seal.rtp(out, header, &[], payload, writer.ssrc(), numbers.index) };
+            written = if header == 0 {
+                0
+            } else {
+                link.seal.rtp(out, header, &beginning[..len], &payload[len..], writer.ssrc(), numbers.index)
+            };
             written
         });
         written
@@ -588,22 +644,25 @@ impl TrackOut {
         self.rtx_index += 1;
         let fields = Fields {
             payload_type,
-            marker: packet.marker,
+            marker: sent.form.with_marker,
             numbers,
             transport_seq: link.transport.next(),
             extensions: packet.extensions,
             captured_at: None,
         };
-        let payload = packet.payload(sent.form.with_red);
+        let payload = payload_of(packet, sent.form);
+        let (beginning, len) = sent.form.shift.beginning(packet.codec, &packet.layers.numbers, payload);
         // RFC 4588 §4: the original sequence number stands before the payload.
-        let original = (sent.numbers.index as u16).to_be_bytes();
+        let mut prefix = [0; 2 + MAX_DESCRIPTOR_BYTES];
+        prefix[..2].copy_from_slice(&(sent.numbers.index as u16).to_be_bytes());
+        prefix[2..].copy_from_slice(&beginning);
         let mut written = 0;
         link.batch.push_with(link.destination, link.source, |out| {
             let header = writer.write(out, &fields);
             written = if header == 0 {
                 0
             } else {
-                link.seal.rtp(out, header, &original, payload, writer.ssrc(), numbers.index)
+                link.seal.rtp(out, header, &prefix[..2 + len], &payload[len..], writer.ssrc(), numbers.index)
             };
             written
         });
@@ -667,6 +726,11 @@ impl TrackOut {
         self.chosen = Some(chosen);
         chosen
     }
+}
+
+/// What stands behind the header, before its picture's numbers are moved.
+fn payload_of(packet: &Packet, form: Form) -> &[u8] {
+    if form.is_empty { &[] } else { packet.payload(form.with_red) }
 }
 
 /// Where a key frame starts that came just now.
