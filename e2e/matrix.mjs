@@ -3,6 +3,7 @@
  *
  *     node e2e/matrix.mjs [--publish "res=720&codec=VP8"] [cell …]      all cells: about 6 minutes
  *     node e2e/matrix.mjs --list
+ *     node e2e/matrix.mjs --trace cliff               with what the server thinks of the first viewer, twice a second
  *
  * Chromium publishes 720p straight to the server; Chromium watches through a relay (docs/impair.md). Prints a table and keeps
  * JSON lines in e2e/out/matrix.jsonl. Wants a machine that does nothing else, and says what it sees, good or bad.
@@ -53,7 +54,7 @@ function steady(what, delay, reach) {
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { publish: { type: "string", default: PUBLISH }, list: { type: "boolean", default: false } },
+  options: { publish: { type: "string", default: PUBLISH }, list: { type: "boolean", default: false }, trace: { type: "boolean", default: false } },
 });
 const chosen = positionals.length > 0 ? positionals : Object.keys(CELLS);
 const unknown = chosen.find((name) => !(name in CELLS));
@@ -90,6 +91,7 @@ async function runCell(name, cell, publisher) {
       viewers.push(viewer);
       await goThrough(viewer, impair);
       await noteFrames(viewer);
+      if (options.trace && i === 0) viewer.on("response", (response) => traced(response).catch(() => {}));
       await viewer.goto(server.watchPage("matrix"), { waitUntil: "commit" });
     }
     const row = { cell: name, network: down, reach, ...(await run({ impair, viewers, viewer: viewers[0], publisher, rate: rateOf(down) })) };
@@ -100,6 +102,23 @@ async function runCell(name, cell, publisher) {
   } finally {
     for (const viewer of viewers) await viewer.end();
     await impair.stop();
+  }
+}
+
+/** Prints what the server says of a session, from the answer that began it until it has ended. */
+async function traced(response) {
+  if (response.request().method() !== "POST" || response.status() !== 201) return;
+  const session = new URL(await response.headerValue("location"), response.url());
+  const from = Date.now();
+  for (;;) {
+    const answer = await fetch(session);
+    if (!answer.ok) return;
+    const { video, transport } = await answer.json();
+    const kbps = Math.round((transport?.estimate_bps ?? 0) / 1e3);
+    const queue = `queue ${transport?.queue_ms} ms, loss ${transport?.loss_percent} %, rtt ${transport?.rtt_ms} ms`;
+    const sent = `${video?.layer} (${video?.reason}), ${video?.packets_sent} sent, ${video?.retransmitted} again, ${video?.key_frame_requests} PLI`;
+    console.error(`${((Date.now() - from) / 1e3).toFixed(1)} s: ${kbps} kb/s ${transport?.estimate_state}, ${queue}; ${sent}`);
+    await pause(500);
   }
 }
 

@@ -38,7 +38,7 @@ export function settingsFromQuery(query: URLSearchParams): Settings {
     codec: codec === null || codec === "auto" || codec === "" ? null : codec.toUpperCase(),
     bitrate: Number.isFinite(bitrate) && bitrate >= 30_000 ? bitrate : null,
     sound: query.get("audio") !== "0",
-    simulcast: query.get("simulcast") === "1",
+    simulcast: query.get("simulcast") !== "0",
     camera: null,
     microphone: null,
   };
