@@ -133,7 +133,8 @@ impl Sized {
         // Encoders of different sizes begin to count anywhere.
         let id = filming.first_picture_id.wrapping_add(u16::from(size) * 9_000).wrapping_add(self.pictures) & 0x7fff;
         let base = self.bases.wrapping_add(size * 77);
-        (Place { id, layer: (filming.temporal_layers > 1).then_some((layer, base, is_sync)) }, refers_to)
+        let layer = (filming.temporal_layers > 1).then_some((layer, base, is_sync));
+        (Place { id, halvings: filming.sizes - 1 - size, layer }, refers_to)
     }
 }
 

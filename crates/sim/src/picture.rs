@@ -93,6 +93,8 @@ const MAX_PAYLOAD: usize = 1_150;
 pub struct Place {
     /// 15 bits.
     pub id: u16,
+    /// How often 1280x720 is halved.
+    pub halvings: u8,
     /// Its temporal layer, the index of the last picture of layer 0, and whether it needs no other of its layer; `None` if
     /// there are no layers.
     pub layer: Option<(u8, u8, bool)>,
@@ -123,6 +125,7 @@ pub fn payloads(stamp: Stamp, place: Place, bytes: usize, random: &mut Random) -
 fn head(codec: Codec, is_key: bool, part: usize, parts: usize, place: Place) -> Vec<u8> {
     let is_first = part == 0;
     let is_last = part + 1 == parts;
+    let (width, height) = (1_280_u16 >> place.halvings, 720_u16 >> place.halvings);
     let [id_high, id_low] = (place.id | 0x8000).to_be_bytes();
     match codec {
         Codec::Vp8 => {
@@ -133,7 +136,10 @@ fn head(codec: Codec, is_key: bool, part: usize, parts: usize, place: Place) -> 
                 head.extend([base, temporal << 6 | u8::from(is_sync) << 5]);
             }
             match (is_first, is_key) {
-                (true, true) => head.extend([0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02]), // 1280x720
+                (true, true) => {
+                    head.extend([0x10, 0, 0, 0x9d, 0x01, 0x2a]);
+                    head.extend([width.to_le_bytes(), height.to_le_bytes()].concat());
+                }
                 (true, false) => head.extend([0x11, 0, 0]),
                 (false, _) => {}
             }
@@ -143,14 +149,18 @@ fn head(codec: Codec, is_key: bool, part: usize, parts: usize, place: Place) -> 
             // RFC 9628 §4.2: I, P, L, F, B, E, V, Z.
             let flags = 0x80 | u8::from(!is_key) << 6 | u8::from(is_first) << 3 | u8::from(is_last) << 2;
             let mut head = vec![flags, id_high, id_low];
-            if let Some((temporal, base, is_sync)) = place.layer {
-                // L: TID, U; TL0PICIDX.
+            if let Some((temporal, base, _)) = place.layer {
+                // L: TID, U; TL0PICIDX. Pictures of higher layers are made from what came after the last of the two lower ones.
                 head[0] |= 0x20;
-                head.extend([temporal << 5 | u8::from(is_sync) << 4, base]);
+                head.extend([temporal << 5 | u8::from(temporal < 2) << 4, base]);
             }
             match (is_first, is_key) {
-                // VP9 §6.2: marker, profile 0, a shown key frame; sync code; 1280x720 after four bits of colour.
-                (true, true) => head.extend([0x82, 0x49, 0x83, 0x42, 0x00, 0x4f, 0xf0, 0x2c, 0xf0]),
+                // VP9 §6.2: marker, profile 0, a shown key frame; sync code; the size, less one, after four bits of colour.
+                (true, true) => {
+                    let size = u64::from(width - 1) << 20 | u64::from(height - 1) << 4;
+                    head.extend([0x82, 0x49, 0x83, 0x42]);
+                    head.extend(&size.to_be_bytes()[3..]);
+                }
                 (true, false) => head.push(0x86),
                 (false, _) => {}
             }
@@ -243,7 +253,7 @@ mod tests {
         for codec in [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H264] {
             for (is_key, bytes) in [(true, 9_000), (false, 2_500), (true, 200), (false, 90)] {
                 let stamp = Stamp { is_key, codec, ..STAMP };
-                let place = Place { id: 0x7fff, layer: None };
+                let place = Place { id: 0x7fff, halvings: 0, layer: None };
                 let list = payloads(stamp, place, bytes, &mut Random::new(3));
                 let described: Vec<_> = list.iter().map(|p| describe(codec, p)).collect();
                 assert!(described[0].starts_frame, "{codec} {is_key}");

@@ -1,5 +1,6 @@
 //! A publisher sends its pictures in three sizes; each viewer is shown one.
 
+use media::Codec;
 use sfu::stream::choice::Wish;
 use sim::{Filming, Link, Path, Peer, Setup, Story, ms, secs};
 
@@ -131,6 +132,67 @@ fn a_network_that_becomes_narrow_is_followed_down_and_up() {
         story.link(bob, narrow(4_000_000));
         story.runs(secs(10));
         assert_eq!(story.size(alice, bob), Some(2), "seed {seed}");
+        story.holds();
+    }
+}
+
+#[test]
+fn a_network_that_carries_no_more_gets_fewer_pictures_before_smaller_ones() {
+    for (codec, seed) in [(Codec::Vp8, 0), (Codec::Vp9, 1), (Codec::Vp8, 2), (Codec::Vp9, 3)] {
+        let mut story = Story::seeded(Setup::default(), seed);
+        let alice = story.publishes("demo", Filming { codec, temporal_layers: 3, ..three() });
+        story.runs(secs(2));
+        let narrow = Path { up: Link::of(ms(20)), down: Link::of(ms(20)).rate(480_000) };
+        let bob = story.path(narrow).watches("demo");
+        story.runs(secs(10));
+        assert_eq!(story.size(alice, bob), Some(1), "seed {seed}");
+        let (from, before) = (story.now(), story.screen(bob).pictures.len());
+        story.runs(secs(4));
+        let pictures = story.screen(bob).pictures.len() - before;
+        assert!((55..=65).contains(&pictures), "seed {seed}: {pictures} in 4 s");
+        no_freeze(&story, bob, from);
+        story.holds();
+    }
+}
+
+#[test]
+fn a_rate_of_pictures_may_be_wished_and_taken_back() {
+    for codec in [Codec::Vp8, Codec::Vp9] {
+        let mut story = Story::new();
+        story.publishes("demo", Filming { codec, temporal_layers: 3, ..Filming::default() });
+        story.runs(secs(2));
+        let bob = story.watches("demo");
+        story.runs(secs(2));
+        let from = story.now();
+        for (most, expected) in [(15, 28..=32), (8, 13..=17), (60, 58..=61)] {
+            story.wishes(bob, Wish { max_frame_rate: Some(most), ..Wish::default() });
+            story.runs(ms(500));
+            let before = story.screen(bob).pictures.len();
+            story.runs(secs(2));
+            let pictures = story.screen(bob).pictures.len() - before;
+            assert!(expected.contains(&pictures), "{codec}, at most {most}: {pictures} in 2 s");
+        }
+        no_freeze(&story, bob, from);
+        assert_eq!(story.screen(bob).given_up, 0);
+        story.holds();
+    }
+}
+
+#[test]
+fn layers_are_left_out_and_taken_again_over_a_lossy_network() {
+    for seed in 0..40 {
+        let codec = if seed % 2 == 0 { Codec::Vp8 } else { Codec::Vp9 };
+        let mut story = Story::seeded(Setup::default(), seed);
+        story.publishes("demo", Filming { codec, temporal_layers: 3, ..three() });
+        story.runs(secs(2));
+        let link = || Link::of(ms(20)).loss(0.03).jitter(ms(8));
+        let bob = story.path(Path { up: link(), down: link() }).watches("demo");
+        story.runs(secs(3));
+        for (wished, most) in [(360, 15), (720, 60), (180, 15), (720, 8), (720, 60)] {
+            story.wishes(bob, Wish { max_height: Some(wished), max_frame_rate: Some(most), ..Wish::default() });
+            story.runs(secs(2));
+        }
+        assert!(story.screen(bob).pictures.len() > 150, "seed {seed}: {}", story.screen(bob).pictures.len());
         story.holds();
     }
 }

@@ -233,7 +233,8 @@ impl Actor {
                 known: published.rids.iter().flatten().map(ToString::to_string).collect(),
             })?),
         };
-        let wish = Wish { encoding, max_height: wish.max_height, is_hidden: wish.paused };
+        let wish =
+            Wish { encoding, max_height: wish.max_height, max_frame_rate: wish.max_frame_rate, is_hidden: wish.paused };
         self.to_all_shards(|| shard::Command::Wish { session, wish });
         Ok(())
     }

@@ -298,6 +298,10 @@ pub struct SentReport {
     pub clock_rate: u32,
     /// The `rid` of the layer that is sent, where simulcast names one.
     pub layer: Option<String>,
+    /// The highest temporal layer of it that is sent, where some are left out: fewer pictures a second.
+    pub temporal_layer: Option<u8>,
+    /// The highest spatial layer of it that is sent, where some are left out: smaller pictures.
+    pub spatial_layer: Option<u8>,
     /// Why this one: `best` (there is no better one), `wished`, `network` (it carries no more), `hidden`.
     pub reason: &'static str,
     /// Changes from one layer to another.
@@ -317,6 +321,8 @@ pub struct LayerWish {
     pub encoding_id: Option<String>,
     /// The most lines of the picture. Smaller ones are sent where the network asks for it.
     pub max_height: Option<u16>,
+    /// The most pictures a second, where the publisher sends temporal layers to choose from.
+    pub max_frame_rate: Option<u16>,
     /// No picture for now: nobody looks. Sound goes on.
     pub paused: bool,
 }

@@ -241,12 +241,15 @@ fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
             MediaKind::Video => 90_000,
         },
         layer: rid(track.encoding),
+        temporal_layer: track.within.map(|within| within.1).filter(|layer| *layer < u8::MAX),
+        spatial_layer: track.within.map(|within| within.0).filter(|layer| *layer < u8::MAX),
         reason: track.reason.name(),
         switches: counters.switches,
         wish: LayerWish {
             media_id: None,
             encoding_id: track.wished.encoding.and_then(rid),
             max_height: track.wished.max_height,
+            max_frame_rate: track.wished.max_frame_rate,
             paused: track.wished.is_hidden,
         },
     }

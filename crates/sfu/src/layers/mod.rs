@@ -1,14 +1,12 @@
 //! Which layers of a publisher's video does each viewer get?
 //!
-//! Four values, none of which knows a session, a clock or the others. How they are to be wired stands in
-//! `docs/design/0005-layers.md`.
+//! Values, none of which knows a session, a clock or the others; `docs/design/0005-layers.md` tells more. What a viewer is to
+//! get is decided in [`crate::stream::choice`].
 //!
 //! - [`rates::Rates`]: how many bits per second each layer has.
-//! - [`allocation::Allocation`]: what a viewer can afford, over all its tracks.
 //! - [`selector::Selector`]: which packets that means, and where it may change.
 //! - [`continuity`]: the numbers of what is left, so that no decoder notices.
 
-pub mod allocation;
 pub mod continuity;
 pub mod rates;
 pub mod selector;
@@ -30,5 +28,15 @@ impl LayerId {
     /// Names a layer.
     pub const fn new(encoding: u8, spatial: u8, temporal: u8) -> LayerId {
         LayerId { encoding, spatial, temporal }
+    }
+
+    /// All of an encoding, whatever layers it has.
+    pub const fn whole(encoding: u8) -> LayerId {
+        LayerId { encoding, spatial: u8::MAX, temporal: u8::MAX }
+    }
+
+    /// Its layers within the encoding.
+    pub const fn within(self) -> (u8, u8) {
+        (self.spatial, self.temporal)
     }
 }

@@ -1,13 +1,13 @@
-//! How many bits per second does each layer of a track have?
+//! How many bits and pictures a second does each layer of a track have?
 //!
-//! Measured over the last second, because nobody tells: publishers state a maximum, and encoders send what the picture
+//! Measured over the last two seconds, because nobody tells: publishers state a maximum, and encoders send what the picture
 //! needs.
 
 use std::time::{Duration, Instant};
 
 use super::LayerId;
 
-/// Counts the bytes of one layer over a sliding window.
+/// Counts over a sliding window.
 #[derive(Debug, Clone)]
 pub struct Meter {
     slots: [u64; SLOTS],
@@ -16,11 +16,11 @@ pub struct Meter {
     began_at: Instant,
 }
 
-/// A picture every 66 ms (15 frames per second) leaves no slot empty for long, and a second forgets a key frame.
-const SLOTS: usize = 10;
-/// One slot; ten are the window.
+/// Two seconds: a key frame of six times the usual size then counts for a twelfth more, and nobody is moved because of it.
+const SLOTS: usize = 20;
+/// One slot; twenty are the window. A picture every 66 ms (15 a second) leaves none empty for long.
 const SLOT: Duration = Duration::from_millis(100);
-/// Before this much was seen there is no rate: half a window.
+/// Before this much was seen there is no rate: half a second.
 const FIRST_AFTER: u64 = 5;
 
 impl Meter {
@@ -29,18 +29,18 @@ impl Meter {
         Meter { slots: [0; SLOTS], current: 0, began_at: now }
     }
 
-    /// Bytes came.
-    pub fn add(&mut self, now: Instant, bytes: usize) {
+    /// Something came.
+    pub fn add(&mut self, now: Instant, amount: usize) {
         self.advance(now);
-        self.slots[(self.current % SLOTS as u64) as usize] += bytes as u64;
+        self.slots[(self.current % SLOTS as u64) as usize] += amount as u64;
     }
 
-    /// Bits per second over the window, or since the beginning; `None` in the first half second.
-    pub fn bps(&mut self, now: Instant) -> Option<u64> {
+    /// What came in a second, over the window or since the beginning; `None` in the first half second.
+    pub fn per_second(&mut self, now: Instant) -> Option<u64> {
         self.advance(now);
-        // The slot that is being filled counts whole once there is a full window: it is a tenth at most.
+        // The slot that is being filled counts whole once there is a full window: it is a twentieth at most.
         let slots = (self.current + 1).min(SLOTS as u64);
-        (self.current >= FIRST_AFTER).then(|| self.slots.iter().sum::<u64>() * 8 * 1_000 / (slots * SLOT_MS))
+        (self.current >= FIRST_AFTER).then(|| self.slots.iter().sum::<u64>() * 1_000 / (slots * SLOT_MS))
     }
 
     fn advance(&mut self, now: Instant) {
@@ -58,71 +58,60 @@ const SLOT_MS: u64 = SLOT.as_millis() as u64;
 /// The meters of a track's layers.
 #[derive(Debug, Clone, Default)]
 pub struct Rates {
-    meters: Vec<(LayerId, Meter)>,
+    layers: Vec<Layer>,
+}
+
+#[derive(Debug, Clone)]
+struct Layer {
+    id: LayerId,
+    bytes: Meter,
+    pictures: Meter,
 }
 
 /// Layers that are measured: three encodings of three temporal layers are nine, L3T3 in one encoding too. More are as if
 /// they were not there.
 pub const MAX_LAYERS: usize = 32;
 
-/// One step of quality that a track offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    /// What is sent.
-    pub layer: LayerId,
-    /// What it costs, with all that it needs.
-    pub bps: u64,
-}
-
 impl Rates {
-    /// A packet came, of `bytes` on the wire.
-    pub fn add(&mut self, now: Instant, layer: LayerId, bytes: usize) {
-        if let Some((_, meter)) = self.meters.iter_mut().find(|(id, _)| *id == layer) {
-            meter.add(now, bytes);
-        } else if self.meters.len() < MAX_LAYERS {
-            let mut meter = Meter::new(now);
-            meter.add(now, bytes);
-            self.meters.push((layer, meter));
-            self.meters.sort_by_key(|(id, _)| *id);
+    /// A packet came, of `bytes`. `starts_picture`: the first of a picture.
+    pub fn add(&mut self, now: Instant, layer: LayerId, bytes: usize, starts_picture: bool) {
+        let place = self.layers.iter().position(|known| known.id >= layer).unwrap_or(self.layers.len());
+        if self.layers.get(place).is_none_or(|known| known.id != layer) {
+            if self.layers.len() >= MAX_LAYERS {
+                return;
+            }
+            self.layers.insert(place, Layer { id: layer, bytes: Meter::new(now), pictures: Meter::new(now) });
         }
+        let known = &mut self.layers[place];
+        known.bytes.add(now, bytes);
+        known.pictures.add(now, usize::from(starts_picture));
     }
 
-    /// What a layer costs, with the lower ones of its encoding that it needs; `None` if nothing of it is being sent.
-    pub fn bps(&mut self, now: Instant, layer: LayerId) -> Option<u64> {
-        let mut sum = 0;
-        let mut is_sent = false;
-        for (id, meter) in &mut self.meters {
+    /// The highest spatial and temporal layer of an encoding that came in the last two seconds.
+    pub fn top(&mut self, now: Instant, encoding: u8) -> (u8, u8) {
+        let of_encoding = self.layers.iter_mut().filter(|layer| layer.id.encoding == encoding);
+        let came = of_encoding.filter_map(|layer| (layer.bytes.per_second(now)? > 0).then_some(layer.id));
+        came.fold((0, 0), |top, id| (top.0.max(id.spatial), top.1.max(id.temporal)))
+    }
+
+    /// Bits and pictures a second of a layer with the lower ones of its encoding that it needs; `None` if nothing of it is being
+    /// sent, or if it is not known yet.
+    pub fn cost(&mut self, now: Instant, layer: LayerId) -> Option<(u64, u64)> {
+        let (mut bits, mut pictures, mut is_sent) = (0, 0, false);
+        for known in &mut self.layers {
+            let id = known.id;
             if id.encoding != layer.encoding || id.spatial > layer.spatial || id.temporal > layer.temporal {
                 continue;
             }
-            let bps = meter.bps(now)?;
-            is_sent |= *id == layer && bps > 0;
-            sum += bps;
-        }
-        is_sent.then_some(sum)
-    }
-
-    /// What the track offers now, the cheapest first. Each step is a better picture than the one before and costs more.
-    ///
-    /// A larger picture counts as better only if it moves at least half as fast as it could: of the upper sizes only the two
-    /// highest temporal layers are offered.
-    pub fn steps(&mut self, now: Instant) -> Vec<Step> {
-        let ids: Vec<LayerId> = self.meters.iter().map(|(id, _)| *id).collect();
-        let Some(lowest) = ids.first().copied() else { return Vec::new() };
-        let mut steps: Vec<Step> = Vec::new();
-        for id in &ids {
-            let same_size = |other: &&LayerId| (other.encoding, other.spatial) == (id.encoding, id.spatial);
-            let fastest = ids.iter().filter(same_size).map(|other| other.temporal).max().unwrap_or(0);
-            let is_lowest_size = (id.encoding, id.spatial) == (lowest.encoding, lowest.spatial);
-            if !is_lowest_size && id.temporal + 1 < fastest {
-                continue;
-            }
-            let Some(bps) = self.bps(now, *id) else { continue };
-            if steps.last().is_none_or(|last| last.bps < bps) {
-                steps.push(Step { layer: *id, bps });
+            let bytes = known.bytes.per_second(now)?;
+            is_sent |= id == layer && bytes > 0;
+            bits += bytes * 8;
+            // A picture of several spatial layers is one picture.
+            if id.spatial == 0 {
+                pictures += known.pictures.per_second(now)?;
             }
         }
-        steps
+        is_sent.then_some((bits, pictures))
     }
 }
 
@@ -138,7 +127,7 @@ mod tests {
     fn send(rates: &mut Rates, from: Instant, span: u64, layers: &[(LayerId, usize)]) {
         for at in (0..span).step_by(10) {
             for (layer, bytes) in layers {
-                rates.add(from + ms(at), *layer, *bytes);
+                rates.add(from + ms(at), *layer, *bytes, at % 40 == 0);
             }
         }
     }
@@ -149,12 +138,12 @@ mod tests {
         let mut meter = Meter::new(start);
         for at in (0..2_000).step_by(10) {
             meter.add(start + ms(at), 125);
-            let bps = meter.bps(start + ms(at));
-            assert_eq!(bps.is_some(), at >= 500, "{at}");
-            assert!(bps.is_none_or(|bps| (80_000..=100_000).contains(&bps)), "{at}: {bps:?}");
+            let bytes = meter.per_second(start + ms(at));
+            assert_eq!(bytes.is_some(), at >= 500, "{at}");
+            assert!(bytes.is_none_or(|bytes| (10_000..=12_500).contains(&bytes)), "{at}: {bytes:?}");
         }
-        assert_eq!(meter.bps(start + ms(3_100)), Some(0));
-        assert_eq!(meter.bps(start + ms(900_000)), Some(0));
+        assert_eq!(meter.per_second(start + ms(4_100)), Some(0));
+        assert_eq!(meter.per_second(start + ms(900_000)), Some(0));
     }
 
     #[test]
@@ -164,32 +153,20 @@ mod tests {
         let mut rates = Rates::default();
         send(&mut rates, start, 1_000, &[(low, 125), (fast, 125), (large, 1_250)]);
         let now = start + ms(999);
-        assert_eq!(rates.bps(now, low), Some(100_000));
-        assert_eq!(rates.bps(now, fast), Some(200_000));
-        assert_eq!(rates.bps(now, large), Some(1_000_000));
-        assert_eq!(rates.bps(now, LayerId::new(2, 0, 0)), None);
-        assert_eq!(rates.bps(now + ms(2_000), low), None, "nothing is being sent");
-    }
-
-    #[test]
-    fn steps_rise_in_cost_and_leave_out_large_pictures_that_hardly_move() {
-        let start = Instant::now();
-        let mut rates = Rates::default();
-        let of = |encoding, bytes| (0..3).map(move |temporal| (LayerId::new(encoding, 0, temporal), bytes));
-        let layers: Vec<_> = of(0, 100).chain(of(1, 300)).chain([(LayerId::new(2, 0, 0), 50)]).collect();
-        send(&mut rates, start, 1_000, &layers);
-        let steps = rates.steps(start + ms(999));
-        let ids: Vec<_> = steps.iter().map(|step| (step.layer.encoding, step.layer.temporal)).collect();
-        assert_eq!(ids, [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2)]);
-        assert!(steps.windows(2).all(|pair| pair[0].bps < pair[1].bps));
+        assert_eq!(rates.cost(now, low), Some((100_000, 25)));
+        assert_eq!(rates.cost(now, fast), Some((200_000, 50)));
+        assert_eq!(rates.cost(now, large), Some((1_000_000, 25)));
+        assert_eq!(rates.cost(now, LayerId::new(2, 0, 0)), None);
+        assert_eq!((rates.top(now, 0), rates.top(now, 1), rates.top(now, 2)), ((0, 1), (0, 0), (0, 0)));
+        assert_eq!(rates.cost(now + ms(3_000), low), None, "nothing is being sent");
     }
 
     #[test]
     fn a_publisher_cannot_make_it_grow() {
         let mut rates = Rates::default();
         for layer in 0..=255 {
-            rates.add(Instant::now(), LayerId::new(layer, layer, layer), 1);
+            rates.add(Instant::now(), LayerId::new(layer, layer, layer), 1, true);
         }
-        assert_eq!(rates.meters.len(), MAX_LAYERS);
+        assert_eq!(rates.layers.len(), MAX_LAYERS);
     }
 }

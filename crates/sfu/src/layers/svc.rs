@@ -34,6 +34,11 @@ struct Picture {
 const REMEMBERED: usize = 16;
 
 impl Svc {
+    /// So far all layers were sent.
+    pub(crate) fn whole() -> Svc {
+        Svc { spatial: u8::MAX, temporal: u8::MAX, pictures: VecDeque::new() }
+    }
+
     /// The layers that are being sent.
     pub(crate) fn layers(&self) -> (u8, u8) {
         (self.spatial, self.temporal)

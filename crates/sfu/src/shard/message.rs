@@ -412,6 +412,8 @@ pub struct SentTrack {
     pub flowing: bool,
     /// Which encoding.
     pub encoding: u8,
+    /// The highest spatial and temporal layer of it that is sent, where layers are left out.
+    pub within: Option<(u8, u8)>,
     /// Why.
     pub reason: Reason,
     /// What the viewer wishes.

@@ -818,6 +818,7 @@ impl Shard {
             newest: track.newest().map(|n| (n.timestamp, n.captured_at)),
             flowing: track.is_flowing(),
             encoding: track.encoding(),
+            within: track.within(),
             reason: track.reason(),
             wished: track.wished(),
         });

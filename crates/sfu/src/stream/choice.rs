@@ -1,9 +1,13 @@
-//! Which encoding is a viewer to be shown?
+//! Which encoding, and which layers of it, is a viewer to be shown?
 //!
 //! The largest picture that it wishes and its network carries. Up only when the network carries clearly more
-//! than the next encoding takes, so that a viewer at the border does not change to and fro.
+//! than that takes, and after an attempt that failed only some time later, so that a viewer at the border does not change
+//! to and fro ([`Climb`]).
 
-use media::packet::MAX_ENCODINGS;
+use std::cmp::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::layers::LayerId;
 
 /// What a viewer wishes of a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,6 +16,8 @@ pub struct Wish {
     pub encoding: Option<u8>,
     /// No picture with more lines, if there is a smaller one.
     pub max_height: Option<u16>,
+    /// No more pictures a second, if the publisher sends layers to choose from.
+    pub max_frame_rate: Option<u16>,
     /// No picture at all: nobody looks.
     pub is_hidden: bool,
 }
@@ -42,13 +48,15 @@ impl Reason {
     }
 }
 
-/// An encoding that comes.
+/// An encoding that comes, or less than all layers of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offered {
-    /// Its number.
-    pub encoding: u8,
+    /// What it is.
+    pub layer: LayerId,
     /// Lines of its picture; 0 if not known.
     pub height: u16,
+    /// Pictures a second; 0 if not known yet.
+    pub frame_rate: u16,
     /// Bits a second; 0 if not known yet.
     pub bits_per_second: u64,
 }
@@ -56,8 +64,8 @@ pub struct Offered {
 /// What is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
-    /// Which encoding; `None`: none.
-    pub encoding: Option<u8>,
+    /// What; `None`: nothing.
+    pub layer: Option<LayerId>,
     /// Why.
     pub reason: Reason,
 }
@@ -65,47 +73,106 @@ pub struct Choice {
 /// An encoding must fit this many times over, in percent, before a viewer is moved up to it. Encoders vary by about so much.
 const ROOM_PERCENT: u64 = 115;
 
+/// What is shown stays while so many percent of it are carried: an estimate moves by a twentieth from moment to moment, and if
+/// it is really too much a queue tells.
+const KEPT_PERCENT: u64 = 95;
+
+/// Wished rates of pictures are taken with so much tolerance: cameras do not keep theirs.
+const FRAME_RATE_TOLERANCE: u16 = 2;
+
 /// Chooses among `offered` (best first). `carried`: bits a second that the viewer's network carries for the video, if known;
-/// `current`: what it is shown now.
-pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<u64>, current: u8) -> Choice {
+/// `current`: what it is shown now; `may_climb`: whether more may be tried.
+pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<u64>, current: LayerId, may_climb: bool) -> Choice {
     if wish.is_hidden {
-        return Choice { encoding: None, reason: Reason::Hidden };
+        return Choice { layer: None, reason: Reason::Hidden };
     }
-    let Some(last) = offered.last() else { return Choice { encoding: Some(current), reason: Reason::Best } };
-    if let Some(wished) = offered.iter().find(|o| Some(o.encoding) == wish.encoding) {
-        return Choice { encoding: Some(wished.encoding), reason: Reason::Wished };
+    let Some(last) = offered.last() else { return Choice { layer: Some(current), reason: Reason::Best } };
+    let is_whole = |o: &&Offered| o.layer == LayerId::whole(o.layer.encoding);
+    if let Some(wished) = offered.iter().filter(is_whole).find(|o| Some(o.layer.encoding) == wish.encoding) {
+        return Choice { layer: Some(wished.layer), reason: Reason::Wished };
     }
-    let place_of_current = offered.iter().position(|o| o.encoding == current).unwrap_or(MAX_ENCODINGS);
+    let same = |o: &Offered| o.layer == current;
+    let akin = |o: &Offered| o.layer.encoding == current.encoding;
+    let place_of_current = offered.iter().position(same).or_else(|| offered.iter().position(akin));
+    let place_of_current = place_of_current.unwrap_or(usize::MAX);
     let mut reason = Reason::Best;
     for (place, candidate) in offered.iter().enumerate() {
-        if wish.max_height.is_some_and(|most| candidate.height > most) {
+        let is_higher = wish.max_height.is_some_and(|most| candidate.height > most);
+        let is_faster = wish.max_frame_rate.is_some_and(|most| candidate.frame_rate > most + FRAME_RATE_TOLERANCE);
+        if is_higher || is_faster {
             reason = Reason::Wished;
             continue;
         }
         let is_up = place < place_of_current;
-        let needed = if is_up { candidate.bits_per_second * ROOM_PERCENT / 100 } else { candidate.bits_per_second };
-        if carried.is_some_and(|carried| carried < needed) {
+        let percent = match place.cmp(&place_of_current) {
+            Ordering::Less => ROOM_PERCENT,
+            Ordering::Equal => KEPT_PERCENT,
+            Ordering::Greater => 100,
+        };
+        let needed = candidate.bits_per_second * percent / 100;
+        if carried.is_some_and(|carried| carried < needed || (is_up && !may_climb)) {
             reason = Reason::Network;
             continue;
         }
-        return Choice { encoding: Some(candidate.encoding), reason };
+        return Choice { layer: Some(candidate.layer), reason };
     }
-    Choice { encoding: Some(last.encoding), reason }
+    Choice { layer: Some(last.layer), reason }
+}
+
+/// When may a viewer be tried with more? At once, until an attempt has failed; then after some time, twice as long after each.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Climb {
+    went_up_at: Option<Instant>,
+    not_before: Option<Instant>,
+    patience: Duration,
+}
+
+/// After the first attempt that failed: the estimator has settled by then, and the way to the top takes 10 s at most.
+const FIRST_PATIENCE: Duration = Duration::from_secs(2);
+/// The longest wait. A guess.
+const MAX_PATIENCE: Duration = Duration::from_secs(32);
+/// A step up that is taken back this soon was one that failed; one that lasts clears the record.
+const FAILED_WITHIN: Duration = Duration::from_secs(5);
+
+impl Climb {
+    /// Whether more may be tried now.
+    pub fn may(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|at| now >= at)
+    }
+
+    /// The viewer is given more.
+    pub fn went_up(&mut self, now: Instant) {
+        if self.went_up_at.is_some_and(|at| now.saturating_duration_since(at) > FAILED_WITHIN) {
+            self.patience = Duration::ZERO;
+        }
+        self.went_up_at = Some(now);
+    }
+
+    /// Its network carries less than it was given.
+    pub fn fell(&mut self, now: Instant) {
+        let Some(at) = self.went_up_at.take() else { return };
+        if now.saturating_duration_since(at) > FAILED_WITHIN {
+            self.patience = Duration::ZERO;
+            return;
+        }
+        self.patience = (self.patience * 2).clamp(FIRST_PATIENCE, MAX_PATIENCE);
+        self.not_before = Some(now + self.patience);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const THREE: [Offered; 3] = [
-        Offered { encoding: 2, height: 720, bits_per_second: 2_500_000 },
-        Offered { encoding: 1, height: 360, bits_per_second: 500_000 },
-        Offered { encoding: 0, height: 180, bits_per_second: 150_000 },
-    ];
+    const fn of(encoding: u8, height: u16, frame_rate: u16, bits_per_second: u64) -> Offered {
+        Offered { layer: LayerId::whole(encoding), height, frame_rate, bits_per_second }
+    }
+
+    const THREE: [Offered; 3] = [of(2, 720, 30, 2_500_000), of(1, 360, 30, 500_000), of(0, 180, 30, 150_000)];
 
     fn chosen(wish: Wish, carried: Option<u64>, current: u8) -> (Option<u8>, Reason) {
-        let choice = choose(&THREE, &wish, carried, current);
-        (choice.encoding, choice.reason)
+        let choice = choose(&THREE, &wish, carried, LayerId::whole(current), true);
+        (choice.layer.map(|layer| layer.encoding), choice.reason)
     }
 
     #[test]
@@ -126,19 +193,19 @@ mod tests {
             assert_eq!(chosen(any, Some(carried), 2).0, Some(2));
         }
         assert_eq!(chosen(any, Some(2_875_000), 1).0, Some(2));
-        assert_eq!(chosen(any, Some(2_499_999), 2).0, Some(1));
+        assert_eq!(chosen(any, Some(2_374_999), 2).0, Some(1));
     }
 
     #[test]
     fn a_wish_is_fulfilled_as_long_as_it_can_be() {
-        let wish = |encoding, max_height| Wish { encoding, max_height, is_hidden: false };
+        let wish = |encoding, max_height| Wish { encoding, max_height, ..Wish::default() };
         assert_eq!(chosen(wish(Some(0), None), Some(9_000_000), 2), (Some(0), Reason::Wished));
         assert_eq!(chosen(wish(Some(2), None), Some(100_000), 0), (Some(2), Reason::Wished));
         assert_eq!(chosen(wish(Some(7), None), None, 0), (Some(2), Reason::Best));
         assert_eq!(chosen(wish(None, Some(480)), None, 2), (Some(1), Reason::Wished));
         assert_eq!(chosen(wish(None, Some(480)), Some(200_000), 2), (Some(0), Reason::Network));
         assert_eq!(chosen(wish(None, Some(100)), None, 2), (Some(0), Reason::Wished), "the smallest there is");
-        assert_eq!(choose(&THREE, &Wish { is_hidden: true, ..Wish::default() }, None, 2).encoding, None);
+        assert_eq!(chosen(Wish { is_hidden: true, ..Wish::default() }, None, 2), (None, Reason::Hidden));
     }
 
     #[test]
@@ -151,5 +218,56 @@ mod tests {
                 last = chosen;
             }
         }
+    }
+
+    /// What Chromium's VP8 with three temporal layers offers.
+    const LAYERED: [Offered; 4] = [
+        of(1, 360, 30, 500_000),
+        Offered { layer: LayerId::new(1, 0, 1), ..of(1, 360, 15, 300_000) },
+        of(0, 180, 30, 150_000),
+        Offered { layer: LayerId::new(0, 0, 0), ..of(0, 180, 8, 60_000) },
+    ];
+
+    #[test]
+    fn fewer_pictures_are_better_than_smaller_ones_until_they_hardly_move() {
+        let choose = |carried, current| choose(&LAYERED, &Wish::default(), Some(carried), current, true).layer;
+        assert_eq!(choose(400_000, LayerId::whole(1)), Some(LayerId::new(1, 0, 1)));
+        assert_eq!(choose(570_000, LayerId::new(1, 0, 1)), Some(LayerId::new(1, 0, 1)), "up needs room");
+        assert_eq!(choose(580_000, LayerId::new(1, 0, 1)), Some(LayerId::whole(1)));
+        assert_eq!(choose(200_000, LayerId::whole(1)), Some(LayerId::whole(0)));
+        assert_eq!(choose(1_000, LayerId::whole(1)), Some(LayerId::new(0, 0, 0)));
+    }
+
+    #[test]
+    fn fewer_pictures_may_be_wished() {
+        let wish = Wish { max_frame_rate: Some(15), ..Wish::default() };
+        let choice = choose(&LAYERED, &wish, None, LayerId::whole(1), true);
+        assert_eq!((choice.layer, choice.reason), (Some(LayerId::new(1, 0, 1)), Reason::Wished));
+    }
+
+    #[test]
+    fn after_an_attempt_that_failed_the_next_one_waits_longer_and_longer() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut climb = Climb::default();
+        assert!(climb.may(start));
+        climb.went_up(start);
+        climb.fell(at(1));
+        assert!(!climb.may(at(2)) && climb.may(at(3)));
+        climb.went_up(at(3));
+        climb.fell(at(4));
+        assert!(!climb.may(at(7)) && climb.may(at(8)));
+        climb.fell(at(9));
+        assert!(climb.may(at(9)), "a further step down is no failed attempt");
+        climb.went_up(at(9));
+        climb.fell(at(30));
+        assert!(climb.may(at(30)), "that one lasted");
+        climb.went_up(at(31));
+        climb.fell(at(32));
+        assert!(climb.may(at(34)), "and cleared the record");
+        assert_eq!(
+            choose(&LAYERED, &Wish::default(), Some(9_000_000), LayerId::whole(0), false).layer,
+            Some(LayerId::whole(0))
+        );
     }
 }

@@ -13,6 +13,8 @@ use media::{MediaKind, Packet};
 use super::Track;
 use super::choice::Offered;
 use crate::format::Format;
+use crate::layers::LayerId;
+use crate::layers::rates::Rates;
 
 /// The encodings of one source.
 #[derive(Debug)]
@@ -20,9 +22,12 @@ pub struct Encodings {
     tracks: [Track; MAX_ENCODINGS],
     /// By encoding: whether packets come.
     live: [bool; MAX_ENCODINGS],
-    /// Those that come, best first; the first `count` of them.
-    offered: [Offered; MAX_ENCODINGS],
-    count: usize,
+    /// By encoding: its highest spatial and temporal layer.
+    tops: [(u8, u8); MAX_ENCODINGS],
+    /// Bits and pictures of the layers of each.
+    rates: Rates,
+    /// What a viewer can be given, best first.
+    offered: Vec<Offered>,
     best: u8,
     compared_at: Option<Instant>,
 }
@@ -39,8 +44,9 @@ impl Encodings {
         Encodings {
             tracks: std::array::from_fn(|_| Track::new(kind)),
             live: [false; MAX_ENCODINGS],
-            offered: Default::default(),
-            count: 0,
+            tops: [(0, 0); MAX_ENCODINGS],
+            rates: Rates::default(),
+            offered: Vec::new(),
             best: 0,
             compared_at: None,
         }
@@ -64,6 +70,10 @@ impl Encodings {
     /// A packet came.
     pub fn push(&mut self, now: Instant, packet: std::sync::Arc<Packet>) {
         let encoding = packet.encoding;
+        if packet.codec.kind() == MediaKind::Video {
+            let layer = LayerId::new(encoding, packet.layers.spatial, packet.layers.temporal);
+            self.rates.add(now, layer, packet.payload.len(), packet.starts_frame);
+        }
         self.of_mut(encoding).push(now, packet);
         let is_new = !self.live[usize::from(encoding).min(MAX_ENCODINGS - 1)];
         if is_new || self.compared_at.is_none_or(|at| now.saturating_duration_since(at) >= COMPARED_EVERY) {
@@ -81,9 +91,15 @@ impl Encodings {
         self.live.get(usize::from(encoding)).copied().unwrap_or(false)
     }
 
-    /// Those that come and that a viewer can be started with, best first.
+    /// What comes and what a viewer can be started with, best first: the encodings, and less of them where they have layers. Each
+    /// takes fewer bits than the one before.
     pub fn offered(&self) -> &[Offered] {
-        &self.offered[..self.count]
+        &self.offered
+    }
+
+    /// Whether these layers are all that an encoding has at the moment.
+    pub fn is_all(&self, encoding: u8, within: (u8, u8)) -> bool {
+        self.tops.get(usize::from(encoding)).is_none_or(|top| within.0 >= top.0 && within.1 >= top.1)
     }
 
     /// Whether waiting for an answer to a key frame request is in vain. A publisher that answers for one encoding
@@ -107,27 +123,61 @@ impl Encodings {
         self.tracks.iter_mut().for_each(Track::publisher_left);
         self.live = [false; MAX_ENCODINGS];
         self.best = 0;
-        self.count = 0;
+        self.offered.clear();
+        self.rates = Rates::default();
         self.compared_at = None;
     }
 
-    /// The larger picture is the better one; where sizes are not known, the one that takes more bits.
+    /// The larger picture is the better one, then the faster; where sizes are not known, the one that takes more bits.
     fn compare(&mut self, now: Instant) {
         self.compared_at = Some(now);
-        self.count = 0;
+        self.offered.clear();
         for (n, track) in (0..).zip(&self.tracks) {
             let is_live = track.arrived_at().is_some_and(|at| now.saturating_duration_since(at) < SILENT_AFTER);
             self.live[usize::from(n)] = is_live;
+            self.tops[usize::from(n)] = self.rates.top(now, n);
             // Without a key frame nobody can be shown anything of it.
-            if !is_live || track.log().key_at().is_none() {
-                continue;
+            if is_live && track.log().key_at().is_some() {
+                let height = track.resolution().map_or(0, |size| size.height);
+                let (spatial, temporal) = self.tops[usize::from(n)];
+                let known = self.rates.cost(now, LayerId::new(n, spatial, temporal));
+                self.offered.push(Offered {
+                    layer: LayerId::whole(n),
+                    height,
+                    frame_rate: known.map_or(0, |(_, pictures)| pictures as u16),
+                    bits_per_second: known.map_or(0, |(bits, _)| bits),
+                });
             }
-            let height = track.resolution().map_or(0, |size| size.height);
-            self.offered[self.count] = Offered { encoding: n, height, bits_per_second: track.bits_per_second() };
-            self.count += 1;
         }
-        self.offered[..self.count].sort_by_key(|o| Reverse((o.height, o.bits_per_second)));
-        self.best = self.offered().first().map_or(self.best, |best| best.encoding);
+        let smallest = self.offered.iter().map(|whole| (whole.height, whole.bits_per_second)).min();
+        for place in 0..self.offered.len() {
+            let whole = self.offered[place];
+            let is_smallest = Some((whole.height, whole.bits_per_second)) == smallest;
+            let top = self.tops[usize::from(whole.layer.encoding)];
+            for (spatial, temporal) in (0..=top.0).flat_map(|spatial| (0..=top.1).map(move |t| (spatial, t))) {
+                // A large picture that moves less than half as fast as it could is not better than a smaller one.
+                let is_slow = temporal + 1 < top.1 && !(is_smallest && spatial == 0);
+                if (spatial, temporal) == top || is_slow {
+                    continue;
+                }
+                let layer = LayerId::new(whole.layer.encoding, spatial, temporal);
+                let Some((bits_per_second, pictures)) = self.rates.cost(now, layer) else { continue };
+                // Spatial layers are halves of the next in both directions, with all encoders known to us.
+                let height = whole.height >> (top.0 - spatial).min(15);
+                self.offered.push(Offered { layer, height, frame_rate: pictures as u16, bits_per_second });
+            }
+        }
+        self.offered.sort_by_key(|o| Reverse((o.height, o.layer.temporal, o.bits_per_second)));
+        let mut least = u64::MAX;
+        self.offered.retain(|o| {
+            // What is not measured yet is not left out because of that.
+            let is_cheaper = o.bits_per_second < least || o.layer.temporal == u8::MAX;
+            if is_cheaper && o.bits_per_second > 0 {
+                least = least.min(o.bits_per_second);
+            }
+            is_cheaper
+        });
+        self.best = self.offered().first().map_or(self.best, |best| best.layer.encoding);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::transport::Transport;
 use crate::stream::Tracks;
+use crate::stream::choice::{Offered, Wish};
 
 /// Trains under way, and what is known of the way otherwise.
 #[derive(Debug, Default)]
@@ -58,18 +59,14 @@ impl Adapt {
         self.is_bounded = true;
     }
 
-    /// Says what could be used at most. `current`: the encoding that is shown.
-    pub fn want(transport: &mut Transport, tracks: &Tracks, current: u8) {
+    /// Says what could be used at most.
+    pub fn want(transport: &mut Transport, tracks: &Tracks, wish: &Wish) {
+        let useful = |o: &&Offered| wish.max_height.is_none_or(|most| o.height <= most);
         let offered = tracks.video.offered();
-        let place = offered.iter().position(|offered| offered.encoding == current);
-        // One encoding is sent whatever the network carries: to know more would change nothing.
-        let next = match place {
-            _ if offered.len() < 2 => None,
-            Some(0) => offered.first(),
-            Some(place) => offered.get(place - 1),
-            None => offered.last(),
-        };
-        let bps = next.map_or(0.0, |next| (next.bits_per_second as f32 * ROOM + audio_bps(tracks)) * OVERHEAD);
+        // One thing is sent whatever the network carries: to know more would change nothing.
+        let is_choice = offered.len() > 1 && wish.encoding.is_none() && !wish.is_hidden;
+        let best = offered.iter().find(useful).filter(|_| is_choice);
+        let bps = best.map_or(0.0, |best| (best.bits_per_second as f32 * ROOM + audio_bps(tracks)) * OVERHEAD);
         transport.estimator.set_wanted(bps);
     }
 
@@ -147,7 +144,7 @@ mod tests {
     fn a_single_encoding_is_not_probed_for() {
         let mut transport = Transport::new(Instant::now(), true);
         transport.turn(Instant::now() + Duration::from_secs(1));
-        Adapt::want(&mut transport, &Tracks::default(), 0);
+        Adapt::want(&mut transport, &Tracks::default(), &Wish::default());
         assert_eq!(Adapt::default().poll(Instant::now(), &mut transport), (None, None));
     }
 }

@@ -181,7 +181,7 @@ impl Viewer {
     /// What is known of the way has changed: so may what the viewer is shown.
     fn adapt(&mut self, tracks: &Tracks) {
         let Some(video) = &mut self.video else { return };
-        Adapt::want(&mut self.transport, tracks, video.encoding());
+        Adapt::want(&mut self.transport, tracks, &video.wished());
         video.set_carried(self.adapt.carried(&self.transport, tracks));
     }
 

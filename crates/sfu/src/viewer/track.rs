@@ -31,11 +31,12 @@ use super::pace::Pace;
 use super::rewrite::{Rewrite, Rewritten};
 use super::transport::Transport;
 use crate::format::{Accepted, AcceptedFormats};
+use crate::layers::LayerId;
 use crate::layers::continuity::{MAX_DESCRIPTOR_BYTES, PictureRun};
 use crate::layers::svc::Svc;
 use crate::srtp::Seal;
 use crate::stream::Track;
-use crate::stream::choice::{self, Reason, Wish};
+use crate::stream::choice::{self, Climb, Reason, Wish};
 use crate::stream::encodings::Encodings;
 use crate::transmit::Batch;
 
@@ -63,7 +64,10 @@ pub struct TrackOut {
     phase: Phase,
     /// The encoding that is being sent.
     encoding: u8,
-    /// How many spatial and temporal layers of it the viewer is to get: these and those below.
+    /// What the viewer is to get.
+    target: LayerId,
+    climb: Climb,
+    /// How many spatial and temporal layers of the encoding the viewer is to get: these and those below.
     within: (u8, u8),
     /// Which of them it gets; `None`: all that there are.
     layers: Option<Box<Svc>>,
@@ -83,6 +87,8 @@ pub struct TrackOut {
     chosen: Option<Chosen>,
     rtx_index: u64,
     repair_budget: i64,
+    /// The first index of this run.
+    run_from: u64,
     restarted_at: Option<Instant>,
     capture_written_at: Option<Instant>,
     /// Outgoing timestamp of the newest picture or sound, when it was captured, and when it was sent.
@@ -208,6 +214,12 @@ const RESTART_INTERVAL: Duration = Duration::from_secs(2);
 /// Retransmissions may take a fifth of what is sent (threat T13), and save up to this many bytes.
 const REPAIR_BUDGET_BYTES: i64 = 256 * 1024;
 
+/// As much may be sent again of what a run begins with, at least.
+const REPAIR_OF_A_START: i64 = 32 * 1024;
+
+/// Of the network's rate, the share of a second that may be saved up for retransmissions: more would fill its queue.
+const REPAIR_SHARE: u64 = 4;
+
 /// How often a capture time is written between key frames. The receiver interpolates in between
 /// (abs-capture-time, "timestamp interpolation"); libwebrtc sends one a second.
 const CAPTURE_TIME_INTERVAL: Duration = Duration::from_millis(500);
@@ -232,6 +244,8 @@ impl TrackOut {
         TrackOut {
             phase: Phase::Waiting,
             encoding: 0,
+            target: LayerId::whole(0),
+            climb: Climb::default(),
             within: WHOLE,
             layers: None,
             pictures: PictureRun::default(),
@@ -247,6 +261,7 @@ impl TrackOut {
             chosen: None,
             rtx_index: 1 + (seed >> 16 & 0x7ffe),
             repair_budget: REPAIR_BUDGET_BYTES / 4,
+            run_from: 0,
             restarted_at: None,
             capture_written_at: None,
             newest: None,
@@ -285,6 +300,11 @@ impl TrackOut {
         self.encoding
     }
 
+    /// The highest spatial and temporal layer of it that is sent; `None` if all are.
+    pub fn within(&self) -> Option<(u8, u8)> {
+        self.layers.as_ref().map(|layers| layers.layers())
+    }
+
     /// What the viewer wishes from now on.
     pub fn wish(&mut self, wish: Wish) {
         self.wish = wish;
@@ -310,18 +330,52 @@ impl TrackOut {
         match self.facts.kind {
             MediaKind::Audio => self.send_audio(now, source.of(0), link),
             MediaKind::Video => {
-                let choice = choice::choose(source.offered(), &self.wish, self.carried, self.encoding);
+                let may_climb = self.climb.may(now);
+                let choice = choice::choose(source.offered(), &self.wish, self.carried, self.target, may_climb);
                 self.reason = choice.reason;
-                let Some(wanted) = choice.encoding else {
+                let Some(wanted) = choice.layer else {
                     self.phase = Phase::Waiting;
                     return Next::default();
                 };
-                let key_frame_of = self.change_over(now, source, wanted);
+                if wanted != self.target {
+                    self.aim(now, source, wanted);
+                }
+                let key_frame_of = self.change_over(now, source, wanted.encoding).or_else(|| self.thin(source));
                 let mut next = self.send_video(now, source, link);
                 next.wants_key_frame = next.wants_key_frame.or(key_frame_of);
                 next
             }
         }
+    }
+
+    /// Something else is wanted from now on.
+    fn aim(&mut self, now: Instant, source: &Encodings, wanted: LayerId) {
+        let offered = source.offered();
+        let place = |layer: LayerId| offered.iter().position(|o| o.layer == layer).unwrap_or(usize::MAX);
+        if place(wanted) < place(self.target) {
+            self.climb.went_up(now);
+        } else if self.reason == Reason::Network {
+            self.climb.fell(now);
+        }
+        self.target = wanted;
+    }
+
+    /// Sends as many layers of the encoding as are wanted, from its next picture on that allows it. Returns the encoding if it
+    /// takes a key frame.
+    fn thin(&mut self, source: &Encodings) -> Option<u8> {
+        if self.target.encoding != self.encoding {
+            return None;
+        }
+        self.within = self.target.within();
+        if self.layers.is_none() && self.within != WHOLE {
+            self.layers = Some(Box::new(Svc::whole()));
+        }
+        let sent = self.layers.as_ref()?.layers();
+        if self.within == WHOLE && source.is_all(self.encoding, sent) {
+            self.layers = None;
+            return None;
+        }
+        (sent.0 < self.within.0 && !source.is_all(self.encoding, (sent.0, u8::MAX))).then_some(self.encoding)
     }
 
     /// Changes over to the encoding that the viewer is to be shown: at once while it is shown nothing, else at a fresh key
@@ -465,7 +519,11 @@ impl TrackOut {
         };
         self.rewrite.start(now, first);
         self.pictures.start(&first.layers.numbers);
+        self.within = if self.target.encoding == self.encoding { self.target.within() } else { WHOLE };
         self.layers = (self.within != WHOLE).then(Box::default);
+        self.run_from = self.rewrite.next_index();
+        // Whatever was sent again of the run before: the key frame is worth more.
+        self.repair_budget = self.repair_budget.max(REPAIR_OF_A_START);
         self.counters.starts += 1;
         let age = last.arrived_at.saturating_duration_since(first.arrived_at);
         if age <= SHORT_GROUP || source.is_deaf() {
@@ -610,12 +668,20 @@ impl TrackOut {
         self.counters.nacks += 1;
         // Before the first report a guess that suits most of the internet.
         let rtt = self.counters.rtt.unwrap_or(Duration::from_millis(50)).max(Duration::from_millis(10));
+        if let Some(carried) = self.carried {
+            let most = i64::try_from(carried / 8 / REPAIR_SHARE).unwrap_or(i64::MAX);
+            self.repair_budget = self.repair_budget.min(most.max(REPAIR_OF_A_START));
+        }
         if self.repair_budget <= 0 {
             return;
         }
         let Some(sent) = self.history.missing(now, seq, rtt, |encoding| source.of(encoding).log().end()) else {
             return;
         };
+        // A decoder that gets the key frame of this run has no use for what came before it.
+        if sent.numbers.index < self.run_from && self.facts.kind == MediaKind::Video {
+            return;
+        }
         let Some(packet) = source.of(sent.form.encoding).log().get(sent.position) else { return };
         let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
         let written = match accepted.and_then(|a| a.rtx_payload_type).filter(|_| self.rtx_header.is_some()) {
