@@ -46,6 +46,11 @@ impl Loss {
         self.share
     }
 
+    /// The share of packets that is lost without any queue, 0 to 1.
+    pub(super) fn inherent(&self) -> f32 {
+        self.inherent
+    }
+
     /// Packets were reported. `recovered` were reported lost before and came after all.
     pub(super) fn reported(&mut self, lost: u32, received: u32, recovered: u32) {
         self.lost = (self.lost + lost).saturating_sub(recovered);

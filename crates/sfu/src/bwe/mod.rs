@@ -95,6 +95,8 @@ pub struct Estimate {
     pub state: State,
     /// Share of packets lost lately, 0 to 1.
     pub loss: f32,
+    /// Share of packets that the network loses whatever is sent, 0 to 1.
+    pub own_loss: f32,
     /// Round trip in milliseconds; 0 if not known.
     pub rtt_ms: f32,
     /// Milliseconds that every packet waits in queues.
@@ -293,6 +295,7 @@ impl Estimator {
             is_app_limited: self.is_app_limited(),
             state: self.state,
             loss: self.loss.share(),
+            own_loss: self.loss.inherent(),
             rtt_ms: self.rtt_ms,
             queue_ms: self.queue.standing_ms(),
         }

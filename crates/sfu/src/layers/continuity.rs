@@ -57,11 +57,6 @@ impl Gapless {
         Gapless { next_out, ..Gapless::default() }
     }
 
-    /// The number that comes next.
-    pub fn next(&self) -> u64 {
-        self.next_out
-    }
-
     /// Begins a run: `first_in` follows what was given out last.
     pub fn start(&mut self, first_in: u64) {
         self.run = Some(Run { first_in, first_out: self.next_out });

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::lossy::Playout;
 use super::rewrite::Rewritten;
 use crate::layers::continuity::Shift;
 
@@ -35,6 +36,8 @@ struct Entry {
     resends: u8,
     flags: u8,
     shift: Shift,
+    /// One more than [`Form::playout`]; 0 if there is none.
+    playout: u8,
 }
 
 const IN_USE: u8 = 1;
@@ -82,6 +85,8 @@ pub struct Form {
     pub with_marker: bool,
     /// By how much the numbers in its payload were moved.
     pub shift: Shift,
+    /// The least playout delay that was written in place of the publisher's.
+    pub playout: Option<Playout>,
     /// Whether nothing but its header was sent: it fills a gap.
     pub is_empty: bool,
 }
@@ -146,6 +151,7 @@ impl History {
                 | flag(form.with_capture_time, WITH_CAPTURE_TIME)
                 | flag(form.transport_seq.is_some(), WITH_TRANSPORT_SEQ),
             shift: form.shift,
+            playout: form.playout.map_or(0, |playout| playout.0.saturating_add(1)),
         };
     }
 
@@ -194,6 +200,7 @@ impl History {
                 transport_seq: (entry.flags & WITH_TRANSPORT_SEQ != 0).then_some(entry.transport_seq),
                 with_marker: entry.flags & WITH_MARKER != 0,
                 shift: entry.shift,
+                playout: entry.playout.checked_sub(1).map(Playout),
                 is_empty: entry.flags & EMPTY != 0,
             },
         })
@@ -300,6 +307,7 @@ mod tests {
             transport_seq: Some(40_000),
             with_marker: true,
             shift: Shift { picture_id: 0x7ffe, base_index: 200, key_index: 31 },
+            playout: Some(Playout(30)),
             is_empty: true,
         };
         // 2,000 packets a second need the ring of 2,048; 200 do not fill that of 256.

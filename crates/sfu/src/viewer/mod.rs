@@ -6,6 +6,7 @@
 pub mod adapt;
 pub mod header;
 pub mod history;
+pub mod lossy;
 pub mod pace;
 pub mod rewrite;
 pub mod track;
@@ -22,6 +23,7 @@ use crate::stream::Tracks;
 use crate::stream::choice::Wish;
 use crate::transmit::Batch;
 use adapt::Adapt;
+use lossy::Lossy;
 use track::{Link, TrackFacts, TrackOut};
 use transport::Transport;
 
@@ -66,6 +68,7 @@ pub struct Viewer {
     budget: Budget,
     transport: Transport,
     adapt: Adapt,
+    lossy: Lossy,
     next_report_at: Instant,
     /// Datagrams from it that were refused, for the shard's counters.
     pub rejected: u64,
@@ -114,6 +117,7 @@ impl Viewer {
             budget: Budget::new(now),
             transport: Transport::new(now, is_numbered),
             adapt: Adapt::default(),
+            lossy: Lossy::default(),
             next_report_at: now + FIRST_REPORT_AFTER,
             rejected: 0,
         }
@@ -288,6 +292,10 @@ impl Viewer {
         }
         self.transport.turn(now);
         self.transport.estimator.handle_timeout(self.transport.now_us());
+        self.lossy.look(&self.transport.estimator.estimate());
+        if let Some(video) = &mut self.video {
+            video.repairs(self.lossy.copies(), self.lossy.playout());
+        }
         let is_starting = self.tracks().any(TrackOut::is_starting);
         self.next_report_at = now + if is_starting { FIRST_REPORT_AFTER } else { REPORT_INTERVAL };
         let tracks = self.audio.iter().chain(&self.video).filter(|track| !track.is_starting());

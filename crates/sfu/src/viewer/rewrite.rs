@@ -107,11 +107,6 @@ impl Rewrite {
         self.run.is_some_and(|run| run.epoch == packet.epoch && packet.seq >= run.first_seq)
     }
 
-    /// The index of the packet that comes next.
-    pub fn next_index(&self) -> u64 {
-        self.indexes.next()
-    }
-
     /// The current run's epoch.
     pub fn epoch(&self) -> Option<u32> {
         self.run.map(|run| run.epoch)

@@ -22,11 +22,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use media::packet::Extensions;
 use media::{Codec, MediaKind, NtpTime, Packet};
 
 pub use super::header::ExtensionIds;
 use super::header::{Fields, HeaderWriter};
 use super::history::{Form, History, Sent};
+use super::lossy::Playout;
 use super::pace::Pace;
 use super::rewrite::{Rewrite, Rewritten};
 use super::transport::Transport;
@@ -87,8 +89,9 @@ pub struct TrackOut {
     chosen: Option<Chosen>,
     rtx_index: u64,
     repair_budget: i64,
-    /// The first index of this run.
-    run_from: u64,
+    /// How often what is missing is sent.
+    copies: usize,
+    playout: Option<Playout>,
     restarted_at: Option<Instant>,
     capture_written_at: Option<Instant>,
     /// Outgoing timestamp of the newest picture or sound, when it was captured, and when it was sent.
@@ -261,7 +264,8 @@ impl TrackOut {
             chosen: None,
             rtx_index: 1 + (seed >> 16 & 0x7ffe),
             repair_budget: REPAIR_BUDGET_BYTES / 4,
-            run_from: 0,
+            copies: 1,
+            playout: None,
             restarted_at: None,
             capture_written_at: None,
             newest: None,
@@ -323,6 +327,11 @@ impl TrackOut {
     /// Bits a second that the network carries for this track, if known.
     pub fn set_carried(&mut self, carried: Option<u64>) {
         self.carried = carried;
+    }
+
+    /// How to deal with losses: how often what is missing is sent, and the least time from capture to being shown.
+    pub fn repairs(&mut self, copies: usize, playout: Option<Playout>) {
+        (self.copies, self.playout) = (copies, playout);
     }
 
     /// Sends what there is to send.
@@ -521,7 +530,6 @@ impl TrackOut {
         self.pictures.start(&first.layers.numbers);
         self.within = if self.target.encoding == self.encoding { self.target.within() } else { WHOLE };
         self.layers = (self.within != WHOLE).then(Box::default);
-        self.run_from = self.rewrite.next_index();
         // Whatever was sent again of the run before: the key frame is worth more.
         self.repair_budget = self.repair_budget.max(REPAIR_OF_A_START);
         self.counters.starts += 1;
@@ -569,6 +577,7 @@ impl TrackOut {
             with_capture_time: self.capture_time_is_due(now, packet),
             transport_seq: self.header.has_transport_seq().then(|| link.transport.next()),
             with_marker: packet.marker,
+            playout: self.playout,
             ..Form::default()
         };
         let is_kept = self.keep(packet);
@@ -646,7 +655,7 @@ impl TrackOut {
             marker: form.with_marker,
             numbers,
             transport_seq: form.transport_seq.unwrap_or_default(),
-            extensions: packet.extensions,
+            extensions: extensions_of(packet, form),
             captured_at: packet.captured_at.filter(|_| form.with_capture_time),
         };
         let writer = &mut self.header;
@@ -678,20 +687,24 @@ impl TrackOut {
         let Some(sent) = self.history.missing(now, seq, rtt, |encoding| source.of(encoding).log().end()) else {
             return;
         };
-        // A decoder that gets the key frame of this run has no use for what came before it.
-        if sent.numbers.index < self.run_from && self.facts.kind == MediaKind::Video {
+        // A decoder that gets the key frame of another encoding has no use for what came before it.
+        if sent.form.encoding != self.encoding {
             return;
         }
         let Some(packet) = source.of(sent.form.encoding).log().get(sent.position) else { return };
         let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
-        let written = match accepted.and_then(|a| a.rtx_payload_type).filter(|_| self.rtx_header.is_some()) {
-            Some(payload_type) => self.retransmit(packet, &sent, payload_type, None, link),
-            // Without RTX the same packet goes out again under the same index. That is safe only because it is the
-            // same to the byte, and so is its form (threat T3).
-            None => self.write(packet, sent.numbers, sent.form, link),
-        };
-        if written > 0 {
-            self.counters.resent += 1;
+        let rtx = accepted.and_then(|a| a.rtx_payload_type).filter(|_| self.rtx_header.is_some());
+        for copy in 0..self.copies {
+            if copy > 0 && self.repair_budget <= 0 {
+                break;
+            }
+            let written = match rtx {
+                Some(payload_type) => self.retransmit(packet, &sent, payload_type, None, link),
+                // Without RTX the same packet goes out again under the same index. That is safe only because it is the
+                // same to the byte, and so is its form (threat T3).
+                None => self.write(packet, sent.numbers, sent.form, link),
+            };
+            self.counters.resent += u64::from(written > 0);
             self.repair_budget -= written as i64;
         }
     }
@@ -713,7 +726,7 @@ impl TrackOut {
             marker: sent.form.with_marker,
             numbers,
             transport_seq: link.transport.next(),
-            extensions: packet.extensions,
+            extensions: extensions_of(packet, sent.form),
             captured_at: None,
         };
         let payload = payload_of(packet, sent.form);
@@ -797,6 +810,16 @@ impl TrackOut {
 /// What stands behind the header, before its picture's numbers are moved.
 fn payload_of(packet: &Packet, form: Form) -> &[u8] {
     if form.is_empty { &[] } else { packet.payload(form.with_red) }
+}
+
+/// What the publisher wrote, unless it is changed for this viewer.
+fn extensions_of(packet: &Packet, form: Form) -> Extensions {
+    match form.playout {
+        None => packet.extensions,
+        Some(playout) => {
+            Extensions { playout_delay: Some(playout.over(packet.extensions.playout_delay)), ..packet.extensions }
+        }
+    }
 }
 
 /// Where a key frame starts that came just now.
