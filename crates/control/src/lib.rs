@@ -54,6 +54,7 @@
 mod control;
 mod deadlines;
 mod effect;
+pub mod ladder;
 mod limits;
 mod session;
 mod stream;

@@ -10,12 +10,25 @@ export interface LayerStatus {
   frame_rate: number;
 }
 
+/** What the audience has use for, of an encoding that the publisher can send. */
+export interface WantedLayer {
+  rid: string;
+  active: boolean;
+  max_bitrate_bps: number;
+}
+
 export interface StreamStatus {
   stream: string;
   state: StreamState;
   live_since_ms: number | null;
   viewers: number;
-  publisher: { session: string; connected_at_ms: number; rtt_ms: number | null; loss_percent: number | null } | null;
+  publisher: {
+    session: string;
+    connected_at_ms: number;
+    rtt_ms: number | null;
+    loss_percent: number | null;
+    wanted_layers: WantedLayer[];
+  } | null;
   video: {
     codec: string;
     width: number | null;

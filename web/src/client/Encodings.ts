@@ -1,9 +1,18 @@
+import type { WantedLayer } from "./Api";
+
 /** One of the sizes in which a publisher sends the same picture (simulcast, RFC 8853). */
 export interface Encoding {
   /** Its name: `f`ull, `h`alf, `q`uarter. */
   rid: string;
   /** How much smaller than the source, in each direction. */
   scale: number;
+  /** Bits per second, as long as nothing is known of the audience. */
+  maxBitrate: number;
+}
+
+/** What to send of an encoding. */
+export interface Sending {
+  active: boolean;
   /** Bits per second. */
   maxBitrate: number;
 }
@@ -20,4 +29,21 @@ export function encodingsFor(height: number, maxBitrate: number): Encoding[] {
   if (height >= 720) return [quarter, half, full];
   if (height >= 360) return [half, full];
   return [full];
+}
+
+/**
+ * What to send of `encodings`, in their order, if the audience has use for `wanted`.
+ *
+ * Never more than the publisher chose for the largest, nor more of a smaller one than its share of that: a picture of
+ * half the lines needs about a third of the bits. Something is always sent.
+ */
+export function sendingFor(encodings: Encoding[], wanted: WantedLayer[]): Sending[] {
+  const most = encodings.at(-1)?.maxBitrate ?? 0;
+  const sendings = encodings.map(({ rid, scale, maxBitrate }) => {
+    const layer = wanted.find((each) => each.rid === rid);
+    if (!layer) return { active: true, maxBitrate };
+    return { active: layer.active, maxBitrate: Math.round(Math.min(layer.max_bitrate_bps, most / scale ** 1.5)) };
+  });
+  if (sendings[0] && !sendings.some(({ active }) => active)) sendings[0].active = true;
+  return sendings;
 }

@@ -1,5 +1,6 @@
 import type { Access } from "./Access";
-import type { Encoding } from "./Encodings";
+import type { WantedLayer } from "./Api";
+import { sendingFor, type Encoding } from "./Encodings";
 import { asksForExtensions } from "./HeaderExtensions";
 import { LiveConnection } from "./LiveConnection";
 import type { Problem } from "./Problem";
@@ -29,6 +30,7 @@ export class WhipClient extends LiveConnection {
   #options: WhipOptions;
   #videoSender: RTCRtpSender | null = null;
   #audioSender: RTCRtpSender | null = null;
+  #wanted: WantedLayer[] = [];
 
   constructor(
     endpoint: string,
@@ -62,11 +64,19 @@ export class WhipClient extends LiveConnection {
     this.#limit();
   }
 
+  /** The audience has use for these from now on. */
+  audienceWants(wanted: WantedLayer[]): void {
+    if (this.#options.encodings.length < 2 || JSON.stringify(wanted) === JSON.stringify(this.#wanted)) return;
+    this.#wanted = wanted;
+    this.#limit();
+  }
+
   protected override prepare(peer: RTCPeerConnection): void {
     // One stream: the viewer keeps lips and sound together.
     const stream = new MediaStream();
     this.#videoSender = null;
     this.#audioSender = null;
+    this.#wanted = [];
     if (this.#audio) {
       const transceiver = peer.addTransceiver(this.#audio, { direction: "sendonly", streams: [stream] });
       asksForExtensions(transceiver);
@@ -120,9 +130,10 @@ export class WhipClient extends LiveConnection {
     if (!sender) return;
     const parameters: RTCRtpSendParameters & { degradationPreference?: string } = sender.getParameters();
     parameters.degradationPreference = this.#options.degradation;
+    const sendings = sendingFor(this.#options.encodings, this.#wanted);
     parameters.encodings.forEach((encoding, n) => {
-      const wanted = this.#options.encodings[n];
-      if (wanted) encoding.maxBitrate = wanted.maxBitrate;
+      const sending = sendings[n];
+      if (sending) Object.assign(encoding, sending);
       encoding.maxFramerate = this.#options.maxFrameRate;
     });
     sender.setParameters(parameters).catch(() => {

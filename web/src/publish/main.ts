@@ -12,7 +12,7 @@ import { byId, copyText, inside, say } from "../ui/dom";
 import * as format from "../ui/format";
 import { sendOptions, settingsFromQuery, type SourceKind } from "./settings";
 import { Source } from "./Source";
-import { mediaTrouble, stateWords, streamTrouble, type Trouble } from "./words";
+import { mediaTrouble, sendingWords, stateWords, streamTrouble, type Trouble } from "./words";
 
 const access = Access.fromLocation(location);
 const query = new URLSearchParams(location.search);
@@ -227,13 +227,9 @@ function publish(stream: string): void {
     say(byId("s-codec"), format.codec(sample?.codec));
     say(byId("s-rtt"), format.milliseconds(sample?.rttMs));
     say(byId("s-loss"), format.percent(sample?.lossPercent));
-    byId("limitation").hidden = !["cpu", "bandwidth"].includes(sample?.limitation ?? "");
-    say(
-      byId("limitation"),
-      sample?.limitation === "cpu"
-        ? "This computer is too busy for the full quality. A smaller picture or another codec may help."
-        : "The network is too narrow for the full quality just now; the picture adapts.",
-    );
+    const aside = now === "connected" ? sendingWords(sample?.limitation ?? null, settings.height, status?.publisher?.wanted_layers ?? []) : null;
+    byId("limitation").hidden = aside === null;
+    say(byId("limitation"), aside ?? "");
     document.title = `${now === "connected" ? "● " : ""}${stream} · Nowcast`;
   }
 
@@ -302,6 +298,7 @@ function publish(stream: string): void {
   events.onstatus = (next) => {
     status = next;
     say(byId("viewers"), String(next.viewers));
+    if (client?.state === "connected") client.audienceWants(next.publisher?.wanted_layers ?? []);
     // The browser takes seconds to notice that a server is gone and back.
     if (next.state !== "live") void client?.verify();
   };

@@ -121,7 +121,7 @@ pub(super) struct Actor {
 /// What HTTP needs to know of a session between requests.
 pub(super) struct Known {
     pub(super) role: Role,
-    stream: StreamId,
+    pub(super) stream: StreamId,
     desk: u8,
     etag: String,
     /// The client's ICE ufrag: another one in a PATCH asks for a restart.
@@ -314,6 +314,7 @@ impl Actor {
                 connected: false,
             },
         );
+        self.look_at_audience(now, admitted.stream);
         let published = self.published(admitted.stream);
         let command = desk::Command::Open { session, stream: admitted.stream, offer: request.offer, published };
         self.wait(session, Waiting::Opened(reply));
@@ -404,7 +405,7 @@ impl Actor {
                 let watched = self.watched.entry(stream).or_default();
                 if epoch >= watched.epoch {
                     watched.epoch = epoch;
-                    watched.published = published;
+                    watched.set_published(published);
                 }
                 self.bump();
             }
@@ -502,11 +503,11 @@ impl Actor {
                 Effect::PublisherIs { stream, epoch, .. } => {
                     let watched = self.watched.entry(stream).or_default();
                     watched.epoch = epoch;
-                    watched.published = Published::default();
+                    watched.set_published(Published::default());
                 }
                 Effect::PublisherGone { stream, epoch } => {
                     if let Some(watched) = self.watched.get_mut(&stream).filter(|w| w.epoch == epoch) {
-                        watched.published = Published::default();
+                        watched.set_published(Published::default());
                     }
                     self.bump();
                 }

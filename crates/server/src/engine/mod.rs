@@ -186,6 +186,20 @@ pub struct PublisherStatus {
     pub rtt_ms: Option<f64>,
     /// Loss on the way from the publisher, before repair.
     pub loss_percent: Option<f64>,
+    /// Of a simulcast: what its viewers have use for. A publisher that keeps to it saves its uplink, and each
+    /// viewer gets more of what its network carries.
+    pub wanted_layers: Vec<WantedLayer>,
+}
+
+/// What is wanted of an encoding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct WantedLayer {
+    /// Its name.
+    pub rid: String,
+    /// Whether anybody has use for it. It is wanted again as soon as somebody may have.
+    pub active: bool,
+    /// More bits a second than this are of no use.
+    pub max_bitrate_bps: u64,
 }
 
 /// A video track as the API shows it.

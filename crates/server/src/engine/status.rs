@@ -6,17 +6,19 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use control::StreamView;
+use control::ladder::{self, Ladder, Rung, Wanted};
 use media::packet::MAX_ENCODINGS;
-use media::{MediaKind, SessionId, StreamName};
+use media::{MediaKind, SessionId, StreamId, StreamName};
 use sfu::bwe::State;
 use sfu::format::Published;
 use sfu::publisher::Health;
 use sfu::shard::{self, Snapshot, StreamSnapshot};
+use sfu::stream::audience::Audience;
 
 use super::actor::Actor;
 use super::{
-    AudioStatus, LayerStatus, LayerWish, PublisherStatus, SentReport, StreamState, StreamStatus, TransportReport,
-    VideoStatus, ViewerReport,
+    AudioStatus, LayerStatus, LayerWish, PublisherStatus, Role, SentReport, StreamState, StreamStatus, TransportReport,
+    VideoStatus, ViewerReport, WantedLayer,
 };
 
 /// What is known of a stream beyond `control`.
@@ -35,6 +37,12 @@ pub(super) struct Watched {
     frame_rate: f64,
     /// By encoding: pictures a second.
     frame_rates: [f64; MAX_ENCODINGS],
+    /// By encoding: lines and columns of its picture, also of one that is not sent at the moment.
+    sizes: [Option<u32>; MAX_ENCODINGS],
+    /// By shard.
+    audiences: HashMap<u8, Audience>,
+    ladder: Ladder,
+    wanted: Vec<Wanted>,
 }
 
 /// A stream that nobody is in.
@@ -56,12 +64,30 @@ impl Actor {
     /// A shard has said how it is.
     pub(super) fn measured(&mut self, snapshot: Snapshot) {
         let now = Instant::now();
+        // Streams that nobody on that shard is in any more are not in its snapshot.
+        self.watched.values_mut().for_each(|watched| {
+            watched.audiences.remove(&snapshot.shard);
+        });
         for stream in &snapshot.streams {
             if let Some(watched) = self.watched.get_mut(&stream.stream) {
                 watched.measured(now, snapshot.shard, stream);
             }
         }
+        for stream in &snapshot.streams {
+            self.look_at_audience(now, stream.stream);
+        }
         self.snapshots.insert(snapshot.shard, snapshot);
+    }
+
+    /// Who watches may have changed: so may what the publisher is to send.
+    pub(super) fn look_at_audience(&mut self, now: Instant, stream: StreamId) {
+        let Some(watched) = self.watched.get_mut(&stream).filter(|w| w.published.rids.iter().flatten().count() > 1)
+        else {
+            return;
+        };
+        let of_stream = self.sessions.values().filter(|known| known.stream == stream && known.role == Role::Viewer);
+        let unknown = of_stream.filter(|known| !known.connected).count() as u32;
+        watched.look(now, unknown);
     }
 
     pub(super) fn streams(&self) -> Vec<StreamStatus> {
@@ -84,6 +110,7 @@ impl Actor {
                 connected_at_ms: unix_ms(publisher.connected_at?),
                 rtt_ms: watched.health.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
                 loss_percent: watched.health.loss.map(|loss| f64::from(loss) * 100.0),
+                wanted_layers: watched.wanted_layers(),
             })
         });
         StreamStatus {
@@ -135,8 +162,12 @@ impl Watched {
         if let Some((bytes, at)) = self.out.insert(shard, (stream.sent.bytes, now)) {
             self.rate_out.insert(shard, 8.0 * rate(stream.sent.bytes, bytes, at));
         }
+        self.audiences.insert(shard, stream.audience);
         if !stream.is_home {
             return;
+        }
+        for (size, encoding) in self.sizes.iter_mut().zip(&stream.encodings) {
+            *size = encoding.resolution.map(|r| u32::from(r.width) * u32::from(r.height)).or(*size);
         }
         if let (Some(before), Some(at)) = (&self.home, self.home_at) {
             self.audio_bps = 8.0 * rate(stream.audio.bytes, before.audio.bytes, at);
@@ -149,6 +180,35 @@ impl Watched {
         self.health = stream.health;
         self.home = Some(*stream);
         self.home_at = Some(now);
+    }
+
+    /// `unknown`: viewers that are connecting.
+    fn look(&mut self, now: Instant, unknown: u32) {
+        let audience = self.audiences.values().fold(Audience::default(), |all, shard| all.with(shard));
+        let carried = audience.places().map(|(place, viewers)| (Audience::bits_per_second(place), viewers));
+        let carried: Vec<_> = carried.collect();
+        let rungs = self.published.rids.iter().enumerate().filter(|(_, rid)| rid.is_some());
+        let rungs: Vec<_> = rungs.map(|(n, _)| Rung { encoding: n as u8, pixels: self.sizes[n] }).collect();
+        let wished = std::array::from_fn(|encoding| audience.wish(encoding));
+        self.wanted = self.ladder.look(now, &rungs, &ladder::Audience { carried: &carried, wished, unknown });
+    }
+
+    /// A publisher begins, or is gone.
+    pub(super) fn set_published(&mut self, published: Published) {
+        if published.rids != self.published.rids {
+            self.ladder = Ladder::default();
+            self.sizes = [None; MAX_ENCODINGS];
+            self.wanted.clear();
+        }
+        self.published = published;
+    }
+
+    fn wanted_layers(&self) -> Vec<WantedLayer> {
+        let layer = |wanted: &Wanted| {
+            let rid = self.published.rids.get(usize::from(wanted.encoding)).copied().flatten()?;
+            Some(WantedLayer { rid: rid.to_string(), active: wanted.is_active, max_bitrate_bps: wanted.max_bps })
+        };
+        self.wanted.iter().filter_map(layer).collect()
     }
 
     fn video(&self) -> Option<VideoStatus> {

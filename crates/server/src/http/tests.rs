@@ -832,8 +832,13 @@ impl Backend for Double {
         let mut state = self.state.lock().unwrap();
         state.asked += 1;
         let is_live = state.live.iter().any(|live| live == name.as_str());
-        let publisher =
-            PublisherStatus { session: "short".into(), connected_at_ms: 1, rtt_ms: None, loss_percent: None };
+        let publisher = PublisherStatus {
+            session: "short".into(),
+            connected_at_ms: 1,
+            rtt_ms: None,
+            loss_percent: None,
+            wanted_layers: vec![],
+        };
         StreamStatus {
             stream: name.to_string(),
             state: if is_live { StreamState::Live } else { StreamState::Waiting },

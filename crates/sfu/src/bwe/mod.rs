@@ -70,6 +70,7 @@ pub struct Estimator {
     wanted_bps: f32,
     probing: Probing,
     standing: Standing,
+    is_bounded: bool,
 }
 
 /// What the estimate does.
@@ -89,6 +90,8 @@ pub enum State {
 pub struct Estimate {
     /// Bits a second that it carries.
     pub bps: f32,
+    /// There is proof that it does not carry more.
+    pub is_bounded: bool,
     /// Less is sent than it would carry, so it may well carry more.
     pub is_app_limited: bool,
     /// What the estimate does.
@@ -199,6 +202,7 @@ impl Estimator {
                 is_first: true,
             },
             standing: Standing::default(),
+            is_bounded: false,
         }
     }
 
@@ -292,6 +296,7 @@ impl Estimator {
     pub fn estimate(&self) -> Estimate {
         Estimate {
             bps: self.bps(),
+            is_bounded: self.is_bounded,
             is_app_limited: self.is_app_limited(),
             state: self.state,
             loss: self.loss.share(),
@@ -388,6 +393,7 @@ impl Estimator {
         }
         let through = acked.unwrap_or(self.delay_bps).min(self.delay_bps * 1.1);
         self.capacity.add(through);
+        self.is_bounded = true;
         self.delay_bps = self.delay_bps.min(BETA * through).max(self.settings.min_bps);
         self.decreased_us = now_us;
         self.state = State::Decrease;
@@ -443,6 +449,8 @@ impl Estimator {
     fn judge_probe(&mut self, now_us: u64) {
         let Some(measured) = self.probing.train.and_then(|train| Some((train.probe, train.bps()?))) else { return };
         let (probe, bps) = measured;
+        // Less than that was held up on its way.
+        self.is_bounded = bps < PROBE_WON * probe.bps;
         if bps > self.bps() && self.state != State::Decrease {
             self.delay_bps = self.delay_bps.max(bps).min(self.settings.max_bps);
             self.loss.proved(bps);

@@ -14,6 +14,7 @@ use crate::desk::Handed;
 use crate::format::Published;
 use crate::negotiate::Unusable;
 use crate::publisher::{Ended, Health, Publisher, PublisherSetup};
+use crate::stream::audience::Audience;
 use crate::stream::choice::{Reason, Wish};
 use crate::viewer::track::{Counters as SentCounters, TrackOut};
 use crate::viewer::{Viewer, ViewerSetup};
@@ -295,6 +296,8 @@ pub struct StreamSnapshot {
     pub key_frame_interval: Option<Duration>,
     /// What was sent to viewers on this shard, those that left included.
     pub sent: TrackStats,
+    /// What the networks of viewers on this shard carry.
+    pub audience: Audience,
 }
 
 /// How one encoding of a video comes in.

@@ -33,6 +33,7 @@ use crate::desk::Handed;
 use crate::negotiate::Identity;
 use crate::publisher::{Arrived, Ended, Publisher};
 use crate::stream::Tracks;
+use crate::stream::audience::Audience;
 use crate::stream::log::PacketLog;
 use crate::transmit::Batch;
 use crate::viewer::Viewer;
@@ -839,7 +840,12 @@ impl Shard {
                 _ => (None, None),
             };
             let viewers = s.sweep.viewers().iter().filter_map(|key| self.viewers.get(*key));
-            let sent = viewers.flat_map(|seat| seat.viewer.tracks()).fold(s.stats.gone, TrackStats::plus);
+            let mut audience = Audience::default();
+            let mut sent = s.stats.gone;
+            for seat in viewers {
+                sent = seat.viewer.tracks().fold(sent, TrackStats::plus);
+                seat.viewer.count(&mut audience);
+            }
             StreamSnapshot {
                 stream: *id,
                 is_home: matches!(s.source, Source::Local(_)),
@@ -852,6 +858,7 @@ impl Shard {
                 best: s.tracks.video.best(),
                 key_frame_interval: s.stats.key_frame_interval,
                 sent,
+                audience,
             }
         });
         Snapshot {

@@ -29,6 +29,8 @@ pub struct Encodings {
     /// What a viewer can be given, best first.
     offered: Vec<Offered>,
     best: u8,
+    /// By encoding: lines of its picture, and the most bits a second that this publisher sent of it.
+    peaks: [(u16, u64); MAX_ENCODINGS],
     compared_at: Option<Instant>,
 }
 
@@ -48,6 +50,7 @@ impl Encodings {
             rates: Rates::default(),
             offered: Vec::new(),
             best: 0,
+            peaks: [(0, 0); MAX_ENCODINGS],
             compared_at: None,
         }
     }
@@ -97,6 +100,18 @@ impl Encodings {
         &self.offered
     }
 
+    /// The most bits a second that this publisher has sent, lately or not, of a picture of no more than so many lines. It may send
+    /// less at the moment because nobody has use for more.
+    pub fn peak(&self, max_height: Option<u16>) -> u64 {
+        let useful = self.peaks.iter().filter(|(height, _)| max_height.is_none_or(|most| *height <= most));
+        useful.map(|(_, bits)| *bits).max().unwrap_or(0)
+    }
+
+    /// How many encodings this publisher has sent, lately or not.
+    pub fn sent(&self) -> usize {
+        self.peaks.iter().filter(|(_, bits)| *bits > 0).count()
+    }
+
     /// Whether these layers are all that an encoding has at the moment.
     pub fn is_all(&self, encoding: u8, within: (u8, u8)) -> bool {
         self.tops.get(usize::from(encoding)).is_none_or(|top| within.0 >= top.0 && within.1 >= top.1)
@@ -125,6 +140,7 @@ impl Encodings {
         self.best = 0;
         self.offered.clear();
         self.rates = Rates::default();
+        self.peaks = [(0, 0); MAX_ENCODINGS];
         self.compared_at = None;
     }
 
@@ -141,6 +157,8 @@ impl Encodings {
                 let height = track.resolution().map_or(0, |size| size.height);
                 let (spatial, temporal) = self.tops[usize::from(n)];
                 let known = self.rates.cost(now, LayerId::new(n, spatial, temporal));
+                let peak = &mut self.peaks[usize::from(n)];
+                *peak = (height, peak.1.max(known.map_or(0, |(bits, _)| bits)));
                 self.offered.push(Offered {
                     layer: LayerId::whole(n),
                     height,

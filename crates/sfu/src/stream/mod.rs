@@ -3,6 +3,7 @@
 //! A stream has at most one audio and one video source, and of each one or several encodings. Where they come from (a publisher on this
 //! shard, or a relay from another) makes no difference to those who send them on.
 
+pub mod audience;
 pub mod choice;
 pub mod encodings;
 pub mod keyframe;

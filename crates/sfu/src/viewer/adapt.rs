@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::transport::Transport;
 use crate::stream::Tracks;
-use crate::stream::choice::{Offered, Wish};
+use crate::stream::choice::Wish;
 
 /// Trains under way, and what is known of the way otherwise.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ pub struct Due {
 const OVERHEAD: f32 = 1.05;
 /// Sound comes first. As long as it is not measured: Opus of browsers.
 const AUDIO_BPS: f32 = 40_000.0;
-/// A layer is moved up to with this much room ([`crate::stream::choice`] asks for 15 %); more is wanted of the network for it.
+/// A layer is moved up to with this much room ([`crate::stream::choice`] asks for 10 %); more is wanted of the network for it.
 const ROOM: f32 = 1.2;
 /// Between two parts of a train: shorter than the shard's other timers, longer than a wake-up.
 const TRAIN_STEP: Duration = Duration::from_millis(2);
@@ -61,12 +61,11 @@ impl Adapt {
 
     /// Says what could be used at most.
     pub fn want(transport: &mut Transport, tracks: &Tracks, wish: &Wish) {
-        let useful = |o: &&Offered| wish.max_height.is_none_or(|most| o.height <= most);
-        let offered = tracks.video.offered();
+        let video = &tracks.video;
         // One thing is sent whatever the network carries: to know more would change nothing.
-        let is_choice = offered.len() > 1 && wish.encoding.is_none() && !wish.is_hidden;
-        let best = offered.iter().find(useful).filter(|_| is_choice);
-        let bps = best.map_or(0.0, |best| (best.bits_per_second as f32 * ROOM + audio_bps(tracks)) * OVERHEAD);
+        let is_choice = video.offered().len().max(video.sent()) > 1 && wish.encoding.is_none() && !wish.is_hidden;
+        let useful = if is_choice { video.peak(wish.max_height) } else { 0 };
+        let bps = if useful > 0 { (useful as f32 * ROOM + audio_bps(tracks)) * OVERHEAD } else { 0.0 };
         transport.estimator.set_wanted(bps);
     }
 

@@ -89,7 +89,16 @@ mod tests {
 
     fn estimate(own_loss: f32, rtt_ms: f32) -> Estimate {
         let state = State::Increase;
-        Estimate { bps: 1e6, is_app_limited: false, state, loss: own_loss, own_loss, rtt_ms, queue_ms: 0.0 }
+        Estimate {
+            bps: 1e6,
+            is_bounded: false,
+            is_app_limited: false,
+            state,
+            loss: own_loss,
+            own_loss,
+            rtt_ms,
+            queue_ms: 0.0,
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use media::{MediaKind, NtpTime, SessionId, StreamId, WallClock};
 use crate::rtcp::{self, Packet};
 use crate::srtp::{Open, Reject, Seal};
 use crate::stream::Tracks;
+use crate::stream::audience::Audience;
 use crate::stream::choice::Wish;
 use crate::transmit::Batch;
 use adapt::Adapt;
@@ -137,6 +138,13 @@ impl Viewer {
     /// What it reports of everything that it is sent.
     pub fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    /// Counts it among those who watch.
+    pub fn count(&self, audience: &mut Audience) {
+        let Some(video) = &self.video else { return };
+        let is_bounded = self.transport.estimator.estimate().is_bounded;
+        audience.watches(video.carried().filter(|_| is_bounded), &video.wished());
     }
 
     /// What it wishes of the video from now on.

@@ -325,6 +325,11 @@ impl TrackOut {
     }
 
     /// Bits a second that the network carries for this track, if known.
+    pub fn carried(&self) -> Option<u64> {
+        self.carried
+    }
+
+    /// Bits a second that the network carries for this track, if known.
     pub fn set_carried(&mut self, carried: Option<u64>) {
         self.carried = carried;
     }

@@ -1,0 +1,256 @@
+//! Which encodings is a publisher to send, and at how many bits a second?
+//!
+//! An encoding that nobody is shown costs the publisher's uplink for nothing. And three bit rates that were chosen before
+//! anybody came fit nobody's network: a viewer that has 1 Mb/s is given half of it if the rates are 150, 500 and
+//! 2,500 kb/s. So the rates follow the audience, within what is sensible for the size of each picture: those are
+//! chosen with which the viewers together are best off. Being well off is counted as the logarithm of the bit rate, so that
+//! to double it for one viewer is worth as much as for another.
+
+use std::time::{Duration, Instant};
+
+/// An encoding that the publisher can send.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rung {
+    /// Its number.
+    pub encoding: u8,
+    /// Pixels of a picture, if known.
+    pub pixels: Option<u32>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted {
+    /// Which encoding.
+    pub encoding: u8,
+    /// Whether it is to be sent.
+    pub is_active: bool,
+    /// Bits a second, at most.
+    pub max_bps: u64,
+}
+
+/// Who watches.
+#[derive(Debug, Clone, Copy)]
+pub struct Audience<'a> {
+    /// Bits a second that networks carry for the video, each with the number of viewers.
+    pub carried: &'a [(f64, u32)],
+    /// Viewers that wish an encoding and no other, by its number.
+    pub wished: [u32; MAX_RUNGS],
+    /// Viewers of whom nothing is known yet: they are connecting.
+    pub unknown: u32,
+}
+
+/// Decides for one publisher.
+#[derive(Debug, Default)]
+pub struct Ladder {
+    rates: Vec<f64>,
+    /// When each encoding was needed last.
+    needed_at: Vec<Instant>,
+    changed_at: Option<Instant>,
+}
+
+/// As many encodings as are told apart.
+pub const MAX_RUNGS: usize = 3;
+
+/// Of 1280x720, moving: what browsers need for a good picture in VP8 or H.264. Of other sizes in proportion to pixels^0.75
+/// (the larger a picture, the less each of its pixels needs): 880 kb/s for 640x360, 310 for 320x180.
+const MOST_BPS_OF_720P: f64 = 2_500_000.0;
+const PIXELS_OF_720P: f64 = 1_280.0 * 720.0;
+/// Below this share of that a smaller picture looks better.
+const LEAST_SHARE: f64 = 0.32;
+/// Rates that are tried for each encoding. Nine steps of 13.5 % each lie between the least and the most.
+const STEPS: usize = 10;
+/// A viewer is moved up where its network carries 10 % more than the encoding takes (`sfu::stream::choice`).
+const FITS: f64 = 0.905;
+/// What a viewer loses, in logarithms, to whom not even the smallest encoding fits: as if it had an eighth.
+const MISFIT: f64 = 2.08;
+/// Rates change only if the viewers whose rates change are better off by this much on average, in logarithms: 5 %.
+const GAIN: f64 = 0.05;
+/// … and rest for so long: estimates and encoders have to follow.
+const REST: Duration = Duration::from_secs(2);
+/// An encoding is switched off when nobody needed it for so long; with the second between two looks at the audience and the
+/// way to the publisher that is less than five.
+const UNNEEDED: Duration = Duration::from_secs(3);
+
+impl Ladder {
+    /// Looks at the audience; returns what is wanted of each of `rungs` (any order).
+    pub fn look(&mut self, now: Instant, rungs: &[Rung], audience: &Audience<'_>) -> Vec<Wanted> {
+        // Smallest first.
+        let mut order: Vec<Rung> = rungs.iter().copied().take(MAX_RUNGS).collect();
+        order.sort_by_key(|rung| rung.pixels);
+        let most: Vec<f64> = order.iter().map(|rung| most_of(rung.pixels)).collect();
+        if self.rates.len() != most.len() {
+            *self = Ladder { rates: most.clone(), needed_at: vec![now; most.len()], changed_at: None };
+        }
+        // Sizes may have become known.
+        self.rates.iter_mut().zip(&most).for_each(|(rate, most)| *rate = rate.min(*most));
+        self.follow(now, &most, audience);
+        let needed = needed(&self.rates, audience);
+        for (place, needed_at) in self.needed_at.iter_mut().enumerate() {
+            let is_wished = audience.wished.get(usize::from(order[place].encoding)).is_some_and(|viewers| *viewers > 0);
+            // The smallest is always there, for whoever comes and for whoever falls.
+            if needed[place] || is_wished || place == 0 || audience.unknown > 0 {
+                *needed_at = now;
+            }
+        }
+        let wanted = order.iter().zip(&self.rates).zip(&self.needed_at).map(|((rung, rate), needed_at)| Wanted {
+            encoding: rung.encoding,
+            is_active: now.saturating_duration_since(*needed_at) < UNNEEDED,
+            // Whole kilobits: finer changes are none.
+            max_bps: (rate / 1_000.0).round() as u64 * 1_000,
+        });
+        wanted.collect()
+    }
+
+    fn follow(&mut self, now: Instant, most: &[f64], audience: &Audience<'_>) {
+        let viewers: u32 = audience.carried.iter().map(|(_, viewers)| viewers).sum();
+        let is_resting = self.changed_at.is_some_and(|at| now.saturating_duration_since(at) < REST);
+        if viewers == 0 || is_resting {
+            return;
+        }
+        let now_worth = worth(&self.rates, audience);
+        let mut best = (now_worth, None);
+        let mut rates = vec![0.0; most.len()];
+        for combination in 0..STEPS.pow(most.len() as u32) {
+            let mut rest = combination;
+            for (rate, most) in rates.iter_mut().zip(most) {
+                let step = rest % STEPS;
+                rest /= STEPS;
+                *rate = most * LEAST_SHARE.powf(step as f64 / (STEPS - 1) as f64);
+            }
+            if rates.windows(2).any(|pair| pair[0] >= pair[1]) {
+                continue;
+            }
+            let worth = worth(&rates, audience);
+            if worth > best.0 {
+                best = (worth, Some(rates.clone()));
+            }
+        }
+        let (worth, Some(rates)) = best else { return };
+        if worth - now_worth > GAIN * affected(&self.rates, &rates, audience) {
+            self.rates = rates;
+            self.changed_at = Some(now);
+        }
+    }
+}
+
+fn most_of(pixels: Option<u32>) -> f64 {
+    pixels.map_or(MOST_BPS_OF_720P, |pixels| MOST_BPS_OF_720P * (f64::from(pixels) / PIXELS_OF_720P).powf(0.75))
+}
+
+/// The place of the largest encoding that fits a network.
+fn fitting(rates: &[f64], carried: f64) -> Option<usize> {
+    rates.iter().rposition(|rate| *rate <= carried * FITS)
+}
+
+fn worth(rates: &[f64], audience: &Audience<'_>) -> f64 {
+    let of_one = |carried: f64| match fitting(rates, carried) {
+        Some(place) => rates[place].ln(),
+        None => rates.first().map_or(0.0, |smallest| smallest.ln() - MISFIT),
+    };
+    audience.carried.iter().map(|(carried, viewers)| of_one(*carried) * f64::from(*viewers)).sum()
+}
+
+/// How many viewers are given another rate.
+fn affected(before: &[f64], after: &[f64], audience: &Audience<'_>) -> f64 {
+    let given = |rates: &[f64], carried: f64| fitting(rates, carried).map(|place| rates[place]);
+    let others = audience.carried.iter().filter(|(carried, _)| given(before, *carried) != given(after, *carried));
+    others.map(|(_, viewers)| f64::from(*viewers)).sum()
+}
+
+fn needed(rates: &[f64], audience: &Audience<'_>) -> Vec<bool> {
+    let mut needed = vec![false; rates.len()];
+    for (carried, _) in audience.carried {
+        if let Some(place) = fitting(rates, *carried) {
+            needed[place] = true;
+        }
+    }
+    needed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUNGS: [Rung; 3] = [
+        Rung { encoding: 2, pixels: Some(1_280 * 720) },
+        Rung { encoding: 0, pixels: Some(320 * 180) },
+        Rung { encoding: 1, pixels: Some(640 * 360) },
+    ];
+
+    /// What is wanted, smallest first, after the same audience was there for ten seconds: kb/s, 0 if switched off.
+    fn settled(ladder: &mut Ladder, from: Instant, carried: &[(f64, u32)]) -> [u64; 3] {
+        let audience = Audience { carried, wished: [0; 3], unknown: 0 };
+        let mut last = [0; 3];
+        for second in 0..10 {
+            let wanted = ladder.look(from + Duration::from_secs(second), &RUNGS, &audience);
+            assert!(wanted.iter().map(|w| w.encoding).eq(0..3));
+            last = [0, 1, 2].map(|n| if wanted[n].is_active { wanted[n].max_bps / 1_000 } else { 0 });
+        }
+        last
+    }
+
+    #[test]
+    fn one_viewer_gets_what_its_network_carries() {
+        let from = Instant::now();
+        for (carried, largest) in [(1.9e6, 2), (0.86e6, 1), (0.5e6, 1), (0.25e6, 0)] {
+            let rates = settled(&mut Ladder::default(), from, &[(carried, 1)]);
+            let given = rates[largest] as f64 * 1e3;
+            assert!((0.78..=0.91).contains(&(given / carried)), "{carried}: {rates:?}");
+            assert!(rates[largest + 1..].iter().all(|rate| *rate == 0), "{carried}: {rates:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_sent_nothing_but_the_smallest_and_whoever_comes_finds_all() {
+        let from = Instant::now();
+        let mut ladder = Ladder::default();
+        assert_eq!(settled(&mut ladder, from, &[]), [313, 0, 0]);
+        let comes = Audience { carried: &[], wished: [0; 3], unknown: 1 };
+        let wanted = ladder.look(from + Duration::from_secs(11), &RUNGS, &comes);
+        assert!(wanted.iter().all(|wanted| wanted.is_active));
+        let wishes = Audience { carried: &[], wished: [0, 0, 1], unknown: 0 };
+        let wanted = ladder.look(from + Duration::from_secs(16), &RUNGS, &wishes);
+        assert_eq!(wanted.iter().map(|wanted| wanted.is_active).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn the_many_are_not_worse_off_because_of_one() {
+        let rates = settled(&mut Ladder::default(), Instant::now(), &[(8e6, 100), (0.6e6, 1)]);
+        assert_eq!(rates[2], 2_500);
+        assert!((470..=543).contains(&rates[1]), "{rates:?}");
+    }
+
+    #[test]
+    fn the_middle_is_put_where_most_of_the_others_are() {
+        let rates = settled(&mut Ladder::default(), Instant::now(), &[(8e6, 10), (0.95e6, 10), (0.4e6, 2)]);
+        assert_eq!(rates[2], 2_500);
+        assert!((750..=860).contains(&rates[1]), "{rates:?}");
+        assert!((280..=362).contains(&rates[0]), "{rates:?}");
+    }
+
+    #[test]
+    fn small_changes_of_the_networks_change_nothing_and_large_ones_after_a_rest() {
+        let from = Instant::now();
+        let mut ladder = Ladder::default();
+        let at = |ladder: &mut Ladder, ms: u64, carried: f64| {
+            let audience = Audience { carried: &[(carried, 1)], wished: [0; 3], unknown: 0 };
+            ladder.look(from + Duration::from_millis(ms), &RUNGS, &audience)[2].max_bps
+        };
+        let first = at(&mut ladder, 0, 2.0e6);
+        assert!(first < 1_850_000);
+        assert_eq!(at(&mut ladder, 3_000, 2.05e6), first);
+        let second = at(&mut ladder, 6_000, 2.6e6);
+        assert!(second > 2_000_000);
+        assert_eq!(at(&mut ladder, 7_000, 1.5e6), second, "it rests");
+        assert!(at(&mut ladder, 8_000, 1.5e6) < 1_400_000);
+    }
+
+    #[test]
+    fn a_single_encoding_is_always_there() {
+        let one = [Rung { encoding: 0, pixels: None }];
+        let nobody = Audience { carried: &[], wished: [0; 3], unknown: 0 };
+        let wanted = Ladder::default().look(Instant::now(), &one, &nobody);
+        assert_eq!(wanted, [Wanted { encoding: 0, is_active: true, max_bps: 2_500_000 }]);
+        assert_eq!(Ladder::default().look(Instant::now(), &[], &nobody), []);
+    }
+}
