@@ -64,6 +64,9 @@ if (options.list) {
   process.exit(0);
 }
 
+/** Lines of the largest picture. The publisher may rest it while nobody can be shown it. */
+const TOP = Number(new URLSearchParams(options.publish).get("res") ?? 720);
+
 const server = await Server.start();
 const browser = await launchBrowser();
 const rows = [];
@@ -139,16 +142,14 @@ async function cliff({ impair, viewer, publisher }) {
   const use = await linkUse(impair, seen.seconds, 500e3);
   await impair.tell("down rate=3M");
   const from = await viewer.evaluate(() => performance.now());
-  const { frameHeight } = await videoStats(publisher);
-  const top = async () => backOnTop(await viewer.evaluate(() => window.frames), from, frameHeight);
+  const top = async () => backOnTop(await viewer.evaluate(() => window.frames), from, TOP);
   await until("the picture is back", async () => (await top()) !== null, { within: RETURN_MS, every: 500 }).catch(() => {});
   return { ...use, ...picture(seen), topMs: await top(), topWithinMs: RETURN_MS };
 }
 
 /** The first seconds of somebody who has just come. */
 async function fresh({ impair, viewer, publisher }) {
-  const { frameHeight } = await videoStats(publisher);
-  const top = async () => backOnTop(await viewer.evaluate(() => window.frames ?? []), 0, frameHeight);
+  const top = async () => backOnTop(await viewer.evaluate(() => window.frames ?? []), 0, TOP);
   await until("the picture is on top", async () => (await top()) !== null, { within: RETURN_MS, every: 500 }).catch(() => {});
   const seen = await watchFor(viewer, publisher, JUDGED_MS / 2);
   return { ...(await linkUse(impair, null, null)), ...picture(seen), topMs: await top(), topWithinMs: RETURN_MS };
@@ -200,7 +201,7 @@ function table(rows) {
     ms(row.longestFreezeMs),
     percent(row.freezeShare),
     percent(row.framesShare),
-    `${row.height} of ${row.sentHeight}`,
+    `${row.height} of ${TOP}`,
     top(row),
     ms(row.queueMs),
     `${row.lost}, ${row.dropped}`,

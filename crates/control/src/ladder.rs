@@ -57,8 +57,8 @@ const MOST_BPS_OF_720P: f64 = 2_500_000.0;
 const PIXELS_OF_720P: f64 = 1_280.0 * 720.0;
 /// Below this share of that a smaller picture looks better.
 const LEAST_SHARE: f64 = 0.32;
-/// Rates that are tried for each encoding. Nine steps of 13.5 % each lie between the least and the most.
-const STEPS: usize = 10;
+/// Rates that are tried for each encoding, at most: of three, 2,744 combinations.
+const TRIED: usize = 14;
 /// A viewer is moved up where its network carries 10 % more than the encoding takes (`sfu::stream::choice`).
 const FITS: f64 = 0.905;
 /// What a viewer loses, in logarithms, to whom not even the smallest encoding fits: as if it had an eighth.
@@ -109,13 +109,13 @@ impl Ladder {
         }
         let now_worth = worth(&self.rates, audience);
         let mut best = (now_worth, None);
+        let tried: Vec<Vec<f64>> = most.iter().map(|most| tried(*most, audience)).collect();
         let mut rates = vec![0.0; most.len()];
-        for combination in 0..STEPS.pow(most.len() as u32) {
-            let mut rest = combination;
-            for (rate, most) in rates.iter_mut().zip(most) {
-                let step = rest % STEPS;
-                rest /= STEPS;
-                *rate = most * LEAST_SHARE.powf(step as f64 / (STEPS - 1) as f64);
+        for combination in 0..tried.iter().map(Vec::len).product() {
+            let mut rest: usize = combination;
+            for (rate, tried) in rates.iter_mut().zip(&tried) {
+                *rate = tried[rest % tried.len()];
+                rest /= tried.len();
             }
             if rates.windows(2).any(|pair| pair[0] >= pair[1]) {
                 continue;
@@ -135,6 +135,16 @@ impl Ladder {
 
 fn most_of(pixels: Option<u32>) -> f64 {
     pixels.map_or(MOST_BPS_OF_720P, |pixels| MOST_BPS_OF_720P * (f64::from(pixels) / PIXELS_OF_720P).powf(0.75))
+}
+
+/// The rates that are worth trying for an encoding: those that just fit some viewer, the least and the most.
+fn tried(most: f64, audience: &Audience<'_>) -> Vec<f64> {
+    let least = most * LEAST_SHARE;
+    let just_fit =
+        audience.carried.iter().map(|(carried, _)| carried * FITS).filter(|rate| (least..most).contains(rate));
+    let just_fit: Vec<f64> = just_fit.collect();
+    let every = just_fit.len().div_ceil(TRIED - 2).max(1);
+    just_fit.into_iter().step_by(every).chain([least, most]).collect()
 }
 
 /// The place of the largest encoding that fits a network.

@@ -70,7 +70,8 @@ pub struct Estimator {
     wanted_bps: f32,
     probing: Probing,
     standing: Standing,
-    is_bounded: bool,
+    /// What got through when it was too much, until more did.
+    ceiling_bps: Option<f32>,
 }
 
 /// What the estimate does.
@@ -90,8 +91,8 @@ pub enum State {
 pub struct Estimate {
     /// Bits a second that it carries.
     pub bps: f32,
-    /// There is proof that it does not carry more.
-    pub is_bounded: bool,
+    /// Bits a second beyond which packets queued or were lost lately: there is proof that it does not carry more.
+    pub ceiling_bps: Option<f32>,
     /// Less is sent than it would carry, so it may well carry more.
     pub is_app_limited: bool,
     /// What the estimate does.
@@ -202,7 +203,7 @@ impl Estimator {
                 is_first: true,
             },
             standing: Standing::default(),
-            is_bounded: false,
+            ceiling_bps: None,
         }
     }
 
@@ -296,7 +297,7 @@ impl Estimator {
     pub fn estimate(&self) -> Estimate {
         Estimate {
             bps: self.bps(),
-            is_bounded: self.is_bounded,
+            ceiling_bps: self.ceiling_bps,
             is_app_limited: self.is_app_limited(),
             state: self.state,
             loss: self.loss.share(),
@@ -338,8 +339,7 @@ impl Estimator {
         }
         let bps = self.bps();
         // Where nearly all is used that is known, growing step by step finds more, without a train in front of media.
-        let is_used = !is_first && self.sending.bps().is_some_and(|sending| sending > bps * PROBED_BELOW);
-        if is_used || bps >= self.wanted_bps || bps >= self.settings.max_bps {
+        if (!is_first && self.is_used()) || bps >= self.wanted_bps || bps >= self.settings.max_bps {
             return None;
         }
         let factor = if is_first { FIRST_PROBE } else { FURTHER_PROBE };
@@ -360,6 +360,10 @@ impl Estimator {
     fn bps(&self) -> f32 {
         let bps = self.delay_bps.min(self.loss.bps()).min(self.remb_bps);
         bps.clamp(self.settings.min_bps, self.settings.max_bps)
+    }
+
+    fn is_used(&self) -> bool {
+        self.sending.bps().is_some_and(|sending| sending > self.bps() * PROBED_BELOW)
     }
 
     fn is_app_limited(&self) -> bool {
@@ -393,7 +397,7 @@ impl Estimator {
         }
         let through = acked.unwrap_or(self.delay_bps).min(self.delay_bps * 1.1);
         self.capacity.add(through);
-        self.is_bounded = true;
+        self.ceiling_bps = Some(through);
         self.delay_bps = self.delay_bps.min(BETA * through).max(self.settings.min_bps);
         self.decreased_us = now_us;
         self.state = State::Decrease;
@@ -449,8 +453,8 @@ impl Estimator {
     fn judge_probe(&mut self, now_us: u64) {
         let Some(measured) = self.probing.train.and_then(|train| Some((train.probe, train.bps()?))) else { return };
         let (probe, bps) = measured;
-        // Less than that was held up on its way.
-        self.is_bounded = bps < PROBE_WON * probe.bps;
+        // Less than was sent: it was held up on its way.
+        self.ceiling_bps = (bps < PROBE_WON * probe.bps).then_some(bps);
         if bps > self.bps() && self.state != State::Decrease {
             self.delay_bps = self.delay_bps.max(bps).min(self.settings.max_bps);
             self.loss.proved(bps);

@@ -87,6 +87,11 @@ impl Rates {
         known.pictures.add(now, usize::from(starts_picture));
     }
 
+    /// An encoding begins anew: what was counted of it says nothing any more.
+    pub fn forget(&mut self, encoding: u8) {
+        self.layers.retain(|layer| layer.id.encoding != encoding);
+    }
+
     /// The highest spatial and temporal layer of an encoding that came in the last two seconds.
     pub fn top(&mut self, now: Instant, encoding: u8) -> (u8, u8) {
         let of_encoding = self.layers.iter_mut().filter(|layer| layer.id.encoding == encoding);

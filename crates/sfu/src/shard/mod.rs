@@ -844,7 +844,7 @@ impl Shard {
             let mut sent = s.stats.gone;
             for seat in viewers {
                 sent = seat.viewer.tracks().fold(sent, TrackStats::plus);
-                seat.viewer.count(&mut audience);
+                seat.viewer.count(&s.tracks, &mut audience);
             }
             StreamSnapshot {
                 stream: *id,

@@ -17,10 +17,10 @@ pub struct Audience {
 }
 
 /// From 50 kb/s to 9 Mb/s; whoever has more, or is not known to have less, counts to the last.
-pub const PLACES: usize = 46;
+pub const PLACES: usize = 91;
 const FIRST_BPS: f64 = 50_000.0;
-/// So many places double the rate: 12 % from one to the next.
-const PLACES_PER_DOUBLING: f64 = 6.0;
+/// So many places double the rate: 6 % from one to the next.
+const PLACES_PER_DOUBLING: f64 = 12.0;
 
 impl Default for Audience {
     fn default() -> Audience {
@@ -87,7 +87,7 @@ mod tests {
         }
         audience.watches(None, &Wish { is_hidden: true, ..Wish::default() });
         audience.watches(Some(1), &Wish { encoding: Some(2), ..Wish::default() });
-        assert_eq!(audience.places().collect::<Vec<_>>(), [(0, 1), (25, 1), (26, 1), (PLACES - 1, 2)]);
+        assert_eq!(audience.places().collect::<Vec<_>>(), [(0, 1), (51, 1), (52, 1), (PLACES - 1, 2)]);
         assert_eq!((audience.viewers(), audience.wish(2), audience.wish(9)), (6, 1, 0));
         assert_eq!(audience.with(&audience).viewers(), 12);
         for place in 0..PLACES {

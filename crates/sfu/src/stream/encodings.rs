@@ -31,11 +31,21 @@ pub struct Encodings {
     best: u8,
     /// By encoding: lines of its picture, and the most bits a second that this publisher sent of it.
     peaks: [(u16, u64); MAX_ENCODINGS],
+    /// By encoding: when it began, after the last pause.
+    began_at: [Option<Instant>; MAX_ENCODINGS],
     compared_at: Option<Instant>,
 }
 
 /// An encoding of which nothing came for so long is not being sent. Screens are shared at 1 picture a second and more.
 const SILENT_AFTER: Duration = Duration::from_millis(1_500);
+
+/// An encoding of which nothing comes for so long, while others go on, is not offered any more: it is being switched off.
+const FALTERS: Duration = Duration::from_millis(400);
+/// After so long without it, an encoding begins anew.
+const PAUSE: Duration = Duration::from_millis(800);
+/// For so long after that it is taken to need as much as it ever did: an encoder that begins is far below its rate, and
+/// whoever is given it because it is cheap would have it taken away again. Chromium's takes some seconds.
+const GROWS_FOR: Duration = Duration::from_secs(4);
 
 /// Encodings are compared this often; sooner than a picture at 10 a second nobody can tell.
 const COMPARED_EVERY: Duration = Duration::from_millis(100);
@@ -51,6 +61,7 @@ impl Encodings {
             offered: Vec::new(),
             best: 0,
             peaks: [(0, 0); MAX_ENCODINGS],
+            began_at: [None; MAX_ENCODINGS],
             compared_at: None,
         }
     }
@@ -74,6 +85,10 @@ impl Encodings {
     pub fn push(&mut self, now: Instant, packet: std::sync::Arc<Packet>) {
         let encoding = packet.encoding;
         if packet.codec.kind() == MediaKind::Video {
+            if self.of(encoding).arrived_at().is_none_or(|at| now.saturating_duration_since(at) >= PAUSE) {
+                self.rates.forget(encoding);
+                self.began_at[usize::from(encoding).min(MAX_ENCODINGS - 1)] = Some(now);
+            }
             let layer = LayerId::new(encoding, packet.layers.spatial, packet.layers.temporal);
             self.rates.add(now, layer, packet.payload.len(), packet.starts_frame);
         }
@@ -148,22 +163,27 @@ impl Encodings {
     fn compare(&mut self, now: Instant) {
         self.compared_at = Some(now);
         self.offered.clear();
+        let newest = self.tracks.iter().filter_map(Track::arrived_at).max().unwrap_or(now);
         for (n, track) in (0..).zip(&self.tracks) {
             let is_live = track.arrived_at().is_some_and(|at| now.saturating_duration_since(at) < SILENT_AFTER);
             self.live[usize::from(n)] = is_live;
             self.tops[usize::from(n)] = self.rates.top(now, n);
+            let falters = track.arrived_at().is_some_and(|at| newest.saturating_duration_since(at) >= FALTERS);
             // Without a key frame nobody can be shown anything of it.
-            if is_live && track.log().key_at().is_some() {
+            if is_live && !falters && track.log().key_at().is_some() {
                 let height = track.resolution().map_or(0, |size| size.height);
                 let (spatial, temporal) = self.tops[usize::from(n)];
                 let known = self.rates.cost(now, LayerId::new(n, spatial, temporal));
+                let began_at = self.began_at[usize::from(n)];
+                let grows = began_at.is_some_and(|at| now.saturating_duration_since(at) < GROWS_FOR);
                 let peak = &mut self.peaks[usize::from(n)];
+                let at_least = if grows { peak.1 } else { 0 };
                 *peak = (height, peak.1.max(known.map_or(0, |(bits, _)| bits)));
                 self.offered.push(Offered {
                     layer: LayerId::whole(n),
                     height,
                     frame_rate: known.map_or(0, |(_, pictures)| pictures as u16),
-                    bits_per_second: known.map_or(0, |(bits, _)| bits),
+                    bits_per_second: known.map_or(0, |(bits, _)| bits).max(at_least),
                 });
             }
         }
@@ -180,6 +200,12 @@ impl Encodings {
                 }
                 let layer = LayerId::new(whole.layer.encoding, spatial, temporal);
                 let Some((bits_per_second, pictures)) = self.rates.cost(now, layer) else { continue };
+                // In proportion, as long as the whole is taken to need more than what comes of it.
+                let all = self.rates.cost(now, LayerId::new(layer.encoding, top.0, top.1)).map_or(0, |(bits, _)| bits);
+                let bits_per_second = match whole.bits_per_second {
+                    most if most > all && all > 0 => (bits_per_second as f64 * most as f64 / all as f64) as u64,
+                    _ => bits_per_second,
+                };
                 // Spatial layers are halves of the next in both directions, with all encoders known to us.
                 let height = whole.height >> (top.0 - spatial).min(15);
                 self.offered.push(Offered { layer, height, frame_rate: pictures as u16, bits_per_second });
@@ -249,5 +275,33 @@ mod tests {
         video.of_mut(0).key_frames().poll_request(after(start, 3_000));
         video.push(after(start, 3_050), Arc::new(packet(1).encoding(0).key().build()));
         assert!(!video.is_deaf());
+    }
+
+    #[test]
+    fn one_that_stops_or_begins_again_does_not_look_cheap() {
+        let start = Instant::now();
+        let mut video = Encodings::new(MediaKind::Video);
+        let cost = |video: &Encodings| {
+            video.offered().iter().find(|o| o.layer == LayerId::whole(1)).map(|o| o.bits_per_second)
+        };
+        for n in 0..1_000_u64 {
+            let now = after(start, 10 * n);
+            video.push(now, Arc::new(packet(n).encoding(0).sized(320, 180).build()));
+            // Ten packets each time; from 3 s to 6 s none, and then a tenth.
+            let count = if n < 300 { 10 } else { u64::from(n >= 600) };
+            for k in 0..count {
+                video.push(now, Arc::new(packet(10 * n + k).encoding(1).sized(1_280, 720).build()));
+            }
+            match n {
+                200..300 => assert!(cost(&video).is_some_and(|bits| (760_000..=840_000).contains(&bits)), "{n}"),
+                350..600 => assert_eq!(cost(&video), None, "{n}"),
+                620..990 => assert!(cost(&video).is_some_and(|bits| bits >= 760_000), "{n}"),
+                _ => {}
+            }
+        }
+        for n in 1_000..1_050 {
+            video.push(after(start, 10 * n), Arc::new(packet(10 * n).encoding(1).sized(1_280, 720).build()));
+        }
+        assert!(cost(&video).is_some_and(|bits| bits < 100_000), "now it is known to be cheap");
     }
 }

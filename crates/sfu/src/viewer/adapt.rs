@@ -50,8 +50,12 @@ impl Adapt {
         if !transport.is_numbered() && !self.is_bounded {
             return None;
         }
-        let for_video = transport.estimator.estimate().bps - audio_bps(tracks) * OVERHEAD;
-        Some((for_video / OVERHEAD).max(0.0) as u64)
+        Some(Self::for_video(transport.estimator.estimate().bps, tracks))
+    }
+
+    /// Of so many bits a second, what is left for the video's payload.
+    pub fn for_video(bps: f32, tracks: &Tracks) -> u64 {
+        ((bps - audio_bps(tracks) * OVERHEAD) / OVERHEAD).max(0.0) as u64
     }
 
     /// The viewer bounds what it can take, or loses much.

@@ -91,7 +91,7 @@ mod tests {
         let state = State::Increase;
         Estimate {
             bps: 1e6,
-            is_bounded: false,
+            ceiling_bps: None,
             is_app_limited: false,
             state,
             loss: own_loss,

@@ -141,10 +141,10 @@ impl Viewer {
     }
 
     /// Counts it among those who watch.
-    pub fn count(&self, audience: &mut Audience) {
+    pub fn count(&self, tracks: &Tracks, audience: &mut Audience) {
         let Some(video) = &self.video else { return };
-        let is_bounded = self.transport.estimator.estimate().is_bounded;
-        audience.watches(video.carried().filter(|_| is_bounded), &video.wished());
+        let ceiling = self.transport.estimator.estimate().ceiling_bps;
+        audience.watches(ceiling.map(|bps| Adapt::for_video(bps * USABLE, tracks)), &video.wished());
     }
 
     /// What it wishes of the video from now on.
@@ -195,6 +195,9 @@ impl Viewer {
         let Some(video) = &mut self.video else { return };
         Adapt::want(&mut self.transport, tracks, &video.wished());
         video.set_carried(self.adapt.carried(&self.transport, tracks));
+        let ceiling = self.transport.estimator.estimate().ceiling_bps;
+        video.set_pace(ceiling);
+        self.budget.set_rate(ceiling);
     }
 
     /// Takes a datagram of SRTCP. Answers NACKs into `batch`.
@@ -349,6 +352,9 @@ pub const CNAME: &str = "nowcast";
 /// gcc-02 §6: a tenth, in 1/256.
 const MUCH_LOST: u8 = 26;
 
+/// Of what a network carries at most, what can be used of it without a queue that grows.
+const USABLE: f32 = 0.98;
+
 /// The most sequence numbers of one NACK that are looked up; a browser asks for at most a few hundred.
 const MAX_NACKS: usize = 512;
 
@@ -384,26 +390,45 @@ fn round_trip(now: NtpTime, block: &rtcp::ReportBlock) -> Option<Duration> {
 }
 
 /// How many bytes of the past a viewer may be sent: enough for a key frame at once, then a rate that most
-/// home connections carry. Bandwidth estimation will replace the rate; a guess until then.
+/// home connections carry; where it is known what this one carries, not much more than that.
 #[derive(Debug)]
 struct Budget {
     bytes: i64,
+    burst: i64,
+    bytes_per_ms: i64,
     refilled_at: Instant,
 }
 
 const START_BURST_BYTES: i64 = 192 * 1024;
 const START_BYTES_PER_MS: i64 = 6_000; // 48 Mb/s
+/// As for live packets ([`pace`]): two and a half times what is carried, and 40 ms of it at once, at least a small key frame.
+const BOUNDED_FACTOR: f32 = 2.5;
+const BOUNDED_BURST_MS: i64 = 40;
+const LEAST_BURST_BYTES: i64 = 8 * 1024;
 
 impl Budget {
     fn new(now: Instant) -> Budget {
-        Budget { bytes: START_BURST_BYTES, refilled_at: now }
+        Budget {
+            bytes: START_BURST_BYTES,
+            burst: START_BURST_BYTES,
+            bytes_per_ms: START_BYTES_PER_MS,
+            refilled_at: now,
+        }
+    }
+
+    fn set_rate(&mut self, bps: Option<f32>) {
+        let bounded = bps.map(|bps| (bps * BOUNDED_FACTOR / 8e3) as i64);
+        self.bytes_per_ms = bounded.map_or(START_BYTES_PER_MS, |rate| rate.clamp(1, START_BYTES_PER_MS));
+        let burst = bounded.map(|rate| (rate * BOUNDED_BURST_MS).clamp(LEAST_BURST_BYTES, START_BURST_BYTES));
+        self.burst = burst.unwrap_or(START_BURST_BYTES);
+        self.bytes = self.bytes.min(self.burst);
     }
 
     fn refill(&mut self, now: Instant) {
         let ms = now.saturating_duration_since(self.refilled_at).as_millis().min(1_000) as i64;
         if ms > 0 {
             self.refilled_at = now;
-            self.bytes = (self.bytes + ms * START_BYTES_PER_MS).min(START_BURST_BYTES);
+            self.bytes = (self.bytes + ms * self.bytes_per_ms).min(self.burst);
         }
     }
 }

@@ -4,6 +4,9 @@
 //! thousand viewers after everybody else's. So a viewer's share of each [`INTERVAL`] is bounded; what does not fit
 //! comes in the next. The share grows with what waits, so that nothing waits for long: even the largest pictures are out
 //! after about 30 ms, and those of up to 38 kB pass at once.
+//!
+//! Where it is known that the network carries no more than so much, the share is two and a half times that (libwebrtc's pacing
+//! factor), and a large picture takes up to 100 ms: its queue need not hold what we can hold.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,9 @@ use std::time::{Duration, Instant};
 pub struct Pace {
     share: u32,
     left: u32,
+    /// Packets that pass in one interval in any case, and how many intervals the rest may take.
+    least: u32,
+    intervals: u64,
     renewed_at: Instant,
 }
 
@@ -22,11 +28,33 @@ const INTERVAL: Duration = Duration::from_millis(5);
 const SHARE: u32 = 32;
 /// All that waits goes out in about so many intervals.
 const INTERVALS: u64 = 6;
+/// … where the network's rate is known.
+const BOUNDED_INTERVALS: u64 = 20;
+/// libwebrtc: what is sent in a burst may be this much faster than the network, which is idle between bursts.
+const FACTOR: f32 = 2.5;
+/// Two packets are no burst.
+const LEAST_SHARE: u32 = 2;
+const PACKET_BITS: f32 = 1_200.0 * 8.0;
 
 impl Pace {
     /// A viewer that has been sent nothing yet.
     pub fn new(now: Instant) -> Pace {
-        Pace { share: SHARE, left: SHARE, renewed_at: now }
+        Pace { share: SHARE, left: SHARE, least: SHARE, intervals: INTERVALS, renewed_at: now }
+    }
+
+    /// The network carries no more bits a second than this, if that is known.
+    pub fn set_rate(&mut self, bps: Option<f32>) {
+        let before = self.least;
+        (self.least, self.intervals) = match bps {
+            None => (SHARE, INTERVALS),
+            Some(bps) => {
+                let packets = bps * FACTOR * INTERVAL.as_secs_f32() / PACKET_BITS;
+                ((packets as u32).clamp(LEAST_SHARE, SHARE), BOUNDED_INTERVALS)
+            }
+        };
+        if self.least < before {
+            (self.share, self.left) = (self.share.min(self.least), self.left.min(self.least));
+        }
     }
 
     /// How many of `waiting` packets may go now.
@@ -34,8 +62,8 @@ impl Pace {
         if now >= self.next_at() {
             self.renewed_at = now;
             // While a picture is still going out, its pace is kept.
-            let kept = if self.left == 0 { self.share } else { SHARE };
-            self.share = u32::try_from(waiting.div_ceil(INTERVALS)).unwrap_or(u32::MAX).max(kept);
+            let kept = if self.left == 0 { self.share.max(self.least) } else { self.least };
+            self.share = u32::try_from(waiting.div_ceil(self.intervals)).unwrap_or(u32::MAX).max(kept);
             self.left = self.share;
         }
         self.left
@@ -58,11 +86,16 @@ mod tests {
 
     /// Plays pictures of `packets` every 33 ms; returns the largest share and the longest time until one was out.
     fn play(packets: u64) -> (u32, Duration) {
+        play_over(packets, None)
+    }
+
+    fn play_over(packets: u64, bps: Option<f32>) -> (u32, Duration) {
         let begin = Instant::now();
         let mut pace = Pace::new(begin);
+        pace.set_rate(bps);
         let (mut largest, mut longest) = (0, Duration::ZERO);
         for picture in 0..20 {
-            let came_at = begin + Duration::from_millis(33) * picture;
+            let came_at = begin + Duration::from_millis(133) * picture;
             let (mut now, mut waiting) = (came_at, packets);
             while waiting > 0 {
                 let share = pace.share(now, waiting).min(waiting as u32);
@@ -90,5 +123,15 @@ mod tests {
         let (largest, longest) = play(840); // 1 MB
         assert_eq!(largest, 140);
         assert!(longest <= Duration::from_millis(30), "{longest:?}");
+    }
+
+    #[test]
+    fn a_network_whose_rate_is_known_is_not_given_bursts() {
+        assert_eq!(play_over(4, Some(1e6)), (2, Duration::from_millis(5)));
+        let (largest, longest) = play_over(40, Some(1e6));
+        assert_eq!(largest, 2);
+        assert!(longest <= Duration::from_millis(100), "{longest:?}");
+        assert!(play_over(200, Some(1e6)).1 <= Duration::from_millis(100));
+        assert_eq!(play_over(32, Some(100e6)), (32, Duration::ZERO));
     }
 }

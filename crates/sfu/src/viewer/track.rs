@@ -325,13 +325,13 @@ impl TrackOut {
     }
 
     /// Bits a second that the network carries for this track, if known.
-    pub fn carried(&self) -> Option<u64> {
-        self.carried
-    }
-
-    /// Bits a second that the network carries for this track, if known.
     pub fn set_carried(&mut self, carried: Option<u64>) {
         self.carried = carried;
+    }
+
+    /// The network carries no more bits a second than this, if that is known: nothing is sent in bursts.
+    pub fn set_pace(&mut self, bps: Option<f32>) {
+        self.pace.set_rate(bps);
     }
 
     /// How to deal with losses: how often what is missing is sent, and the least time from capture to being shown.
