@@ -65,18 +65,20 @@ const FITS: f64 = 0.905;
 const MISFIT: f64 = 2.08;
 /// Rates change only if the viewers whose rates change are better off by this much on average, in logarithms: 5 %.
 const GAIN: f64 = 0.05;
-/// … and rest for so long: estimates and encoders have to follow.
+/// … none is raised by less than this, or it would follow each tremor of an estimate to where the next one is too much …
+const RAISE: f64 = 1.1;
+/// … and they rest for so long: estimates and encoders have to follow.
 const REST: Duration = Duration::from_secs(2);
-/// An encoding is switched off when nobody needed it for so long; with the second between two looks at the audience and the
-/// way to the publisher that is less than five.
-const UNNEEDED: Duration = Duration::from_secs(3);
+/// An encoding is switched off when nobody needed it for so long: at the second look after that, a second apart each, so within
+/// three with the way to the publisher. Somebody who reloads a page, or falls and climbs again, finds it still there.
+const UNNEEDED: Duration = Duration::from_millis(1_800);
 
 impl Ladder {
     /// Looks at the audience; returns what is wanted of each of `rungs` (any order).
     pub fn look(&mut self, now: Instant, rungs: &[Rung], audience: &Audience<'_>) -> Vec<Wanted> {
-        // Smallest first.
+        // Smallest first. What has never come cannot be the one that is always there.
         let mut order: Vec<Rung> = rungs.iter().copied().take(MAX_RUNGS).collect();
-        order.sort_by_key(|rung| rung.pixels);
+        order.sort_by_key(|rung| rung.pixels.unwrap_or(u32::MAX));
         let most: Vec<f64> = order.iter().map(|rung| most_of(rung.pixels)).collect();
         if self.rates.len() != most.len() {
             *self = Ladder { rates: most.clone(), needed_at: vec![now; most.len()], changed_at: None };
@@ -125,8 +127,11 @@ impl Ladder {
                 best = (worth, Some(rates.clone()));
             }
         }
-        let (worth, Some(rates)) = best else { return };
-        if worth - now_worth > GAIN * affected(&self.rates, &rates, audience) {
+        let (_, Some(mut rates)) = best else { return };
+        for (rate, known) in rates.iter_mut().zip(&self.rates).filter(|(rate, known)| **rate > **known) {
+            *rate = if *rate < known * RAISE { *known } else { *rate };
+        }
+        if worth(&rates, audience) - now_worth > GAIN * affected(&self.rates, &rates, audience) {
             self.rates = rates;
             self.changed_at = Some(now);
         }
