@@ -121,7 +121,7 @@ pub(super) struct Actor {
 /// What HTTP needs to know of a session between requests.
 pub(super) struct Known {
     pub(super) role: Role,
-    pub(super) stream: StreamId,
+    stream: StreamId,
     desk: u8,
     etag: String,
     /// The client's ICE ufrag: another one in a PATCH asks for a restart.

@@ -17,7 +17,7 @@ use sfu::stream::audience::Audience;
 
 use super::actor::Actor;
 use super::{
-    AudioStatus, LayerStatus, LayerWish, PublisherStatus, Role, SentReport, StreamState, StreamStatus, TransportReport,
+    AudioStatus, LayerStatus, LayerWish, PublisherStatus, SentReport, StreamState, StreamStatus, TransportReport,
     VideoStatus, ViewerReport, WantedLayer,
 };
 
@@ -85,8 +85,7 @@ impl Actor {
         else {
             return;
         };
-        let of_stream = self.sessions.values().filter(|known| known.stream == stream && known.role == Role::Viewer);
-        let unknown = of_stream.filter(|known| !known.connected).count() as u32;
+        let unknown = self.control.stream_by_id(stream).map_or(0, |view| view.viewers_connecting);
         watched.look(now, unknown);
     }
 
