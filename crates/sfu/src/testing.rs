@@ -66,6 +66,11 @@ impl PacketBuilder {
         self.0.starts_frame = false;
         self
     }
+    /// Received then.
+    pub fn came(mut self, at: Instant) -> Self {
+        self.0.arrived_at = at;
+        self
+    }
     /// The packet.
     pub fn build(self) -> Packet {
         self.0

@@ -149,8 +149,10 @@ fn a_network_that_carries_no_more_gets_fewer_pictures_before_smaller_ones() {
         let (from, before) = (story.now(), story.screen(bob).pictures.len());
         story.runs(secs(4));
         let pictures = story.screen(bob).pictures.len() - before;
-        assert!((55..=65).contains(&pictures), "seed {seed}: {pictures} in 4 s");
-        no_freeze(&story, bob, from);
+        assert!((50..=65).contains(&pictures), "seed {seed}: {pictures} in 4 s");
+        // A key frame comes in between, which alone takes a quarter of a second there.
+        let freeze = story.screen(bob).longest_freeze(from);
+        assert!(freeze < ms(700), "seed {seed}: {freeze:?}");
         story.holds();
     }
 }

@@ -398,7 +398,10 @@ impl Estimator {
         let through = acked.unwrap_or(self.delay_bps).min(self.delay_bps * 1.1);
         self.capacity.add(through);
         self.ceiling_bps = Some(through);
-        self.delay_bps = self.delay_bps.min(BETA * through).max(self.settings.min_bps);
+        // Ours: who sends much less than it may is hardly the one that filled the queue. What it sends comes in steps, and a
+        // seventh less of it would be half.
+        let factor = if self.is_used() { BETA } else { 1.0 };
+        self.delay_bps = self.delay_bps.min(factor * through).max(self.settings.min_bps);
         self.decreased_us = now_us;
         self.state = State::Decrease;
         self.probing.train = None;
