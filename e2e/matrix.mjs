@@ -116,11 +116,13 @@ async function traced(response) {
   for (;;) {
     const answer = await fetch(session);
     if (!answer.ok) return;
+    const { publisher } = await (await fetch(new URL("/api/v1/streams/matrix", session))).json();
+    const wanted = (publisher?.wanted_layers ?? []).map(({ rid, active, max_bitrate_bps }) => `${rid} ${active ? max_bitrate_bps / 1e3 : "off"}`);
     const { video, transport } = await answer.json();
     const kbps = Math.round((transport?.estimate_bps ?? 0) / 1e3);
     const queue = `queue ${transport?.queue_ms} ms, loss ${transport?.loss_percent} %, rtt ${transport?.rtt_ms} ms`;
     const sent = `${video?.layer} (${video?.reason}), ${video?.packets_sent} sent, ${video?.retransmitted} again, ${video?.key_frame_requests} PLI`;
-    console.error(`${((Date.now() - from) / 1e3).toFixed(1)} s: ${kbps} kb/s ${transport?.estimate_state}, ${queue}; ${sent}`);
+    console.error(`${((Date.now() - from) / 1e3).toFixed(1)} s: ${kbps} kb/s ${transport?.estimate_state}, ${queue}; ${sent}; wanted ${wanted.join(", ")}`);
     await pause(500);
   }
 }

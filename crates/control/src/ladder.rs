@@ -69,6 +69,8 @@ const GAIN: f64 = 0.05;
 const RAISE: f64 = 1.1;
 /// … and they rest for so long: estimates and encoders have to follow.
 const REST: Duration = Duration::from_secs(2);
+/// … and for so long before anything is raised: those who share a bottleneck find out about each other.
+const REST_BEFORE_MORE: Duration = Duration::from_secs(4);
 /// An encoding is switched off when nobody needed it for so long: at the second look after that, a second apart each, so within
 /// three with the way to the publisher. Somebody who reloads a page, or falls and climbs again, finds it still there.
 const UNNEEDED: Duration = Duration::from_millis(1_800);
@@ -128,12 +130,31 @@ impl Ladder {
             }
         }
         let (_, Some(mut rates)) = best else { return };
+        let may_rise = self.changed_at.is_none_or(|at| now.saturating_duration_since(at) >= REST_BEFORE_MORE);
         for (rate, known) in rates.iter_mut().zip(&self.rates).filter(|(rate, known)| **rate > **known) {
-            *rate = if *rate < known * RAISE { *known } else { *rate };
+            *rate = if !may_rise || *rate < known * RAISE { *known } else { *rate };
         }
+        self.leave_unneeded(&mut rates, audience);
         if worth(&rates, audience) - now_worth > GAIN * affected(&self.rates, &rates, audience) {
             self.rates = rates;
             self.changed_at = Some(now);
+        }
+    }
+}
+
+impl Ladder {
+    /// What nobody is given stays as it was: the next look may need it.
+    fn leave_unneeded(&self, rates: &mut Vec<f64>, audience: &Audience<'_>) {
+        for place in 0..rates.len() {
+            if needed(rates, audience)[place] {
+                continue;
+            }
+            let mut as_before = rates.clone();
+            as_before[place] = self.rates[place];
+            let is_ordered = as_before.windows(2).all(|pair| pair[0] < pair[1]);
+            if is_ordered && worth(&as_before, audience) >= worth(rates, audience) {
+                *rates = as_before;
+            }
         }
     }
 }

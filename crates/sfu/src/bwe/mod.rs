@@ -72,6 +72,7 @@ pub struct Estimator {
     standing: Standing,
     /// What got through when it was too much, until more did.
     ceiling_bps: Option<f32>,
+    proved_us: u64,
 }
 
 /// What the estimate does.
@@ -168,6 +169,8 @@ const STANDING_EVERY_US: u64 = 700_000;
 /// Ours: after so many decreases in vain the queue is somebody else's, for so long.
 const IN_VAIN: u8 = 3;
 const NOT_OURS_US: u64 = 10_000_000;
+/// Ours: for so long after the last proof that the way is full, it counts as one whose limit is known.
+const PROOF_LASTS_US: u64 = 10_000_000;
 /// gcc-02 §4: silence of feedback. Feedback comes every 50 to 250 ms.
 const SILENT_US: u64 = 1_500_000;
 /// A report that lists more is not read (threat T13).
@@ -204,6 +207,7 @@ impl Estimator {
             },
             standing: Standing::default(),
             ceiling_bps: None,
+            proved_us: 0,
         }
     }
 
@@ -397,7 +401,7 @@ impl Estimator {
         }
         let through = acked.unwrap_or(self.delay_bps).min(self.delay_bps * 1.1);
         self.capacity.add(through);
-        self.ceiling_bps = Some(through);
+        (self.ceiling_bps, self.proved_us) = (Some(through), now_us);
         // Ours: who sends much less than it may is hardly the one that filled the queue. What it sends comes in steps, and a
         // seventh less of it would be half.
         let factor = if self.is_used() { BETA } else { 1.0 };
@@ -457,7 +461,14 @@ impl Estimator {
         let Some(measured) = self.probing.train.and_then(|train| Some((train.probe, train.bps()?))) else { return };
         let (probe, bps) = measured;
         // Less than was sent: it was held up on its way.
-        self.ceiling_bps = (bps < PROBE_WON * probe.bps).then_some(bps);
+        if bps < PROBE_WON * probe.bps {
+            (self.ceiling_bps, self.proved_us) = (Some(bps), now_us);
+        } else if now_us.saturating_sub(self.proved_us) > PROOF_LASTS_US {
+            self.ceiling_bps = None;
+        } else {
+            // It carries more now; how much more, others who share it will tell.
+            self.ceiling_bps = self.ceiling_bps.map(|ceiling| ceiling.max(bps));
+        }
         if bps > self.bps() && self.state != State::Decrease {
             self.delay_bps = self.delay_bps.max(bps).min(self.settings.max_bps);
             self.loss.proved(bps);

@@ -130,7 +130,7 @@ pub struct Climb {
 /// After the first attempt that failed: the estimator has settled by then, and the way to the top takes 10 s at most.
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest wait. A guess.
-const MAX_PATIENCE: Duration = Duration::from_secs(32);
+const MAX_PATIENCE: Duration = Duration::from_secs(8);
 /// A step up that is taken back this soon was one that failed; one that lasts clears the record.
 const FAILED_WITHIN: Duration = Duration::from_secs(5);
 
