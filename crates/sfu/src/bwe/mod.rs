@@ -171,6 +171,10 @@ const IN_VAIN: u8 = 3;
 const NOT_OURS_US: u64 = 10_000_000;
 /// Ours: for so long after the last proof that the way is full, it counts as one whose limit is known.
 const PROOF_LASTS_US: u64 = 10_000_000;
+/// Ours: for so long after a decrease, a probe raises the estimate by this much at most: whoever has little comes up to those
+/// who have more.
+const CROWDED_US: u64 = 8_000_000;
+const CROWDED_STEP_BPS: f32 = 500_000.0;
 /// gcc-02 §4: silence of feedback. Feedback comes every 50 to 250 ms.
 const SILENT_US: u64 = 1_500_000;
 /// A report that lists more is not read (threat T13).
@@ -469,12 +473,15 @@ impl Estimator {
             // It carries more now; how much more, others who share it will tell.
             self.ceiling_bps = self.ceiling_bps.map(|ceiling| ceiling.max(bps));
         }
+        // Ours: where it was crowded just now, a train may have met a moment in which the others were silent.
+        let was_crowded = self.decreased_us > 0 && now_us.saturating_sub(self.decreased_us) < CROWDED_US;
+        let bps = if was_crowded { bps.min(self.bps() + CROWDED_STEP_BPS) } else { bps };
         if bps > self.bps() && self.state != State::Decrease {
             self.delay_bps = self.delay_bps.max(bps).min(self.settings.max_bps);
             self.loss.proved(bps);
             self.probing.train = None;
             self.probing.interval_us = PROBE_INTERVAL_US;
-            let goes_on = bps >= PROBE_WON * probe.bps;
+            let goes_on = bps >= PROBE_WON * probe.bps && !was_crowded;
             self.probing.due_us = if goes_on { now_us } else { now_us + PROBE_INTERVAL_US };
         } else {
             self.probing.failed(now_us);
