@@ -267,6 +267,7 @@ fn relay(world: &mut World, seq: u64, how: u8, payload: &[u8]) {
         key_frame_from: (how & 2 != 0).then_some(seq),
         resolution: None,
         starts_frame: how & 1 == 0,
+        layers: media::codec::FrameLayers::default(),
         arrived_at: world.now,
         captured_at: None,
         extensions: Extensions::default(),

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use sfu::shard::Counters;
+use sfu::shard::{Counters, ESTIMATES_BPS};
+use sfu::stream::choice::Reason;
 
 use super::actor::Actor;
 
@@ -50,7 +51,35 @@ impl Actor {
             .fold((0, 0), |(resent, nacks), stream| (resent + stream.sent.resent, nacks + stream.sent.nacks));
         text.gauge("nowcast_media_retransmitted", "Packets sent again, in the streams that exist now.", sent.0);
         text.gauge("nowcast_media_nacks", "Packets reported missing, in the streams that exist now.", sent.1);
+        self.networks(&mut text);
         text.0
+    }
+
+    /// The networks of viewers.
+    fn networks(&self, text: &mut Text) {
+        let all = || self.snapshots.values().map(|shard| &shard.networks);
+        let by_reason = Reason::ALL.map(|reason| {
+            let viewers = all().map(|networks| u64::from(networks.by_reason[reason as usize])).sum();
+            (format!("reason=\"{}\"", reason.name()), viewers)
+        });
+        let name = "nowcast_viewers_by_reason";
+        text.labelled(name, "gauge", "Viewers by why they are shown the layer that they are shown.", &by_reason);
+        let name = "nowcast_viewer_estimate_bps";
+        let bounds = ESTIMATES_BPS.iter().map(u32::to_string).chain(["+Inf".to_owned()]);
+        let counts: Vec<_> = bounds
+            .enumerate()
+            .map(|(n, most)| {
+                (format!("le=\"{most}\""), all().map(|networks| u64::from(networks.estimates[n])).sum::<u64>())
+            })
+            .collect();
+        let sum = all().map(|networks| networks.estimates_sum).sum::<f64>() as u64;
+        text.histogram(name, "What viewers' networks carry, bits per second, of those present.", &counts, sum);
+        let queued = all().map(|networks| u64::from(networks.queued)).sum();
+        text.gauge("nowcast_viewers_queued", "Viewers in whose network a queue of more than 100 ms stands.", queued);
+        let lossy = all().map(|networks| u64::from(networks.lossy)).sum();
+        text.gauge("nowcast_viewers_lossy", "Viewers whose network loses more than 2 % of the packets.", lossy);
+        let switches = all().map(|networks| networks.switches).sum();
+        text.gauge("nowcast_viewer_switches", "Changes of encoding, of the viewers present.", switches);
     }
 }
 
@@ -63,6 +92,23 @@ impl Text {
 
     fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.put(name, "counter", help, value);
+    }
+
+    fn labelled(&mut self, name: &str, kind: &str, help: &str, values: &[(String, u64)]) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (label, value) in values {
+            let _ = writeln!(self.0, "{name}{{{label}}} {value}");
+        }
+    }
+
+    /// `counts`: cumulative, by `le`, the last one of all.
+    fn histogram(&mut self, name: &str, help: &str, counts: &[(String, u64)], sum: u64) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for (label, value) in counts {
+            let _ = writeln!(self.0, "{name}_bucket{{{label}}} {value}");
+        }
+        let count = counts.last().map_or(0, |(_, count)| *count);
+        let _ = write!(self.0, "{name}_sum {sum}\n{name}_count {count}\n");
     }
 
     fn put(&mut self, name: &str, kind: &str, help: &str, value: u64) {

@@ -15,7 +15,8 @@ mod sweep;
 mod timers;
 
 pub use message::{
-    Command, Counters, EncodingSnapshot, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport,
+    Command, Counters, ESTIMATES_BPS, EncodingSnapshot, Event, Networks, SentTrack, Snapshot, StreamSnapshot,
+    TrackStats, ViewerReport,
 };
 
 use std::collections::{HashMap, VecDeque};
@@ -832,6 +833,8 @@ impl Shard {
     fn snapshot(&self) -> Snapshot {
         let mut counters = self.counters;
         counters.srtcp_rejected += self.viewers.iter().map(|(_, s)| s.viewer.rejected).sum::<u64>();
+        let mut networks = message::Networks::default();
+        self.viewers.iter().for_each(|(_, seat)| networks.count(&seat.viewer));
         let streams = self.streams.iter().map(|(id, s)| {
             let (health, published) = match s.source {
                 Source::Local(key) => {
@@ -867,6 +870,7 @@ impl Shard {
             publishers: self.publishers.len() as u32,
             viewers: self.viewers.len() as u32,
             streams: streams.collect(),
+            networks,
         }
     }
 

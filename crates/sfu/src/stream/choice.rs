@@ -37,6 +37,9 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Reason; 4] = [Reason::Best, Reason::Wished, Reason::Network, Reason::Hidden];
+
     /// The word for the API.
     pub fn name(self) -> &'static str {
         match self {
