@@ -179,8 +179,8 @@ impl Encodings {
                 let began_at = self.began_at[usize::from(n)];
                 let grows = began_at.is_some_and(|at| now.saturating_duration_since(at) < GROWS_FOR);
                 let peak = &mut self.peaks[usize::from(n)];
-                let (at_least, sent) = if grows { (peak.1, 0) } else { (0, known.map_or(0, |(bits, _)| bits)) };
-                *peak = (height, peak.1.max(sent));
+                *peak = (height, peak.1.max(known.map_or(0, |(bits, _)| bits)));
+                let at_least = if grows { peak.1 } else { 0 };
                 self.offered.push(Offered {
                     layer: LayerId::whole(n),
                     height,
