@@ -121,7 +121,7 @@ impl Ladder {
                 *rate = tried[rest % tried.len()];
                 rest /= tried.len();
             }
-            if rates.windows(2).any(|pair| pair[0] >= pair[1]) {
+            if !is_ordered(&rates) {
                 continue;
             }
             let worth = worth(&rates, audience);
@@ -140,9 +140,7 @@ impl Ladder {
             self.changed_at = Some(now);
         }
     }
-}
 
-impl Ladder {
     /// What nobody is given stays as it was: the next look may need it.
     fn leave_unneeded(&self, rates: &mut Vec<f64>, audience: &Audience<'_>) {
         for place in 0..rates.len() {
@@ -151,8 +149,7 @@ impl Ladder {
             }
             let mut as_before = rates.clone();
             as_before[place] = self.rates[place];
-            let is_ordered = as_before.windows(2).all(|pair| pair[0] < pair[1]);
-            if is_ordered && worth(&as_before, audience) >= worth(rates, audience) {
+            if is_ordered(&as_before) && worth(&as_before, audience) >= worth(rates, audience) {
                 *rates = as_before;
             }
         }
@@ -176,6 +173,11 @@ fn tried(most: f64, audience: &Audience<'_>) -> Vec<f64> {
 /// The place of the largest encoding that fits a network.
 fn fitting(rates: &[f64], carried: f64) -> Option<usize> {
     rates.iter().rposition(|rate| *rate <= carried * FITS)
+}
+
+/// A larger picture has more bits than a smaller one.
+fn is_ordered(rates: &[f64]) -> bool {
+    rates.windows(2).all(|pair| pair[0] < pair[1])
 }
 
 fn worth(rates: &[f64], audience: &Audience<'_>) -> f64 {

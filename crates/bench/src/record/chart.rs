@@ -166,7 +166,7 @@ impl Place {
 
 fn number(value: f64) -> String {
     if value >= 1_000.0 {
-        super::row::count(value.round() as u64)
+        crate::units::count(value.round() as u64)
     } else {
         // As many digits as say something, without zeroes at the end.
         format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()

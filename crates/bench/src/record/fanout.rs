@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use super::row::{self, Row, count, percent};
+use super::row::{self, Row, percent};
 use super::stage::{Stage, Watched};
 use super::{Known, Outcome};
 use crate::process::Usage;
+use crate::units::count;
 
 /// Viewers at each look. The first pay for what all share, so that memory is counted from there; the third is half the load.
 const AUDIENCES: [usize; 4] = [100, 1_000, 2_500, 5_000];

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::row::{self, Row, count, percent};
+use super::row::{self, Row, percent};
 use super::stage::{Stage, Watched};
 use super::{Known, Outcome};
 use crate::load::{JoinPlan, Load};
 use crate::process::{Spent, Usage};
 use crate::report;
 use crate::seen::Joined;
+use crate::units::count;
 
 /// For the watchers' p99.
 const GOAL_MS: f64 = 20.0;

@@ -5,9 +5,10 @@
 
 use serde_json::json;
 
-use super::row::{self, Row, count, percent};
+use super::row::{self, Row, percent};
 use super::stage::{Stage, Watched};
 use super::{Known, Outcome};
+use crate::units::count;
 
 const KEY_FRAME_BYTES: usize = 100_000;
 const AUDIENCES: [usize; 2] = [100, 5_000];

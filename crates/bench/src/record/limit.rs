@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::json;
 
-use super::row::{Row, count};
+use super::row::Row;
 use super::stage::Stage;
 use super::{Known, Outcome};
 use crate::bare::{FRAMES, REFERENCE, Range, Reached};
+use crate::units::count;
 
 const SOCKETS: usize = 5_000;
 /// Of each way, of which the one in the middle counts.

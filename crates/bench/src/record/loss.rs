@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::row::{self, Row, count, percent};
+use super::row::{self, Row, percent};
 use super::stage::{Play, Stage, Watched};
 use super::{Known, Outcome};
+use crate::units::count;
 
 const VIEWERS: usize = 1_000;
 const LOSS: f64 = 0.02;

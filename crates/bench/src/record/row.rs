@@ -66,19 +66,6 @@ pub(super) fn generator(watched: &[&Watched]) -> String {
     if others > DISTURBED { format!("{said}; **disturbed**: others used {others:.2} cores") } else { said }
 }
 
-/// "5,000"
-pub(super) fn count(number: impl TryInto<u64>) -> String {
-    let digits = number.try_into().unwrap_or(0).to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// "0.0012 %"; "0" only if there was none.
 pub(super) fn percent(share: f64) -> String {
     if share == 0.0 { "0 %".to_owned() } else { format!("{:.4} %", share * 100.0) }
@@ -87,6 +74,7 @@ pub(super) fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::count;
 
     #[test]
     fn numbers_are_written_for_people() {

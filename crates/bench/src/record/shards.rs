@@ -8,9 +8,10 @@
 use serde_json::json;
 
 use super::fanout::split;
-use super::row::{self, Row, count};
+use super::row::{self, Row};
 use super::stage::Stage;
 use super::{Known, Outcome};
+use crate::units::count;
 
 const VIEWERS: usize = 2_500;
 

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use super::row::{self, Row, count, percent};
+use super::row::{self, Row, percent};
 use super::stage::Stage;
 use super::{Known, Outcome};
+use crate::units::count;
 
 const STREAMS: usize = 25;
 const VIEWERS: usize = 2_500;

@@ -5,10 +5,11 @@
 
 use serde_json::json;
 
-use super::row::{Row, count};
+use super::row::Row;
 use super::stage::Stage;
 use super::{Known, Outcome};
 use crate::tick::Tick;
+use crate::units::count;
 
 const VIEWERS: usize = 5_000;
 /// As many come before them.

@@ -307,7 +307,7 @@ impl Estimator {
     pub fn estimate(&self) -> Estimate {
         Estimate {
             bps: self.bps(),
-            ceiling_bps: self.ceiling_bps.filter(|ceiling| *ceiling < self.wanted_bps),
+            ceiling_bps: self.ceiling_in_the_way(),
             is_app_limited: self.is_app_limited(),
             state: self.state,
             loss: self.loss.share(),
@@ -351,7 +351,7 @@ impl Estimator {
         // Where nearly all is used that is known, growing step by step finds more, without a train in front of media.
         // A limit that was proved long ago is looked at again, whatever is used of it: it may be gone.
         let is_stale = now_us.saturating_sub(self.proved_us) > PROOF_LASTS_US;
-        let looks_again = is_stale && self.ceiling_bps.is_some_and(|ceiling| ceiling < self.wanted_bps);
+        let looks_again = is_stale && self.ceiling_in_the_way().is_some();
         if !looks_again && ((!is_first && self.is_used()) || bps >= self.wanted_bps || bps >= self.settings.max_bps) {
             return None;
         }
@@ -373,6 +373,11 @@ impl Estimator {
     fn bps(&self) -> f32 {
         let bps = self.delay_bps.min(self.loss.bps()).min(self.remb_bps);
         bps.clamp(self.settings.min_bps, self.settings.max_bps)
+    }
+
+    /// The limit that was proved, if more than that could be used.
+    fn ceiling_in_the_way(&self) -> Option<f32> {
+        self.ceiling_bps.filter(|ceiling| *ceiling < self.wanted_bps)
     }
 
     fn is_used(&self) -> bool {

@@ -11,13 +11,14 @@
 //! by an ICE ufrag (threat T1). Nothing waits: not for control, not for a desk, not for a viewer.
 
 mod message;
+mod networks;
 mod sweep;
 mod timers;
 
 pub use message::{
-    Command, Counters, ESTIMATES_BPS, EncodingSnapshot, Event, Networks, SentTrack, Snapshot, StreamSnapshot,
-    TrackStats, ViewerReport,
+    Command, Counters, EncodingSnapshot, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport,
 };
+pub use networks::{ESTIMATES_BPS, Networks};
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -833,7 +834,7 @@ impl Shard {
     fn snapshot(&self) -> Snapshot {
         let mut counters = self.counters;
         counters.srtcp_rejected += self.viewers.iter().map(|(_, s)| s.viewer.rejected).sum::<u64>();
-        let mut networks = message::Networks::default();
+        let mut networks = Networks::default();
         self.viewers.iter().for_each(|(_, seat)| networks.count(&seat.viewer));
         let streams = self.streams.iter().map(|(id, s)| {
             let (health, published) = match s.source {

@@ -192,27 +192,39 @@ impl Encodings {
         let smallest = self.offered.iter().map(|whole| (whole.height, whole.bits_per_second)).min();
         for place in 0..self.offered.len() {
             let whole = self.offered[place];
-            let is_smallest = Some((whole.height, whole.bits_per_second)) == smallest;
-            let top = self.tops[usize::from(whole.layer.encoding)];
-            for (spatial, temporal) in (0..=top.0).flat_map(|spatial| (0..=top.1).map(move |t| (spatial, t))) {
-                // A large picture that moves less than half as fast as it could is not better than a smaller one.
-                let is_slow = temporal + 1 < top.1 && !(is_smallest && spatial == 0);
-                if (spatial, temporal) == top || is_slow {
-                    continue;
-                }
-                let layer = LayerId::new(whole.layer.encoding, spatial, temporal);
-                let Some((bits_per_second, pictures)) = self.rates.cost(now, layer) else { continue };
-                // In proportion, as long as the whole is taken to need more than what comes of it.
-                let all = self.rates.cost(now, LayerId::new(layer.encoding, top.0, top.1)).map_or(0, |(bits, _)| bits);
-                let bits_per_second = match whole.bits_per_second {
-                    most if most > all && all > 0 => (bits_per_second as f64 * most as f64 / all as f64) as u64,
-                    _ => bits_per_second,
-                };
-                // Spatial layers are halves of the next in both directions, with all encoders known to us.
-                let height = whole.height >> (top.0 - spatial).min(15);
-                self.offered.push(Offered { layer, height, frame_rate: pictures as u16, bits_per_second });
-            }
+            self.offer_less(now, whole, Some((whole.height, whole.bits_per_second)) == smallest);
         }
+        self.order();
+        self.best = self.offered.first().map_or(self.best, |best| best.layer.encoding);
+    }
+
+    /// Offers what of an encoding has fewer layers.
+    fn offer_less(&mut self, now: Instant, whole: Offered, is_smallest: bool) {
+        let encoding = whole.layer.encoding;
+        let top = self.tops[usize::from(encoding)];
+        // In proportion, as long as the whole is taken to need more than what comes of it.
+        let all = self.rates.cost(now, LayerId::new(encoding, top.0, top.1)).map_or(0, |(bits, _)| bits);
+        let scale = if all > 0 { (whole.bits_per_second as f64 / all as f64).max(1.0) } else { 1.0 };
+        for (spatial, temporal) in (0..=top.0).flat_map(|spatial| (0..=top.1).map(move |t| (spatial, t))) {
+            // A large picture that moves less than half as fast as it could is not better than a smaller one.
+            let is_slow = temporal + 1 < top.1 && !(is_smallest && spatial == 0);
+            if (spatial, temporal) == top || is_slow {
+                continue;
+            }
+            let layer = LayerId::new(encoding, spatial, temporal);
+            let Some((bits, pictures)) = self.rates.cost(now, layer) else { continue };
+            self.offered.push(Offered {
+                layer,
+                // Spatial layers are halves of the next in both directions, with all encoders known to us.
+                height: whole.height >> (top.0 - spatial).min(15),
+                frame_rate: pictures as u16,
+                bits_per_second: (bits as f64 * scale) as u64,
+            });
+        }
+    }
+
+    /// Best first, and nothing that takes more bits than what is better.
+    fn order(&mut self) {
         self.offered.sort_by_key(|o| Reverse((o.height, o.layer.temporal, o.bits_per_second)));
         let mut least = u64::MAX;
         self.offered.retain(|o| {
@@ -223,7 +235,6 @@ impl Encodings {
             }
             is_cheaper
         });
-        self.best = self.offered().first().map_or(self.best, |best| best.layer.encoding);
     }
 }
 

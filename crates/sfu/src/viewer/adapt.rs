@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::transport::Transport;
+use crate::bwe::Estimate;
 use crate::stream::Tracks;
 use crate::stream::choice::Wish;
 
@@ -46,11 +47,11 @@ const TRAIN_STEP: Duration = Duration::from_millis(2);
 
 impl Adapt {
     /// Bits a second that the network carries for the video's payload; `None` if nothing bounds it so far as is known.
-    pub fn carried(&self, transport: &Transport, tracks: &Tracks) -> Option<u64> {
+    pub fn carried(&self, transport: &Transport, estimate: &Estimate, tracks: &Tracks) -> Option<u64> {
         if !transport.is_numbered() && !self.is_bounded {
             return None;
         }
-        Some(Self::for_video(transport.estimator.estimate().bps, tracks))
+        Some(Self::for_video(estimate.bps, tracks))
     }
 
     /// Of so many bits a second, what is left for the video's payload.

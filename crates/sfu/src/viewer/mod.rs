@@ -194,10 +194,10 @@ impl Viewer {
     fn adapt(&mut self, tracks: &Tracks) {
         let Some(video) = &mut self.video else { return };
         Adapt::want(&mut self.transport, tracks, &video.wished());
-        video.set_carried(self.adapt.carried(&self.transport, tracks));
-        let ceiling = self.transport.estimator.estimate().ceiling_bps;
-        video.set_pace(ceiling);
-        self.budget.set_rate(ceiling);
+        let estimate = self.transport.estimator.estimate();
+        video.set_carried(self.adapt.carried(&self.transport, &estimate, tracks));
+        video.set_pace(estimate.ceiling_bps);
+        self.budget.set_rate(estimate.ceiling_bps);
     }
 
     /// Takes a datagram of SRTCP. Answers NACKs into `batch`.
