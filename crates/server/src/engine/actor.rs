@@ -23,7 +23,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::addresses;
 use super::status::Watched;
-use super::{Ask, Engine, IceFragment, LayerWish, Opened, Publish, Refusal, Role, Trickled, Watch};
+use super::{
+    ANSWER_WITHIN, Ask, Engine, IceFragment, LayerWish, Opened, Publish, Refusal, Role, Trickled, ViewerReport, Watch,
+};
 use crate::config::{MediaConfig, Takeover};
 
 /// Requests that wait for the task; beyond that HTTP handlers wait (backpressure).
@@ -126,6 +128,8 @@ pub(super) struct Known {
     etag: String,
     /// The client's ICE ufrag: another one in a PATCH asks for a restart.
     client_ufrag: Option<String>,
+    /// The place of the video among the media of its description.
+    pub(super) video_line: Option<u8>,
     pub(super) connected: bool,
 }
 
@@ -134,7 +138,15 @@ enum Waiting {
     Opened(oneshot::Sender<Result<Opened, Refusal>>),
     Answered(oneshot::Sender<Result<(), Refusal>>),
     Restarted { ufrag: String, reply: oneshot::Sender<Result<Trickled, Refusal>> },
-    Report { left: u8, reply: oneshot::Sender<Option<super::ViewerReport>> },
+    Report(ReportAsked),
+}
+
+/// A question for a viewer's report. One at a time for each session: shards' answers do not say to which question.
+struct ReportAsked {
+    /// Shards that have not answered yet.
+    left: u8,
+    asked_at: Instant,
+    replies: Vec<oneshot::Sender<Option<ViewerReport>>>,
 }
 
 impl Actor {
@@ -190,8 +202,7 @@ impl Actor {
             Ask::Report(session, reply) => {
                 let is_viewer = self.sessions.get(&session).is_some_and(|k| k.role == Role::Viewer);
                 if is_viewer {
-                    self.wait(session, Waiting::Report { left: self.plane.shard_count(), reply });
-                    self.to_all_shards(|| shard::Command::Report { session });
+                    self.ask_for_report(session, reply);
                 } else {
                     let _ = reply.send(None);
                 }
@@ -271,6 +282,7 @@ impl Actor {
                 desk: 0,
                 etag: etag.clone(),
                 client_ufrag,
+                video_line: None,
                 connected: false,
             },
         );
@@ -311,6 +323,7 @@ impl Actor {
                 desk: self.next_desk,
                 etag: new_etag(),
                 client_ufrag,
+                video_line: None,
                 connected: false,
             },
         );
@@ -372,6 +385,9 @@ impl Actor {
             desk::Event::Opened { session, result } => {
                 let etag = self.sessions.get(&session).map(|k| k.etag.clone()).unwrap_or_default();
                 let is_err = result.is_err();
+                if let (Some(known), Ok(sdp)) = (self.sessions.get_mut(&session), &result) {
+                    known.video_line = video_line(sdp);
+                }
                 let answer = result.map(|sdp| Opened { session, sdp, etag }).map_err(unusable);
                 self.settle(session, answer, |waiting| match waiting {
                     Waiting::Opened(reply) => Ok(reply),
@@ -467,18 +483,39 @@ impl Actor {
         let _ = reply.send(answer);
     }
 
-    fn reported(&mut self, session: SessionId, report: Option<shard::ViewerReport>) {
-        let Some((left, reply)) = self.take_waiting(session, |waiting| match waiting {
-            Waiting::Report { left, reply } => Ok((left, reply)),
-            other => Err(other),
-        }) else {
-            return;
-        };
-        if report.is_none() && left > 1 {
-            self.wait(session, Waiting::Report { left: left - 1, reply });
+    fn ask_for_report(&mut self, session: SessionId, reply: oneshot::Sender<Option<ViewerReport>>) {
+        let now = Instant::now();
+        let mut replies = vec![reply];
+        // A shard that was behind may have lost the question; then it is asked again.
+        if let Some(mut asked) = self.take_report(session)
+            && now.saturating_duration_since(asked.asked_at) < ANSWER_WITHIN
+        {
+            asked.replies.append(&mut replies);
+            self.wait(session, Waiting::Report(asked));
             return;
         }
-        let _ = reply.send(self.viewer_report(session, report.as_ref()));
+        self.wait(session, Waiting::Report(ReportAsked { left: self.plane.shard_count(), asked_at: now, replies }));
+        self.to_all_shards(|| shard::Command::Report { session });
+    }
+
+    fn reported(&mut self, session: SessionId, report: Option<shard::ViewerReport>) {
+        let Some(mut asked) = self.take_report(session) else { return };
+        if report.is_none() && asked.left > 1 {
+            asked.left -= 1;
+            self.wait(session, Waiting::Report(asked));
+            return;
+        }
+        let report = self.viewer_report(session, report.as_ref());
+        for reply in asked.replies {
+            let _ = reply.send(report.clone());
+        }
+    }
+
+    fn take_report(&mut self, session: SessionId) -> Option<ReportAsked> {
+        self.take_waiting(session, |waiting| match waiting {
+            Waiting::Report(asked) => Ok(asked),
+            other => Err(other),
+        })
     }
 
     /// Does what `control` decided.
@@ -585,10 +622,16 @@ impl Actor {
                 Waiting::Opened(reply) => drop(reply.send(Err(why()))),
                 Waiting::Answered(reply) => drop(reply.send(Err(why()))),
                 Waiting::Restarted { reply, .. } => drop(reply.send(Err(why()))),
-                Waiting::Report { reply, .. } => drop(reply.send(None)),
+                Waiting::Report(asked) => asked.replies.into_iter().for_each(|reply| drop(reply.send(None))),
             }
         }
     }
+}
+
+/// The place of the video among a description's media, from zero.
+fn video_line(sdp: &str) -> Option<u8> {
+    let place = sdp.lines().filter(|line| line.starts_with("m=")).position(|line| line.starts_with("m=video"))?;
+    u8::try_from(place).ok()
 }
 
 fn role_of(role: control::Role) -> Role {

@@ -256,6 +256,8 @@ pub struct ViewerReport {
     pub state: StreamState,
     /// Whether ICE and DTLS are up.
     pub connected: bool,
+    /// The place of the video among the media of the session's description, from zero.
+    pub video_line: Option<u8>,
     /// The video it is sent.
     pub video: Option<SentReport>,
     /// The audio it is sent.
@@ -331,7 +333,8 @@ pub struct LayerWish {
     /// The `mid` that is meant. There is one video, so it changes nothing; drafts of WHEP name it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media_id: Option<String>,
-    /// The `rid` of the layer to send, whatever the network carries.
+    /// The `rid` of the layer to send, whatever the network carries. Later drafts of WHEP call it so: `rid`.
+    #[serde(alias = "rid")]
     pub encoding_id: Option<String>,
     /// The most lines of the picture. Smaller ones are sent where the network asks for it.
     pub max_height: Option<u16>,

@@ -140,6 +140,7 @@ impl Actor {
             stream: name.to_string(),
             state: state_of(&view.state),
             connected: self.sessions.get(&session).is_some_and(|k| k.connected),
+            video_line: self.sessions.get(&session).and_then(|k| k.video_line),
             video: sent(MediaKind::Video),
             audio: sent(MediaKind::Audio),
             transport: report.and_then(transport_report),

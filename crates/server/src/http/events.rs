@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use media::StreamName;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backend::Backend;
@@ -47,14 +47,7 @@ pub(super) async fn events<E: Backend>(
 ) -> Result<Reply, Problem> {
     api::only_reads(&exchange)?;
     api::may_see(app, &stream, &exchange)?;
-    if *app.stopping.borrow() {
-        return Err(Problem::shutting_down());
-    }
-    let Ok(permit) = Arc::clone(&app.event_streams).try_acquire_owned() else {
-        let fix = "try again later, or poll the status; the option limits.event_streams sets the limit";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many event streams are open", fix)
-            .with(header::RETRY_AFTER, "10"));
-    };
+    let permit = permit(app)?;
     let (reader, receiver) = mpsc::channel(QUEUE);
     if exchange.method == hyper::Method::GET {
         let newest = app.event_hub.newest(&app.engine, &stream);
@@ -64,30 +57,57 @@ pub(super) async fn events<E: Backend>(
             drop(permit);
         });
     }
-    let mut reply = Response::new(Body::Stream(receiver));
+    Ok(stream_of(receiver))
+}
+
+/// Takes one of the places for event streams; it is free again when the permit is dropped.
+pub(super) fn permit<E>(app: &App<E>) -> Result<OwnedSemaphorePermit, Problem> {
+    if *app.stopping.borrow() {
+        return Err(Problem::shutting_down());
+    }
+    Arc::clone(&app.event_streams).try_acquire_owned().map_err(|_| {
+        let fix = "try again later, or poll the status; the option limits.event_streams sets the limit";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many event streams are open", fix)
+            .with(header::RETRY_AFTER, "10")
+    })
+}
+
+/// The answer that goes on for as long as there are events.
+pub(super) fn stream_of(events: mpsc::Receiver<Bytes>) -> Reply {
+    let mut reply = Response::new(Body::Stream(events));
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx would hold events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(reply)
+    reply
+}
+
+/// What is known of a stream: nothing until the engine was asked for the first time.
+pub(super) type Newest = Option<Arc<Told>>;
+
+/// A stream's status.
+pub(super) struct Told {
+    pub(super) status: StreamStatus,
+    /// The same as it goes over the wire.
+    event: Bytes,
 }
 
 /// What the readers of each stream are told. One task per stream asks the engine, however many read: with a thousand
 /// open pages a change is one question, not a thousand.
 #[derive(Default)]
 pub(super) struct Hub {
-    streams: Mutex<HashMap<StreamName, watch::Sender<Bytes>>>,
+    streams: Mutex<HashMap<StreamName, watch::Sender<Newest>>>,
 }
 
 impl Hub {
-    /// Returns the newest event of a stream, empty until there is one.
-    fn newest<E: Backend>(self: &Arc<Self>, engine: &E, stream: &StreamName) -> watch::Receiver<Bytes> {
+    /// Returns what is known of a stream, now and when it changes.
+    pub(super) fn newest<E: Backend>(self: &Arc<Self>, engine: &E, stream: &StreamName) -> watch::Receiver<Newest> {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(newest) = streams.get(stream) {
             return newest.subscribe();
         }
-        let (newest, receiver) = watch::channel(Bytes::new());
+        let (newest, receiver) = watch::channel(None);
         streams.insert(stream.clone(), newest.clone());
         tokio::spawn(ask(Arc::clone(self), engine.clone(), stream.clone(), newest));
         receiver
@@ -105,7 +125,7 @@ impl Hub {
 }
 
 /// Asks for one stream's status as long as anyone reads it.
-async fn ask<E: Backend>(hub: Arc<Hub>, engine: E, stream: StreamName, newest: watch::Sender<Bytes>) {
+async fn ask<E: Backend>(hub: Arc<Hub>, engine: E, stream: StreamName, newest: watch::Sender<Newest>) {
     let mut changes = engine.changes();
     loop {
         // From here on a change wakes us again.
@@ -115,8 +135,8 @@ async fn ask<E: Backend>(hub: Arc<Hub>, engine: E, stream: StreamName, newest: w
         let json = serde_json::to_string(&status).unwrap_or_default();
         let event = Bytes::from(format!("event: status\ndata: {json}\n\n"));
         newest.send_if_modified(|newest| {
-            let changed = *newest != event;
-            *newest = event;
+            let changed = newest.as_ref().is_none_or(|told| told.event != event);
+            *newest = Some(Arc::new(Told { status, event }));
             changed
         });
         let changed = tokio::select! {
@@ -137,10 +157,12 @@ async fn ask<E: Backend>(hub: Arc<Hub>, engine: E, stream: StreamName, newest: w
 }
 
 /// Tells a reader until it is gone or the server stops.
-async fn tell(mut newest: watch::Receiver<Bytes>, reader: mpsc::Sender<Bytes>, mut stopping: watch::Receiver<bool>) {
+async fn tell(mut newest: watch::Receiver<Newest>, reader: mpsc::Sender<Bytes>, mut stopping: watch::Receiver<bool>) {
     loop {
-        let event = newest.borrow_and_update().clone();
-        if !event.is_empty() && reader.send(event).await.is_err() {
+        let event = newest.borrow_and_update().as_ref().map(|told| told.event.clone());
+        if let Some(event) = event
+            && reader.send(event).await.is_err()
+        {
             return;
         }
         tokio::select! {
@@ -152,7 +174,8 @@ async fn tell(mut newest: watch::Receiver<Bytes>, reader: mpsc::Sender<Bytes>, m
     }
 }
 
-async fn has_stopped(stopping: &mut watch::Receiver<bool>) {
+/// Returns when the server stops.
+pub(super) async fn has_stopped(stopping: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone, and the server with it.
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }

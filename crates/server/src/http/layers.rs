@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use super::backend::Backend;
 use super::problem::Problem;
-use super::{App, Exchange, Reply, api, body, session};
-use crate::engine::{LayerStatus, LayerWish, Refusal, Role};
+use super::{App, Exchange, Reply, api, body, whep};
+use crate::engine::{LayerStatus, LayerWish, Refusal};
 
 /// Methods of a viewer's layers.
 pub(super) const METHODS: &str = "GET, HEAD, POST, OPTIONS";
@@ -63,11 +63,7 @@ where
     if ![Method::GET, Method::HEAD, Method::POST].contains(exchange.method) {
         return Err(Problem::method_not_allowed(METHODS));
     }
-    let grants = app.grants(&exchange)?;
-    if !grants.may_watch(&stream) {
-        return Err(app.refuse(&grants, "this viewer's session", "use the token that began it"));
-    }
-    session::owned(app, &stream, session, Role::Viewer).await?;
+    whep::may_touch(app, &stream, session, &exchange).await?;
     if *exchange.method == Method::POST {
         app.may_patch(&exchange)?;
         let text = body::read_text(body, WISH_BYTES).await?;

@@ -2,7 +2,7 @@
 //!
 //! [`App::respond`] takes every request: it finds the resource ([`route`]), asks who may ([`crate::auth`]), lets the
 //! resource answer and adds what every answer carries. The parts: [`whip`], [`whep`] and [`session`] for streams,
-//! [`api`] and [`events`] for programs, [`pages`] for people, [`accept`] and [`tls`] for connections.
+//! [`layers`] and [`subscriptions`] for viewers, [`api`] and [`events`] for programs, [`pages`] for people, [`accept`] and [`tls`] for connections.
 //!
 //! Not here: anything that knows what an SDP says.
 
@@ -15,6 +15,7 @@ mod counters;
 mod events;
 mod layers;
 pub mod limits;
+mod news;
 mod openapi;
 mod pages;
 mod problem;
@@ -23,6 +24,7 @@ pub mod remote;
 pub mod route;
 pub mod sdpfrag;
 mod session;
+mod subscriptions;
 pub mod tls;
 mod whep;
 mod whip;
@@ -65,6 +67,7 @@ pub struct App<E> {
     wrong_tokens: RateLimit,
     event_streams: Arc<Semaphore>,
     event_hub: Arc<events::Hub>,
+    subscriptions: Arc<subscriptions::Subscriptions>,
     counters: Arc<Counters>,
     stopping: watch::Receiver<bool>,
 }
@@ -94,6 +97,7 @@ impl<E: Backend> App<E> {
             wrong_tokens: RateLimit::new(WRONG_TOKENS_PER_MINUTE, Duration::from_secs(60), WRONG_TOKENS_PER_MINUTE),
             event_streams: Arc::new(Semaphore::new(config.http.limits.event_streams)),
             event_hub: Arc::default(),
+            subscriptions: Arc::default(),
             counters: Arc::default(),
             stopping,
         }
@@ -138,6 +142,10 @@ impl<E: Backend> App<E> {
             Route::WhepEndpoint(stream) => whep::endpoint(self, stream, exchange, body).await,
             Route::WhepSession(stream, id) => whep::session(self, stream, id, exchange, body).await,
             Route::WhepLayers(stream, id) => layers::choose(self, stream, id, exchange, body).await,
+            Route::WhepEvents(stream, id) => subscriptions::subscribe(self, stream, id, exchange, body).await,
+            Route::WhepSubscription(stream, session, id) => {
+                subscriptions::subscription(self, stream, session, id, exchange).await
+            }
             Route::Streams => api::streams(self, exchange).await,
             Route::Stream(stream) => api::stream_resource(self, &stream, exchange).await,
             Route::Events(stream) => events::events(self, stream, exchange).await,

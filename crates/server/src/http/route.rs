@@ -29,6 +29,10 @@ pub enum Route {
     WhepSession(StreamName, SessionId),
     /// What a viewer may be shown, and what it wishes.
     WhepLayers(StreamName, SessionId),
+    /// Where a viewer subscribes to events of its session.
+    WhepEvents(StreamName, SessionId),
+    /// One such subscription.
+    WhepSubscription(StreamName, SessionId, u64),
     /// All streams.
     Streams,
     /// One stream's status.
@@ -75,6 +79,8 @@ pub const TEMPLATES: &[&str] = &[
     "/healthz",
     "/readyz",
     "/whep/{stream}/{session}/layers",
+    "/whep/{stream}/{session}/sse",
+    "/whep/{stream}/{session}/sse/{subscription}",
     "other",
 ];
 
@@ -113,6 +119,12 @@ impl Route {
             "whep" => {
                 if let Some(Ok((stream, Some(session)))) = rest.strip_suffix("/layers").map(session) {
                     return Ok(Self::WhepLayers(stream, session));
+                }
+                if let Some(Ok((stream, Some(session)))) = rest.strip_suffix("/sse").map(session) {
+                    return Ok(Self::WhepEvents(stream, session));
+                }
+                if let Some((stream, session, id)) = subscription(rest) {
+                    return Ok(Self::WhepSubscription(stream, session, id));
                 }
                 Ok(match session(rest)? {
                     (stream, Some(session)) => Self::WhepSession(stream, session),
@@ -156,6 +168,8 @@ impl Route {
             Self::Healthz => 14,
             Self::Readyz => 15,
             Self::WhepLayers(..) => 16,
+            Self::WhepEvents(..) => 17,
+            Self::WhepSubscription(..) => 18,
         }
     }
 
@@ -166,6 +180,8 @@ impl Route {
             Self::WhipSession(stream, _)
             | Self::WhepSession(stream, _)
             | Self::WhepLayers(stream, _)
+            | Self::WhepEvents(stream, _)
+            | Self::WhepSubscription(stream, ..)
             | Self::Stream(stream)
             | Self::Events(stream) => Some(stream),
             _ => None,
@@ -179,6 +195,15 @@ fn session(path: &str) -> Result<(StreamName, Option<SessionId>), NoRoute> {
     match found {
         Some((name, session)) => Ok((stream(name)?, Some(session))),
         None => Ok((stream(path)?, None)),
+    }
+}
+
+/// Reads `stream/session/sse/subscription`.
+fn subscription(path: &str) -> Option<(StreamName, SessionId, u64)> {
+    let (events, id) = path.rsplit_once('/')?;
+    match session(events.strip_suffix("/sse")?) {
+        Ok((stream, Some(session))) => Some((stream, session, id.parse().ok()?)),
+        _ => None,
     }
 }
 
@@ -270,6 +295,9 @@ mod tests {
         check(&format!("/whip/a/b/{ID}"), Route::WhipSession(name("a/b"), id()));
         check(&format!("/whep/a/b/{ID}"), Route::WhepSession(name("a/b"), id()));
         check(&format!("/whep/a/b/{ID}/layers"), Route::WhepLayers(name("a/b"), id()));
+        check(&format!("/whep/a/b/{ID}/sse"), Route::WhepEvents(name("a/b"), id()));
+        check(&format!("/whep/a/b/{ID}/sse/7"), Route::WhepSubscription(name("a/b"), id(), 7));
+        check("/whep/a/sse/7", Route::WhepEndpoint(Some(name("a/sse/7"))));
         check("/whep/a/layers", Route::WhepEndpoint(Some(name("a/layers"))));
         check(&format!("/whip/{ID}"), Route::WhipEndpoint(Some(name(ID))));
         check(&format!("/whip/demo/{}", &ID[1..]), Route::WhipEndpoint(Some(name(&format!("demo/{}", &ID[1..])))));

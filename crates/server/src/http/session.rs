@@ -186,7 +186,7 @@ fn quoted(etag: &str) -> String {
 }
 
 /// What we made ourselves is printable; if not, the bug is ours and says so.
-fn value(text: &str) -> Result<HeaderValue, Problem> {
+pub(super) fn value(text: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::from_str(text).map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "an answer could not be written", "report this as a bug")
     })

@@ -10,8 +10,8 @@ use super::*;
 use crate::auth::{Claims, Secret, VideoGrant, sign};
 use crate::config::{self, Flags};
 use crate::engine::{
-    IceFragment, LayerWish, Opened, Publish, PublisherStatus, Refusal, Role, StreamState, StreamStatus, Trickled,
-    ViewerReport, Watch,
+    IceFragment, LayerWish, Opened, Publish, PublisherStatus, Refusal, Role, SentReport, StreamState, StreamStatus,
+    Trickled, ViewerReport, Watch,
 };
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -37,6 +37,127 @@ async fn a_viewer_wishes_a_layer() {
     house.ask("GET", &path, &[], "").await.is(200);
     house.ask("DELETE", &path, &[], "").await.is(405);
     assert_eq!(house.said(), [format!("wish {ID} Some(\"h\") Some(360) true"), format!("wish {ID} None None false")]);
+}
+
+#[tokio::test]
+async fn watching_opens_a_session_that_can_do_more() {
+    let reply = House::open().ask("POST", "/whep/demo", SDP, "v=0").await;
+    reply.is(201);
+    let links: Vec<_> = reply.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
+    let base = format!("/whep/demo/{ID}");
+    assert_eq!(links.len(), 4, "two ICE servers, events, layers");
+    let events =
+        "rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"active,inactive,layers,viewercount\"";
+    assert_eq!(links[2], format!("<{base}/sse>; {events}"));
+    assert_eq!(links[3], format!("<{base}/layers>; rel=\"urn:ietf:params:whep:ext:core:layer\""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_hears_of_its_session() {
+    let house = House::open();
+    house.engine.has_session(Role::Viewer);
+    let sse = format!("/whep/demo/{ID}/sse");
+    let reply = house.ask("POST", &sse, &[], "[\"active\",\"inactive\",\"layers\"]").await;
+    reply.is(201);
+    assert_eq!(reply.header("location"), format!("{sse}/1"));
+    let mut reader = house.listen(&reply.header("location")).await;
+    let first = reader.chunk().await;
+    assert!(first.starts_with("event: active\ndata: {}\n\nevent: layers\ndata: {\"0\":{"), "{first}");
+    assert!(!first.contains("viewercount"), "{first}");
+
+    let began_at = tokio::time::Instant::now();
+    assert_eq!(reader.chunk().await, ":\n\n", "nothing happens");
+    assert!((5..7).contains(&began_at.elapsed().as_secs()));
+    house.engine.ends("demo");
+    assert_eq!(reader.chunk().await, "event: inactive\ndata: {}\n\n");
+    house.engine.begins("demo");
+    assert_eq!(reader.chunk().await, "event: active\ndata: {}\n\n");
+
+    // Whoever reads it anew takes over, and is told everything.
+    let mut other = house.listen(&format!("{sse}/1")).await;
+    assert!(reader.body.frame().await.is_none());
+    assert_eq!(other.chunk().await, first);
+    house.ask("DELETE", &format!("{sse}/1"), &[], "").await.is(200);
+    assert!(other.body.frame().await.is_none());
+    for method in ["GET", "DELETE"] {
+        house.ask(method, &format!("{sse}/1"), &[], "").await.is_problem(404, "no such subscription");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_is_heard_of() {
+    let house = House::open();
+    house.engine.has_session(Role::Viewer);
+    let path = format!("/whep/demo/{ID}");
+    let location = house.ask("POST", &format!("{path}/sse"), &[], "[\"layers\"]").await.header("location");
+    let mut reader = house.listen(&location).await;
+    assert!(reader.chunk().await.contains("\"encodingId\":null,\"maxHeight\":null"));
+    house.ask("POST", &format!("{path}/layers"), &[], "{\"rid\":\"h\",\"maxHeight\":360}").await.is(200);
+    let event = reader.chunk().await;
+    assert!(
+        event.starts_with("event: layers\n") && event.contains("\"encodingId\":\"h\",\"maxHeight\":360"),
+        "{event}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscriptions_are_few_and_end() {
+    let house =
+        House::with(&[("NOWCAST_LIMITS_NEW_SESSIONS_PER_IP", "0"), ("NOWCAST_LIMITS_EVENT_STREAMS", "3")], true);
+    house.engine.has_session(Role::Viewer);
+    let sse = format!("/whep/demo/{ID}/sse");
+    let subscribe = async || house.ask("POST", &sse, &[], "").await;
+    for body in ["[]", "{}", "[\"reconnect\"]"] {
+        house.ask("POST", &sse, &[], body).await.is_problem(400, "list");
+    }
+    let mut readers = Vec::new();
+    for id in 1..=3 {
+        let location = subscribe().await.header("location");
+        assert_eq!(location, format!("{sse}/{id}"));
+        readers.push(house.listen(&location).await);
+        readers[id - 1].chunk().await;
+    }
+    assert!(readers[0].body.frame().await.is_none(), "a session has two");
+    subscribe().await.is(201);
+    assert!(readers[1].body.frame().await.is_none());
+    // All places of the server are taken while one more asks.
+    let mut stream = house.listen("/api/v1/streams/demo/events").await;
+    stream.event().await;
+    subscribe().await.is_problem(503, "too many event streams");
+    drop(stream);
+
+    // The last one was never read, the third is; then the session ends.
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    house.ask("GET", &format!("{sse}/4"), &[], "").await.is_problem(404, "no such subscription");
+    house.ask("DELETE", &format!("/whep/demo/{ID}"), &[], "").await.is(200);
+    while readers[2].body.frame().await.is_some() {}
+    house.ask("GET", &format!("{sse}/3"), &[], "").await.is_problem(404, "no such session");
+    subscribe().await.is_problem(404, "no such session");
+
+    house.engine.has_session(Role::Viewer);
+    let mut reader = house.listen(&subscribe().await.header("location")).await;
+    reader.chunk().await;
+    house.stop.send_replace(true);
+    assert!(reader.body.frame().await.is_none(), "ends when the server stops");
+    subscribe().await.is_problem(503, "shutting down");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_told_the_newest() {
+    let house = House::open();
+    house.engine.has_session(Role::Viewer);
+    let location =
+        house.ask("POST", &format!("/whep/demo/{ID}/sse"), &[], "[\"viewercount\"]").await.header("location");
+    let mut reader = house.listen(&location).await;
+    for viewers in 1..=100 {
+        house.engine.has_viewers(viewers);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let mut told = vec![reader.chunk().await];
+    while !told.last().unwrap().contains("100") {
+        told.push(reader.chunk().await);
+    }
+    assert!(told.len() <= 3, "{told:?}");
 }
 
 #[tokio::test]
@@ -234,6 +355,8 @@ async fn methods_that_are_not_there_are_refused_with_those_that_are() {
         ("POST", "/api/v1/streams".to_owned(), "GET, HEAD, OPTIONS"),
         ("POST", "/api/v1/streams/demo".to_owned(), "GET, HEAD, DELETE, OPTIONS"),
         ("DELETE", "/api/v1/streams/demo/events".to_owned(), "GET, HEAD, OPTIONS"),
+        ("GET", format!("/whep/demo/{ID}/sse"), "POST, OPTIONS"),
+        ("POST", format!("/whep/demo/{ID}/sse/1"), "GET, HEAD, DELETE, OPTIONS"),
         ("POST", "/".to_owned(), "GET, HEAD, OPTIONS"),
         ("POST", "/watch/demo".to_owned(), "GET, HEAD, OPTIONS"),
         ("POST", "/metrics".to_owned(), "GET, HEAD, OPTIONS"),
@@ -326,6 +449,10 @@ async fn every_resource_asks_who_may() {
         ("PATCH", whep, FRAGMENT, "nnynnyy"),
         ("GET", whep, NONE, "nnynnyy"),
         ("DELETE", whep, NONE, "nnynnyy"),
+        ("POST", &format!("{whep}/layers"), NONE, "nnynnyy"),
+        ("POST", &format!("{whep}/sse"), NONE, "nnynnyy"),
+        ("GET", &format!("{whep}/sse/1"), NONE, "nnynnyy"),
+        ("DELETE", &format!("{whep}/sse/1"), NONE, "nnynnyy"),
         ("GET", "/api/v1/streams", NONE, "nnnnyny"),
         ("GET", "/api/v1/streams/demo", NONE, "nyynnyy"),
         ("GET", "/api/v1/streams/demo/events", NONE, "nyynnyy"),
@@ -337,7 +464,16 @@ async fn every_resource_asks_who_may() {
         for ((name, grant), expected) in tokens.iter().zip(expected.chars()) {
             let house = House::locked();
             house.engine.has_session(if address.starts_with("/whip") { Role::Publisher } else { Role::Viewer });
-            let body = if method == "PATCH" { "a=end-of-candidates" } else { "v=0" };
+            let body = match (method, address) {
+                ("PATCH", _) => "a=end-of-candidates",
+                (_, address) if address.ends_with("/layers") => "{}",
+                (_, address) if address.ends_with("/sse") => "",
+                _ => "v=0",
+            };
+            if address.contains("/sse/") {
+                let viewer = token(room("demo"));
+                house.ask_as(&viewer, "POST", &format!("{whep}/sse"), NONE, "").await.is(201);
+            }
             let reply = match grant {
                 None => house.ask(method, address, headers, body).await,
                 Some(grant) => house.ask_as(&token(grant.clone()), method, address, headers, body).await,
@@ -523,8 +659,9 @@ async fn the_description_describes_what_there_is() {
     templates.sort_unstable();
     assert_eq!(described, templates);
     for (path, methods) in paths {
-        let path = path.replace("{stream}", "demo").replace("{session}", ID);
-        for method in methods.as_object().unwrap().keys().filter(|method| *method != "parameters") {
+        let path = path.replace("{stream}", "demo").replace("{session}", ID).replace("{subscription}", "1");
+        // Backwards: what is there is read before it is deleted.
+        for method in methods.as_object().unwrap().keys().rev().filter(|method| *method != "parameters") {
             house.engine.has_session(if path.starts_with("/whip") { Role::Publisher } else { Role::Viewer });
             let reply = house.ask(&method.to_uppercase(), &path, &[], "").await;
             assert_ne!(reply.status, 405, "{method} {path}");
@@ -699,9 +836,13 @@ impl Answer {
 }
 
 impl Reader {
-    async fn event(&mut self) -> String {
+    async fn chunk(&mut self) -> String {
         let bytes = self.body.frame().await.unwrap().unwrap().into_data().unwrap();
-        let text = String::from_utf8(bytes.into()).unwrap();
+        String::from_utf8(bytes.into()).unwrap()
+    }
+
+    async fn event(&mut self) -> String {
+        let text = self.chunk().await;
         assert!(text.starts_with("event: status\ndata: {") && text.ends_with("}\n\n"), "{text}");
         text
     }
@@ -726,6 +867,8 @@ struct State {
     refusal: Option<fn() -> Refusal>,
     session: Option<Role>,
     live: Vec<String>,
+    viewers: u32,
+    wish: LayerWish,
     is_stuck: bool,
     /// How often somebody asked for a stream's status.
     asked: usize,
@@ -749,6 +892,16 @@ impl Double {
 
     fn begins(&self, stream: &str) {
         self.state.lock().unwrap().live.push(stream.to_owned());
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn ends(&self, stream: &str) {
+        self.state.lock().unwrap().live.retain(|live| live != stream);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn has_viewers(&self, viewers: u32) {
+        self.state.lock().unwrap().viewers = viewers;
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -805,13 +958,34 @@ impl Backend for Double {
         state.session.take().is_some()
     }
 
-    async fn report(&self, _session: SessionId) -> Option<ViewerReport> {
+    async fn report(&self, session: SessionId) -> Option<ViewerReport> {
+        self.owner(session).await?;
+        let video = SentReport {
+            codec: "VP8".into(),
+            packets_sent: 0,
+            bytes_sent: 0,
+            nacks: 0,
+            retransmitted: 0,
+            key_frame_requests: 0,
+            rtt_ms: None,
+            loss_percent: None,
+            rtp_timestamp: 0,
+            captured_at_ms: None,
+            clock_rate: 90_000,
+            layer: None,
+            temporal_layer: None,
+            spatial_layer: None,
+            reason: "best",
+            switches: 0,
+            wish: self.state.lock().unwrap().wish.clone(),
+        };
         Some(ViewerReport {
             session: "short".into(),
             stream: "demo".into(),
             state: StreamState::Live,
             connected: true,
-            video: None,
+            video_line: Some(0),
+            video: Some(video),
             audio: None,
             transport: None,
         })
@@ -821,6 +995,7 @@ impl Backend for Double {
         if wish.encoding_id.as_deref() == Some("unknown") {
             return Err(Refusal::NoSuchLayer { wished: "unknown".into(), known: vec!["q".into(), "f".into()] });
         }
+        self.state.lock().unwrap().wish = wish.clone();
         self.hears(format!("wish {session} {:?} {:?} {}", wish.encoding_id, wish.max_height, wish.paused))
     }
 
@@ -843,7 +1018,7 @@ impl Backend for Double {
             stream: name.to_string(),
             state: if is_live { StreamState::Live } else { StreamState::Waiting },
             live_since_ms: is_live.then_some(1),
-            viewers: 0,
+            viewers: state.viewers,
             publisher: is_live.then_some(publisher),
             video: None,
             audio: None,

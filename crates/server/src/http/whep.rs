@@ -7,6 +7,7 @@ use media::{SessionId, StreamName};
 
 use super::backend::Backend;
 use super::limits::SDP_BYTES;
+use super::news::Kind;
 use super::problem::Problem;
 use super::session::{self, FRAGMENT, SDP};
 use super::{App, Exchange, Reply, api, body};
@@ -25,7 +26,7 @@ pub(super) const PATCH_TYPES: &str = "application/trickle-ice-sdpfrag, applicati
     params(("stream" = String, Path, description = "Stream name; may contain slashes. It need not be live yet")),
     request_body(content = Option<String>, content_type = "application/sdp", description = "SDP offer, recvonly; or nothing"),
     responses(
-        (status = 201, description = "SDP answer, or the server's offer; `Location` is the session, `ETag` its ICE generation, `Link` names ICE servers",
+        (status = 201, description = "SDP answer, or the server's offer; `Location` is the session, `ETag` its ICE generation, `Link` names ICE servers, the session's events and its layers",
          content_type = "application/sdp", body = String),
         (status = 400, description = "The SDP or the stream name cannot be used", content_type = "application/problem+json", body = super::problem::Content),
         (status = 401, description = "No or a wrong token", content_type = "application/problem+json", body = super::problem::Content),
@@ -81,7 +82,37 @@ where
     };
     let identity = grants.identity().map(str::to_owned);
     let request = Watch { stream: stream.clone(), offer, remote: exchange.client.address, identity };
-    session::opened("whep", &stream, app.engine.watch(request).await?, &app.ice_servers)
+    let opened = app.engine.watch(request).await?;
+    let links = extensions(&stream, opened.session);
+    let mut reply = session::opened("whep", &stream, opened, &app.ice_servers)?;
+    for link in links {
+        reply.headers_mut().append(header::LINK, session::value(&link)?);
+    }
+    Ok(reply)
+}
+
+/// Who may touch a viewer's session, and what belongs to it: who may watch its stream, if there is such a session.
+pub(super) async fn may_touch<E: Backend>(
+    app: &App<E>,
+    stream: &StreamName,
+    session: SessionId,
+    exchange: &Exchange<'_>,
+) -> Result<(), Problem> {
+    let grants = app.grants(exchange)?;
+    if !grants.may_watch(stream) {
+        return Err(app.refuse(&grants, "this viewer's session", "use the token that began it"));
+    }
+    session::owned(app, stream, session, Role::Viewer).await
+}
+
+/// What else a session can do, as `Link` headers. draft-murillo-whep-02 §4.6.1 and §4.6.2.
+fn extensions(stream: &StreamName, session: SessionId) -> [String; 2] {
+    let names = Kind::ALL.map(Kind::name).join(",");
+    let base = format!("/whep/{stream}/{session}");
+    [
+        format!("<{base}/sse>; rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"{names}\""),
+        format!("<{base}/layers>; rel=\"urn:ietf:params:whep:ext:core:layer\""),
+    ]
 }
 
 /// Answer the server's offer, trickle or restart ICE (PATCH), or end the session (DELETE).

@@ -1,0 +1,349 @@
+//! How does a viewer hear of its session?
+//!
+//! By the server-sent events extension of WHEP (draft-murillo-whep-02 §4.6.1): `POST` to the session's `sse` with the names
+//! of events makes a subscription; `GET` of what its `Location` names reads it, `DELETE` ends it. Each is a task that
+//! looks at the session while somebody reads, and lets [`News`] decide what to tell.
+//!
+//! A session has at most [`PER_SESSION`], the server as many as `limits.event_streams` together with the streams' own
+//! events. A subscription ends with its session, and when nobody has read it for [`UNREAD`].
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header;
+use hyper::{Method, StatusCode};
+use media::{SessionId, StreamName};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::backend::Backend;
+use super::body;
+use super::events::{self, Newest};
+use super::news::{Kind, MediumLayers, News};
+use super::problem::{Content, Problem};
+use super::{App, Exchange, Reply, session, whep};
+use crate::engine::ViewerReport;
+
+/// Methods of a session's subscriptions.
+pub(super) const METHODS: &str = "POST, OPTIONS";
+/// Methods of one of them.
+pub(super) const SUBSCRIPTION_METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
+
+/// A page needs one; the second is for its successor, before we notice that it is gone. A third ends the first.
+const PER_SESSION: usize = 2;
+/// A list names a few events.
+const LIST_BYTES: usize = 1024;
+/// A reader whose connection broke is back sooner. A guess.
+const UNREAD: Duration = Duration::from_secs(30);
+/// How often a session is looked at: a change of size is seen before it is heard of. A guess.
+const LOOK: Duration = Duration::from_millis(500);
+/// Changes that follow one another faster are told together: four times a second at most.
+const REST: Duration = Duration::from_millis(250);
+/// Silence for so long would look like a dead line; some proxies close one after 10 s and more.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Sessions that are asked after at once: a shard's mailbox has room for much more, and thousands of subscriptions
+/// only wait longer for each other.
+const QUESTIONS: usize = 8;
+/// Chunks that a slow reader may leave; then we wait for it and tell it the newest only.
+const QUEUE: usize = 1;
+
+/// One who reads.
+type Reader = mpsc::Sender<Bytes>;
+
+/// All subscriptions.
+pub(super) struct Subscriptions {
+    open: Mutex<HashMap<SessionId, Vec<Subscription>>>,
+    next: AtomicU64,
+    questions: Semaphore,
+}
+
+/// Ends when it is dropped.
+struct Subscription {
+    id: u64,
+    readers: mpsc::Sender<Reader>,
+}
+
+/// Subscribe to events of the session: a JSON array of `active`, `inactive`, `layers`, `viewercount`; nothing for all.
+#[utoipa::path(
+    post, path = "/whep/{stream}/{session}/sse", tag = "WHEP",
+    params(
+        ("stream" = String, Path, description = "Stream name; may contain slashes"),
+        ("session" = String, Path, description = "32 hexadecimal digits, from `Location`"),
+    ),
+    request_body(content = Option<Vec<String>>, content_type = "application/json"),
+    responses(
+        (status = 201, description = "`Location` is the stream of events; a third subscription of a session ends its first"),
+        (status = 400, description = "It is not such an array, or names none of these events", content_type = "application/problem+json", body = Content),
+        (status = 404, description = "No such session", content_type = "application/problem+json", body = Content),
+        (status = 429, description = "Too many requests from this address", content_type = "application/problem+json", body = Content),
+        (status = 503, description = "Too many event streams", content_type = "application/problem+json", body = Content),
+    ),
+    security((), ("token" = []))
+)]
+pub(super) async fn subscribe<E, B>(
+    app: &App<E>,
+    stream: StreamName,
+    session: SessionId,
+    exchange: Exchange<'_>,
+    body: B,
+) -> Result<Reply, Problem>
+where
+    E: Backend,
+    B: hyper::body::Body<Data = Bytes>,
+{
+    if *exchange.method != Method::POST {
+        return Err(Problem::method_not_allowed(METHODS));
+    }
+    whep::may_touch(app, &stream, session, &exchange).await?;
+    app.may_patch(&exchange)?;
+    let wanted = wanted(&body::read_text(body, LIST_BYTES).await?)?;
+    let permit = events::permit(app)?;
+    let (id, readers) = app.subscriptions.open(session);
+    let teller = Teller {
+        engine: app.engine.clone(),
+        hub: Arc::clone(&app.event_hub),
+        subscriptions: Arc::clone(&app.subscriptions),
+        stopping: app.stopping.clone(),
+        stream: stream.clone(),
+        session,
+    };
+    tokio::spawn(async move {
+        teller.run(News::new(wanted), readers).await;
+        teller.subscriptions.close(session, id);
+        drop(permit);
+    });
+    let mut reply = session::empty(StatusCode::CREATED);
+    reply.headers_mut().insert(header::LOCATION, session::value(&format!("/whep/{stream}/{session}/sse/{id}"))?);
+    Ok(reply)
+}
+
+/// Tells a subscription's reading from its end.
+pub(super) async fn subscription<E: Backend>(
+    app: &App<E>,
+    stream: StreamName,
+    session: SessionId,
+    id: u64,
+    exchange: Exchange<'_>,
+) -> Result<Reply, Problem> {
+    if ![Method::GET, Method::HEAD, Method::DELETE].contains(exchange.method) {
+        return Err(Problem::method_not_allowed(SUBSCRIPTION_METHODS));
+    }
+    whep::may_touch(app, &stream, session, &exchange).await?;
+    if *exchange.method == Method::DELETE { end(app, session, id) } else { read(app, session, id, &exchange).await }
+}
+
+/// Read a subscription. Who reads it anew takes the place of who did before, and is told at once how it is.
+#[utoipa::path(
+    get, path = "/whep/{stream}/{session}/sse/{subscription}", tag = "WHEP",
+    params(
+        ("stream" = String, Path, description = "Stream name; may contain slashes"),
+        ("session" = String, Path, description = "32 hexadecimal digits, from `Location`"),
+        ("subscription" = u64, Path, description = "From the subscription's `Location`"),
+    ),
+    responses(
+        (status = 200, description = "`event: layers` with an object that has such an entry for the video's place in the description; \
+         `event: viewercount` with `{\"viewercount\":3}`; `event: active` and `event: inactive` with `{}`",
+         content_type = "text/event-stream", body = MediumLayers),
+        (status = 404, description = "No such session or subscription", content_type = "application/problem+json", body = Content),
+    ),
+    security((), ("token" = []))
+)]
+pub(super) async fn read<E: Backend>(
+    app: &App<E>,
+    session: SessionId,
+    id: u64,
+    exchange: &Exchange<'_>,
+) -> Result<Reply, Problem> {
+    let readers = app.subscriptions.readers(session, id).ok_or_else(none_such)?;
+    let (reader, receiver) = mpsc::channel(QUEUE);
+    if *exchange.method == Method::GET {
+        readers.send(reader).await.map_err(|_| none_such())?;
+    }
+    Ok(events::stream_of(receiver))
+}
+
+/// End a subscription.
+#[utoipa::path(
+    delete, path = "/whep/{stream}/{session}/sse/{subscription}", tag = "WHEP",
+    params(
+        ("stream" = String, Path, description = "Stream name; may contain slashes"),
+        ("session" = String, Path, description = "32 hexadecimal digits, from `Location`"),
+        ("subscription" = u64, Path, description = "From the subscription's `Location`"),
+    ),
+    responses(
+        (status = 200, description = "It has ended"),
+        (status = 404, description = "No such session or subscription", content_type = "application/problem+json", body = Content),
+    ),
+    security((), ("token" = []))
+)]
+pub(super) fn end<E: Backend>(app: &App<E>, session: SessionId, id: u64) -> Result<Reply, Problem> {
+    if app.subscriptions.close(session, id) { Ok(session::empty(StatusCode::OK)) } else { Err(none_such()) }
+}
+
+fn none_such() -> Problem {
+    let fix = "subscribe again: POST to the session's /sse";
+    Problem::new(StatusCode::NOT_FOUND, "there is no such subscription (any more)", fix)
+}
+
+/// The events that a body names: nothing means all. Names that we do not know are those of other servers.
+fn wanted(text: &str) -> Result<Vec<Kind>, Problem> {
+    let fix = "send a JSON array of some of: active, inactive, layers, viewercount";
+    if text.trim().is_empty() {
+        return Ok(Kind::ALL.to_vec());
+    }
+    let names: Vec<String> = serde_json::from_str(text).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("the list of events cannot be read: {error}"), fix)
+    })?;
+    let wanted: Vec<_> = Kind::ALL.into_iter().filter(|kind| names.iter().any(|name| name == kind.name())).collect();
+    if wanted.is_empty() {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "the list names no event of this server", fix));
+    }
+    Ok(wanted)
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self { open: Mutex::default(), next: AtomicU64::new(1), questions: Semaphore::new(QUESTIONS) }
+    }
+}
+
+impl Subscriptions {
+    /// Makes room for one, and returns its number and where its readers come from. The oldest of too many ends.
+    fn open(&self, session: SessionId) -> (u64, mpsc::Receiver<Reader>) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (readers, receiver) = mpsc::channel(1);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.entry(session).or_default();
+        if own.len() >= PER_SESSION {
+            own.remove(0);
+        }
+        own.push(Subscription { id, readers });
+        (id, receiver)
+    }
+
+    fn readers(&self, session: SessionId, id: u64) -> Option<mpsc::Sender<Reader>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(open.get(&session)?.iter().find(|own| own.id == id)?.readers.clone())
+    }
+
+    /// Ends a subscription. Returns whether there was one.
+    fn close(&self, session: SessionId, id: u64) -> bool {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(own) = open.get_mut(&session) else { return false };
+        let before = own.len();
+        own.retain(|subscription| subscription.id != id);
+        let is_closed = own.len() < before;
+        if own.is_empty() {
+            open.remove(&session);
+        }
+        is_closed
+    }
+}
+
+/// Tells the readers of one subscription, one after the other.
+struct Teller<E> {
+    engine: E,
+    hub: Arc<events::Hub>,
+    subscriptions: Arc<Subscriptions>,
+    stopping: watch::Receiver<bool>,
+    stream: StreamName,
+    session: SessionId,
+}
+
+impl<E: Backend> Teller<E> {
+    /// Returns when the subscription is over.
+    async fn run(&self, mut news: News, mut readers: mpsc::Receiver<Reader>) {
+        while let Ok(Some(mut reader)) = timeout(UNREAD, readers.recv()).await {
+            let mut stream = self.hub.newest(&self.engine, &self.stream);
+            let mut stopping = self.stopping.clone();
+            loop {
+                news.restart();
+                tokio::select! {
+                    end = self.tell(&mut news, &reader, &mut stream) => match end {
+                        End::OfReader => break,
+                        End::OfSession => return,
+                    },
+                    next = readers.recv() => match next {
+                        Some(next) => reader = next,
+                        None => return,
+                    },
+                    () = events::has_stopped(&mut stopping) => return,
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, news: &mut News, reader: &Reader, stream: &mut watch::Receiver<Newest>) -> End {
+        let mut told_at = Instant::now();
+        loop {
+            let Ok(Some(told)) = stream.wait_for(Option::is_some).await.map(|told| told.clone()) else {
+                return End::OfReader;
+            };
+            let Some(report) = self.report().await else { return End::OfSession };
+            let mut text = news.poll(Instant::now(), &told.status, &report);
+            if text.is_empty() && told_at.elapsed() >= KEEP_ALIVE {
+                text = ":\n\n".into();
+            }
+            if !text.is_empty() {
+                told_at = Instant::now();
+                if reader.send(Bytes::from(text)).await.is_err() {
+                    return End::OfReader;
+                }
+            }
+            sleep(REST).await;
+            // Either something has changed, or it is time to look.
+            let _ = timeout(LOOK - REST, stream.changed()).await;
+            // A slow reader is waited for, so that it is told the newest; its connection does not wait for ever.
+            if reader.reserve().await.is_err() {
+                return End::OfReader;
+            }
+        }
+    }
+
+    async fn report(&self) -> Option<ViewerReport> {
+        let _permit = self.subscriptions.questions.acquire().await.ok()?;
+        self.engine.report(self.session).await
+    }
+}
+
+/// Why there is nobody to tell any more.
+enum End {
+    OfReader,
+    OfSession,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_names_events() {
+        let check =
+            |text: &str, expected: Option<&[Kind]>| assert_eq!(wanted(text).ok().as_deref(), expected, "{text}");
+        check("", Some(&Kind::ALL));
+        check(" \n", Some(&Kind::ALL));
+        check("[\"layers\"]", Some(&[Kind::Layers]));
+        check("[\"viewercount\",\"reconnect\",\"active\"]", Some(&[Kind::Active, Kind::ViewerCount]));
+        for text in ["[]", "[\"reconnect\"]", "{}", "[1]", "\"layers\"", "["] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_ends() {
+        let subscriptions = Subscriptions::default();
+        let session = SessionId::from_bytes([1; 16]);
+        let (first, mut readers) = subscriptions.open(session);
+        let (second, _second) = subscriptions.open(session);
+        let (other, _other) = subscriptions.open(SessionId::from_bytes([2; 16]));
+        assert!(readers.try_recv().is_err() && subscriptions.readers(session, first).is_some());
+        let (third, _third) = subscriptions.open(session);
+        assert!(subscriptions.readers(session, first).is_none() && readers.is_closed());
+        assert!(!subscriptions.close(session, first) && !subscriptions.close(session, other));
+        assert!(subscriptions.close(session, second) && subscriptions.close(session, third));
+        assert_eq!(subscriptions.open.lock().unwrap().len(), 1, "nothing is left of the session");
+    }
+}
