@@ -136,4 +136,4 @@ export async function describe(page) {
 }
 
 /** How often a page has asked for a new WHEP session. */
-export const sessions = (page) => page.posts.filter((url) => new URL(url).pathname.startsWith("/whep/")).length;
+export const sessions = (page) => page.posts.filter((url) => /^\/whep\/(?!.*\/(sse|layers)$)/.test(new URL(url).pathname)).length;

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { onAir, openPage, pictureMoves, stage } from "../lib/browser.mjs";
+import { ask, onAir, openPage, pictureMoves, stage } from "../lib/browser.mjs";
 import { until } from "../lib/until.mjs";
 
 const THREE_SIZES = { codec: "VP8", res: "720", fps: "15", simulcast: "1" };
@@ -99,6 +99,22 @@ describe("events of a session", () => {
     await until("the stream of events ends", () => heard.hasEnded);
     assert.equal((await fetch(subscription)).status, 404);
     heard.stop();
+  });
+
+  test("the watch page hears of a choice that was made elsewhere", async () => {
+    await pictureMoves(viewer);
+    // What is shown there came by an event or by a report; reports are rare while there are events.
+    const asked = [];
+    viewer.on("request", (request) => request.method() === "GET" && /\/whep\/heard\/[0-9a-f]{32}$/.test(request.url()) && asked.push(request.url()));
+    const layers = links["urn:ietf:params:whep:ext:core:layer"].url;
+    const sent = async () => (await ask(viewer, "report"))?.video;
+    assert.equal((await post(layers, { encodingId: "h" })).status, 200);
+    await until("the page knows", async () => (await sent())?.layer === "h" && (await sent()).reason === "wished");
+    assert.ok(viewer.posts.some((url) => /\/sse$/.test(url)), "it subscribed");
+    assert.equal((await post(layers, {})).status, 200);
+    await until("the page knows", async () => (await sent())?.layer === "f");
+    console.log(`reports that the page asked for meanwhile: ${asked.length}`);
+    assert.deepEqual(viewer.complaints, []);
   });
 
   test("they end with the session", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { iceServersFromLink } from "../src/client/LinkHeader";
+import { iceServersFromLink, linkTo } from "../src/client/LinkHeader";
 
 test("the example of RFC 9725 is read", () => {
   const header =
@@ -31,4 +31,11 @@ test("nonsense gives nothing", () => {
   for (const header of [null, "", ",", "<", '"', "<stun:a", ";;;,<>;rel=ice-server", "stun:a; rel=ice-server"]) {
     assert.deepEqual(iceServersFromLink(header), [], String(header));
   }
+});
+
+test("an extension's address is found by its relation", () => {
+  const header = '<stun:a>; rel="ice-server", </whep/demo/1/sse>; rel="urn:x:events"; events="active,layers", </b>; rel="urn:x:events"';
+  assert.equal(linkTo("urn:x:events", header), "/whep/demo/1/sse");
+  assert.equal(linkTo("urn:x:layer", header), null);
+  assert.equal(linkTo("urn:x:layer", null), null);
 });

@@ -71,6 +71,14 @@ export interface ViewerReport {
   transport: { estimate_bps: number; loss_percent: number; rtt_ms: number; queue_ms: number } | null;
 }
 
+/** What a `layers` event says of the video, as far as we read it. */
+export interface MediumLayers {
+  current: { encodingId: string | null } | null;
+  reason: SentReport["reason"] | null;
+  /** Bits a second that our network carries, by the server's estimate. */
+  carriedBitrate: number | null;
+}
+
 /** What the API says of a stream that nobody has touched. */
 export function waitingStream(stream: string): StreamStatus {
   return {

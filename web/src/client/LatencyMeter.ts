@@ -1,4 +1,4 @@
-import type { SentReport, ViewerReport } from "./Api";
+import type { MediumLayers, SentReport, ViewerReport } from "./Api";
 import { localNow, type ServerClock } from "./ServerClock";
 import type { WhepClient } from "./WhepClient";
 
@@ -11,6 +11,10 @@ export function capturedAt(frameRtp: number, report: Pick<SentReport, "rtp_times
 }
 
 const POLL_MS = 2_000;
+/** Where changes are told by events, the report is for the delay alone: the clocks of the picture and of the server drift by some ms a minute. */
+const QUIET_POLL_MS = 10_000;
+/** A new picture's clock is known after this long. A guess with room. */
+const SETTLED_MS = 5_000;
 /** The clocks of two machines drift by some ms a minute. */
 const CLOCK_MS = 30_000;
 /** Frames that the shown number is the median of: half a second at 30 fps. */
@@ -24,6 +28,8 @@ const WINDOW = 15;
 export class LatencyMeter {
   /** The server does not know our session any more. */
   onlost: () => void = () => {};
+  /** Whether changes of what is sent are told without being asked for: see {@link LatencyMeter.tell}. */
+  isTold: () => boolean = () => false;
 
   readonly #client: WhepClient;
   readonly #clock: ServerClock;
@@ -31,6 +37,8 @@ export class LatencyMeter {
   #report: ViewerReport | null = null;
   #recent: number[] = [];
   #lastAt = 0;
+  #polledAt = 0;
+  #startedAt = 0;
 
   constructor(client: WhepClient, clock: ServerClock) {
     this.#client = client;
@@ -39,7 +47,7 @@ export class LatencyMeter {
 
   start(): void {
     void this.#clock.set();
-    this.#timers.push(setInterval(() => void this.#poll(), POLL_MS), setInterval(() => void this.#clock.set(), CLOCK_MS));
+    this.#timers.push(setInterval(() => void (this.#isDue() && this.#poll()), POLL_MS), setInterval(() => void this.#clock.set(), CLOCK_MS));
   }
 
   stop(): void {
@@ -50,7 +58,21 @@ export class LatencyMeter {
   refresh(): void {
     this.#report = null;
     this.#recent = [];
+    this.restart();
+  }
+
+  /** The publisher may be another one, with another clock. */
+  restart(): void {
+    this.#startedAt = performance.now();
     void this.#poll();
+  }
+
+  /** The server said what it sends to us. */
+  tell({ current, reason, carriedBitrate }: MediumLayers): void {
+    const { video, transport } = this.#report ?? {};
+    if (video && current) video.layer = current.encodingId;
+    if (video && reason) video.reason = reason;
+    if (transport && carriedBitrate !== null) transport.estimate_bps = carriedBitrate;
   }
 
   /** What the server last said about our session. */
@@ -76,9 +98,17 @@ export class LatencyMeter {
     this.#lastAt = localNow();
   }
 
+  #isDue(): boolean {
+    const now = performance.now();
+    const isSettled = this.isTold() && now - this.#startedAt > SETTLED_MS;
+    // Timers are not exact: half an interval of the timer early is in time.
+    return now - this.#polledAt > (isSettled ? QUIET_POLL_MS : POLL_MS) - POLL_MS / 2;
+  }
+
   async #poll(): Promise<void> {
     const session = this.#client.session;
     if (!session || this.#client.state !== "connected") return;
+    this.#polledAt = performance.now();
     try {
       const report = (await session.report()) as ViewerReport | null;
       if (session !== this.#client.session) return;

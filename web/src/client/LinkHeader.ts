@@ -1,18 +1,14 @@
-/** ICE servers from `Link` headers: RFC 9725 §4.6, RFC 8288. */
+/** What `Link` headers name: RFC 8288. */
 
 /**
- * Reads the ICE servers of a `Link` header (several headers are joined by commas), for example
+ * Reads the ICE servers of a `Link` header (RFC 9725 §4.6; several headers are joined by commas), for example
  * `<turn:turn.example.net?transport=udp>; rel="ice-server"; username="u"; credential="c"; credential-type="password"`.
  * Links of other relations, and what cannot be read, are left out.
  */
 export function iceServersFromLink(header: string | null): RTCIceServer[] {
   const servers: RTCIceServer[] = [];
-  for (const link of splitOutsideQuotes(header ?? "", ",")) {
-    const [target = "", ...rest] = splitOutsideQuotes(link, ";");
-    const url = /^\s*<\s*([^>]+?)\s*>\s*$/.exec(target)?.[1];
-    if (!url || !/^(?:stun|turn)s?:/i.test(url)) continue;
-    const parameters = new Map(rest.map(parameter));
-    if (!parameters.get("rel")?.toLowerCase().split(/\s+/).includes("ice-server")) continue;
+  for (const { url, parameters } of linksTo("ice-server", header)) {
+    if (!/^(?:stun|turn)s?:/i.test(url)) continue;
     const username = parameters.get("username");
     const credential = parameters.get("credential");
     servers.push({
@@ -22,6 +18,21 @@ export function iceServersFromLink(header: string | null): RTCIceServer[] {
     });
   }
   return servers;
+}
+
+/** The first address of a relation in a `Link` header, as it is written there. */
+export function linkTo(relation: string, header: string | null): string | null {
+  return linksTo(relation, header)[0]?.url ?? null;
+}
+
+function linksTo(relation: string, header: string | null): { url: string; parameters: Map<string, string> }[] {
+  return splitOutsideQuotes(header ?? "", ",").flatMap((link) => {
+    const [target = "", ...rest] = splitOutsideQuotes(link, ";");
+    const url = /^\s*<\s*([^>]+?)\s*>\s*$/.exec(target)?.[1];
+    const parameters = new Map(rest.map(parameter));
+    const isOfRelation = parameters.get("rel")?.toLowerCase().split(/\s+/).includes(relation);
+    return url && isOfRelation ? [{ url, parameters }] : [];
+  });
 }
 
 function parameter(text: string): [string, string] {

@@ -1,5 +1,5 @@
 import type { Access } from "./Access";
-import { iceServersFromLink } from "./LinkHeader";
+import { iceServersFromLink, linkTo } from "./LinkHeader";
 import { Problem } from "./Problem";
 
 /** What a viewer wishes of the video: one layer by its `rid`, or none while nobody looks. */
@@ -7,6 +7,9 @@ export interface LayerWish {
   encodingId: string | null;
   paused: boolean;
 }
+
+/** The relation of a session's server-sent events (draft-murillo-whep-02 §4.6.1). */
+const EVENTS = "urn:ietf:params:whep:ext:core:server-sent-events";
 
 /** The HTTP side of one WHIP or WHEP session: what `Location` names (RFC 9725 §4.2–4.4). */
 export class SessionResource {
@@ -17,12 +20,15 @@ export class SessionResource {
   /** ICE servers that the server recommends. */
   readonly iceServers: RTCIceServer[];
   readonly #access: Access;
+  /** Where events of the session can be subscribed to. */
+  readonly #events: string | null;
   #etag: string | null;
 
-  private constructor(url: string, answer: string, iceServers: RTCIceServer[], etag: string | null, access: Access) {
+  private constructor(url: string, answer: string, links: string | null, etag: string | null, access: Access) {
     this.url = url;
     this.answer = answer;
-    this.iceServers = iceServers;
+    this.iceServers = iceServersFromLink(links);
+    this.#events = linkTo(EVENTS, links);
     this.#etag = etag;
     this.#access = access;
   }
@@ -45,7 +51,7 @@ export class SessionResource {
     return new SessionResource(
       new URL(location, response.url).href,
       await response.text(),
-      iceServersFromLink(response.headers.get("link")),
+      response.headers.get("link"),
       response.headers.get("etag"),
       access,
     );
@@ -101,6 +107,26 @@ export class SessionResource {
       headers: this.#access.headers({ "Content-Type": "application/json" }),
       body: JSON.stringify(wish),
     });
+  }
+
+  /** Whether the server tells what changes for the session. */
+  get hasEvents(): boolean {
+    return this.#events !== null;
+  }
+
+  /** Subscribes to events of the session, and begins to read them. Throws a {@link Problem}. */
+  async listen(names: string[], signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    const endpoint = new URL(this.#events ?? "sse", this.url).href;
+    const subscribed = await request(endpoint, {
+      method: "POST",
+      headers: this.#access.headers({ "Content-Type": "application/json" }),
+      body: JSON.stringify(names),
+      signal,
+    });
+    const subscription = new URL(subscribed.headers.get("location") ?? "", endpoint).href;
+    const { body } = await request(subscription, { headers: this.#access.headers({ Accept: "text/event-stream" }), signal });
+    if (!body) throw Problem.unreachable();
+    return body;
   }
 
   /** Ends the session. Also works while the page goes away. */

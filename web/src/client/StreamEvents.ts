@@ -1,9 +1,10 @@
 import type { Access } from "./Access";
 import { streamPath, waitingStream, type StreamStatus } from "./Api";
 import { BackOff } from "./BackOff";
+import { pause, readEvents, withPlace, type ServerEvent } from "./EventStream";
 import { Problem } from "./Problem";
 
-/** A browser opens six connections to an HTTP/1.1 server, for all its tabs together; this many may listen. */
+/** Of the six connections that all tabs of a browser share, this many may listen. */
 const LISTENERS = 3;
 const POLL_MS = 2_000;
 /** The server speaks every 2 s; after this long the line is dead. */
@@ -12,8 +13,7 @@ const SILENCE_MS = 7_000;
 /**
  * Follows the status of one stream by server-sent events.
  *
- * Reads them with `fetch`, because `EventSource` cannot carry a token. Where many tabs are open, or the
- * browser lacks locks to count them by, asks every 2 s instead.
+ * Where many tabs are open, or the browser lacks locks to count them by, asks every 2 s instead.
  */
 export class StreamEvents {
   onstatus: (status: StreamStatus) => void = () => {};
@@ -47,7 +47,9 @@ export class StreamEvents {
   async #follow(stopped: AbortSignal): Promise<void> {
     while (!stopped.aborted) {
       try {
-        const listened = await withSlot((slot) => (slot ? this.#listen(stopped) : this.#poll(stopped)));
+        const listened = await withPlace("nowcast-events", LISTENERS, (hasPlace) =>
+          hasPlace ? this.#listen(stopped) : this.#poll(stopped),
+        );
         if (listened === "polled") {
           await pause(POLL_MS, stopped);
           continue;
@@ -72,16 +74,8 @@ export class StreamEvents {
       heard();
       const response = await this.#request("/events", "text/event-stream", either);
       if (!response.ok || !response.body) throw await Problem.fromResponse(response);
-      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      let rest = "";
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) return "ended";
-        heard();
-        const events = (rest + value).split(/\r?\n\r?\n/);
-        rest = events.pop() ?? "";
-        events.forEach((event) => this.#handleEvent(event));
-      }
+      await readEvents(response.body, (event) => this.#handleEvent(event), heard);
+      return "ended";
     } catch (thrown) {
       if (silent.signal.aborted) throw Problem.unreachable();
       throw thrown;
@@ -90,11 +84,8 @@ export class StreamEvents {
     }
   }
 
-  #handleEvent(event: string): void {
-    const lines = event.split(/\r?\n/);
-    const name = lines.find((line) => line.startsWith("event:"))?.slice(6).trim() ?? "message";
-    const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
-    if (name === "status" && data.length > 0) this.#handleStatus(JSON.parse(data.join("\n")) as StreamStatus);
+  #handleEvent({ name, data }: ServerEvent): void {
+    if (name === "status") this.#handleStatus(JSON.parse(data) as StreamStatus);
   }
 
   async #poll(stopped: AbortSignal): Promise<"polled"> {
@@ -126,18 +117,6 @@ export class StreamEvents {
   };
 }
 
-/** Runs `work` with one of the browser-wide slots for listening, or without if all are taken. */
-async function withSlot<T>(work: (slot: boolean) => Promise<T>): Promise<T> {
-  if (!navigator.locks) return await work(false);
-  for (let slot = 0; slot < LISTENERS; slot++) {
-    const outcome = await navigator.locks.request(`nowcast-events-${slot}`, { ifAvailable: true }, async (lock) =>
-      lock ? { value: await work(true) } : null,
-    );
-    if (outcome) return outcome.value;
-  }
-  return await work(false);
-}
-
 /** Aborts when one of two does. (`AbortSignal.any` is younger than some browsers that we serve.) */
 function anySignal(a: AbortSignal, b: AbortSignal): AbortSignal {
   const either = new AbortController();
@@ -146,11 +125,4 @@ function anySignal(a: AbortSignal, b: AbortSignal): AbortSignal {
   a.addEventListener("abort", abort, { once: true });
   b.addEventListener("abort", abort, { once: true });
   return either.signal;
-}
-
-function pause(ms: number, stopped: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    stopped.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
-  });
 }

@@ -5,6 +5,7 @@ import { streamPath, type StreamStatus } from "../client/Api";
 import { LatencyMeter } from "../client/LatencyMeter";
 import type { Problem } from "../client/Problem";
 import { ServerClock } from "../client/ServerClock";
+import { SessionEvents } from "../client/SessionEvents";
 import { Stats, type StatsSample } from "../client/Stats";
 import { StreamEvents } from "../client/StreamEvents";
 import { STREAM_NAME_RULE, streamFromPath } from "../client/StreamName";
@@ -43,6 +44,7 @@ function watch(stream: string): void {
   const clock = new ServerClock(access);
   const latency = new LatencyMeter(client, clock);
   const events = new StreamEvents(stream, access);
+  const session = new SessionEvents(client);
   const stats = new Stats();
   const reader = new ClockReader(video);
   const overlay = new QualityOverlay(byId("quality"), byId("facts"), byId<HTMLTemplateElement>("fact"));
@@ -82,10 +84,19 @@ function watch(stream: string): void {
 
   client.onchange = () => {
     if (client.state === "connected") latency.refresh();
+    session.follow();
     if (client.state === "ended") endedSession = status?.publisher?.session ?? null;
     update();
   };
   latency.onlost = () => client.reopen();
+  latency.isTold = () => session.isListening;
+
+  session.onactive = () => latency.restart();
+  session.onlayers = (layers) => {
+    latency.tell(layers);
+    update();
+    showMenu();
+  };
 
   events.onstatus = (next) => {
     status = next;
@@ -138,6 +149,10 @@ function watch(stream: string): void {
     say(byId("about"), about());
   }
 
+  function showMenu(): void {
+    menu.update(status?.video?.layers ?? [], latency.report?.video ?? null);
+  }
+
   function about(): string {
     if (state !== "live" && state !== "paused") return words(state);
     const facts = [
@@ -159,7 +174,7 @@ function watch(stream: string): void {
       sample = peer && client.state === "connected" ? await stats.sample(peer) : null;
       if (state === "live" && !document.hidden) still.keep();
       overlay.update(sample, latency.latencyMs, latency.report);
-      menu.update(status?.video?.layers ?? [], latency.report?.video ?? null);
+      showMenu();
       menu.tell();
       say(byId("controls-delay"), latency.latencyMs === null ? "" : format.milliseconds(latency.latencyMs));
       update();
