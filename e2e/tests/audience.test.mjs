@@ -50,6 +50,22 @@ describe("audience", () => {
     figure("sizes that nobody watches are off after", [Date.now() - gone], { target: "≤ 5 s", note: "as the API shows it, up to 2.5 s later" });
   });
 
+  test("who wishes fewer lines does not keep larger sizes on", async () => {
+    const viewer = await openPage(here.browser, null);
+    const opened = viewer.waitForResponse((response) => response.status() === 201 && /\/whep\/saving$/.test(response.url()));
+    await viewer.goto(here.server.watchPage(STREAM), { waitUntil: "commit" });
+    const layers = `${await (await opened).headerValue("location")}/layers`;
+    const wish = (body) => here.server.fetch(layers, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    await until("the largest is shown", async () => (await height(viewer)) === 720);
+    assert.equal((await wish('{"maxHeight":360}')).status, 200);
+    await until("it is shown what it wished", async () => (await height(viewer)) === 360);
+    await comes("the largest is not sent any more", "h q");
+    assert.equal(await height(viewer), 360);
+    assert.equal((await wish("{}")).status, 200);
+    await until("the largest is shown again", async () => (await height(viewer)) === 720);
+    await viewer.end();
+  });
+
   test("who watches through a narrow network is given most of it", async () => {
     const { server, browser } = here;
     const impair = await Impair.start(await mediaPort(server), { up: "delay=25ms", down: "rate=1600k delay=25ms" });

@@ -29,14 +29,26 @@ pub struct Wanted {
 }
 
 /// Who watches.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Audience<'a> {
     /// Bits a second that networks carry for the video, each with the number of viewers.
     pub carried: &'a [(f64, u32)],
+    /// The same of viewers that wish no larger picture than that of an encoding, with its number.
+    pub bounded: &'a [(f64, u8, u32)],
     /// Viewers that wish an encoding and no other, by its number.
     pub wished: [u32; MAX_RUNGS],
     /// Viewers of whom nothing is known yet: they are connecting.
     pub unknown: u32,
+}
+
+/// Viewers of one kind.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Viewers {
+    /// Bits a second that their networks carry for the video.
+    carried: f64,
+    /// The place of the largest encoding that they may be shown.
+    at_most: usize,
+    count: u32,
 }
 
 /// Decides for one publisher.
@@ -87,8 +99,9 @@ impl Ladder {
         }
         // Sizes may have become known.
         self.rates.iter_mut().zip(&most).for_each(|(rate, most)| *rate = rate.min(*most));
-        self.follow(now, &most, audience);
-        let needed = needed(&self.rates, audience);
+        let viewers = viewers(&order, audience);
+        self.follow(now, &most, &viewers);
+        let needed = needed(&self.rates, &viewers);
         for (place, needed_at) in self.needed_at.iter_mut().enumerate() {
             let is_wished = audience.wished.get(usize::from(order[place].encoding)).is_some_and(|viewers| *viewers > 0);
             // The smallest is always there, for whoever comes and for whoever falls.
@@ -105,15 +118,14 @@ impl Ladder {
         wanted.collect()
     }
 
-    fn follow(&mut self, now: Instant, most: &[f64], audience: &Audience<'_>) {
-        let viewers: u32 = audience.carried.iter().map(|(_, viewers)| viewers).sum();
+    fn follow(&mut self, now: Instant, most: &[f64], viewers: &[Viewers]) {
         let is_resting = self.changed_at.is_some_and(|at| now.saturating_duration_since(at) < REST);
-        if viewers == 0 || is_resting {
+        if viewers.is_empty() || is_resting {
             return;
         }
-        let now_worth = worth(&self.rates, audience);
+        let now_worth = worth(&self.rates, viewers);
         let mut best = (now_worth, None);
-        let tried: Vec<Vec<f64>> = most.iter().map(|most| tried(*most, audience)).collect();
+        let tried: Vec<Vec<f64>> = most.iter().map(|most| tried(*most, viewers)).collect();
         let mut rates = vec![0.0; most.len()];
         for combination in 0..tried.iter().map(Vec::len).product() {
             let mut rest: usize = combination;
@@ -124,7 +136,7 @@ impl Ladder {
             if !is_ordered(&rates) {
                 continue;
             }
-            let worth = worth(&rates, audience);
+            let worth = worth(&rates, viewers);
             if worth > best.0 {
                 best = (worth, Some(rates.clone()));
             }
@@ -134,22 +146,22 @@ impl Ladder {
         for (rate, known) in rates.iter_mut().zip(&self.rates).filter(|(rate, known)| **rate > **known) {
             *rate = if !may_rise || *rate < known * RAISE { *known } else { *rate };
         }
-        self.leave_unneeded(&mut rates, audience);
-        if worth(&rates, audience) - now_worth > GAIN * affected(&self.rates, &rates, audience) {
+        self.leave_unneeded(&mut rates, viewers);
+        if worth(&rates, viewers) - now_worth > GAIN * affected(&self.rates, &rates, viewers) {
             self.rates = rates;
             self.changed_at = Some(now);
         }
     }
 
     /// What nobody is given stays as it was: the next look may need it.
-    fn leave_unneeded(&self, rates: &mut Vec<f64>, audience: &Audience<'_>) {
+    fn leave_unneeded(&self, rates: &mut Vec<f64>, viewers: &[Viewers]) {
         for place in 0..rates.len() {
-            if needed(rates, audience)[place] {
+            if needed(rates, viewers)[place] {
                 continue;
             }
             let mut as_before = rates.clone();
             as_before[place] = self.rates[place];
-            if is_ordered(&as_before) && worth(&as_before, audience) >= worth(rates, audience) {
+            if is_ordered(&as_before) && worth(&as_before, viewers) >= worth(rates, viewers) {
                 *rates = as_before;
             }
         }
@@ -160,19 +172,28 @@ fn most_of(pixels: Option<u32>) -> f64 {
     pixels.map_or(MOST_BPS_OF_720P, |pixels| MOST_BPS_OF_720P * (f64::from(pixels) / PIXELS_OF_720P).powf(0.75))
 }
 
+/// Those of `audience` that there are, by the places of what they may be shown.
+fn viewers(order: &[Rung], audience: &Audience<'_>) -> Vec<Viewers> {
+    let last = order.len().saturating_sub(1);
+    let place = |encoding: u8| order.iter().position(|rung| rung.encoding == encoding).unwrap_or(last);
+    let free = audience.carried.iter().map(|&(carried, count)| Viewers { carried, at_most: last, count });
+    let bounded = audience.bounded.iter();
+    let bounded = bounded.map(|&(carried, encoding, count)| Viewers { carried, at_most: place(encoding), count });
+    free.chain(bounded).filter(|viewers| viewers.count > 0).collect()
+}
+
 /// The rates that are worth trying for an encoding: those that just fit some viewer, the least and the most.
-fn tried(most: f64, audience: &Audience<'_>) -> Vec<f64> {
+fn tried(most: f64, viewers: &[Viewers]) -> Vec<f64> {
     let least = most * LEAST_SHARE;
-    let just_fit =
-        audience.carried.iter().map(|(carried, _)| carried * FITS).filter(|rate| (least..most).contains(rate));
+    let just_fit = viewers.iter().map(|viewers| viewers.carried * FITS).filter(|rate| (least..most).contains(rate));
     let just_fit: Vec<f64> = just_fit.collect();
     let every = just_fit.len().div_ceil(TRIED - 2).max(1);
     just_fit.into_iter().step_by(every).chain([least, most]).collect()
 }
 
-/// The place of the largest encoding that fits a network.
-fn fitting(rates: &[f64], carried: f64) -> Option<usize> {
-    rates.iter().rposition(|rate| *rate <= carried * FITS)
+/// The place of the largest encoding that viewers are given.
+fn given(rates: &[f64], viewers: &Viewers) -> Option<usize> {
+    rates.iter().take(viewers.at_most + 1).rposition(|rate| *rate <= viewers.carried * FITS)
 }
 
 /// A larger picture has more bits than a smaller one.
@@ -180,27 +201,25 @@ fn is_ordered(rates: &[f64]) -> bool {
     rates.windows(2).all(|pair| pair[0] < pair[1])
 }
 
-fn worth(rates: &[f64], audience: &Audience<'_>) -> f64 {
-    let of_one = |carried: f64| match fitting(rates, carried) {
+fn worth(rates: &[f64], viewers: &[Viewers]) -> f64 {
+    let of_one = |viewers: &Viewers| match given(rates, viewers) {
         Some(place) => rates[place].ln(),
         None => rates.first().map_or(0.0, |smallest| smallest.ln() - MISFIT),
     };
-    audience.carried.iter().map(|(carried, viewers)| of_one(*carried) * f64::from(*viewers)).sum()
+    viewers.iter().map(|viewers| of_one(viewers) * f64::from(viewers.count)).sum()
 }
 
 /// How many viewers are given another rate.
-fn affected(before: &[f64], after: &[f64], audience: &Audience<'_>) -> f64 {
-    let given = |rates: &[f64], carried: f64| fitting(rates, carried).map(|place| rates[place]);
-    let others = audience.carried.iter().filter(|(carried, _)| given(before, *carried) != given(after, *carried));
-    others.map(|(_, viewers)| f64::from(*viewers)).sum()
+fn affected(before: &[f64], after: &[f64], viewers: &[Viewers]) -> f64 {
+    let rate = |rates: &[f64], viewers: &Viewers| given(rates, viewers).map(|place| rates[place]);
+    let others = viewers.iter().filter(|viewers| rate(before, viewers) != rate(after, viewers));
+    others.map(|viewers| f64::from(viewers.count)).sum()
 }
 
-fn needed(rates: &[f64], audience: &Audience<'_>) -> Vec<bool> {
+fn needed(rates: &[f64], viewers: &[Viewers]) -> Vec<bool> {
     let mut needed = vec![false; rates.len()];
-    for (carried, _) in audience.carried {
-        if let Some(place) = fitting(rates, *carried) {
-            needed[place] = true;
-        }
+    for place in viewers.iter().filter_map(|viewers| given(rates, viewers)) {
+        needed[place] = true;
     }
     needed
 }
@@ -217,7 +236,7 @@ mod tests {
 
     /// What is wanted, smallest first, after the same audience was there for ten seconds: kb/s, 0 if switched off.
     fn settled(ladder: &mut Ladder, from: Instant, carried: &[(f64, u32)]) -> [u64; 3] {
-        let audience = Audience { carried, wished: [0; 3], unknown: 0 };
+        let audience = Audience { carried, ..Audience::default() };
         let mut last = [0; 3];
         for second in 0..10 {
             let wanted = ladder.look(from + Duration::from_secs(second), &RUNGS, &audience);
@@ -243,10 +262,10 @@ mod tests {
         let from = Instant::now();
         let mut ladder = Ladder::default();
         assert_eq!(settled(&mut ladder, from, &[]), [313, 0, 0]);
-        let comes = Audience { carried: &[], wished: [0; 3], unknown: 1 };
+        let comes = Audience { unknown: 1, ..Audience::default() };
         let wanted = ladder.look(from + Duration::from_secs(11), &RUNGS, &comes);
         assert!(wanted.iter().all(|wanted| wanted.is_active));
-        let wishes = Audience { carried: &[], wished: [0, 0, 1], unknown: 0 };
+        let wishes = Audience { wished: [0, 0, 1], ..Audience::default() };
         let wanted = ladder.look(from + Duration::from_secs(16), &RUNGS, &wishes);
         assert_eq!(wanted.iter().map(|wanted| wanted.is_active).collect::<Vec<_>>(), [true, false, true]);
     }
@@ -271,7 +290,7 @@ mod tests {
         let from = Instant::now();
         let mut ladder = Ladder::default();
         let at = |ladder: &mut Ladder, ms: u64, carried: f64| {
-            let audience = Audience { carried: &[(carried, 1)], wished: [0; 3], unknown: 0 };
+            let audience = Audience { carried: &[(carried, 1)], ..Audience::default() };
             ladder.look(from + Duration::from_millis(ms), &RUNGS, &audience)[2].max_bps
         };
         let first = at(&mut ladder, 0, 2.0e6);
@@ -286,7 +305,7 @@ mod tests {
     #[test]
     fn a_single_encoding_is_always_there() {
         let one = [Rung { encoding: 0, pixels: None }];
-        let nobody = Audience { carried: &[], wished: [0; 3], unknown: 0 };
+        let nobody = Audience::default();
         let wanted = Ladder::default().look(Instant::now(), &one, &nobody);
         assert_eq!(wanted, [Wanted { encoding: 0, is_active: true, max_bps: 2_500_000 }]);
         assert_eq!(Ladder::default().look(Instant::now(), &[], &nobody), []);

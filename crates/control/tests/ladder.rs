@@ -43,7 +43,7 @@ impl Publisher {
     /// A second passes.
     fn second(&mut self, now: Instant, viewers: &mut [Viewer]) {
         let carried: Vec<_> = viewers.iter().map(|viewer| (viewer.known.unwrap_or(9e6), 1)).collect();
-        let audience = Audience { carried: &carried, wished: [0; 3], unknown: 0 };
+        let audience = Audience { carried: &carried, ..Audience::default() };
         let wanted = self.ladder.look(now, &RUNGS, &audience);
         self.changes += u32::from(!self.wanted.is_empty() && self.wanted != wanted);
         self.wanted = wanted;
@@ -84,6 +84,42 @@ fn a_narrow_network_is_used_and_a_healed_one_gets_everything_back() {
         seconds(from, 30..40).for_each(|now| publisher.second(now, &mut viewers));
         assert_eq!(viewers[0].given, 2.5e6, "{narrow}");
     }
+}
+
+/// What is wanted, smallest first, after the same audience was there for ten seconds: kb/s, 0 if switched off.
+fn settled(ladder: &mut Ladder, from: Instant, audience: &Audience<'_>) -> [u64; 3] {
+    let last = seconds(from, 0..10).map(|now| ladder.look(now, &RUNGS, audience)).last().unwrap();
+    [0, 1, 2].map(|n| if last[n].is_active { last[n].max_bps / 1_000 } else { 0 })
+}
+
+#[test]
+fn what_nobody_wishes_to_see_is_not_sent() {
+    let from = Instant::now();
+    let check = |carried: &[(f64, u32)], bounded: &[(f64, u8, u32)], expected: [bool; 3]| {
+        let audience = Audience { carried, bounded, ..Audience::default() };
+        let wanted = settled(&mut Ladder::default(), from, &audience);
+        assert_eq!(wanted.map(|rate| rate > 0), expected, "{carried:?} {bounded:?}: {wanted:?}");
+        wanted
+    };
+    assert_eq!(check(&[], &[(9e6, 1, 3)], [true, true, false])[1], 884, "as much as the middle one has use for");
+    check(&[], &[(9e6, 0, 3)], [true, false, false]);
+    check(&[], &[(9e6, 2, 3)], [true, false, true]);
+    // One that wishes less than its network carries, and one whose network carries less than it wishes.
+    check(&[(9e6, 1)], &[(9e6, 1, 1)], [true, true, true]);
+    assert!((380..=453).contains(&check(&[], &[(0.5e6, 1, 1)], [true, true, false])[1]));
+    // Who may see the middle one only is not taken for one who is served by a large one of few bits.
+    let wanted = check(&[(1.4e6, 1)], &[(1.4e6, 1, 1)], [true, true, true]);
+    assert!(wanted[1] == 884 && (1_100..=1_267).contains(&wanted[2]), "{wanted:?}");
+}
+
+#[test]
+fn a_wish_that_is_dropped_brings_the_large_picture_back_at_once() {
+    let (from, mut ladder) = (Instant::now(), Ladder::default());
+    let bounded = Audience { bounded: &[(9e6, 1, 1)], ..Audience::default() };
+    assert_eq!(settled(&mut ladder, from, &bounded)[2], 0);
+    let free = Audience { carried: &[(9e6, 1)], ..Audience::default() };
+    let wanted = ladder.look(from + Duration::from_secs(10), &RUNGS, &free);
+    assert_eq!((wanted[2].is_active, wanted[2].max_bps), (true, 2_500_000));
 }
 
 #[test]
@@ -127,7 +163,7 @@ proptest! {
         let (mut ladder, mut now) = (Ladder::default(), Instant::now());
         for (carried, unknown, ms) in rounds {
             now += Duration::from_millis(ms);
-            let wanted = ladder.look(now, &rungs, &Audience { carried: &carried, wished: [0; 3], unknown });
+            let wanted = ladder.look(now, &rungs, &Audience { carried: &carried, unknown, ..Audience::default() });
             prop_assert_eq!(wanted.len(), 3);
             // Something is always sent, and everything to those of whom nothing is known yet.
             prop_assert!(wanted.iter().any(|wanted| wanted.is_active));

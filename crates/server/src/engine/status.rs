@@ -187,10 +187,16 @@ impl Watched {
         let audience = self.audiences.values().fold(Audience::default(), |all, shard| all.with(shard));
         let carried = audience.places().map(|(place, viewers)| (Audience::bits_per_second(place), viewers));
         let carried: Vec<_> = carried.collect();
+        let bounded = (0..MAX_ENCODINGS).flat_map(|encoding| {
+            let places = audience.places_within(encoding);
+            places.map(move |(place, viewers)| (Audience::bits_per_second(place), encoding as u8, viewers))
+        });
+        let bounded: Vec<_> = bounded.collect();
         let rungs = self.published.rids.iter().enumerate().filter(|(_, rid)| rid.is_some());
         let rungs: Vec<_> = rungs.map(|(n, _)| Rung { encoding: n as u8, pixels: self.sizes[n] }).collect();
         let wished = std::array::from_fn(|encoding| audience.wish(encoding));
-        self.wanted = self.ladder.look(now, &rungs, &ladder::Audience { carried: &carried, wished, unknown });
+        self.wanted =
+            self.ladder.look(now, &rungs, &ladder::Audience { carried: &carried, bounded: &bounded, wished, unknown });
     }
 
     /// A publisher begins, or is gone.

@@ -7,11 +7,15 @@ use media::packet::MAX_ENCODINGS;
 
 use super::choice::Wish;
 
-/// How many viewers there are, by what their networks carry for the video.
+/// How many viewers there are, by what their networks carry for the video. Of one place 65,535 at most: more weigh no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Audience {
-    /// Viewers whose network carries at least [`Audience::bits_per_second`] of this place, and less than of the next.
-    carried: [u32; PLACES],
+    /// Lines of each encoding's picture, once one came.
+    heights: [Option<u16>; MAX_ENCODINGS],
+    /// Viewers whose network carries at least [`Audience::bits_per_second`] of this place, and less than of the next: those that
+    /// may be shown everything, and those that wish no larger picture than an encoding's.
+    free: [u16; PLACES],
+    bounded: [[u16; PLACES]; MAX_ENCODINGS],
     /// Viewers that wish this encoding and no other.
     wished: [u32; MAX_ENCODINGS],
 }
@@ -24,11 +28,17 @@ const PLACES_PER_DOUBLING: f64 = 12.0;
 
 impl Default for Audience {
     fn default() -> Audience {
-        Audience { carried: [0; PLACES], wished: [0; MAX_ENCODINGS] }
+        Audience::new([None; MAX_ENCODINGS])
     }
 }
 
 impl Audience {
+    /// Nobody watches yet what has pictures of so many lines, by encoding, as far as is known.
+    pub fn new(heights: [Option<u16>; MAX_ENCODINGS]) -> Audience {
+        let nobody = [0; PLACES];
+        Audience { heights, free: nobody, bounded: [nobody; MAX_ENCODINGS], wished: [0; MAX_ENCODINGS] }
+    }
+
     /// The least that viewers of a place have.
     pub fn bits_per_second(place: usize) -> f64 {
         FIRST_BPS * (place as f64 / PLACES_PER_DOUBLING).exp2()
@@ -39,23 +49,47 @@ impl Audience {
         if wish.is_hidden {
             return;
         }
-        match wish.encoding.and_then(|encoding| self.wished.get_mut(usize::from(encoding))) {
-            Some(wished) => *wished += 1,
-            None => self.carried[carried.map_or(PLACES - 1, place_of)] += 1,
+        if let Some(wished) = wish.encoding.and_then(|encoding| self.wished.get_mut(usize::from(encoding))) {
+            *wished += 1;
+            return;
         }
+        let places = match wish.max_height.and_then(|most| self.largest_within(most)) {
+            Some(encoding) => &mut self.bounded[encoding],
+            None => &mut self.free,
+        };
+        let viewers = &mut places[carried.map_or(PLACES - 1, place_of)];
+        *viewers = viewers.saturating_add(1);
+    }
+
+    /// The largest encoding of no more than so many lines, or else the smallest, as a viewer is given it (`choice`); `None` if no
+    /// encoding is known to be larger.
+    fn largest_within(&self, lines: u16) -> Option<usize> {
+        let known = self.heights.iter().enumerate().filter_map(|(encoding, height)| Some(((*height)?, encoding)));
+        let within = known.clone().filter(|(height, _)| *height <= lines).max();
+        let is_bounded = known.clone().any(|(height, _)| height > lines);
+        within.or(known.min()).filter(|_| is_bounded).map(|(_, encoding)| encoding)
     }
 
     /// Together with the viewers of another shard.
     #[must_use]
     pub fn with(mut self, other: &Audience) -> Audience {
-        self.carried.iter_mut().zip(other.carried).for_each(|(mine, theirs)| *mine += theirs);
+        let add = |mine: &mut [u16; PLACES], theirs: &[u16; PLACES]| {
+            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
+        };
+        add(&mut self.free, &other.free);
+        self.bounded.iter_mut().zip(&other.bounded).for_each(|(mine, theirs)| add(mine, theirs));
         self.wished.iter_mut().zip(other.wished).for_each(|(mine, theirs)| *mine += theirs);
         self
     }
 
-    /// Viewers by place, those that have a wish left out.
+    /// Viewers by place that may be shown everything.
     pub fn places(&self) -> impl Iterator<Item = (usize, u32)> {
-        self.carried.iter().copied().enumerate().filter(|(_, viewers)| *viewers > 0)
+        occupied(&self.free)
+    }
+
+    /// Viewers by place that wish no larger picture than that of this encoding.
+    pub fn places_within(&self, encoding: usize) -> impl Iterator<Item = (usize, u32)> {
+        self.bounded.get(encoding).into_iter().flat_map(occupied)
     }
 
     /// How many wish this encoding and no other.
@@ -65,8 +99,13 @@ impl Audience {
 
     /// All who look.
     pub fn viewers(&self) -> u32 {
-        self.carried.iter().chain(&self.wished).sum()
+        let placed = self.free.iter().chain(self.bounded.as_flattened());
+        placed.map(|viewers| u32::from(*viewers)).chain(self.wished).sum()
     }
+}
+
+fn occupied(places: &[u16; PLACES]) -> impl Iterator<Item = (usize, u32)> {
+    places.iter().map(|viewers| u32::from(*viewers)).enumerate().filter(|(_, viewers)| *viewers > 0)
 }
 
 fn place_of(bits_per_second: u64) -> usize {
@@ -93,5 +132,24 @@ mod tests {
         for place in 0..PLACES {
             assert_eq!(place_of(Audience::bits_per_second(place).ceil() as u64), place);
         }
+    }
+
+    #[test]
+    fn viewers_that_wish_fewer_lines_are_counted_by_the_largest_that_they_may_see() {
+        let within = |heights: [Option<u16>; MAX_ENCODINGS], lines| Audience::new(heights).largest_within(lines);
+        let sizes = [Some(720), Some(180), Some(360)];
+        assert_eq!([100, 180, 359, 360, 719].map(|lines| within(sizes, lines)), [1, 1, 1, 2, 2].map(Some));
+        assert_eq!(within(sizes, 720), None);
+        assert_eq!(within([None, Some(180), Some(360)], 360), None, "none is known to be too large");
+        assert_eq!(within([None; MAX_ENCODINGS], 1), None);
+
+        let mut audience = Audience::new(sizes);
+        let wish = Wish { max_height: Some(400), ..Wish::default() };
+        audience.watches(Some(1_000_000), &wish);
+        audience.watches(None, &Wish::default());
+        assert_eq!(audience.places().collect::<Vec<_>>(), [(PLACES - 1, 1)]);
+        let both = Audience::default().with(&audience).with(&audience);
+        assert_eq!(both.places_within(2).collect::<Vec<_>>(), [(51, 2)]);
+        assert_eq!((both.places_within(0).count(), both.places_within(9).count(), both.viewers()), (0, 0, 4));
     }
 }

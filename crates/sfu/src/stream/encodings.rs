@@ -105,6 +105,11 @@ impl Encodings {
         self.best
     }
 
+    /// Lines of the pictures of each, also of one that is switched off at the moment.
+    pub fn heights(&self) -> [Option<u16>; MAX_ENCODINGS] {
+        std::array::from_fn(|encoding| self.tracks[encoding].resolution().map(|size| size.height))
+    }
+
     /// Whether packets of this encoding come.
     pub fn is_live(&self, encoding: u8) -> bool {
         self.live.get(usize::from(encoding)).copied().unwrap_or(false)
