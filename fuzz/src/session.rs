@@ -270,6 +270,7 @@ fn relay(world: &mut World, seq: u64, how: u8, payload: &[u8]) {
         layers: media::codec::FrameLayers::default(),
         arrived_at: world.now,
         captured_at: None,
+        descriptor: None,
         extensions: Extensions::default(),
         payload: payload.into(),
         red_primary_at: media::codec::red::primary_at(payload).unwrap_or(0),

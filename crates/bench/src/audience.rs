@@ -106,6 +106,7 @@ impl Audience {
                 layers: media::codec::FrameLayers::default(),
                 arrived_at: now,
                 captured_at: Some(self.clock.at(now)),
+                descriptor: None,
                 extensions: Extensions::default(),
                 payload: vec![seq as u8; PAYLOAD_BYTES].into(),
                 red_primary_at: 0,

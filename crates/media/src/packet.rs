@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::codec::dependency::Described;
 use crate::codec::{Codec, FrameLayers, Resolution};
 use crate::time::NtpTime;
 
@@ -42,6 +43,8 @@ pub struct Packet {
     /// When the picture or sound was captured, in the server's wall clock, if the publisher told
     /// (abs-capture-time, or a sender report to map the RTP timestamp by).
     pub captured_at: Option<NtpTime>,
+    /// Its Dependency Descriptor, if the publisher sends one (AV1).
+    pub descriptor: Option<Arc<Described>>,
     /// Header extensions that are carried through.
     pub extensions: Extensions,
     /// The payload without header, extensions and padding. Empty for a pure padding packet.

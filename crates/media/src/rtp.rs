@@ -224,10 +224,11 @@ pub fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [0x80..=0xbf, 192..=223, ..])
 }
 
-/// Writes an RTP header with one-byte extension elements at the start of `out`.
+/// Writes an RTP header with extension elements at the start of `out`: with heads of one byte if all values fit them, else
+/// of two (RFC 8285 §4.1.2).
 ///
 /// Returns its length, or 0 and leaves `out` as it was if it does not fit, the payload type is above
-/// 127, an id is not in 1..=14 or a value is not 1 to 16 bytes long.
+/// 127, an id is not in 1..=14 or a value is not 1 to 255 bytes long.
 pub fn write_header(
     out: &mut [u8],
     payload_type: u8,
@@ -237,12 +238,14 @@ pub fn write_header(
     ssrc: u32,
     extensions: &[(u8, &[u8])],
 ) -> usize {
-    let is_legal = |(id, value): &(u8, &[u8])| matches!(id, 1..=14) && matches!(value.len(), 1..=16);
+    let is_legal = |(id, value): &(u8, &[u8])| matches!(id, 1..=14) && matches!(value.len(), 1..=255);
     if payload_type > 127 || !extensions.iter().all(is_legal) {
         return 0;
     }
+    let is_long = extensions.iter().any(|(_, value)| value.len() > 16);
+    let head_bytes = if is_long { 2 } else { 1 };
     let element_bytes =
-        extensions.iter().fold(0usize, |sum, (_, value)| sum.saturating_add(value.len()).saturating_add(1));
+        extensions.iter().fold(0usize, |sum, (_, value)| sum.saturating_add(value.len()).saturating_add(head_bytes));
     let words = element_bytes.div_ceil(4);
     let Ok(length) = u16::try_from(words) else {
         return 0;
@@ -263,18 +266,21 @@ pub fn write_header(
 
     if let Some((head, elements)) = rest.split_first_chunk_mut::<4>() {
         let [l0, l1] = length.to_be_bytes();
-        // RFC 8285 §4.2
-        *head = [0xbe, 0xde, l0, l1];
-        write_elements(elements, extensions);
+        // RFC 8285 §4.2, §4.3
+        let [f0, f1] = if is_long { [0x10, 0x00] } else { [0xbe, 0xde] };
+        *head = [f0, f1, l0, l1];
+        write_elements(elements, extensions, is_long);
     }
     total
 }
 
-/// Fills `out` with elements and pads the rest with zeros.
-fn write_elements(out: &mut [u8], extensions: &[(u8, &[u8])]) {
+/// Fills `out` with elements, with heads of one byte or two, and pads the rest with zeros.
+fn write_elements(out: &mut [u8], extensions: &[(u8, &[u8])], has_long_heads: bool) {
     let bytes = extensions.iter().flat_map(|(id, value)| {
-        let length = u8::try_from(value.len()).unwrap_or_default().saturating_sub(1);
-        std::iter::once((id << 4) | length).chain(value.iter().copied())
+        let length = u8::try_from(value.len()).unwrap_or_default();
+        let (first, second) =
+            if has_long_heads { (*id, Some(length)) } else { ((id << 4) | length.saturating_sub(1), None) };
+        std::iter::once(first).chain(second).chain(value.iter().copied())
     });
     // RFC 8285 §4.1.2: padding bytes are zero.
     for (to, from) in out.iter_mut().zip(bytes.chain(std::iter::repeat(0))) {
@@ -408,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_header_that_cannot_be_written_leaves_the_buffer_alone() {
-        let long = [0; 17];
+        let long = [0; 256];
         type Row<'a> = (usize, u8, &'a [(u8, &'a [u8])]);
         let rows: [Row; 7] = [
             (11, 96, &[]),
@@ -417,7 +423,7 @@ mod tests {
             (64, 96, &[(0, &[1])]),
             (64, 96, &[(15, &[1])]),
             (64, 96, &[(1, &[])]),
-            (64, 96, &[(1, &long)]),
+            (300, 96, &[(1, &long)]),
         ];
         for (size, payload_type, extensions) in rows {
             let mut out = vec![0xff; size];

@@ -227,6 +227,7 @@ fn packet(now: Instant, seq: u64) -> Packet {
         layers: media::codec::FrameLayers::default(),
         arrived_at: now,
         captured_at: None,
+        descriptor: None,
         extensions: Extensions::default(),
         payload: vec![7; PAYLOAD_BYTES].into(),
         red_primary_at: 0,

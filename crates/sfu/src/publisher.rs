@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use media::codec::dependency::{DescribedLayers, Reader};
 use media::codec::layers::{self, LayerTracker};
 use media::codec::{FrameLayers, FrameStart, KeyFrameStart, describe, red};
 use media::packet::Extensions;
@@ -21,6 +22,7 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 use crate::format::{Format, Published};
 use crate::negotiate::PublisherTrack;
 use crate::negotiate::color_space::ColorSpace;
+use crate::negotiate::descriptor::DescriptorBytes;
 use crate::transmit::Batch;
 
 /// All that a shard needs to take a publisher in.
@@ -122,6 +124,8 @@ struct EncodingIn {
     key_frames: KeyFrameStart,
     frames: FrameStart,
     layers: LayerTracker,
+    descriptors: Reader,
+    described_layers: DescribedLayers,
     /// The last sender report: NTP time and RTP timestamp of one moment.
     report: Option<(NtpTime, u32)>,
     key_frame_wanted: bool,
@@ -138,6 +142,8 @@ impl EncodingIn {
             self.key_frames = KeyFrameStart::default();
             self.frames = FrameStart::default();
             self.layers = LayerTracker::default();
+            self.descriptors = Reader::default();
+            self.described_layers = DescribedLayers::default();
             self.report = None;
         }
         self.ssrc = Some(ssrc);
@@ -355,7 +361,7 @@ impl Publisher {
         let seq = *rtp.seq_no;
         let timestamp = rtp.header.timestamp;
         let description = describe(format.codec, &rtp.payload);
-        let (starts_frame, key_frame_from, layers) = match track.kind {
+        let (starts_frame, key_frame_from, mut layers) = match track.kind {
             MediaKind::Audio => (true, None, FrameLayers::default()),
             MediaKind::Video => (
                 encoding.frames.observe(timestamp, &description),
@@ -364,6 +370,11 @@ impl Publisher {
             ),
         };
         let values = &rtp.header.ext_vals;
+        let bytes = values.user_values.get::<DescriptorBytes>().filter(|_| format.codec == Codec::Av1);
+        let descriptor = bytes.and_then(|bytes| encoding.descriptors.take(&bytes.0)).map(Arc::new);
+        if let Some((said, structure)) = descriptor.as_ref().and_then(|descriptor| descriptor.read.as_ref()) {
+            layers = encoding.described_layers.observe(timestamp, said, structure);
+        }
         let captured_at = match values.abs_capture_time {
             Some(capture) => self.clock.to_server(NtpTime::from_system_time(capture.capture_time)),
             None => encoding.report.and_then(|(ntp, at)| {
@@ -398,6 +409,7 @@ impl Publisher {
             layers,
             arrived_at: rtp.timestamp,
             captured_at,
+            descriptor,
             extensions,
             payload: rtp.payload,
             red_primary_at,

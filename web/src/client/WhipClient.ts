@@ -11,6 +11,8 @@ export interface WhipOptions {
   codec: string | null;
   /** The sizes of the video, smallest first; at least one. */
   encodings: Encoding[];
+  /** Of one encoding alone: its layers (webrtc-svc), or `null` for what the browser does by itself. */
+  scalabilityMode: string | null;
   /** Frames per second at most. */
   maxFrameRate: number;
   /** What gives way when the network or the machine is short. */
@@ -114,12 +116,13 @@ export class WhipClient extends LiveConnection {
   #busySince: number | null = null;
 
   #sendEncodings(): RTCRtpEncodingParameters[] {
-    const { encodings, maxFrameRate, codec } = this.#options;
+    const { encodings, maxFrameRate, codec, scalabilityMode } = this.#options;
     return encodings.map(({ rid, scale, maxBitrate }) => ({
       // One encoding alone needs no name, and servers that know no simulcast take it.
       ...(encodings.length > 1 ? { rid, scaleResolutionDownBy: scale } : {}),
       // Without a mode Chromium makes of several VP9 encodings one with spatial layers.
       ...(encodings.length > 1 && ["VP9", "AV1"].includes(codec ?? "") ? { scalabilityMode: "L1T1" } : {}),
+      ...(encodings.length === 1 && scalabilityMode ? { scalabilityMode } : {}),
       maxBitrate,
       maxFramerate: maxFrameRate,
     }));

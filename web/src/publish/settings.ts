@@ -14,6 +14,8 @@ export interface Settings {
   sound: boolean;
   /** Several sizes at once, so that every viewer gets the best that its network carries. */
   simulcast: boolean;
+  /** Layers within one encoding instead (webrtc-svc: `L3T3_KEY`), where the address asks for them. */
+  scalabilityMode: string | null;
   camera: string | null;
   microphone: string | null;
 }
@@ -31,6 +33,7 @@ export function settingsFromQuery(query: URLSearchParams): Settings {
   const among = <T>(value: T, allowed: readonly T[], otherwise: T): T => (allowed.includes(value) ? value : otherwise);
   const bitrate = Number(query.get("bitrate"));
   const codec = query.get("codec");
+  const mode = query.get("svc");
   return {
     source: among<string>(query.get("source") ?? "", ["camera", "screen", "test"], "camera") as SourceKind,
     height: among(Number.parseInt(query.get("res") ?? "", 10), [...BITRATE_AT_30.keys()], 720),
@@ -39,6 +42,7 @@ export function settingsFromQuery(query: URLSearchParams): Settings {
     bitrate: Number.isFinite(bitrate) && bitrate >= 30_000 ? bitrate : null,
     sound: query.get("audio") !== "0",
     simulcast: query.get("simulcast") !== "0",
+    scalabilityMode: mode !== null && /^L[1-3]T[1-3](_KEY)?$/.test(mode) ? mode : null,
     camera: null,
     microphone: null,
   };
@@ -51,7 +55,8 @@ export function sendOptions(settings: Settings): WhipOptions {
   const encodings = encodingsFor(settings.height, settings.bitrate ?? Math.round(at30 * factor));
   return {
     codec: settings.codec,
-    encodings: settings.simulcast ? encodings : encodings.slice(-1),
+    encodings: settings.simulcast && !settings.scalabilityMode ? encodings : encodings.slice(-1),
+    scalabilityMode: settings.scalabilityMode,
     maxFrameRate: settings.frameRate,
     // Text must stay readable; faces had better keep moving.
     degradation: settings.source === "camera" ? "balanced" : "maintain-resolution",

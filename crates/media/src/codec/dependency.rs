@@ -5,12 +5,16 @@
 //! a template, or say what differs. [`Reader`] keeps the last structure of one encoding and reads descriptors with it;
 //! [`rewrite`] writes one anew for a receiver that gets only some of the targets.
 
+mod layers;
 mod rewrite;
 mod structure;
+
+use std::sync::Arc;
 
 use super::Resolution;
 use super::bits::Bits;
 
+pub use layers::DescribedLayers;
 pub use rewrite::{Changes, rewrite};
 pub use structure::{Dependencies, Indication, Structure};
 use structure::{byte, read_indications};
@@ -58,10 +62,34 @@ pub enum Error {
     NoStructure,
 }
 
+/// A descriptor as it came, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// As on the wire.
+    pub bytes: Box<[u8]>,
+    /// What it says, and the structure that this was read with; `None` while that structure is on its way.
+    pub read: Option<(Descriptor, Arc<Structure>)>,
+}
+
+impl Described {
+    /// The frame's number; see [`Descriptor::frame_number`].
+    pub fn frame_number(&self) -> u16 {
+        Head::read(&self.bytes).map_or(0, |head| head.frame_number)
+    }
+
+    /// Writes it anew into `out`. Returns its length; 0 if it does not fit.
+    pub fn write(&self, changes: &Changes, out: &mut [u8]) -> usize {
+        match &self.read {
+            Some((_, structure)) => rewrite(&self.bytes, structure, changes, out),
+            None => rewrite::rewrite_shortest(&self.bytes, changes, out),
+        }
+    }
+}
+
 /// Reads the descriptors of one encoding.
 #[derive(Debug, Clone, Default)]
 pub struct Reader {
-    structure: Option<Structure>,
+    structure: Option<Arc<Structure>>,
     active_targets: u32,
 }
 
@@ -72,7 +100,7 @@ impl Reader {
             return Err(Error::Malformed);
         }
         let head = Head::read(bytes).ok_or(Error::Malformed)?;
-        let structure = head.structure.as_ref().or(self.structure.as_ref()).ok_or(Error::NoStructure)?;
+        let structure = head.structure.as_ref().or(self.structure.as_deref()).ok_or(Error::NoStructure)?;
         let said = head.clone().read_rest(structure).ok_or(Error::Malformed)?;
         // Until one is told, all are active: appendix A.8.2, extended_descriptor_fields.
         let before = if head.structure.is_some() { structure.all_targets() } else { self.active_targets };
@@ -87,15 +115,26 @@ impl Reader {
             active_targets,
         };
         self.active_targets = active_targets;
-        if head.structure.is_some() {
-            self.structure = head.structure;
+        if let Some(structure) = head.structure {
+            self.structure = Some(Arc::new(structure));
         }
         Ok(descriptor)
     }
 
     /// The structure that came last.
-    pub fn structure(&self) -> Option<&Structure> {
+    pub fn structure(&self) -> Option<&Arc<Structure>> {
         self.structure.as_ref()
+    }
+
+    /// Takes a packet's descriptor as it is to be kept with the packet. One that cannot be read without a structure which is
+    /// late is kept all the same if it has nothing to be read but its frame's number; `None`: of no use.
+    pub fn take(&mut self, bytes: &[u8]) -> Option<Described> {
+        let read = match self.read(bytes) {
+            Ok(descriptor) => Some((descriptor, self.structure.clone()?)),
+            Err(Error::NoStructure | Error::Malformed) if bytes.len() == SHORTEST => None,
+            Err(_) => return None,
+        };
+        Some(Described { bytes: bytes.into(), read })
     }
 }
 
@@ -128,6 +167,8 @@ struct Rest {
 
 /// The flags that follow in a descriptor of more than three bytes.
 const FLAG_BITS: usize = 5;
+/// A descriptor of a template and a frame number, and nothing else.
+const SHORTEST: usize = 3;
 
 impl<'a> Head<'a> {
     fn read(bytes: &'a [u8]) -> Option<Head<'a>> {
@@ -137,7 +178,7 @@ impl<'a> Head<'a> {
         let template_id = byte(bits.number(6)?);
         let frame_number = u16::try_from(bits.number(16)?).ok()?;
         let mut flags = [false; FLAG_BITS];
-        if bytes.len() > 3 {
+        if bytes.len() > SHORTEST {
             for flag in &mut flags {
                 *flag = bits.flag()?;
             }
@@ -279,8 +320,7 @@ mod tests {
             (0..4).map(|target| structure.layers_of(target)).collect::<Vec<_>>(),
             [(0, 0), (0, 1), (1, 0), (1, 1)]
         );
-        assert!(structure.includes(1, 0) && structure.includes(3, 2));
-        assert!(!structure.includes(3, 1) && !structure.includes(0, 1), "deltas of the lower layer are not needed");
+        assert_eq!([(0, 0), (0, 1), (1, 0), (9, 9)].map(|layers| structure.targets_within(layers)), [1, 3, 5, 15]);
         assert_eq!((structure.chain_of(0), structure.chain_of(3)), (Some(0), Some(1)));
 
         let upper = reader.read(&descriptor(true, false, 5, 12, "")).expect("it names a template");

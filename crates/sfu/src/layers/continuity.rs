@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 
 use media::Codec;
-use media::codec::dependency::{Changes, Descriptor};
+use media::codec::dependency::{Changes, Described};
 use media::codec::layers::{PictureId, PictureNumbers, write_numbers};
 
 /// Numbers packets or pictures without gaps for those that are left out.
@@ -277,41 +277,37 @@ pub struct DescriptorRun {
     template_delta: u8,
     /// The last ones given out: the frame number, and the template id that the next structure begins with.
     frame_out: Option<u16>,
-    /// What the receiver believes to be sent: all, or what it was told since the last structure.
-    told: Option<u32>,
+    /// Since the last structure the receiver was told what is sent.
+    is_told: bool,
 }
 
 impl DescriptorRun {
-    /// Begins a run with a key frame of another encoding (or publisher). Templates of the run before are far from those of
-    /// this one: they lie `32` apart, and no encoder has more (L3T3 has 15).
-    pub fn start(&mut self, first: &Descriptor) {
+    /// Begins a run with a key frame of another encoding (or publisher), of this frame number. Templates of the run before are
+    /// far from those of this one: they lie `32` apart, and no encoder has more (L3T3 has 15).
+    pub fn start(&mut self, first: u16) {
         let Some(last) = self.frame_out else { return };
-        self.frame_delta = last.wrapping_add(1).wrapping_sub(first.frame_number);
+        self.frame_delta = last.wrapping_add(1).wrapping_sub(first);
         self.template_delta = (self.template_delta + 32) & 0x3f;
-        self.told = None;
+        self.is_told = false;
     }
 
-    /// What to change in the descriptor of a packet that is forwarded. `targets`: the decode targets that this viewer gets
-    /// all frames of, `all` those of the structure.
+    /// What to change in the descriptor of a packet that is forwarded. `within`: the highest spatial and temporal layer that this
+    /// viewer gets of it; `None`: all.
     ///
     /// The mask is told with every packet as long as it is not what the structure implies, and once it was told until the
     /// next structure: whichever packets are lost, the receiver knows. It costs two bytes.
-    pub fn forward(&mut self, descriptor: &Descriptor, targets: u32, all: u32) -> Changes {
-        if descriptor.has_structure {
-            self.told = None;
-        }
-        let targets = targets & descriptor.active_targets;
-        if targets != all {
-            self.told = Some(targets);
-        }
-        let number = descriptor.frame_number.wrapping_add(self.frame_delta);
+    pub fn forward(&mut self, described: &Described, within: Option<(u8, u8)>) -> Changes {
+        let number = described.frame_number().wrapping_add(self.frame_delta);
         let is_newer = self.frame_out.is_none_or(|last| number.wrapping_sub(last) < 1 << 15);
         self.frame_out = if is_newer { Some(number) } else { self.frame_out };
-        Changes {
-            frame_number: self.frame_delta,
-            template_id: self.template_delta,
-            active_targets: self.told.map(|_| targets),
+        let mut active_targets = None;
+        if let Some((descriptor, structure)) = &described.read {
+            let got = within.map_or(u32::MAX, |layers| structure.targets_within(layers)) & descriptor.active_targets;
+            let is_told = got != structure.all_targets() || (self.is_told && !descriptor.has_structure);
+            self.is_told = is_told;
+            active_targets = is_told.then_some(got);
         }
+        Changes { frame_number: self.frame_delta, template_id: self.template_delta, active_targets }
     }
 }
 
@@ -319,6 +315,7 @@ impl DescriptorRun {
 mod tests {
     use std::collections::{HashMap, HashSet};
 
+    use media::codec::dependency::Reader;
     use media::codec::layers::PictureId;
     use proptest::prelude::*;
 
@@ -383,27 +380,46 @@ mod tests {
         }
     }
 
-    fn descriptor(frame_number: u16, has_structure: bool) -> Descriptor {
-        // A structure of one template and one target, without references, chains and sizes.
-        let mut reader = media::codec::dependency::Reader::default();
-        let bytes = [0xc0, 0, 0, 0x80, 0x00, 0xe0];
-        let read = reader.read(&bytes).expect("it is well formed");
-        Descriptor { frame_number, has_structure, active_targets: 0b111, ..read }
+    /// A frame of three temporal layers and decode targets, or the key frame that all follow from.
+    fn described(reader: &mut Reader, frame_number: u16, is_key: bool) -> Described {
+        let [high, low] = frame_number.to_be_bytes();
+        // Three targets; a template of each layer (next_layer_idc 1, 1, 3), which those above can switch with; no references,
+        // chains, or sizes.
+        let key = [0xc0, high, low, 0x80, 0x02, 0x5e, 0xa2, 0x82, 0x00];
+        let bytes = if is_key { &key[..] } else { &key[..3] };
+        reader.take(bytes).expect("it is well formed")
     }
 
     #[test]
     fn frames_of_a_new_run_follow_and_the_mask_is_told_while_it_matters() {
-        let mut run = DescriptorRun::default();
-        run.start(&descriptor(65_535, true));
+        let (mut run, mut reader) = (DescriptorRun::default(), Reader::default());
+        let of_publisher = |reader: &mut Reader, number, is_key| described(reader, number, is_key);
+        let key = of_publisher(&mut reader, 65_535, true);
+        assert_eq!(key.read.as_ref().map(|(_, structure)| structure.all_targets()), Some(0b111));
+        run.start(key.frame_number());
         let told = |changes: Changes| (changes.frame_number, changes.active_targets);
-        assert_eq!(told(run.forward(&descriptor(65_535, true), 0b111, 0b111)), (0, None));
-        assert_eq!(told(run.forward(&descriptor(1, false), 0b001, 0b111)), (0, Some(0b001)));
-        assert_eq!(told(run.forward(&descriptor(2, false), 0b111, 0b111)), (0, Some(0b111)), "it must learn that too");
-        let first = descriptor(40_000, true);
-        run.start(&first);
-        let changes = run.forward(&first, 0b111, 0b111);
-        assert_eq!(40_000u16.wrapping_add(changes.frame_number), 3);
+        assert_eq!(told(run.forward(&key, None)), (0, None));
+        let delta = of_publisher(&mut reader, 1, false);
+        assert_eq!(told(run.forward(&delta, Some((0, 1)))), (0, Some(0b011)));
+        assert_eq!(told(run.forward(&delta, None)), (0, Some(0b111)), "it must learn that too");
+        let first = of_publisher(&mut Reader::default(), 40_000, true);
+        run.start(first.frame_number());
+        let changes = run.forward(&first, None);
+        assert_eq!(40_000u16.wrapping_add(changes.frame_number), 2);
         assert_eq!((changes.template_id, changes.active_targets), (32, None));
+    }
+
+    #[test]
+    fn a_frame_whose_structure_is_late_is_numbered_all_the_same() {
+        let mut run = DescriptorRun::default();
+        let key = described(&mut Reader::default(), 10, true);
+        run.forward(&key, None);
+        run.start(500);
+        let unread = described(&mut Reader::default(), 501, false);
+        assert!(unread.read.is_none());
+        let mut out = [0; 8];
+        let len = unread.write(&run.forward(&unread, Some((0, 0))), &mut out);
+        assert_eq!(&out[..len], [0xc0 | 32, 0, 12]);
     }
 
     proptest! {

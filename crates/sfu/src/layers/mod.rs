@@ -4,14 +4,12 @@
 //! get is decided in [`crate::stream::choice`].
 //!
 //! - [`rates::Rates`]: how many bits per second each layer has.
-//! - [`selector::Selector`]: which packets that means, and where it may change.
+//! - [`svc`]: which packets that means, and where it may change.
 //! - [`continuity`]: the numbers of what is left, so that no decoder notices.
 
 pub mod continuity;
 pub mod rates;
-pub mod selector;
 pub(crate) mod svc;
-mod targets;
 
 /// A layer of a track: what is sent when this encoding, and of it all layers up to these, are sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,8 +2,7 @@
 //!
 //! Holds how many spatial and temporal layers are being sent. They change at the beginning of a picture: down at once, up
 //! at a key picture or where the codec says that it is possible. Spatial layers below the one that is shown are always
-//! sent, so that going down needs no key frame; in K-SVC modes that costs about a quarter more than need be (with a
-//! Dependency Descriptor it does not: [`super::targets`]).
+//! sent, so that going down needs no key frame; in K-SVC modes that costs about a quarter more than need be.
 
 use std::collections::VecDeque;
 

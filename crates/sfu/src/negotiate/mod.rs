@@ -6,6 +6,7 @@
 
 mod answers;
 pub mod color_space;
+pub mod descriptor;
 mod secured;
 pub mod text;
 
@@ -119,6 +120,7 @@ fn extensions(media: Media) -> str0m::rtp::ExtensionMap {
         Extension::VideoOrientation,
         Extension::RtpStreamId,
         Extension::RepairedRtpStreamId,
+        descriptor::extension(),
     ];
     for (n, extension) in list.into_iter().enumerate() {
         map.set(n as u8 + 1, extension);
@@ -206,7 +208,7 @@ pub fn publisher(
     offer: &str,
 ) -> Result<PublisherOffer, Unusable> {
     text::check(offer).map_err(Unusable::Malformed)?;
-    let offer = color_space::hidden(&text::with_encodings(offer, MAX_ENCODINGS));
+    let offer = descriptor::if_wanted(&color_space::hidden(&text::with_encodings(offer, MAX_ENCODINGS)));
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
     let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
     let answer = text::with_opus_of(&text::with_order_of(&color_space::shown(&answer), &offer), &offer);
@@ -420,6 +422,7 @@ fn facts(rtc: &mut Rtc, theirs: &str, answer: &str) -> Vec<TrackFacts> {
             video_orientation: id(Extension::VideoOrientation),
             audio_level: id(Extension::AudioLevel),
             color_space: id(Extension::ColorSpace),
+            dependency_descriptor: id(descriptor::extension()),
         };
         let pts = media.remote_pts();
         let mut formats = Vec::new();

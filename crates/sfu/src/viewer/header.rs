@@ -25,6 +25,8 @@ pub struct ExtensionIds {
     pub audio_level: Option<u8>,
     /// `color-space`
     pub color_space: Option<u8>,
+    /// Dependency Descriptor
+    pub dependency_descriptor: Option<u8>,
 }
 
 /// Writes headers of one SSRC.
@@ -46,7 +48,7 @@ struct Kept {
 
 /// What a packet's header says.
 #[derive(Debug, Clone, Copy)]
-pub struct Fields {
+pub struct Fields<'a> {
     /// RTP payload type.
     pub payload_type: u8,
     /// RTP marker bit.
@@ -59,6 +61,8 @@ pub struct Fields {
     pub extensions: Extensions,
     /// When it was captured, if that is to be written.
     pub captured_at: Option<NtpTime>,
+    /// Its Dependency Descriptor; empty if there is none.
+    pub descriptor: &'a [u8],
 }
 
 /// Fixed header and head of the extensions (12 + 4), and all elements: transport-wide 3, mid 17, playout delay 4,
@@ -88,8 +92,8 @@ impl HeaderWriter {
     }
 
     /// Writes a header at the start of `out`. Returns its length; 0 if it does not fit.
-    pub fn write(&mut self, out: &mut [u8], fields: &Fields) -> usize {
-        if fields.captured_at.is_some() {
+    pub fn write(&mut self, out: &mut [u8], fields: &Fields<'_>) -> usize {
+        if fields.captured_at.is_some() || !fields.descriptor.is_empty() {
             return self.build(out, fields);
         }
         if self.kept.as_ref().is_none_or(|kept| kept.extensions != fields.extensions) {
@@ -115,11 +119,11 @@ impl HeaderWriter {
         len
     }
 
-    fn build(&self, out: &mut [u8], fields: &Fields) -> usize {
-        let Fields { payload_type, marker, numbers, extensions, .. } = *fields;
+    fn build(&self, out: &mut [u8], fields: &Fields<'_>) -> usize {
+        let Fields { payload_type, marker, numbers, extensions, descriptor, .. } = *fields;
         let transport_seq = fields.transport_seq.to_be_bytes();
         let captured_at = fields.captured_at.map(|at| at.0.to_be_bytes());
-        let all: [(Option<u8>, Option<&[u8]>); 7] = [
+        let all: [(Option<u8>, Option<&[u8]>); 8] = [
             // First, so that it always stands at the same place.
             (self.ids.transport_seq, Some(&transport_seq)),
             (self.ids.mid, Some(self.mid.as_bytes())),
@@ -128,8 +132,9 @@ impl HeaderWriter {
             (self.ids.audio_level, extensions.audio_level.as_ref().map(std::slice::from_ref)),
             (self.ids.color_space, extensions.color_space.as_ref().map(|value| &value[..])),
             (self.ids.abs_capture_time, captured_at.as_ref().map(|value| &value[..])),
+            (self.ids.dependency_descriptor, Some(descriptor).filter(|value| !value.is_empty())),
         ];
-        let mut list: [(u8, &[u8]); 7] = [(0, &[]); 7];
+        let mut list: [(u8, &[u8]); 8] = [(0, &[]); 8];
         let mut count = 0;
         for (id, value) in all {
             if let (Some(id), Some(value)) = (id, value) {
@@ -156,9 +161,10 @@ mod tests {
         video_orientation: Some(7),
         audio_level: Some(1),
         color_space: Some(8),
+        dependency_descriptor: Some(9),
     };
 
-    fn fields() -> impl Strategy<Value = Fields> {
+    fn fields() -> impl Strategy<Value = Fields<'static>> {
         let values = (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(delay, level, colour)| Extensions {
             playout_delay: delay.then_some([1, 2, 3]),
             audio_level: level.then_some(9),
@@ -167,14 +173,16 @@ mod tests {
         });
         let numbers = (0..1_u64 << 48, any::<u32>()).prop_map(|(index, timestamp)| Rewritten { index, timestamp });
         let captured_at = proptest::option::weighted(0.1, any::<u64>().prop_map(NtpTime));
-        (0..128_u8, any::<bool>(), numbers, any::<u16>(), values, captured_at).prop_map(
-            |(payload_type, marker, numbers, transport_seq, extensions, captured_at)| Fields {
+        let descriptor = proptest::sample::select(vec![&[][..], &[1, 2, 3], &[5; 40]]);
+        (0..128_u8, any::<bool>(), numbers, any::<u16>(), values, captured_at, descriptor).prop_map(
+            |(payload_type, marker, numbers, transport_seq, extensions, captured_at, descriptor)| Fields {
                 payload_type,
                 marker,
                 numbers,
                 transport_seq,
                 extensions,
                 captured_at,
+                descriptor,
             },
         )
     }
@@ -185,7 +193,7 @@ mod tests {
             let ids = ExtensionIds { transport_seq: IDS.transport_seq.filter(|_| with_seq), ..IDS };
             let mut writer = HeaderWriter::new(0x1234_5678, ids, "0");
             for fields in list {
-                let (mut kept, mut anew) = ([0xaa; 100], [0xaa; 100]);
+                let (mut kept, mut anew) = ([0xaa; 120], [0xaa; 120]);
                 let len = writer.write(&mut kept, &fields);
                 let expected = HeaderWriter::new(0x1234_5678, ids, "0").build(&mut anew, &fields);
                 prop_assert!(len > 12);
@@ -203,18 +211,21 @@ mod tests {
             audio_level: Some(9),
         };
         let numbers = Rewritten { index: 70_000, timestamp: 5 };
-        let fields = |captured_at| Fields {
+        let fields = |captured_at, descriptor| Fields {
             payload_type: 96,
             marker: true,
             numbers,
             transport_seq: 0xbeef,
             extensions,
             captured_at,
+            descriptor,
         };
         let mut writer = HeaderWriter::new(7, IDS, "sixteen-letters!");
-        for captured_at in [None, Some(NtpTime(3))] {
-            let mut out = [0; MAX_HEADER_BYTES];
-            let len = writer.write(&mut out, &fields(captured_at));
+        // A descriptor of a key frame takes the form with heads of two bytes, one more for each element.
+        let key = [6; 255];
+        for (captured_at, descriptor) in [(None, &[][..]), (Some(NtpTime(3)), &[]), (None, &[1, 2, 3]), (None, &key)] {
+            let mut out = [0; MAX_HEADER_BYTES + 8 + 257];
+            let len = writer.write(&mut out, &fields(captured_at, descriptor));
             assert!(len > 0);
             let header = media::rtp::Header::parse(&out[..len]).expect("a header");
             assert_eq!((header.seq, header.timestamp, header.ssrc, header.payload_type), (4_464, 5, 7, 96));
@@ -222,8 +233,9 @@ mod tests {
             assert_eq!(header.extension(4), Some(&b"sixteen-letters!"[..]));
             assert_eq!(header.extension(8), Some(&[4, 5, 6, 7][..]));
             assert_eq!(header.extension(6).is_some(), captured_at.is_some());
+            assert_eq!(header.extension(9).unwrap_or_default(), descriptor);
         }
-        assert_eq!(writer.write(&mut [0; 20], &fields(None)), 0, "too short a buffer");
+        assert_eq!(writer.write(&mut [0; 20], &fields(None, &[])), 0, "too short a buffer");
     }
 
     #[test]
@@ -232,8 +244,15 @@ mod tests {
         let mut out = [0; 100];
         let numbers = Rewritten { index: 1, timestamp: 1 };
         let extensions = Extensions::default();
-        let fields =
-            Fields { payload_type: 96, marker: false, numbers, transport_seq: 1, extensions, captured_at: None };
+        let fields = Fields {
+            payload_type: 96,
+            marker: false,
+            numbers,
+            transport_seq: 1,
+            extensions,
+            captured_at: None,
+            descriptor: &[],
+        };
         let len = writer.write(&mut out, &fields);
         let header = media::rtp::Header::parse(&out[..len]).expect("a header");
         assert_eq!((header.extension(4), header.extension(3)), (None, Some(&[0, 1][..])));

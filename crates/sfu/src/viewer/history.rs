@@ -33,7 +33,8 @@ struct Entry {
     sent_ms: u16,
     transport_seq: u16,
     payload_type: u8,
-    resends: u8,
+    /// Two bits: how often it was sent again. Six bits: [`Form::descriptor`].
+    resends_and_descriptor: u8,
     flags: u8,
     shift: Shift,
     /// One more than [`Form::playout`]; 0 if there is none.
@@ -47,12 +48,17 @@ const WITH_TRANSPORT_SEQ: u8 = 8;
 /// Two bits: the encoding, below [`media::packet::MAX_ENCODINGS`].
 const ENCODING_AT: u32 = 4;
 const ENCODING_MASK: u8 = 3;
+const RESENDS_BITS: u8 = 2;
 const WITH_MARKER: u8 = 64;
 const EMPTY: u8 = 128;
 
 impl Entry {
     fn is(&self, lap: u32) -> bool {
         self.flags & IN_USE != 0 && self.lap == lap
+    }
+
+    fn resends(&self) -> u8 {
+        self.resends_and_descriptor & ((1 << RESENDS_BITS) - 1)
     }
 
     fn encoding(&self) -> u8 {
@@ -89,6 +95,8 @@ pub struct Form {
     pub playout: Option<Playout>,
     /// Whether nothing but its header was sent: it fills a gap.
     pub is_empty: bool,
+    /// How its Dependency Descriptor was changed ([`super::descriptors`]), 6 bits; 0 if it was sent without.
+    pub descriptor: u8,
 }
 
 /// The most times one packet is sent again (threat T13).
@@ -142,7 +150,7 @@ impl History {
             sent_ms,
             transport_seq: form.transport_seq.unwrap_or_default(),
             payload_type: form.payload_type,
-            resends: 0,
+            resends_and_descriptor: form.descriptor << RESENDS_BITS,
             flags: IN_USE
                 | (form.encoding & ENCODING_MASK) << ENCODING_AT
                 | flag(form.with_marker, WITH_MARKER)
@@ -164,15 +172,15 @@ impl History {
         let lap = self.lap(index);
         let slot = self.slot(index);
         let entry = &mut self.entries[slot];
-        if !entry.is(lap) || entry.resends >= MAX_RESENDS {
+        if !entry.is(lap) || entry.resends() >= MAX_RESENDS {
             return None;
         }
         let since = Duration::from_millis(u64::from(now_ms.wrapping_sub(entry.sent_ms)));
         // The first request is always honoured: reordering on our side of the path cannot happen.
-        if entry.resends > 0 && since < rtt {
+        if entry.resends() > 0 && since < rtt {
             return None;
         }
-        entry.resends += 1;
+        entry.resends_and_descriptor += 1;
         entry.sent_ms = now_ms;
         Self::as_sent(entry, index, log_end(entry.encoding()))
     }
@@ -202,6 +210,7 @@ impl History {
                 shift: entry.shift,
                 playout: entry.playout.checked_sub(1).map(Playout),
                 is_empty: entry.flags & EMPTY != 0,
+                descriptor: entry.resends_and_descriptor >> RESENDS_BITS,
             },
         })
     }
@@ -308,6 +317,7 @@ mod tests {
             with_marker: true,
             shift: Shift { picture_id: 0x7ffe, base_index: 200, key_index: 31 },
             playout: Some(Playout(30)),
+            descriptor: 63,
             is_empty: true,
         };
         // 2,000 packets a second need the ring of 2,048; 200 do not fill that of 256.

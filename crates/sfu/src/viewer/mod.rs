@@ -4,6 +4,7 @@
 //! two tracks and the reports. A viewer has no queue: its tracks hold positions in the shared logs.
 
 pub mod adapt;
+mod descriptors;
 pub mod header;
 pub mod history;
 pub mod lossy;

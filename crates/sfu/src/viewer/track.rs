@@ -22,9 +22,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use media::codec::dependency;
 use media::packet::Extensions;
 use media::{Codec, MediaKind, NtpTime, Packet};
 
+use super::descriptors::Descriptors;
 pub use super::header::ExtensionIds;
 use super::header::{Fields, HeaderWriter};
 use super::history::{Form, History, Sent};
@@ -74,6 +76,8 @@ pub struct TrackOut {
     /// Which of them it gets; `None`: all that there are.
     layers: Option<Box<Svc>>,
     pictures: PictureRun,
+    /// If the publisher describes its frames, and the viewer understands that.
+    descriptors: Option<Box<Descriptors>>,
     wish: Wish,
     /// Bits a second that the network carries for this track, if known.
     carried: Option<u64>,
@@ -252,6 +256,7 @@ impl TrackOut {
             within: WHOLE,
             layers: None,
             pictures: PictureRun::default(),
+            descriptors: None,
             wish: Wish::default(),
             carried: None,
             reason: Reason::default(),
@@ -380,7 +385,7 @@ impl TrackOut {
         if self.target.encoding != self.encoding {
             return None;
         }
-        self.within = self.target.within();
+        self.within = self.allowed(source);
         if self.layers.is_none() && self.within != WHOLE {
             self.layers = Some(Box::new(Svc::whole()));
         }
@@ -390,6 +395,15 @@ impl TrackOut {
             return None;
         }
         (sent.0 < self.within.0 && !source.is_all(self.encoding, (sent.0, u8::MAX))).then_some(self.encoding)
+    }
+
+    /// The layers that the viewer may get of the encoding that is being sent.
+    fn allowed(&self, source: &Encodings) -> (u8, u8) {
+        let wanted = if self.target.encoding == self.encoding { self.target.within() } else { WHOLE };
+        let is_av1 = source.of(self.encoding).log().last().is_some_and(|packet| packet.codec == Codec::Av1);
+        let understands_layers = !is_av1 || self.facts.extensions.dependency_descriptor.is_some();
+        // Without descriptors libwebrtc takes every spatial layer for a picture of its own, and can decode none.
+        if understands_layers || source.is_all(self.encoding, (0, u8::MAX)) { wanted } else { (0, wanted.1) }
     }
 
     /// Changes over to the encoding that the viewer is to be shown: at once while it is shown nothing, else at a fresh key
@@ -533,7 +547,10 @@ impl TrackOut {
         };
         self.rewrite.start(now, first);
         self.pictures.start(&first.layers.numbers);
-        self.within = if self.target.encoding == self.encoding { self.target.within() } else { WHOLE };
+        if first.descriptor.is_some() && self.facts.extensions.dependency_descriptor.is_some() {
+            self.descriptors.get_or_insert_default().start(first);
+        }
+        self.within = self.allowed(source);
         self.layers = (self.within != WHOLE).then(Box::default);
         // Whatever was sent again of the run before: the key frame is worth more.
         self.repair_budget = self.repair_budget.max(REPAIR_OF_A_START);
@@ -597,6 +614,10 @@ impl TrackOut {
         };
         (form.with_marker, form.shift) = (with_marker, shift);
         let Some(numbers) = self.rewrite.rewrite(now, packet) else { return 0 };
+        if let Some(descriptors) = &mut self.descriptors {
+            let within = self.layers.as_ref().map(|layers| layers.layers());
+            form.descriptor = descriptors.number(packet, numbers.index, within);
+        }
         let written = self.send_as(now, position, packet, numbers, form, link);
         if written > 0 && packet.starts_frame {
             self.newest = Some(Newest {
@@ -651,10 +672,24 @@ impl TrackOut {
         due && can && packet.starts_frame && packet.captured_at.is_some()
     }
 
+    /// The packet's Dependency Descriptor as this viewer gets it, empty if it has none; `None` if it is not known any more what
+    /// was changed in it under this index.
+    fn descriptor_of(&self, packet: &Packet, form: Form, index: u64) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if let (Some(descriptors), Some(described), 1..) = (&self.descriptors, &packet.descriptor, form.descriptor) {
+            let changes = descriptors.changes(form.descriptor, index)?;
+            bytes.resize(dependency::MAX_BYTES, 0);
+            let len = described.write(changes, &mut bytes);
+            bytes.truncate(len);
+        }
+        Some(bytes)
+    }
+
     /// Writes a packet. The same packet, numbers and form make the same bytes at any time.
     fn write(&mut self, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> usize {
         let payload = payload_of(packet, form);
         let (beginning, len) = form.shift.beginning(packet.codec, &packet.layers.numbers, payload);
+        let Some(descriptor) = self.descriptor_of(packet, form, numbers.index) else { return 0 };
         let fields = Fields {
             payload_type: form.payload_type,
             marker: form.with_marker,
@@ -662,6 +697,7 @@ impl TrackOut {
             transport_seq: form.transport_seq.unwrap_or_default(),
             extensions: extensions_of(packet, form),
             captured_at: packet.captured_at.filter(|_| form.with_capture_time),
+            descriptor: &descriptor,
         };
         let writer = &mut self.header;
         let mut written = 0;
@@ -723,6 +759,7 @@ impl TrackOut {
         probe: Option<u8>,
         link: &mut Link<'_>,
     ) -> usize {
+        let Some(descriptor) = self.descriptor_of(packet, sent.form, sent.numbers.index) else { return 0 };
         let Some(writer) = &mut self.rtx_header else { return 0 };
         let numbers = Rewritten { index: self.rtx_index, timestamp: sent.numbers.timestamp };
         self.rtx_index += 1;
@@ -733,6 +770,7 @@ impl TrackOut {
             transport_seq: link.transport.next(),
             extensions: extensions_of(packet, sent.form),
             captured_at: None,
+            descriptor: &descriptor,
         };
         let payload = payload_of(packet, sent.form);
         let (beginning, len) = sent.form.shift.beginning(packet.codec, &packet.layers.numbers, payload);

@@ -3,7 +3,7 @@
 //! Its frame number and template id get the run's offsets, and the mask of active decode targets is told: put in where
 //! the sender told none. All else stays bit by bit.
 
-use super::{Head, Structure};
+use super::{Head, SHORTEST, Structure};
 
 /// What [`rewrite`] is to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +28,7 @@ fn try_rewrite(bytes: &[u8], structure: &Structure, changes: &Changes, out: &mut
     let rest = head.clone().read_rest(structure)?;
     let targets = changes.active_targets.or(rest.active_targets);
     let mut writer = Writer { out, at: 0 };
-    writer.number(u32::from(head.starts_frame), 1)?;
-    writer.number(u32::from(head.ends_frame), 1)?;
-    writer.number(u32::from(head.template_id.wrapping_add(changes.template_id) & 0x3f), 6)?;
-    writer.number(u32::from(head.frame_number.wrapping_add(changes.frame_number)), 16)?;
+    write_head(&mut writer, &head, changes)?;
     let has_structure = head.structure.is_some();
     let flags = [has_structure, targets.is_some(), head.has_indications, head.has_references, head.has_chains];
     if flags.contains(&true) {
@@ -49,6 +46,20 @@ fn try_rewrite(bytes: &[u8], structure: &Structure, changes: &Changes, out: &mut
         writer.copy(bytes, rest.definition_bits)?;
     }
     Some(writer.at.div_ceil(8))
+}
+
+/// As [`rewrite`], of a descriptor that has a frame number and nothing that a structure is needed for.
+pub(super) fn rewrite_shortest(bytes: &[u8], changes: &Changes, out: &mut [u8]) -> usize {
+    let mut writer = Writer { out, at: 0 };
+    let head = Head::read(bytes).filter(|_| bytes.len() == SHORTEST);
+    head.and_then(|head| write_head(&mut writer, &head, changes)).map_or(0, |()| SHORTEST)
+}
+
+fn write_head(writer: &mut Writer<'_>, head: &Head<'_>, changes: &Changes) -> Option<()> {
+    writer.number(u32::from(head.starts_frame), 1)?;
+    writer.number(u32::from(head.ends_frame), 1)?;
+    writer.number(u32::from(head.template_id.wrapping_add(changes.template_id) & 0x3f), 6)?;
+    writer.number(u32::from(head.frame_number.wrapping_add(changes.frame_number)), 16)
 }
 
 /// Writes bits from the most significant to the least.

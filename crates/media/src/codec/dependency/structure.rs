@@ -103,10 +103,13 @@ impl Structure {
         needed.fold((0, 0), |(spatial, temporal), one| (spatial.max(one.spatial), temporal.max(one.temporal)))
     }
 
-    /// Whether whoever gets `wide` gets every frame of `narrow` too.
-    pub fn includes(&self, wide: u8, narrow: u8) -> bool {
-        let has = |template: &Dependencies, target| template.of_target(target) != Indication::NotPresent;
-        self.templates.iter().all(|template| has(template, wide) || !has(template, narrow))
+    /// The decode targets of no higher layers than these, a bit each.
+    pub fn targets_within(&self, layers: (u8, u8)) -> u32 {
+        let fits = |target: &u8| {
+            let (spatial, temporal) = self.layers_of(*target);
+            spatial <= layers.0 && temporal <= layers.1
+        };
+        (0..self.target_count).filter(fits).fold(0, |mask, target| mask | 1 << target)
     }
 
     /// The size of a spatial layer, if told.

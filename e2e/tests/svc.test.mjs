@@ -1,0 +1,69 @@
+/** Several layers within one encoding: of what Chromium sends so, each viewer gets as many as it wishes. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { onAir, openPage, pictureMoves, stage } from "../lib/browser.mjs";
+import { until } from "../lib/until.mjs";
+
+/** Chromium makes no VP9 layer of less than 135 lines, and of AV1 none of less than 180. */
+const MODES = [
+  { codec: "VP9", svc: "L3T3_KEY", res: "720", lines: [360, 180, 720] },
+  { codec: "VP9", svc: "L2T2", res: "360", lines: [180, 360] },
+  { codec: "AV1", svc: "L2T3_KEY", res: "360", lines: [180, 360] },
+  { codec: "AV1", svc: "L2T2", res: "360", lines: [180, 360] },
+];
+
+const height = (page) => page.evaluate(() => document.getElementById("video").videoHeight);
+const becomes = (page, lines) => until(`the picture has ${lines} lines`, async () => (await height(page)) === lines);
+
+describe("layers of one encoding", () => {
+  const here = stage({ before, after });
+
+  for (const { codec, svc, res, lines } of MODES) {
+    test(`${codec} ${svc}: smaller, whole again, and slower`, async () => {
+      const stream = `${codec}-${svc}`.toLowerCase();
+      const publisher = await openPage(here.browser, here.server.publishPage(stream, { codec, svc, res, fps: "15", bitrate: res === "720" ? "2000000" : "800000" }));
+      await onAir(publisher);
+      const viewer = await openPage(here.browser, null);
+      const session = new Promise((resolve) => viewer.on("response", (response) => response.status() === 201 && response.headers().location && resolve(response.headers().location)));
+      await viewer.goto(here.server.watchPage(stream), { waitUntil: "commit" });
+      await pictureMoves(viewer);
+      await becomes(viewer, Number(res));
+      const layers = new URL(`${await session}/layers`, viewer.url());
+      const wish = async (body) => assert.equal((await fetch(layers, { method: "POST", headers: { "Content-Type": "application/json" }, body })).status, 200);
+
+      for (const maxHeight of lines) {
+        await wish(JSON.stringify({ maxHeight }));
+        await becomes(viewer, maxHeight);
+        await pictureMoves(viewer, { after: Date.now() });
+      }
+      await wish('{"maxFrameRate":8}');
+      const frames = () => viewer.evaluate(() => document.getElementById("video").getVideoPlaybackQuality().totalVideoFrames);
+      await until("fewer pictures are shown", async () => {
+        const from = await frames();
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
+        const shown = (await frames()) - from;
+        return shown >= 5 && shown <= 10;
+      });
+      assert.equal(await height(viewer), Number(res));
+      assert.deepEqual(viewer.complaints, []);
+      await viewer.end();
+      assert.deepEqual(publisher.complaints, []);
+      await publisher.end();
+    });
+  }
+
+  test("whoever understands no descriptors is shown the smallest of AV1", async () => {
+    const publisher = await openPage(here.browser, here.server.publishPage("plain", { codec: "AV1", svc: "L2T2", res: "360", fps: "15", bitrate: "600000" }));
+    await onAir(publisher);
+    const viewer = await openPage(here.browser, null);
+    await viewer.addInitScript(() => {
+      delete RTCRtpTransceiver.prototype.setHeaderExtensionsToNegotiate;
+    });
+    await viewer.goto(here.server.watchPage("plain"), { waitUntil: "commit" });
+    await pictureMoves(viewer);
+    await becomes(viewer, 180);
+    await viewer.end();
+    await publisher.end();
+  });
+});
