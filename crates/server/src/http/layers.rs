@@ -74,6 +74,7 @@ where
             Problem::new(StatusCode::BAD_REQUEST, format!("the wish cannot be read: {error}"), fix)
         })?;
         app.engine.wish(session, wish).await?;
+        app.subscriptions.wished(session);
     }
     layers(app, &stream, session).await
 }
