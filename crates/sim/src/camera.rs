@@ -140,7 +140,7 @@ impl Sized {
 
 const MAX_SIZES: usize = 3;
 /// Stamps of pictures of the next size name a source higher by this.
-pub(crate) const SIZE_STEP: u32 = 1_000;
+pub const SIZE_STEP: u32 = 1_000;
 
 /// When the next picture or sound is due.
 #[derive(Debug)]

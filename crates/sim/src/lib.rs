@@ -29,19 +29,20 @@ mod ledger;
 mod link;
 mod picture;
 mod random;
+mod rival;
 mod screen;
 mod server;
 mod story;
 
 pub use browser::{Goodbye, Habits};
-pub use camera::{Camera, Filming};
+pub use camera::{Camera, Filming, SIZE_STEP};
 pub use ledger::Ledger;
 pub use link::{Link, Path, Wire};
 pub use picture::Stamp;
 pub use random::Random;
 pub use screen::{Intake, Screen, Shown};
 pub use server::{Gone, NotOpened, Server, Setup};
-pub use story::{Peer, Story, Stray, seed_of_environment};
+pub use story::{Bottleneck, Download, Peer, Story, Stray, seed_of_environment, seeds};
 
 use std::time::Duration;
 

@@ -18,6 +18,7 @@ pub struct Link {
     reordering: f64,
     duplication: f64,
     bits_per_second: Option<u64>,
+    queue: Duration,
     is_cut: bool,
 }
 
@@ -28,8 +29,11 @@ struct Burst {
     ends: f64,
 }
 
-/// The longest that a datagram waits behind others before it is dropped: a router's buffer. A guess.
+/// The longest that a datagram waits behind others before it is dropped, unless said otherwise: a router's buffer. A guess.
 const QUEUE: Duration = Duration::from_millis(200);
+
+/// Headers of IP and UDP.
+const HEADER_BYTES: usize = 28;
 
 /// How far a reordered datagram falls behind. A guess: two to three packets at 2 Mb/s.
 const FALLS_BEHIND: Duration = Duration::from_millis(12);
@@ -50,6 +54,7 @@ impl Link {
             reordering: 0.0,
             duplication: 0.0,
             bits_per_second: None,
+            queue: QUEUE,
             is_cut: false,
         }
     }
@@ -84,7 +89,12 @@ impl Link {
         Link { duplication, ..self }
     }
 
-    /// No more than this, with a queue of 200 ms before it.
+    /// A datagram waits behind others for so long at most; 200 ms if nothing is said.
+    pub fn queue(self, queue: Duration) -> Link {
+        Link { queue, ..self }
+    }
+
+    /// No more than this, with a queue before it.
     pub fn rate(self, bits_per_second: u64) -> Link {
         Link { bits_per_second: Some(bits_per_second), ..self }
     }
@@ -124,12 +134,14 @@ pub struct Wire {
     pub sent: u64,
     /// Datagrams that it lost.
     pub lost: u64,
+    /// Bytes that it carried, headers of IP and UDP included.
+    pub bytes: u64,
 }
 
 impl Wire {
     /// A wire that draws its own lots.
     pub fn new(link: Link, random: Random) -> Wire {
-        Wire { link, random, is_bad: false, free_at: None, last_at: None, sent: 0, lost: 0 }
+        Wire { link, random, is_bad: false, free_at: None, last_at: None, sent: 0, lost: 0, bytes: 0 }
     }
 
     /// Takes a datagram of `bytes`. Returns when it arrives: never, once or twice.
@@ -138,6 +150,8 @@ impl Wire {
         let arrives = self.first_arrival(now, bytes);
         if arrives.is_none() {
             self.lost += 1;
+        } else {
+            self.bytes += (bytes + HEADER_BYTES) as u64;
         }
         let again = arrives.filter(|_| self.random.happens(self.link.duplication));
         [arrives, again.map(|at| at + Duration::from_micros(300))]
@@ -160,11 +174,10 @@ impl Wire {
         let mut leaves = now;
         if let Some(rate) = self.link.bits_per_second {
             let starts = self.free_at.unwrap_or(now).max(now);
-            if starts > now + QUEUE {
+            if starts > now + self.link.queue {
                 return None;
             }
-            // 28 bytes of IP and UDP.
-            leaves = starts + Duration::from_nanos((bytes as u64 + 28) * 8 * 1_000_000_000 / rate.max(1));
+            leaves = starts + Duration::from_nanos((bytes + HEADER_BYTES) as u64 * 8 * 1_000_000_000 / rate.max(1));
             self.free_at = Some(leaves);
         }
         let jitter = Duration::from_micros(self.random.below(self.link.jitter.as_micros() as u64 + 1));

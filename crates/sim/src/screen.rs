@@ -261,8 +261,10 @@ impl Screen {
                     let waited = self.video.held.range(next..).find(|(seq, _)| self.is_after_gap(next, **seq));
                     let is_lost = waited.is_some_and(|(_, h)| now.saturating_duration_since(h.came_at) > PATIENCE);
                     let later_key = self.key_frame_after(next + 1);
+                    // A decoder needs nothing of what is before a whole key frame, and does not wait for it (libwebrtc).
+                    let is_whole = later_key.is_some_and(|key| matches!(self.picture_at(key), Look::Whole { .. }));
                     match later_key {
-                        Some(key) if is_lost => {
+                        Some(key) if is_lost || is_whole => {
                             self.given_up += 1;
                             self.video.held.retain(|seq, _| *seq >= key);
                             self.next = Some(key);

@@ -16,12 +16,21 @@ use crate::camera::{Camera, Filming, SIZE_STEP};
 use crate::ledger::Ledger;
 use crate::link::{Link, Path, Wire};
 use crate::random::Random;
+use crate::rival::{self, Rival};
 use crate::screen::Screen;
 use crate::server::{Gone, NotOpened, Server, Setup};
 
 /// A browser in a story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Peer(usize);
+
+/// A link that several peers are behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bottleneck(usize);
+
+/// A download in a story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Download(usize);
 
 /// A small world.
 pub struct Story {
@@ -41,6 +50,9 @@ pub struct Story {
     strays: HashMap<SocketAddr, Stray>,
     next_host: u32,
     path: Path,
+    bottlenecks: Vec<Wire>,
+    rivals: Vec<Rival>,
+    behind: Option<usize>,
     wants_shard: Option<u8>,
     is_loud: bool,
     out: Vec<(SocketAddr, Vec<u8>)>,
@@ -52,14 +64,18 @@ struct Seat {
     public: SocketAddr,
     up: Wire,
     down: Wire,
+    /// What its way down goes through first.
+    behind: Option<usize>,
     stream: StreamName,
     source: u32,
 }
 
+/// At whom something arrives.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Arrival {
-    AtServer { source: SocketAddr, destination: SocketAddr, bytes: Vec<u8> },
-    AtPeer { peer: usize, source: SocketAddr, bytes: Vec<u8> },
+    Server { source: SocketAddr, destination: SocketAddr, bytes: Vec<u8> },
+    Peer { peer: usize, source: SocketAddr, bytes: Vec<u8> },
+    Rival { rival: usize, is_lost: bool },
 }
 
 /// What came to an address where nobody lives.
@@ -111,6 +127,9 @@ impl Story {
             strays: HashMap::new(),
             next_host: 0,
             path: Path::both(Link::good()),
+            bottlenecks: Vec::new(),
+            rivals: Vec::new(),
+            behind: None,
             wants_shard: None,
             is_loud: std::env::var_os("SIM_LOUD").is_some(),
             out: Vec::new(),
@@ -123,6 +142,31 @@ impl Story {
     pub fn path(&mut self, path: Path) -> &mut Story {
         self.path = path;
         self
+    }
+
+    /// A link towards those who are behind it.
+    pub fn bottleneck(&mut self, link: Link) -> Bottleneck {
+        self.bottlenecks.push(Wire::new(link, self.random.branch()));
+        Bottleneck(self.bottlenecks.len() - 1)
+    }
+
+    /// Those who come from now on are in one home: they have one address, and what comes down to them goes through this first, then
+    /// through a link of their own.
+    pub fn behind(&mut self, bottleneck: Bottleneck) -> &mut Story {
+        self.behind = Some(bottleneck.0);
+        self
+    }
+
+    /// Somebody behind a bottleneck downloads something, `one_way` from where it lies, and never ends.
+    pub fn downloads(&mut self, behind: Bottleneck, one_way: Duration) -> Download {
+        self.rivals.push(Rival::new(behind.0, one_way));
+        self.drive_rival(self.rivals.len() - 1);
+        Download(self.rivals.len() - 1)
+    }
+
+    /// Bytes of a download that arrived.
+    pub fn downloaded(&self, download: Download) -> u64 {
+        self.rivals[download.0].bytes
     }
 
     /// Whoever comes next has an address that reaches this shard first.
@@ -202,7 +246,7 @@ impl Story {
         self.by_address.insert(public, peer);
         let up = Wire::new(self.path.up, self.random.branch());
         let down = Wire::new(self.path.down, self.random.branch());
-        self.peers.push(Seat { browser, public, up, down, stream, source: peer as u32 + 1 });
+        self.peers.push(Seat { browser, public, up, down, behind: self.behind, stream, source: peer as u32 + 1 });
         self.say(format_args!("{} comes to {}", self.describe(Peer(peer)), self.peers[peer].stream));
         self.drive_peer(peer);
         Peer(peer)
@@ -211,7 +255,9 @@ impl Story {
     /// An address that nobody has.
     pub fn new_address(&mut self) -> SocketAddr {
         self.next_host += 1;
-        let [_, a, b, c] = self.next_host.to_be_bytes();
+        // Those behind a bottleneck are at home there: one address, other ports.
+        let host = self.behind.map_or(self.next_host, |home| 0x00ff_0000 + home as u32);
+        let [_, a, b, c] = host.to_be_bytes();
         let wanted = self.wants_shard.take();
         loop {
             let port = 10_000 + self.random.below(50_000) as u16;
@@ -410,10 +456,18 @@ impl Story {
             }
             let Some(Reverse((_, _, arrival))) = self.calendar.pop() else { break };
             match arrival {
-                Arrival::AtServer { source, destination, mut bytes } => {
+                Arrival::Server { source, destination, mut bytes } => {
                     self.server.receive(self.now, source, destination, &mut bytes);
                 }
-                Arrival::AtPeer { peer, source, bytes } => {
+                Arrival::Rival { rival, is_lost: true } => {
+                    self.rivals[rival].lost(self.now);
+                    self.drive_rival(rival);
+                }
+                Arrival::Rival { rival, is_lost: false } => {
+                    self.rivals[rival].arrived();
+                    self.drive_rival(rival);
+                }
+                Arrival::Peer { peer, source, bytes } => {
                     let browser = &mut self.peers[peer].browser;
                     browser.receive(self.now, source, &bytes);
                     browser.wakes_at = self.now;
@@ -438,7 +492,7 @@ impl Story {
         for (destination, bytes) in out.drain(..) {
             for at in seat.up.carry(self.now, bytes.len()).into_iter().flatten() {
                 self.posted += 1;
-                let arrival = Arrival::AtServer { source: seat.public, destination, bytes: bytes.clone() };
+                let arrival = Arrival::Server { source: seat.public, destination, bytes: bytes.clone() };
                 self.calendar.push(Reverse((at, self.posted, arrival)));
             }
         }
@@ -456,11 +510,28 @@ impl Story {
             };
             self.ledger.note(peer, &sent.bytes);
             let source = self.peers[peer].browser.server;
-            for at in self.peers[peer].down.carry(self.now, sent.bytes.len()).into_iter().flatten() {
-                self.posted += 1;
-                let arrival = Arrival::AtPeer { peer, source, bytes: sent.bytes.clone() };
-                self.calendar.push(Reverse((at, self.posted, arrival)));
+            let seat = &mut self.peers[peer];
+            let through = match seat.behind {
+                Some(bottleneck) => self.bottlenecks[bottleneck].carry(self.now, sent.bytes.len()),
+                None => [Some(self.now), None],
+            };
+            for leaves in through.into_iter().flatten() {
+                for at in seat.down.carry(leaves, sent.bytes.len()).into_iter().flatten() {
+                    self.posted += 1;
+                    let arrival = Arrival::Peer { peer, source, bytes: sent.bytes.clone() };
+                    self.calendar.push(Reverse((at, self.posted, arrival)));
+                }
             }
+        }
+    }
+
+    fn drive_rival(&mut self, n: usize) {
+        let rival = &mut self.rivals[n];
+        while rival.sends() {
+            let [left, _] = self.bottlenecks[rival.bottleneck].carry(self.now, rival::PACKET_BYTES);
+            self.posted += 1;
+            let arrival = Arrival::Rival { rival: n, is_lost: left.is_none() };
+            self.calendar.push(Reverse((rival.learns_at(self.now, left), self.posted, arrival)));
         }
     }
 
@@ -633,6 +704,12 @@ impl Drop for Story {
             );
         }
     }
+}
+
+/// The seeds that a story is told with: so many, or as many as `SIM_SEEDS` says, or only `SIM_SEED`.
+pub fn seeds(usually: u64) -> Vec<u64> {
+    let of_environment = std::env::var("SIM_SEEDS").ok().map(|text| text.parse().expect("SIM_SEEDS is a number"));
+    seed_of_environment().map_or_else(|| (0..of_environment.unwrap_or(usually)).collect(), |seed| vec![seed])
 }
 
 /// The seed that the environment asks for.

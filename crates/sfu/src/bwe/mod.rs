@@ -64,6 +64,10 @@ pub struct Estimator {
     capacity: Capacity,
     updated_us: u64,
     decreased_us: u64,
+    /// When the way was found full, the last times.
+    crowded_us: [u64; 4],
+    /// How many share it, and when that was said.
+    shared: Option<(u16, u64)>,
     rtt_ms: f32,
     feedback_us: Option<u64>,
     sent_us: u64,
@@ -133,6 +137,8 @@ struct Standing {
     checked_us: u64,
     at_decrease_ms: f32,
     in_vain: u8,
+    /// How often it was found to be somebody else's, since lowering helped last.
+    not_ours: u8,
 }
 
 /// gcc-02 §5.5: after over-use, this much of what got through.
@@ -171,12 +177,18 @@ const STANDING_EVERY_US: u64 = 700_000;
 /// Ours: after so many decreases in vain the queue is somebody else's, for so long.
 const IN_VAIN: u8 = 3;
 const NOT_OURS_US: u64 = 10_000_000;
+/// Each time that is found again it is for twice as long, so often: jitter of a phone looks like a queue for hours.
+const MOST_NOT_OURS: u8 = 3;
 /// Ours: for so long after the last proof that the way is full, it counts as one whose limit is known.
 const PROOF_LASTS_US: u64 = 10_000_000;
 /// Ours: for so long after a decrease, a probe raises the estimate by this much at most: whoever has little comes up to those
 /// who have more.
 const CROWDED_US: u64 = 8_000_000;
 const CROWDED_STEP_BPS: f32 = 500_000.0;
+/// Ours: decreases that follow each other sooner are about one moment.
+const CROWDED_ONCE_US: u64 = 1_000_000;
+/// Ours: those who share a bottleneck come together by so much of what is between them in a second.
+const DRAWN_PER_SECOND: f32 = 0.25;
 /// gcc-02 §4: silence of feedback. Feedback comes every 50 to 250 ms.
 const SILENT_US: u64 = 1_500_000;
 /// A report that lists more is not read (threat T13).
@@ -199,6 +211,8 @@ impl Estimator {
             capacity: Capacity::default(),
             updated_us: 0,
             decreased_us: 0,
+            crowded_us: [0; 4],
+            shared: None,
             rtt_ms: 0.0,
             feedback_us: None,
             sent_us: 0,
@@ -301,6 +315,23 @@ impl Estimator {
     /// Bits a second that could be used: nothing above them is probed for.
     pub fn set_wanted(&mut self, bps: f32) {
         self.wanted_bps = bps;
+    }
+
+    /// When the way was found full, the last four times; 0 if it was not.
+    pub fn crowded_us(&self) -> [u64; 4] {
+        self.crowded_us
+    }
+
+    /// So many share the bottleneck and carry so much on average, this one included: call every second. The sum stays what it
+    /// is, so that no more is sent in all.
+    pub fn draw_to(&mut self, now_us: u64, count: u16, average_bps: f32) {
+        self.shared = Some((count.max(1), now_us));
+        let bps = self.bps();
+        let drawn = bps + (average_bps - bps) * DRAWN_PER_SECOND;
+        self.delay_bps = drawn.clamp(self.settings.min_bps, self.settings.max_bps);
+        if drawn > bps {
+            self.loss.proved(drawn);
+        }
     }
 
     /// What is known.
@@ -420,6 +451,10 @@ impl Estimator {
         // seventh less of it would be half.
         let factor = if self.is_used() { BETA } else { 1.0 };
         self.delay_bps = self.delay_bps.min(factor * through).max(self.settings.min_bps);
+        if self.crowded_us.iter().all(|at| now_us.saturating_sub(*at) >= CROWDED_ONCE_US) {
+            self.crowded_us.rotate_right(1);
+            self.crowded_us[0] = now_us;
+        }
         self.decreased_us = now_us;
         self.state = State::Decrease;
         self.probing.train = None;
@@ -460,12 +495,18 @@ impl Estimator {
             standing.in_vain = 0;
             return false;
         }
-        let pause_us = if standing.in_vain >= IN_VAIN { NOT_OURS_US } else { STANDING_EVERY_US };
+        let not_ours_us = NOT_OURS_US << standing.not_ours.saturating_sub(1).min(MOST_NOT_OURS);
+        let pause_us = if standing.in_vain >= IN_VAIN { not_ours_us } else { STANDING_EVERY_US };
         if now_us.saturating_sub(standing.checked_us) < pause_us {
             return false;
         }
         let helped = queue_ms < standing.at_decrease_ms * 0.9;
         standing.in_vain = if helped || standing.in_vain >= IN_VAIN { 0 } else { standing.in_vain + 1 };
+        standing.not_ours = match () {
+            () if helped => 0,
+            () if standing.in_vain == IN_VAIN => standing.not_ours.saturating_add(1),
+            () => standing.not_ours,
+        };
         standing.checked_us = now_us;
         standing.at_decrease_ms = queue_ms;
         standing.in_vain < IN_VAIN
@@ -484,8 +525,12 @@ impl Estimator {
             self.ceiling_bps = self.ceiling_bps.map(|ceiling| ceiling.max(bps));
         }
         // Ours: where it was crowded just now, a train may have met a moment in which the others were silent.
-        let was_crowded = self.decreased_us > 0 && now_us.saturating_sub(self.decreased_us) < CROWDED_US;
-        let bps = if was_crowded { bps.min(self.bps() + CROWDED_STEP_BPS) } else { bps };
+        let lately = |at: u64| now_us.saturating_sub(at) < CROWDED_US;
+        let sharing = self.shared.filter(|(_, said_us)| lately(*said_us)).map_or(1, |(count, _)| count);
+        let was_crowded = sharing > 1 || (self.decreased_us > 0 && lately(self.decreased_us));
+        // Neighbours find the same room, and all of them would take it.
+        let step = CROWDED_STEP_BPS / f32::from(sharing);
+        let bps = if was_crowded { bps.min(self.bps() + step) } else { bps };
         if bps > self.bps() && self.state != State::Decrease {
             self.delay_bps = self.delay_bps.max(bps).min(self.settings.max_bps);
             self.loss.proved(bps);

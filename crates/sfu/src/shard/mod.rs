@@ -11,6 +11,7 @@
 //! by an ICE ufrag (threat T1). Nothing waits: not for control, not for a desk, not for a viewer.
 
 mod message;
+mod neighbours;
 mod networks;
 mod sweep;
 mod timers;
@@ -18,6 +19,7 @@ mod timers;
 pub use message::{
     Command, Counters, EncodingSnapshot, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport,
 };
+use neighbours::Neighbours;
 pub use networks::{ESTIMATES_BPS, Networks};
 
 use std::collections::{HashMap, VecDeque};
@@ -62,6 +64,7 @@ pub struct Shard {
     /// Streams with packets for other shards, each once.
     relaying: Vec<StreamId>,
     timers: Timers,
+    neighbours: Neighbours,
     /// What sessions wrote on their own account (STUN, DTLS, RTCP, retransmissions), before media.
     urgent: Batch,
     events: VecDeque<Event>,
@@ -160,6 +163,7 @@ impl Shard {
             sweeps: VecDeque::new(),
             relaying: Vec::new(),
             timers: Timers::default(),
+            neighbours: Neighbours::default(),
             urgent: Batch::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -307,6 +311,7 @@ impl Shard {
                 self.events.push_back(Event::Report { session, report });
             }
             Command::Snapshot => {
+                self.neighbours.clean(now);
                 let snapshot = self.snapshot();
                 self.events.push_back(Event::Snapshot(Box::new(snapshot)));
             }
@@ -327,6 +332,11 @@ impl Shard {
                 Due::Report(key) => {
                     if let Some(seat) = self.viewers.get_mut(key) {
                         seat.viewer.report(now, &self.clock, &mut self.urgent);
+                        let (address, crowded) = (seat.viewer.address().ip(), seat.viewer.transport().crowded_at());
+                        let bps = seat.viewer.transport().estimator.estimate().bps;
+                        if let Some((count, average)) = self.neighbours.look(now, key, address, bps, crowded) {
+                            seat.viewer.draw_to(count, average);
+                        }
                         self.timers.set(seat.viewer.next_report_at(), Due::Report(key));
                     }
                 }

@@ -31,6 +31,8 @@ pub struct Encodings {
     best: u8,
     /// By encoding: lines of its picture, and the most bits a second that this publisher sent of it.
     peaks: [(u16, u64); MAX_ENCODINGS],
+    /// By encoding: the most bits a second that it needed lately; as it was while it pauses.
+    lately: [u64; MAX_ENCODINGS],
     /// By encoding: when it began, after the last pause.
     began_at: [Option<Instant>; MAX_ENCODINGS],
     compared_at: Option<Instant>,
@@ -43,9 +45,12 @@ const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 const FALTERS: Duration = Duration::from_millis(400);
 /// After so long without it, an encoding begins anew.
 const PAUSE: Duration = Duration::from_millis(800);
-/// For so long after that it is taken to need as much as it ever did: an encoder that begins is far below its rate, and
+/// For so long after that it is taken to need as much as it did before: an encoder that begins is far below its rate, and
 /// whoever is given it because it is cheap would have it taken away again. Chromium's takes some seconds.
 const GROWS_FOR: Duration = Duration::from_secs(4);
+
+/// What it needed fades by a part in so many at each look: to a half in 5 s.
+const FADES: u64 = 70;
 
 /// Encodings are compared this often; sooner than a picture at 10 a second nobody can tell.
 const COMPARED_EVERY: Duration = Duration::from_millis(100);
@@ -61,6 +66,7 @@ impl Encodings {
             offered: Vec::new(),
             best: 0,
             peaks: [(0, 0); MAX_ENCODINGS],
+            lately: [0; MAX_ENCODINGS],
             began_at: [None; MAX_ENCODINGS],
             compared_at: None,
         }
@@ -163,6 +169,7 @@ impl Encodings {
         self.offered.clear();
         self.rates = Rates::default();
         self.peaks = [(0, 0); MAX_ENCODINGS];
+        self.lately = [0; MAX_ENCODINGS];
         self.compared_at = None;
     }
 
@@ -184,8 +191,13 @@ impl Encodings {
                 let began_at = self.began_at[usize::from(n)];
                 let grows = began_at.is_some_and(|at| now.saturating_duration_since(at) < GROWS_FOR);
                 let peak = &mut self.peaks[usize::from(n)];
-                *peak = (height, peak.1.max(known.map_or(0, |(bits, _)| bits)));
-                let at_least = if grows { peak.1 } else { 0 };
+                let bits = known.map_or(0, |(bits, _)| bits);
+                *peak = (height, peak.1.max(bits));
+                let lately = &mut self.lately[usize::from(n)];
+                // Its publisher may have been asked to send less of it since.
+                let faded = if grows { *lately } else { (*lately * FADES + bits) / (FADES + 1) };
+                *lately = bits.max(faded);
+                let at_least = if grows { *lately } else { 0 };
                 self.offered.push(Offered {
                     layer: LayerId::whole(n),
                     height,
@@ -312,10 +324,31 @@ mod tests {
             match n {
                 200..500 => assert!(cost(&video).is_some_and(|bits| (760_000..=840_000).contains(&bits)), "{n}"),
                 550..700 => assert_eq!(cost(&video), None, "{n}"),
-                720..1_090 => assert!(cost(&video).is_some_and(|bits| bits >= 760_000), "{n}"),
+                // It fades a little before it is known to be gone.
+                720..1_090 => assert!(cost(&video).is_some_and(|bits| bits >= 740_000), "{n}: {:?}", cost(&video)),
                 _ => {}
             }
         }
         assert!(cost(&video).is_some_and(|bits| bits < 100_000), "now it is known to be cheap");
+    }
+
+    #[test]
+    fn one_that_was_asked_for_less_is_taken_to_need_less_when_it_begins_again() {
+        let start = Instant::now();
+        let mut video = Encodings::new(MediaKind::Video);
+        for n in 0..3_000_u64 {
+            let now = after(start, 10 * n);
+            let of = |seq, encoding| Arc::new(packet(seq).encoding(encoding).came(now).sized(1_280, 720).build());
+            video.push(now, of(n, 0));
+            let count = match n {
+                0..600 => 10,
+                600..2_600 => 4,
+                2_600..2_800 => 0,
+                _ => 1,
+            };
+            (0..count).for_each(|k| video.push(now, of(10 * n + k, 1)));
+        }
+        let cost = video.offered().iter().find(|o| o.layer == LayerId::whole(1)).map(|o| o.bits_per_second);
+        assert!(cost.is_some_and(|bits| (300_000..420_000).contains(&bits)), "{cost:?}");
     }
 }

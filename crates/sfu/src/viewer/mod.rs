@@ -148,6 +148,11 @@ impl Viewer {
         audience.watches(ceiling.map(|bps| Adapt::for_video(bps * USABLE, tracks)), &video.wished());
     }
 
+    /// So many share its bottleneck and carry so much on average, it included.
+    pub fn draw_to(&mut self, count: u16, average_bps: f32) {
+        self.transport.estimator.draw_to(self.transport.now_us(), count, average_bps);
+    }
+
     /// What it wishes of the video from now on.
     pub fn wish(&mut self, wish: Wish) {
         if let Some(video) = &mut self.video {

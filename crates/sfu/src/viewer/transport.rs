@@ -3,7 +3,7 @@
 //! Transport-wide sequence numbers count everything that is sent to a viewer, whatever its SSRC
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01 §2).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::bwe::{Estimator, Settings};
 use crate::rtcp::TransportFeedback;
@@ -46,6 +46,11 @@ impl Transport {
     /// Whether packets carry numbers.
     pub fn is_numbered(&self) -> bool {
         self.is_numbered
+    }
+
+    /// When its way was found full lately.
+    pub fn crowded_at(&self) -> [Option<Instant>; 4] {
+        self.estimator.crowded_us().map(|us| (us > 0).then(|| self.began_at + Duration::from_micros(us)))
     }
 
     /// What follows happens now.
