@@ -140,7 +140,7 @@ impl Sized {
 
 const MAX_SIZES: usize = 3;
 /// Stamps of pictures of the next size name a source higher by this.
-pub const SIZE_STEP: u32 = 1_000;
+pub(crate) const SIZE_STEP: u32 = 1_000;
 
 /// When the next picture or sound is due.
 #[derive(Debug)]
@@ -236,6 +236,11 @@ impl Camera {
         }
         self.asked_at.push(now);
         self.sized[usize::from(size)].key_frame_wanted |= !self.filming.is_deaf;
+    }
+
+    /// How it films.
+    pub(crate) fn films(&self) -> &Filming {
+        &self.filming
     }
 
     /// How it films from now on.

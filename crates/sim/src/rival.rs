@@ -15,7 +15,12 @@ pub(crate) struct Rival {
     window: f64,
     threshold: f64,
     under_way: u32,
-    halved_at: Option<Instant>,
+    /// Packets sent: the number of the next.
+    next: u64,
+    /// Losses of packets before this one were answered already.
+    recovers_until: u64,
+    /// When the last packet that was not lost left the bottleneck.
+    left_at: Option<Instant>,
     /// Bytes that arrived.
     pub(crate) bytes: u64,
 }
@@ -35,21 +40,28 @@ impl Rival {
             window: FIRST_WINDOW,
             threshold: f64::INFINITY,
             under_way: 0,
-            halved_at: None,
+            next: 0,
+            recovers_until: 0,
+            left_at: None,
             bytes: 0,
         }
     }
 
-    /// Whether a packet may be sent now; if so it counts as sent.
-    pub(crate) fn sends(&mut self) -> bool {
-        let may = f64::from(self.under_way) < self.window;
-        self.under_way += u32::from(may);
-        may
+    /// The number of a packet that may be sent now; then it counts as sent.
+    pub(crate) fn poll_packet(&mut self) -> Option<u64> {
+        if f64::from(self.under_way) >= self.window {
+            return None;
+        }
+        self.under_way += 1;
+        self.next += 1;
+        Some(self.next - 1)
     }
 
-    /// When the sender learns what became of a packet that left the bottleneck at `left`, or was lost there.
-    pub(crate) fn learns_at(&self, now: Instant, left: Option<Instant>) -> Instant {
-        left.unwrap_or(now) + self.one_way * 2
+    /// When the sender learns what became of a packet that leaves the bottleneck at `left`, or was lost there: that is known when
+    /// those behind it arrive, which wait for all that is in the queue.
+    pub(crate) fn learns_at(&mut self, now: Instant, left: Option<Instant>) -> Instant {
+        self.left_at = left.or(self.left_at);
+        self.left_at.unwrap_or(now).max(now) + self.one_way * 2
     }
 
     /// A packet arrived, and its acknowledgement too.
@@ -60,14 +72,13 @@ impl Rival {
         self.window += if self.window < self.threshold { 1.0 } else { 1.0 / self.window };
     }
 
-    /// A packet was lost; more losses of the same round trip count once.
-    pub(crate) fn lost(&mut self, now: Instant) {
+    /// A packet was lost. RFC 6582: all losses of one window are one event.
+    pub(crate) fn lost(&mut self, number: u64) {
         self.under_way = self.under_way.saturating_sub(1);
-        let round_trip = self.one_way * 2;
-        if self.halved_at.is_some_and(|at| now.saturating_duration_since(at) < round_trip * 2) {
+        if number < self.recovers_until {
             return;
         }
-        self.halved_at = Some(now);
+        self.recovers_until = self.next;
         self.threshold = (self.window / 2.0).max(LEAST_WINDOW);
         self.window = self.threshold;
     }
@@ -78,18 +89,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_doubles_then_creeps_and_halves_at_a_loss() {
+    fn the_window_doubles_then_creeps_and_halves_once_for_what_was_lost_of_it() {
         let mut rival = Rival::new(0, Duration::from_millis(20));
-        let now = Instant::now();
         let round = |rival: &mut Rival| {
-            let sent = std::iter::repeat_with(|| rival.sends()).take_while(|sent| *sent).count();
+            let sent = std::iter::from_fn(|| rival.poll_packet()).count();
             (0..sent).for_each(|_| rival.arrived());
             sent
         };
         assert_eq!([round(&mut rival), round(&mut rival), round(&mut rival)], [10, 20, 40]);
-        rival.lost(now);
-        rival.lost(now);
+        let sent: Vec<u64> = std::iter::from_fn(|| rival.poll_packet()).collect();
+        assert_eq!(sent.len(), 80);
+        for number in &sent {
+            rival.lost(*number);
+        }
         assert_eq!([round(&mut rival), round(&mut rival), round(&mut rival)], [40, 41, 42]);
         assert_eq!(rival.bytes, 193 * PACKET_BYTES as u64);
+        rival.lost(rival.next);
+        assert_eq!(round(&mut rival), 22);
+    }
+
+    #[test]
+    fn a_loss_is_known_when_the_queue_before_it_has_gone() {
+        let mut rival = Rival::new(0, Duration::from_millis(20));
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        assert_eq!(rival.learns_at(now, None), now + ms(40), "the way there and back");
+        assert_eq!(rival.learns_at(now, Some(now + ms(100))), now + ms(140));
+        assert_eq!(rival.learns_at(now + ms(1), None), now + ms(140));
+        assert_eq!(rival.learns_at(now + ms(200), None), now + ms(240));
     }
 }

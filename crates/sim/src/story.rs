@@ -73,9 +73,21 @@ struct Seat {
 /// At whom something arrives.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Arrival {
-    Server { source: SocketAddr, destination: SocketAddr, bytes: Vec<u8> },
-    Peer { peer: usize, source: SocketAddr, bytes: Vec<u8> },
-    Rival { rival: usize, is_lost: bool },
+    Server {
+        source: SocketAddr,
+        destination: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Peer {
+        peer: usize,
+        source: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// The sender of a download learns of a packet.
+    Rival {
+        rival: usize,
+        lost: Option<u64>,
+    },
 }
 
 /// What came to an address where nobody lives.
@@ -459,12 +471,11 @@ impl Story {
                 Arrival::Server { source, destination, mut bytes } => {
                     self.server.receive(self.now, source, destination, &mut bytes);
                 }
-                Arrival::Rival { rival, is_lost: true } => {
-                    self.rivals[rival].lost(self.now);
-                    self.drive_rival(rival);
-                }
-                Arrival::Rival { rival, is_lost: false } => {
-                    self.rivals[rival].arrived();
+                Arrival::Rival { rival, lost } => {
+                    match lost {
+                        Some(number) => self.rivals[rival].lost(number),
+                        None => self.rivals[rival].arrived(),
+                    }
                     self.drive_rival(rival);
                 }
                 Arrival::Peer { peer, source, bytes } => {
@@ -527,10 +538,10 @@ impl Story {
 
     fn drive_rival(&mut self, n: usize) {
         let rival = &mut self.rivals[n];
-        while rival.sends() {
+        while let Some(number) = rival.poll_packet() {
             let [left, _] = self.bottlenecks[rival.bottleneck].carry(self.now, rival::PACKET_BYTES);
             self.posted += 1;
-            let arrival = Arrival::Rival { rival: n, is_lost: left.is_none() };
+            let arrival = Arrival::Rival { rival: n, lost: left.is_none().then_some(number) };
             self.calendar.push(Reverse((rival.learns_at(self.now, left), self.posted, arrival)));
         }
     }
@@ -552,6 +563,14 @@ impl Story {
             Role::Camera(_) => panic!("{peer:?} publishes"),
         }
         self
+    }
+
+    /// How a publisher films.
+    pub(crate) fn films(&self, peer: Peer) -> &Filming {
+        match &self.peers[peer.0].browser.role {
+            Role::Camera(camera) => camera.films(),
+            Role::Screen(_) => panic!("{peer:?} watches"),
+        }
     }
 
     /// What a publisher does.
