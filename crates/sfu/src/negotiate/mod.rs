@@ -7,6 +7,7 @@
 mod answers;
 pub mod color_space;
 pub mod descriptor;
+mod numbers;
 mod secured;
 pub mod text;
 
@@ -208,6 +209,9 @@ pub fn publisher(
     offer: &str,
 ) -> Result<PublisherOffer, Unusable> {
     text::check(offer).map_err(Unusable::Malformed)?;
+    if numbers::bind_us(offer) {
+        numbers::check(offer).map_err(Unusable::Malformed)?;
+    }
     let offer = descriptor::if_wanted(&color_space::hidden(&text::with_encodings(offer, MAX_ENCODINGS)));
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
     let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
@@ -286,7 +290,7 @@ pub fn viewer(
     offer: &str,
     published: &Published,
 ) -> Result<ViewerOffer, Unusable> {
-    text::check(offer).map_err(Unusable::Malformed)?;
+    text::check(offer).and_then(|()| numbers::check(offer)).map_err(Unusable::Malformed)?;
     let parsed = parse_offer(offer)?;
     let secured = Secured::of(offer)?;
     let keys = text::sections(offer).iter().any(|s| s.kind == "application").then(tap::arm);
@@ -336,7 +340,7 @@ pub fn accept_answer(
     answer: &str,
     published: &Published,
 ) -> Result<(Vec<TrackFacts>, Secured), Unusable> {
-    text::check(answer).map_err(Unusable::Malformed)?;
+    text::check(answer).and_then(|()| numbers::check(answer)).map_err(Unusable::Malformed)?;
     let parsed = SdpAnswer::from_sdp_string(answer).map_err(malformed)?;
     let secured = Secured::of(answer)?;
     rtc.sdp_api().accept_answer(pending, parsed).map_err(malformed)?;
