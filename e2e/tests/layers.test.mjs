@@ -63,6 +63,42 @@ describe("layers", () => {
     await viewer.end();
   });
 
+  test("a viewer chooses on a data channel", async () => {
+    const viewer = await openPage(here.browser, here.server.watchPage("nobody-publishes-this"));
+    await viewer.evaluate(async (endpoint) => {
+      const peer = new RTCPeerConnection();
+      peer.addTransceiver("video", { direction: "recvonly" });
+      const channel = peer.createDataChannel("layers");
+      const video = document.createElement("video");
+      Object.assign(video, { id: "own", muted: true, autoplay: true });
+      document.body.append(video);
+      peer.ontrack = ({ track }) => (video.srcObject = new MediaStream([track]));
+      await peer.setLocalDescription();
+      const answer = await fetch(endpoint, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: peer.localDescription.sdp });
+      await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+      await new Promise((resolve) => (channel.onopen = resolve));
+      window.say = (text) =>
+        new Promise((resolve) => {
+          channel.onmessage = ({ data }) => resolve(JSON.parse(data));
+          channel.send(text);
+        });
+    }, new URL("/whep/sizes", here.server.url).href);
+    const say = (text) => viewer.evaluate((text) => window.say(text), text);
+    const lines = () => viewer.evaluate(() => document.getElementById("own").videoHeight);
+    const shows = (height) => until(`${height} lines are shown`, async () => (await lines()) === height);
+    await shows(720);
+    const { wish } = await say('{"maxHeight":400,"temporalLayerId":1}');
+    assert.deepEqual([wish.maxHeight, wish.temporalLayerId, wish.paused], [400, 1, false]);
+    await shows(360);
+    assert.equal((await say('{"encodingId":"q"}')).wish.encodingId, "q");
+    await shows(180);
+    assert.match((await say('{"encodingId":"x"}')).error, /no layer called x/);
+    assert.match((await say("[]")).error, /cannot be read/);
+    await say("{}");
+    await shows(720);
+    await viewer.end();
+  });
+
   test("a network that becomes narrow gets a smaller picture, and the large one when it is wide again", async () => {
     const { server, browser } = here;
     const impair = await Impair.start(await mediaPort(server), { up: "delay=25ms", down: "rate=5M delay=25ms" });

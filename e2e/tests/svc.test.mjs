@@ -37,6 +37,10 @@ describe("layers of one encoding", () => {
         await becomes(viewer, maxHeight);
         await pictureMoves(viewer, { after: Date.now() });
       }
+      await wish('{"spatialLayerId":0}');
+      await becomes(viewer, Math.min(...lines));
+      await wish("{}");
+      await becomes(viewer, Number(res));
       await wish('{"maxFrameRate":8}');
       const frames = () => viewer.evaluate(() => document.getElementById("video").getVideoPlaybackQuality().totalVideoFrames);
       await until("fewer pictures are shown", async () => {

@@ -61,7 +61,7 @@ impl Peer {
         changes.add_media(MediaKind::Audio, direction, None, None, None);
         changes.add_media(MediaKind::Video, direction, None, None, None);
         if purpose != Purpose::Watch {
-            changes.add_channel("fuzz".to_owned());
+            changes.add_channel(sfu::desk::WISHES.to_owned());
         }
         let (offer, pending) = changes.apply().expect("there is something to offer");
         self.pending = Some(pending);

@@ -33,6 +33,8 @@ use crate::publisher::Ended;
 use crate::shard;
 use crate::transmit::Batch;
 use crate::viewer::ViewerSetup;
+pub use session::WISHES;
+
 use addresses::{Heard, Way};
 use admission::{Admission, Asked, Next};
 use session::{AddressCheck, CONSENT, Datagram, Driven, Serving, Session, Taken, local_source};
@@ -88,6 +90,13 @@ pub enum Command {
         /// The viewer's new password.
         password: String,
     },
+    /// Tell a viewer something on its data channel, if it has one.
+    Say {
+        /// Whom.
+        session: SessionId,
+        /// What.
+        text: String,
+    },
     /// End a session: DTLS close_notify is sent.
     Close {
         /// Which.
@@ -138,6 +147,13 @@ pub enum Event {
     Connected {
         /// Which session.
         session: SessionId,
+    },
+    /// A viewer said something on its data channel (labelled [`WISHES`]); answered by [`Command::Say`].
+    Heard {
+        /// Which session.
+        session: SessionId,
+        /// What, as it came.
+        text: String,
     },
     /// The session is over.
     Closed {
@@ -227,6 +243,10 @@ impl Desk {
             Command::Restart { session, ufrag, password } => {
                 let result = self.restart(session, IceCreds { ufrag, pass: password });
                 self.events.push_back(Event::Restarted { session, result });
+                self.drive(now, session, batch);
+            }
+            Command::Say { session, text } => {
+                self.guarded(session, |s| s.say(&text));
                 self.drive(now, session, batch);
             }
             Command::Close { session } => {
@@ -420,8 +440,9 @@ impl Desk {
     }
 
     fn drive(&mut self, now: Instant, session: SessionId, batch: &mut Batch) {
-        let Some(Driven { wakes_at, ended }) = self.guarded(session, |s| s.drive(now, batch)) else { return };
+        let Some(Driven { wakes_at, ended, heard }) = self.guarded(session, |s| s.drive(now, batch)) else { return };
         self.hand_over(session);
+        self.events.extend(heard.into_iter().map(|text| Event::Heard { session, text }));
         let Some(s) = self.sessions.get_mut(&session) else { return };
         match ended {
             Some(_) if s.is_closing => self.remove(session),

@@ -403,6 +403,8 @@ impl Server {
                     self.restarted.insert(session, result);
                 }
                 desk::Event::Connected { session } => self.connected(session),
+                // Screens have no data channel.
+                desk::Event::Heard { .. } => {}
                 desk::Event::Closed { session, why } => self.session_ended(session, why),
             }
         }

@@ -244,10 +244,28 @@ impl Actor {
                 known: published.rids.iter().flatten().map(ToString::to_string).collect(),
             })?),
         };
-        let wish =
-            Wish { encoding, max_height: wish.max_height, max_frame_rate: wish.max_frame_rate, is_hidden: wish.paused };
+        let wish = Wish {
+            encoding,
+            max_height: wish.max_height,
+            max_frame_rate: wish.max_frame_rate,
+            max_spatial: wish.spatial_layer_id,
+            max_temporal: wish.temporal_layer_id,
+            is_hidden: wish.paused,
+        };
         self.to_all_shards(|| shard::Command::Wish { session, wish });
         Ok(())
+    }
+
+    /// A wish came on a viewer's data channel. Returns what to answer: the wish as it was understood, or what is wrong with it.
+    fn hear(&mut self, session: SessionId, text: &str) -> String {
+        let heard = LayerWish::read(text).and_then(|wish| match self.wish(session, wish.clone()) {
+            Ok(()) => Ok(wish),
+            Err(refusal) => Err(refusal.to_string()),
+        });
+        match heard {
+            Ok(wish) => serde_json::json!({ "wish": wish }).to_string(),
+            Err(error) => serde_json::json!({ "error": error }).to_string(),
+        }
     }
 
     fn publish(&mut self, request: Publish) -> Result<Opened, Refusal> {
@@ -407,6 +425,10 @@ impl Actor {
             }
             desk::Event::Restarted { session, result } => self.restarted(session, result),
             desk::Event::Connected { session } => self.connected(session),
+            desk::Event::Heard { session, text } => {
+                let text = self.hear(session, &text);
+                self.to_desk(session, |_| desk::Command::Say { session, text });
+            }
             desk::Event::Closed { session, why } => self.ended(session, why),
             desk::Event::ToShard { .. } => {}
         }

@@ -340,8 +340,28 @@ pub struct LayerWish {
     pub max_height: Option<u16>,
     /// The most pictures a second, where the publisher sends temporal layers to choose from.
     pub max_frame_rate: Option<u16>,
+    /// The highest spatial layer to send of an encoding that has some (SVC); `maxSpatialLayerId` means the same.
+    #[serde(alias = "maxSpatialLayerId", skip_serializing_if = "Option::is_none")]
+    pub spatial_layer_id: Option<u8>,
+    /// The highest temporal layer to send of an encoding that has some; `maxTemporalLayerId` means the same.
+    #[serde(alias = "maxTemporalLayerId", skip_serializing_if = "Option::is_none")]
+    pub temporal_layer_id: Option<u8>,
     /// No picture for now: nobody looks. Sound goes on.
     pub paused: bool,
+}
+
+impl LayerWish {
+    /// Reads a wish from JSON.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read, for the one who sent it.
+    pub fn read(text: &str) -> Result<LayerWish, String> {
+        // By way of a map: serde would take an array for the fields in order.
+        let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text);
+        let wish = object.and_then(|object| serde_json::from_value(object.into()));
+        wish.map_err(|error| format!("the wish cannot be read: {error}"))
+    }
 }
 
 impl Engine {

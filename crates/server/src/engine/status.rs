@@ -316,6 +316,8 @@ fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
             encoding_id: track.wished.encoding.and_then(rid),
             max_height: track.wished.max_height,
             max_frame_rate: track.wished.max_frame_rate,
+            spatial_layer_id: track.wished.max_spatial,
+            temporal_layer_id: track.wished.max_temporal,
             paused: track.wished.is_hidden,
         },
     }

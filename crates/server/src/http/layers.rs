@@ -67,11 +67,9 @@ where
     if *exchange.method == Method::POST {
         app.may_patch(&exchange)?;
         let text = body::read_text(body, WISH_BYTES).await?;
-        // By way of a map: serde would take an array for the fields in order.
-        let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text);
-        let wish: LayerWish = object.and_then(|object| serde_json::from_value(object.into())).map_err(|error| {
+        let wish = LayerWish::read(&text).map_err(|error| {
             let fix = "send a JSON object such as {\"encodingId\":\"h\"}, {\"maxHeight\":480}, {\"paused\":true} or {}";
-            Problem::new(StatusCode::BAD_REQUEST, format!("the wish cannot be read: {error}"), fix)
+            Problem::new(StatusCode::BAD_REQUEST, error, fix)
         })?;
         app.engine.wish(session, wish).await?;
         app.subscriptions.wished(session);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use media::StreamId;
 use str0m::change::SdpPendingOffer;
+use str0m::channel::{ChannelData, ChannelId};
 use str0m::ice::{IceCreds, StunMessage, TransId};
 use str0m::net::{Protocol, Receive};
 use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Rtc};
@@ -72,7 +73,26 @@ struct Whole {
     keys: KeySlot,
     /// For ICE restarts.
     offer: String,
+    channel: Option<ChannelId>,
+    /// What came on the channel, until it is told.
+    heard: Vec<String>,
+    hears: Hearing,
 }
+
+/// So that nobody keeps us busy by talking.
+struct Hearing {
+    since: Instant,
+    messages: u8,
+}
+
+/// The data channel on which a viewer says what it wishes, by its label.
+pub const WISHES: &str = "layers";
+
+/// As much as by HTTP.
+const MAX_HEARD_BYTES: usize = 1024;
+
+/// A person changes their mind less often. What is more is not heard.
+const HEARD_A_SECOND: u8 = 10;
 
 /// What came of driving a session.
 pub(super) struct Driven {
@@ -80,6 +100,14 @@ pub(super) struct Driven {
     pub(super) wakes_at: Option<Instant>,
     /// It is over.
     pub(super) ended: Option<Ended>,
+    /// What the viewer said on its channel, in order.
+    pub(super) heard: Vec<String>,
+}
+
+impl Driven {
+    fn quiet(wakes_at: Option<Instant>, ended: Option<Ended>) -> Driven {
+        Driven { wakes_at, ended, heard: Vec::new() }
+    }
 }
 
 /// What a shard needs, once.
@@ -118,7 +146,7 @@ impl Session {
             Stage::Agreed(secured) => Transport::Light(Handshake::new(secured)),
             Stage::Offered { rtc, pending } => Transport::Offered { rtc, pending: Some(pending) },
             Stage::Whole { rtc, keys } => {
-                Transport::Whole(Box::new(Whole { rtc, keys, offer: offer.clone().unwrap_or_default() }))
+                Transport::Whole(Box::new(Whole::new(now, rtc, keys, offer.clone().unwrap_or_default())))
             }
         };
         Session {
@@ -228,6 +256,15 @@ impl Session {
         }
     }
 
+    /// Something for the viewer, on the channel that it opened; with the next drive.
+    pub(super) fn say(&mut self, text: &str) {
+        let Transport::Whole(whole) = &mut self.transport else { return };
+        if let Some(mut channel) = whole.channel.and_then(|id| whole.rtc.channel(id)) {
+            // A viewer that does not read is not told.
+            let _ = channel.write(false, text.as_bytes());
+        }
+    }
+
     /// Sends what is to be sent.
     pub(super) fn drive(&mut self, now: Instant, batch: &mut Batch) -> Driven {
         match &mut self.transport {
@@ -241,13 +278,13 @@ impl Session {
                     }
                 });
                 match said {
-                    None => Driven { wakes_at: None, ended: None },
-                    Some(Said::Wake(at)) => Driven { wakes_at: Some(at.max(now + SHORTEST_WAIT)), ended: None },
-                    Some(Said::Goodbye) => Driven { wakes_at: None, ended: Some(Ended::PeerLeft) },
-                    Some(Said::Failed) => Driven { wakes_at: None, ended: Some(Ended::Failed) },
+                    None => Driven::quiet(None, None),
+                    Some(Said::Wake(at)) => Driven::quiet(Some(at.max(now + SHORTEST_WAIT)), None),
+                    Some(Said::Goodbye) => Driven::quiet(None, Some(Ended::PeerLeft)),
+                    Some(Said::Failed) => Driven::quiet(None, Some(Ended::Failed)),
                 }
             }
-            Transport::Offered { .. } => Driven { wakes_at: None, ended: None },
+            Transport::Offered { .. } => Driven::quiet(None, None),
         }
     }
 
@@ -275,6 +312,19 @@ pub(super) struct Datagram<'a> {
 }
 
 impl Whole {
+    fn new(now: Instant, rtc: Box<Rtc>, keys: KeySlot, offer: String) -> Whole {
+        let hears = Hearing { since: now, messages: 0 };
+        Whole { rtc, keys, offer, channel: None, heard: Vec::new(), hears }
+    }
+
+    /// Something came on a channel.
+    fn hear(&mut self, now: Instant, data: ChannelData) {
+        if self.channel != Some(data.id) || data.binary || data.data.len() > MAX_HEARD_BYTES || !self.hears.may(now) {
+            return;
+        }
+        self.heard.extend(String::from_utf8(data.data));
+    }
+
     fn receive(&mut self, now: Instant, identity: &Identity, datagram: Datagram<'_>) -> Taken {
         let destination = identity.candidate_for(datagram.way.destination);
         let Ok(receive) = Receive::new(Protocol::Udp, datagram.way.address, destination, datagram.bytes) else {
@@ -291,7 +341,10 @@ impl Whole {
         let mut ended = None;
         for _ in 0..MAX_OUTPUTS {
             match self.rtc.poll_output() {
-                Ok(Output::Timeout(at)) => return Driven { wakes_at: Some(at.max(now + SHORTEST_WAIT)), ended },
+                Ok(Output::Timeout(at)) => {
+                    let heard = std::mem::take(&mut self.heard);
+                    return Driven { wakes_at: Some(at.max(now + SHORTEST_WAIT)), ended, heard };
+                }
                 Ok(Output::Transmit(transmit)) => {
                     // The rule: SRTP and SRTCP of a viewer are the shard's alone.
                     if matches!(transmit.contents.first(), Some(128..=191)) {
@@ -306,11 +359,24 @@ impl Whole {
                 Ok(Output::Event(RtcEvent::IceConnectionStateChange(IceConnectionState::Disconnected))) => {
                     ended = Some(Ended::IceLost);
                 }
+                Ok(Output::Event(RtcEvent::ChannelOpen(id, label))) if label == WISHES => self.channel = Some(id),
+                Ok(Output::Event(RtcEvent::ChannelClose(id))) if self.channel == Some(id) => self.channel = None,
+                Ok(Output::Event(RtcEvent::ChannelData(data))) => self.hear(now, data),
                 Ok(Output::Event(_)) => {}
-                Err(_) => return Driven { wakes_at: None, ended: Some(Ended::Failed) },
+                Err(_) => return Driven::quiet(None, Some(Ended::Failed)),
             }
         }
-        Driven { wakes_at: Some(now + SHORTEST_WAIT), ended }
+        Driven::quiet(Some(now + SHORTEST_WAIT), ended)
+    }
+}
+
+impl Hearing {
+    fn may(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Hearing { since: now, messages: 0 };
+        }
+        self.messages = self.messages.saturating_add(1);
+        self.messages <= HEARD_A_SECOND
     }
 }
 
@@ -323,4 +389,18 @@ fn remote_credentials(sdp: &str) -> Option<IceCreds> {
     let ufrag = text::first(sdp, "a=ice-ufrag:")?.to_owned();
     let pass = text::first(sdp, "a=ice-pwd:")?.to_owned();
     (text::is_ice_credential(&ufrag) && text::is_ice_credential(&pass)).then_some(IceCreds { ufrag, pass })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_talks_too_much_is_not_heard_until_the_next_second() {
+        let began = Instant::now();
+        let mut hearing = Hearing { since: began, messages: 0 };
+        let heard = (0..300).filter(|n| hearing.may(began + Duration::from_millis(n * 3))).count();
+        assert_eq!(heard, usize::from(HEARD_A_SECOND));
+        assert!(hearing.may(began + Duration::from_secs(1)));
+    }
 }

@@ -18,8 +18,27 @@ pub struct Wish {
     pub max_height: Option<u16>,
     /// No more pictures a second, if the publisher sends layers to choose from.
     pub max_frame_rate: Option<u16>,
+    /// No higher spatial layer, of an encoding that has some.
+    pub max_spatial: Option<u8>,
+    /// No higher temporal layer, of an encoding that has some.
+    pub max_temporal: Option<u8>,
     /// No picture at all: nobody looks.
     pub is_hidden: bool,
+}
+
+impl Wish {
+    /// Whether it has more layers within its encoding than are wished.
+    fn is_beyond(&self, offered: &Offered) -> bool {
+        self.max_spatial.is_some_and(|most| offered.top.0 > most)
+            || self.max_temporal.is_some_and(|most| offered.top.1 > most)
+    }
+
+    /// No more of a layer than is wished.
+    fn bound(&self, layer: LayerId) -> LayerId {
+        let most = |wished: Option<u8>| wished.unwrap_or(u8::MAX);
+        let (spatial, temporal) = (most(self.max_spatial), most(self.max_temporal));
+        LayerId::new(layer.encoding, layer.spatial.min(spatial), layer.temporal.min(temporal))
+    }
 }
 
 /// Why a viewer is shown what it is shown.
@@ -56,6 +75,8 @@ impl Reason {
 pub struct Offered {
     /// What it is.
     pub layer: LayerId,
+    /// The highest layers within its encoding that it has: of a whole encoding, those that there are.
+    pub top: (u8, u8),
     /// Lines of its picture; 0 if not known.
     pub height: u16,
     /// Pictures a second; 0 if not known yet.
@@ -90,9 +111,12 @@ pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<u64>, current: L
         return Choice { layer: None, reason: Reason::Hidden };
     }
     let Some(last) = offered.last() else { return Choice { layer: Some(current), reason: Reason::Best } };
+    // Where every entry of an encoding is beyond the wish, the encoding itself is bounded.
+    let fulfils = |encoding: u8| offered.iter().any(|o| o.layer.encoding == encoding && !wish.is_beyond(o));
     let is_whole = |o: &&Offered| o.layer == LayerId::whole(o.layer.encoding);
     if let Some(wished) = offered.iter().filter(is_whole).find(|o| Some(o.layer.encoding) == wish.encoding) {
-        return Choice { layer: Some(wished.layer), reason: Reason::Wished };
+        let layer = if wish.is_beyond(wished) { wish.bound(wished.layer) } else { wished.layer };
+        return Choice { layer: Some(layer), reason: Reason::Wished };
     }
     let same = |o: &Offered| o.layer == current;
     let akin = |o: &Offered| o.layer.encoding == current.encoding;
@@ -102,8 +126,11 @@ pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<u64>, current: L
     for (place, candidate) in offered.iter().enumerate() {
         let is_higher = wish.max_height.is_some_and(|most| candidate.height > most);
         let is_faster = wish.max_frame_rate.is_some_and(|most| candidate.frame_rate > most + FRAME_RATE_TOLERANCE);
-        if is_higher || is_faster {
-            reason = Reason::Wished;
+        let is_beyond = wish.is_beyond(candidate);
+        if is_higher || is_faster || (is_beyond && fulfils(candidate.layer.encoding)) {
+            if reason == Reason::Best {
+                reason = Reason::Wished;
+            }
             continue;
         }
         let is_up = place < place_of_current;
@@ -116,6 +143,9 @@ pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<u64>, current: L
         if carried.is_some_and(|carried| carried < needed || (is_up && !may_climb)) {
             reason = Reason::Network;
             continue;
+        }
+        if is_beyond {
+            return Choice { layer: Some(wish.bound(candidate.layer)), reason: Reason::Wished };
         }
         return Choice { layer: Some(candidate.layer), reason };
     }
@@ -168,7 +198,7 @@ mod tests {
     use super::*;
 
     const fn of(encoding: u8, height: u16, frame_rate: u16, bits_per_second: u64) -> Offered {
-        Offered { layer: LayerId::whole(encoding), height, frame_rate, bits_per_second }
+        Offered { layer: LayerId::whole(encoding), top: (0, 0), height, frame_rate, bits_per_second }
     }
 
     const THREE: [Offered; 3] = [of(2, 720, 30, 2_500_000), of(1, 360, 30, 500_000), of(0, 180, 30, 150_000)];
@@ -225,9 +255,9 @@ mod tests {
 
     /// What Chromium's VP8 with three temporal layers offers.
     const LAYERED: [Offered; 4] = [
-        of(1, 360, 30, 500_000),
-        Offered { layer: LayerId::new(1, 0, 1), ..of(1, 360, 15, 300_000) },
-        of(0, 180, 30, 150_000),
+        Offered { top: (0, 2), ..of(1, 360, 30, 500_000) },
+        Offered { layer: LayerId::new(1, 0, 1), top: (0, 1), ..of(1, 360, 15, 300_000) },
+        Offered { top: (0, 2), ..of(0, 180, 30, 150_000) },
         Offered { layer: LayerId::new(0, 0, 0), ..of(0, 180, 8, 60_000) },
     ];
 
@@ -246,6 +276,25 @@ mod tests {
         let wish = Wish { max_frame_rate: Some(15), ..Wish::default() };
         let choice = choose(&LAYERED, &wish, None, LayerId::whole(1), true);
         assert_eq!((choice.layer, choice.reason), (Some(LayerId::new(1, 0, 1)), Reason::Wished));
+    }
+
+    #[test]
+    fn layers_may_be_wished_by_number() {
+        let temporal = |most, encoding| Wish { max_temporal: Some(most), encoding, ..Wish::default() };
+        let chosen = |wish: Wish, carried| {
+            let choice = choose(&LAYERED, &wish, carried, LayerId::whole(1), true);
+            (choice.layer, choice.reason)
+        };
+        assert_eq!(chosen(temporal(2, None), None), (Some(LayerId::whole(1)), Reason::Best), "there are no more");
+        assert_eq!(chosen(temporal(1, None), None), (Some(LayerId::new(1, 0, 1)), Reason::Wished));
+        assert_eq!(chosen(temporal(1, None), Some(200_000)).1, Reason::Network);
+        assert_eq!(chosen(temporal(0, Some(1)), None), (Some(LayerId::new(1, u8::MAX, 0)), Reason::Wished));
+        assert_eq!(chosen(temporal(0, None), None), (Some(LayerId::new(1, u8::MAX, 0)), Reason::Wished));
+        let spatial = Wish { max_spatial: Some(0), ..Wish::default() };
+        assert_eq!(chosen(spatial, None), (Some(LayerId::whole(1)), Reason::Best), "there is one");
+        let svc = [Offered { top: (2, 2), ..of(0, 720, 30, 900_000) }];
+        let choice = choose(&svc, &spatial, None, LayerId::whole(0), true);
+        assert_eq!((choice.layer, choice.reason), (Some(LayerId::new(0, 0, u8::MAX)), Reason::Wished));
     }
 
     #[test]

@@ -135,6 +135,11 @@ impl Encodings {
         useful.map(|(_, bits)| *bits).chain(offered.map(|o| o.bits_per_second)).max().unwrap_or(0)
     }
 
+    /// Whether this publisher sends larger pictures, or did, than of so many lines.
+    pub fn is_spared(&self, max_height: Option<u16>) -> bool {
+        max_height.is_some_and(|most| self.peaks.iter().any(|(height, bits)| *height > most && *bits > 0))
+    }
+
     /// How many encodings this publisher has sent, lately or not.
     pub fn sent(&self) -> usize {
         self.peaks.iter().filter(|(_, bits)| *bits > 0).count()
@@ -200,6 +205,7 @@ impl Encodings {
                 let at_least = if grows { *lately } else { 0 };
                 self.offered.push(Offered {
                     layer: LayerId::whole(n),
+                    top: (spatial, temporal),
                     height,
                     frame_rate: known.map_or(0, |(_, pictures)| pictures as u16),
                     bits_per_second: known.map_or(0, |(bits, _)| bits).max(at_least),
@@ -232,6 +238,7 @@ impl Encodings {
             let Some((bits, pictures)) = self.rates.cost(now, layer) else { continue };
             self.offered.push(Offered {
                 layer,
+                top: (spatial, temporal),
                 // Spatial layers are halves of the next in both directions, with all encoders known to us.
                 height: whole.height >> (top.0 - spatial).min(15),
                 frame_rate: pictures as u16,

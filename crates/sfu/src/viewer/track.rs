@@ -351,7 +351,11 @@ impl TrackOut {
             MediaKind::Video => {
                 let may_climb = self.climb.may(now);
                 let choice = choice::choose(source.offered(), &self.wish, self.carried, self.target, may_climb);
-                self.reason = choice.reason;
+                self.reason = match choice.reason {
+                    // It is the best that comes, because nobody has use for more than this viewer wishes.
+                    Reason::Best if source.is_spared(self.wish.max_height) => Reason::Wished,
+                    reason => reason,
+                };
                 let Some(wanted) = choice.layer else {
                     self.phase = Phase::Waiting;
                     return Next::default();
