@@ -61,7 +61,8 @@ impl Audience {
     ) -> anyhow::Result<Audience> {
         let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 7882));
         let clock = WallClock::new(now, NtpTime::from_system_time(SystemTime::now()));
-        let mut shard = Shard::new(0, 2, Identity::new(vec![own]), clock);
+        let mut shard =
+            Shard::new(0, 2, Identity::new(vec![own]), clock).with_prefetch(shards::prefetch::of_this_machine());
         shard.handle_command(now, Command::StreamHome { stream: STREAM, shard: 1, epoch: 1 });
         let mut listeners = Vec::new();
         for number in 0..count {

@@ -115,7 +115,7 @@ impl Tick {
                 break;
             }
             costs.messages += batch.messages().len() as u64;
-            costs.packets += batch.messages().iter().map(|m| m.segments() as u64).sum::<u64>();
+            costs.packets += batch.messages().iter().map(|m| m.segments as u64).sum::<u64>();
             costs.bytes += batch.len_bytes() as u64;
             audience.deliver(batch, self.loss, |address| place(NETWORK, address));
             batch.clear();

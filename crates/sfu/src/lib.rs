@@ -19,6 +19,7 @@ mod dtls;
 pub mod format;
 pub mod layers;
 pub mod negotiate;
+pub mod prefetch;
 pub mod publisher;
 pub mod rtcp;
 pub mod shard;

@@ -27,12 +27,22 @@ pub struct Message {
     pub len_bytes: usize,
     /// Size of each datagram; only the last may be shorter.
     pub segment_bytes: usize,
+    /// How many datagrams the kernel makes of it.
+    pub segments: usize,
 }
 
 impl Message {
-    /// How many datagrams the kernel makes of this message.
-    pub fn segments(&self) -> usize {
-        self.len_bytes.div_ceil(self.segment_bytes.max(1))
+    /// One datagram.
+    pub fn single(destination: SocketAddr, source: Option<IpAddr>, start: usize, len_bytes: usize) -> Message {
+        Message { destination, source, start, len_bytes, segment_bytes: len_bytes, segments: 1 }
+    }
+
+    /// Whether a datagram of `len` bytes that stands behind it can go with it: a shorter one closes a message.
+    fn can_take(&self, len: usize) -> bool {
+        len <= self.segment_bytes
+            && self.len_bytes == self.segments * self.segment_bytes
+            && self.segments < MAX_SEGMENTS
+            && self.len_bytes + len <= MAX_MESSAGE_BYTES
     }
 }
 
@@ -60,28 +70,29 @@ impl Batch {
     ) {
         let start = self.used;
         if self.arena.len() < start + MAX_DATAGRAM_BYTES {
-            let grown = (start + MAX_DATAGRAM_BYTES).max(self.arena.len() * 2).max(64 * 1024);
-            self.arena.resize(grown, 0);
+            self.grow();
         }
         let len = write(&mut self.arena[start..start + MAX_DATAGRAM_BYTES]);
         if len == 0 {
             return;
         }
         self.used = start + len;
-        if let Some(last) = self.messages.last_mut() {
-            let joins = last.destination == destination
-                && last.source == source
-                && last.start + last.len_bytes == start
-                && last.len_bytes % last.segment_bytes == 0 // a shorter one closes a message
-                && len <= last.segment_bytes
-                && last.segments() < MAX_SEGMENTS
-                && last.len_bytes + len <= MAX_MESSAGE_BYTES;
-            if joins {
-                last.len_bytes += len;
-                return;
-            }
+        if let Some(last) = self.messages.last_mut()
+            && last.can_take(len)
+            && last.destination == destination
+            && last.source == source
+        {
+            last.len_bytes += len;
+            last.segments += 1;
+            return;
         }
-        self.messages.push(Message { destination, source, start, len_bytes: len, segment_bytes: len });
+        self.messages.push(Message::single(destination, source, start, len));
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let grown = (self.used + MAX_DATAGRAM_BYTES).max(self.arena.len() * 2).max(64 * 1024);
+        self.arena.resize(grown, 0);
     }
 
     /// Copies one datagram in. Longer ones than [`MAX_DATAGRAM_BYTES`] are refused.
@@ -144,7 +155,7 @@ mod tests {
         for len in [100, 100, 40, 100] {
             assert!(batch.push(peer(1), None, &vec![7; len]));
         }
-        let segments: Vec<_> = batch.messages().iter().map(Message::segments).collect();
+        let segments: Vec<_> = batch.messages().iter().map(|m| m.segments).collect();
         assert_eq!(segments, [3, 1]);
         let sizes: Vec<_> = batch.datagrams().map(|(_, d)| d.len()).collect();
         assert_eq!(sizes, [100, 100, 40, 100]);
@@ -165,7 +176,7 @@ mod tests {
         for _ in 0..100 {
             batch.push(peer(1), None, &[0; 2_048]);
         }
-        assert!(batch.messages().iter().all(|m| m.segments() <= MAX_SEGMENTS && m.len_bytes <= MAX_MESSAGE_BYTES));
+        assert!(batch.messages().iter().all(|m| m.segments <= MAX_SEGMENTS && m.len_bytes <= MAX_MESSAGE_BYTES));
         assert_eq!(batch.datagrams().count(), 100);
         assert!(!batch.push(peer(1), None, &[0; 2_049]));
     }

@@ -184,7 +184,8 @@ impl Plane {
             let counted = Arc::new(Gauges::default());
             gauges.push(counted.clone());
             let thread = ShardThread {
-                shard: Shard::new(number, setup.shards, identity.clone(), clock),
+                shard: Shard::new(number, setup.shards, identity.clone(), clock)
+                    .with_prefetch(crate::prefetch::of_this_machine()),
                 sockets: own,
                 waker,
                 mailbox,

@@ -26,6 +26,7 @@ use sent::{News, SentRing};
 use throughput::Throughput;
 use trend::{Trend, Usage};
 
+use crate::prefetch::Prefetch;
 use crate::rtcp::TransportFeedback;
 
 /// Bounds of an estimate, bits a second.
@@ -71,6 +72,8 @@ pub struct Estimator {
     rtt_ms: f32,
     feedback_us: Option<u64>,
     sent_us: u64,
+    /// Sent in that turn, and not in `sending` yet.
+    sent_bytes: u32,
     wanted_bps: f32,
     probing: Probing,
     standing: Standing,
@@ -216,6 +219,7 @@ impl Estimator {
             rtt_ms: 0.0,
             feedback_us: None,
             sent_us: 0,
+            sent_bytes: 0,
             wanted_bps: 0.0,
             probing: Probing {
                 train: None,
@@ -231,13 +235,21 @@ impl Estimator {
         }
     }
 
+    /// Packets from this number on will be sent soon.
+    pub fn prefetch(&self, seq: u16, prefetch: Prefetch) {
+        self.sent.prefetch(seq, prefetch);
+    }
+
     /// A packet was sent under a transport-wide sequence number.
     pub fn sent(&mut self, now_us: u64, seq: u16, bytes: u16, probe: Option<u8>) {
         // What else is sent during a train fills the bottleneck as well (libwebrtc counts it to the cluster, too).
         let of_train = self.probing.train.as_mut().map_or(0, |train| train.sent(probe.is_some(), bytes));
         self.sent.push(seq, now_us as u32, bytes, of_train);
-        self.sending.arrived(now_us.cast_signed(), bytes);
-        self.sent_us = now_us;
+        if self.sent_us != now_us {
+            self.sending.arrived(self.sent_us.cast_signed(), std::mem::take(&mut self.sent_bytes));
+            self.sent_us = now_us;
+        }
+        self.sent_bytes += u32::from(bytes);
         let worth = if probe.is_some() { -f32::from(bytes) } else { f32::from(bytes) * PROBE_SHARE };
         self.probing.allowance = (self.probing.allowance + worth).min(PROBE_ALLOWANCE);
     }
@@ -256,7 +268,7 @@ impl Estimator {
                     received += 1;
                     recovered += u32::from(was_lost);
                     newest_sent = Some(sent.at_us);
-                    self.acked.arrived(arrived_us, sent.bytes);
+                    self.acked.arrived(arrived_us, sent.bytes.into());
                     // The low half of our clock, and the time since: the packet is younger than 71 minutes.
                     let ago_us = u64::from((now_us as u32).wrapping_sub(sent.at_us));
                     let sent_us = now_us.saturating_sub(ago_us).cast_signed();

@@ -1,5 +1,7 @@
 //! What was sent lately, by transport-wide sequence number, until the viewer has reported on it?
 
+use crate::prefetch::Prefetch;
+
 /// A packet that was sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sent {
@@ -37,6 +39,8 @@ pub(super) struct SentRing {
     entries: Box<[Sent]>,
 }
 
+/// As many packets come at once, usually: a frame of 1.5 Mb/s.
+const SOON: usize = 6;
 const FIRST_ENTRIES: usize = 64;
 /// 1.5 s of 30 Mb/s. Of older packets no report is believed.
 const MOST_ENTRIES: usize = 4_096;
@@ -46,6 +50,12 @@ const REPORTED_WITHIN_US: u32 = 1_500_000;
 impl SentRing {
     pub(super) fn new() -> SentRing {
         SentRing { entries: vec![Sent::default(); FIRST_ENTRIES].into_boxed_slice() }
+    }
+
+    /// What is sent next will be remembered soon.
+    pub(super) fn prefetch(&self, seq: u16, prefetch: Prefetch) {
+        let next = self.slot(seq);
+        prefetch.ask(&self.entries[next..(next + SOON).min(self.entries.len())]);
     }
 
     pub(super) fn push(&mut self, seq: u16, at_us: u32, bytes: u16, probe: u8) {

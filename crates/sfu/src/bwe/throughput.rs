@@ -16,11 +16,11 @@ const BUCKET_US: i64 = 50_000;
 const LEAST_BUCKETS: i64 = 4;
 
 impl Throughput {
-    pub(super) fn arrived(&mut self, arrived_us: i64, bytes: u16) {
+    pub(super) fn arrived(&mut self, arrived_us: i64, bytes: u32) {
         let bucket = arrived_us.div_euclid(BUCKET_US);
         let Some(newest) = self.newest.filter(|newest| (bucket - newest).abs() < 100) else {
             *self = Throughput { newest: Some(bucket), first: bucket, ..Throughput::default() };
-            self.buckets[Self::slot(bucket)] = u32::from(bytes);
+            self.buckets[Self::slot(bucket)] = bytes;
             return;
         };
         if bucket > newest {
@@ -33,7 +33,7 @@ impl Throughput {
             return;
         }
         let slot = &mut self.buckets[Self::slot(bucket)];
-        *slot = slot.saturating_add(u32::from(bytes));
+        *slot = slot.saturating_add(bytes);
     }
 
     /// `None` before there is enough to tell.

@@ -109,6 +109,9 @@ impl Gapless {
     fn of(&self, number: u64) -> Option<u64> {
         let run = self.run?;
         let since = number.checked_sub(run.first_in)?;
+        if self.cuts.is_empty() {
+            return Some(run.first_out + since);
+        }
         let before = self.cuts.iter().rev().find(|cut| cut.first <= number);
         if before.is_some_and(|cut| number <= cut.last) {
             return None;

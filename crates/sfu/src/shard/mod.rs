@@ -35,12 +35,13 @@ use slab::Slab;
 
 use crate::desk::Handed;
 use crate::negotiate::Identity;
+use crate::prefetch::Prefetch;
 use crate::publisher::{Arrived, Ended, Publisher};
 use crate::stream::Tracks;
 use crate::stream::audience::Audience;
 use crate::stream::log::PacketLog;
 use crate::transmit::Batch;
-use crate::viewer::Viewer;
+use crate::viewer::{PREFETCH_FROM, Viewer};
 use message::StreamStats;
 use sweep::Sweep;
 use timers::{Due, Timers};
@@ -69,6 +70,7 @@ pub struct Shard {
     urgent: Batch,
     events: VecDeque<Event>,
     counters: Counters,
+    prefetch: Prefetch,
     stopping: bool,
 }
 
@@ -167,8 +169,14 @@ impl Shard {
             urgent: Batch::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            prefetch: Prefetch::default(),
             stopping: false,
         }
+    }
+
+    /// Has the processor asked for what a sweep needs next.
+    pub fn with_prefetch(self, prefetch: Prefetch) -> Shard {
+        Shard { prefetch, ..self }
     }
 
     /// A datagram came in. It may be decrypted in place.
@@ -377,6 +385,13 @@ impl Shard {
             let mut wanted = [false; MAX_ENCODINGS];
             for _ in 0..VIEWERS_IN_A_ROW {
                 let Some(key) = stream.sweep.next() else { break };
+                // The next one's turn is at distance 1.
+                for distance in 1..=PREFETCH_FROM {
+                    let ahead = stream.sweep.ahead(distance - 1);
+                    if let Some(seat) = ahead.and_then(|key| self.viewers.get(key)) {
+                        seat.viewer.prefetch(distance, self.prefetch);
+                    }
+                }
                 if let Some(seat) = self.viewers.get_mut(key)
                     && let Some(encoding) = seat.send(now, key, &stream.tracks, batch, &mut self.timers)
                 {

@@ -59,6 +59,17 @@ impl Sweep {
         viewer
     }
 
+    /// Whose turn it is when so many more have had theirs, if the sweep goes on so long.
+    pub(super) fn ahead(&self, distance: usize) -> Option<usize> {
+        if distance >= self.left || self.viewers.is_empty() {
+            return None;
+        }
+        let len = self.viewers.len();
+        let next = if self.next >= len { 0 } else { self.next };
+        let place = next + distance;
+        self.viewers.get(if place >= len { place - len } else { place }).copied()
+    }
+
     /// Whether anybody waits for a turn.
     pub(super) fn is_over(&self) -> bool {
         self.left == 0
@@ -88,6 +99,23 @@ mod tests {
         assert!(sweep.is_over());
         sweep.begin();
         assert_eq!(sweep.next(), Some(1));
+    }
+
+    #[test]
+    fn who_is_ahead_has_its_turn_then() {
+        let mut sweep = of(5);
+        sweep.begin();
+        sweep.next();
+        sweep.next();
+        sweep.begin();
+        for _ in 0..5 {
+            let ahead: Vec<_> = (0..7).map(|distance| sweep.ahead(distance)).collect();
+            let mut turns = Sweep { viewers: sweep.viewers.clone(), ..sweep };
+            let expected: Vec<_> = (0..7).map(|_| turns.next()).collect();
+            assert_eq!(ahead, expected);
+            sweep.next();
+        }
+        assert_eq!(of(0).ahead(0), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How does a packet that we send become SRTP or SRTCP?
 
+use crate::prefetch::Prefetch;
+
 use super::{E_BIT, Keys, Profile, RTCP_HEADER_BYTES};
 
 /// The keys of the direction that we send, and the count of RTCP packets sent.
@@ -17,6 +19,11 @@ impl Seal {
     pub(super) fn new(profile: Profile, rtp: Keys, rtcp: Keys) -> Seal {
         // RFC 3711 §3.4: the SRTCP index is zero for the first packet.
         Seal { profile, rtp, rtcp, next_rtcp_index: 0 }
+    }
+
+    /// Something will be sealed soon.
+    pub fn prefetch(&self, prefetch: Prefetch) {
+        prefetch.ask(&self.rtp);
     }
 
     /// Encrypts `prefix ++ payload` behind the RTP header in `out[..header_len]`.

@@ -2,20 +2,20 @@
 //!
 //! One ring per outgoing encoding. An entry leads from the outgoing number to the packet's
 //! position in the track's log; the bytes are there, shared by everybody. A ring begins small and grows
-//! until it reaches back [`REACH`]: 24 bytes for each packet, times every viewer, is memory worth minding.
+//! until it reaches back [`REACH_MS`]: 24 bytes for each packet, times every viewer, is memory worth minding.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::lossy::Playout;
 use super::rewrite::Rewritten;
 use crate::layers::continuity::Shift;
+use crate::prefetch::Prefetch;
 
 /// What was sent lately.
 #[derive(Debug)]
 pub struct History {
     entries: Box<[Entry]>,
     most: usize,
-    epoch_at: Instant,
     highest: u64,
     /// Of what lies below this, nobody can tell whether it was sent.
     known_from: u64,
@@ -29,7 +29,7 @@ struct Entry {
     /// The low half of the position: the log never keeps 2^32 packets.
     position: u32,
     timestamp: u32,
-    /// Milliseconds since `epoch_at` of the last time it was sent, modulo 65.5 s.
+    /// Milliseconds of the viewer's time when it was sent last, modulo 65.5 s.
     sent_ms: u16,
     transport_seq: u16,
     payload_type: u8,
@@ -67,7 +67,9 @@ impl Entry {
 }
 
 /// How far back a ring is to reach: three round trips over a bad line, and what a browser waits for a repair.
-const REACH: Duration = Duration::from_secs(1);
+const REACH_MS: u16 = 1_000;
+/// As many packets come at once, usually: a frame of 1.5 Mb/s.
+const SOON: usize = 6;
 /// Entries that a ring begins with, a power of two: 1.6 s of 1.5 Mb/s.
 const FIRST_ENTRIES: usize = 256;
 
@@ -115,10 +117,10 @@ pub struct Sent {
 
 impl History {
     /// Remembers about the last second of packets, at most `most` (a power of two).
-    pub fn new(most: usize, now: Instant) -> History {
+    pub fn new(most: usize) -> History {
         debug_assert!(most.is_power_of_two());
         let entries = vec![Entry::default(); most.min(FIRST_ENTRIES)].into_boxed_slice();
-        History { entries, most, epoch_at: now, highest: 0, known_from: 0 }
+        History { entries, most, highest: 0, known_from: 0 }
     }
 
     /// Whether nothing was sent under `index` yet. The last guard against sealing two packets under one nonce
@@ -131,14 +133,20 @@ impl History {
         in_reach && !self.entries[self.slot(index)].is(self.lap(index))
     }
 
-    /// A packet was sent.
-    pub fn sent(&mut self, now: Instant, numbers: Rewritten, position: u64, form: Form) {
-        let sent_ms = self.ms(now);
+    /// The next packets of these will be remembered soon.
+    pub fn prefetch(&self, prefetch: Prefetch) {
+        let next = self.slot(self.highest + 1);
+        prefetch.ask(&self.entries[next..(next + SOON).min(self.entries.len())]);
+    }
+
+    /// A packet was sent, `now_us` microseconds after the viewer came.
+    pub fn sent(&mut self, now_us: u64, numbers: Rewritten, position: u64, form: Form) {
+        let sent_ms = ms(now_us);
         self.highest = self.highest.max(numbers.index);
         let mut slot = self.slot(numbers.index);
         let displaced = &self.entries[slot];
         let age_ms = sent_ms.wrapping_sub(displaced.sent_ms);
-        if displaced.flags & IN_USE != 0 && u128::from(age_ms) < REACH.as_millis() && self.entries.len() < self.most {
+        if displaced.flags & IN_USE != 0 && age_ms < REACH_MS && self.entries.len() < self.most {
             self.grow();
             slot = self.slot(numbers.index);
         }
@@ -166,9 +174,9 @@ impl History {
     /// A viewer misses sequence number `seq`. Returns what to send again, unless it was sent less than
     /// `rtt` ago (then the answer is still on its way), too often, or too long ago to know. `log_end`: the position that the
     /// log of an encoding will give out next.
-    pub fn missing(&mut self, now: Instant, seq: u16, rtt: Duration, log_end: impl FnOnce(u8) -> u64) -> Option<Sent> {
+    pub fn missing(&mut self, now_us: u64, seq: u16, rtt: Duration, log_end: impl FnOnce(u8) -> u64) -> Option<Sent> {
         let index = self.nearest_index(seq)?;
-        let now_ms = self.ms(now);
+        let now_ms = ms(now_us);
         let lap = self.lap(index);
         let slot = self.slot(index);
         let entry = &mut self.entries[slot];
@@ -242,10 +250,10 @@ impl History {
     fn lap(&self, index: u64) -> u32 {
         (index >> self.entries.len().trailing_zeros()) as u32
     }
+}
 
-    fn ms(&self, now: Instant) -> u16 {
-        now.saturating_duration_since(self.epoch_at).as_millis() as u16
-    }
+fn ms(us: u64) -> u16 {
+    (us / 1_000) as u16
 }
 
 #[cfg(test)]
@@ -257,31 +265,32 @@ mod tests {
     /// The log's end in these tests: `filled` put packet n at 1,000 + n.
     const END: u64 = 1_200;
 
-    fn filled(count: u64) -> (History, Instant) {
-        let now = Instant::now();
-        let mut history = History::new(64, now);
+    /// When tests begin, in microseconds: milliseconds of 16 bits wrap soon after.
+    const NOW: u64 = 65_500_000;
+
+    fn filled(count: u64) -> History {
+        let mut history = History::new(64);
         for n in 0..count {
-            history.sent(now, Rewritten { index: 65_500 + n, timestamp: n as u32 }, 1_000 + n, Form::default());
+            history.sent(NOW, Rewritten { index: 65_500 + n, timestamp: n as u32 }, 1_000 + n, Form::default());
         }
-        (history, now)
+        history
     }
 
     #[test]
     fn a_missing_packet_is_found_across_the_wrap_of_sequence_numbers() {
-        let (mut history, now) = filled(50);
-        let sent = history.missing(now, 65_510, RTT, |_| END).expect("below the wrap");
+        let mut history = filled(50);
+        let sent = history.missing(NOW, 65_510, RTT, |_| END).expect("below the wrap");
         assert_eq!((sent.position, sent.numbers.timestamp), (1_010, 10));
-        let sent = history.missing(now, 3, RTT, |_| END).expect("above the wrap");
+        let sent = history.missing(NOW, 3, RTT, |_| END).expect("above the wrap");
         assert_eq!(sent.numbers.index, 65_536 + 3);
     }
 
     #[test]
     fn an_index_is_new_once() {
-        let now = Instant::now();
-        let mut history = History::new(64, now);
+        let mut history = History::new(64);
         for index in [100, 101, 103] {
             assert!(history.is_new(index));
-            history.sent(now, Rewritten { index, timestamp: 0 }, index, Form::default());
+            history.sent(NOW, Rewritten { index, timestamp: 0 }, index, Form::default());
         }
         assert!(!history.is_new(101) && !history.is_new(103));
         assert!(history.is_new(102), "late, but never sent");
@@ -291,23 +300,22 @@ mod tests {
 
     #[test]
     fn what_is_too_old_or_was_never_sent_is_not_found() {
-        let (mut history, now) = filled(100);
-        assert_eq!(history.missing(now, 65_500, RTT, |_| END), None);
-        assert_eq!(history.missing(now, 30_000, RTT, |_| END), None);
-        assert_eq!(History::new(64, now).missing(now, 7, RTT, |_| END), None);
+        let mut history = filled(100);
+        assert_eq!(history.missing(NOW, 65_500, RTT, |_| END), None);
+        assert_eq!(history.missing(NOW, 30_000, RTT, |_| END), None);
+        assert_eq!(History::new(64).missing(NOW, 7, RTT, |_| END), None);
     }
 
     #[test]
     fn a_packet_is_sent_again_once_per_round_trip_and_a_few_times_at_most() {
-        let (mut history, now) = filled(10);
-        let at = |ms| now + Duration::from_millis(ms);
+        let mut history = filled(10);
+        let at = |ms: u64| NOW + ms * 1_000;
         let times = (0..1_000).filter(|&ms| history.missing(at(ms), 65_505, RTT, |_| END).is_some());
         assert_eq!(times.collect::<Vec<_>>(), [0, 40, 80]);
     }
 
     #[test]
     fn a_ring_grows_while_it_does_not_reach_back_a_second_and_remembers_what_it_knew() {
-        let now = Instant::now();
         let form = Form {
             payload_type: 96,
             encoding: 2,
@@ -324,9 +332,9 @@ mod tests {
         for (per_second, most, entries) in
             [(200, 2_048, 256), (1_000, 2_048, 1_024), (2_000, 2_048, 2_048), (2_000, 512, 512)]
         {
-            let mut history = History::new(most, now);
+            let mut history = History::new(most);
             for n in 0..4_000_u64 {
-                let at = now + Duration::from_micros(1_000_000 / per_second * n);
+                let at = NOW + 1_000_000 / per_second * n;
                 assert!(history.is_new(n));
                 history.sent(at, Rewritten { index: n, timestamp: n as u32 }, (1 << 32) - 1_000 + n, form);
                 assert!(!history.is_new(n) && !history.is_new(n / 2) && !history.is_new(n.saturating_sub(255)));
@@ -334,7 +342,7 @@ mod tests {
             assert_eq!(history.entries.len(), entries, "{per_second} packets a second");
             let end = (1 << 32) + 3_000;
             for n in 4_000 - entries as u64..4_000 {
-                let sent = history.missing(now + Duration::from_secs(30), n as u16, RTT, |_| end);
+                let sent = history.missing(NOW + 30_000_000, n as u16, RTT, |_| end);
                 let numbers = Rewritten { index: n, timestamp: n as u32 };
                 assert_eq!(sent, Some(Sent { numbers, position: (1 << 32) - 1_000 + n, form }), "{n}");
             }
@@ -343,10 +351,9 @@ mod tests {
 
     #[test]
     fn what_was_forgotten_before_the_ring_grew_is_not_new() {
-        let now = Instant::now();
-        let mut history = History::new(2_048, now);
+        let mut history = History::new(2_048);
         for index in 0..300 {
-            history.sent(now, Rewritten { index, timestamp: 0 }, index, Form::default());
+            history.sent(NOW, Rewritten { index, timestamp: 0 }, index, Form::default());
         }
         assert_eq!(history.entries.len(), 512);
         assert!((0..300).all(|index| !history.is_new(index)));

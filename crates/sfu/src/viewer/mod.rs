@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use media::{MediaKind, NtpTime, SessionId, StreamId, WallClock};
 
+use crate::prefetch::Prefetch;
 use crate::rtcp::{self, Packet};
 use crate::srtp::{Open, Reject, Seal};
 use crate::stream::Tracks;
@@ -165,6 +166,29 @@ impl Viewer {
         self.audio.iter().chain(&self.video)
     }
 
+    /// It will have a turn soon. What is asked for at one distance is where to look at the next.
+    pub fn prefetch(&self, distance: usize, prefetch: Prefetch) {
+        match distance {
+            3 => {
+                prefetch.ask(&self.video);
+                prefetch.ask(&self.transport);
+                prefetch.ask(&self.budget);
+                prefetch.ask(&self.adapt);
+                prefetch.ask(&self.address);
+                self.seal.prefetch(prefetch);
+                if self.audio.is_some() {
+                    prefetch.ask(&self.audio);
+                }
+            }
+            2 => {
+                self.transport.prefetch(prefetch);
+                self.tracks().for_each(|track| track.prefetch(prefetch));
+            }
+            1 => self.transport.estimator.prefetch(self.transport.next(), prefetch),
+            _ => {}
+        }
+    }
+
     /// Sends what there is to send. Returns when to come again, and whether a key frame is missing.
     pub fn send(&mut self, now: Instant, tracks: &Tracks, batch: &mut Batch) -> track::Next {
         self.budget.refill(now);
@@ -249,7 +273,7 @@ impl Viewer {
                     for (track, published) in [(&mut self.audio, &tracks.audio), (&mut self.video, &tracks.video)] {
                         let Some(track) = track.as_mut().filter(|t| t.facts().ssrc == nack.media) else { continue };
                         for seq in nack.seqs().take(MAX_NACKS) {
-                            track.resend(now, published, seq, &mut link);
+                            track.resend(published, seq, &mut link);
                         }
                     }
                 }
@@ -363,6 +387,9 @@ const USABLE: f32 = 0.98;
 
 /// The most sequence numbers of one NACK that are looked up; a browser asks for at most a few hundred.
 const MAX_NACKS: usize = 512;
+
+/// So many viewers ahead of its turn one is asked for: [`Viewer::prefetch`].
+pub const PREFETCH_FROM: usize = 3;
 
 /// The report that maps a track's RTP time to the server's wall clock, so that lips match: both tracks are
 /// mapped through the capture times that the publisher told, or, before it has, through arrival.

@@ -34,10 +34,11 @@ use super::lossy::Playout;
 use super::pace::Pace;
 use super::rewrite::{Rewrite, Rewritten};
 use super::transport::Transport;
-use crate::format::{Accepted, AcceptedFormats};
+use crate::format::AcceptedFormats;
 use crate::layers::LayerId;
 use crate::layers::continuity::{MAX_DESCRIPTOR_BYTES, PictureRun};
 use crate::layers::svc::Svc;
+use crate::prefetch::Prefetch;
 use crate::srtp::Seal;
 use crate::stream::Track;
 use crate::stream::choice::{self, Climb, Reason, Wish};
@@ -97,7 +98,8 @@ pub struct TrackOut {
     copies: usize,
     playout: Option<Playout>,
     restarted_at: Option<Instant>,
-    capture_written_at: Option<Instant>,
+    /// When a capture time was written last, in microseconds since the viewer came.
+    capture_written_us: Option<u64>,
     /// Outgoing timestamp of the newest picture or sound, when it was captured, and when it was sent.
     newest: Option<Newest>,
     /// What has happened so far.
@@ -141,7 +143,8 @@ enum Phase {
 struct Chosen {
     epoch: u32,
     codec: Codec,
-    accepted: Option<Accepted>,
+    /// `None` if the viewer cannot decode it.
+    payload_type: Option<u8>,
     with_red: bool,
 }
 
@@ -229,7 +232,7 @@ const REPAIR_SHARE: u64 = 4;
 
 /// How often a capture time is written between key frames. The receiver interpolates in between
 /// (abs-capture-time, "timestamp interpolation"); libwebrtc sends one a second.
-const CAPTURE_TIME_INTERVAL: Duration = Duration::from_millis(500);
+const CAPTURE_TIME_INTERVAL_US: u64 = 500_000;
 
 /// All layers of an encoding.
 const WHOLE: (u8, u8) = (u8::MAX, u8::MAX);
@@ -265,14 +268,14 @@ impl TrackOut {
             header: HeaderWriter::new(facts.ssrc, facts.extensions, &facts.mid),
             rtx_header: facts.rtx_ssrc.map(|ssrc| HeaderWriter::new(ssrc, facts.extensions, &facts.mid)),
             pace: Pace::new(now),
-            history: History::new(history, now),
+            history: History::new(history),
             chosen: None,
             rtx_index: 1 + (seed >> 16 & 0x7ffe),
             repair_budget: REPAIR_BUDGET_BYTES / 4,
             copies: 1,
             playout: None,
             restarted_at: None,
-            capture_written_at: None,
+            capture_written_us: None,
             newest: None,
             counters: Counters::default(),
             facts,
@@ -301,7 +304,7 @@ impl TrackOut {
 
     /// The codec that is being sent, if the viewer can take it.
     pub fn codec(&self) -> Option<Codec> {
-        self.chosen.filter(|c| c.accepted.is_some()).map(|c| c.codec)
+        self.chosen.filter(|c| c.payload_type.is_some()).map(|c| c.codec)
     }
 
     /// The encoding that is being sent.
@@ -342,6 +345,11 @@ impl TrackOut {
     /// How to deal with losses: how often what is missing is sent, and the least time from capture to being shown.
     pub fn repairs(&mut self, copies: usize, playout: Option<Playout>) {
         (self.copies, self.playout) = (copies, playout);
+    }
+
+    /// Something will be sent soon, and the memory of the track itself is there.
+    pub fn prefetch(&self, prefetch: Prefetch) {
+        self.history.prefetch(prefetch);
     }
 
     /// Sends what there is to send.
@@ -589,7 +597,7 @@ impl TrackOut {
     /// Sends one packet of the log; returns the bytes it took.
     fn forward(&mut self, now: Instant, track: &Track, position: u64, packet: &Packet, link: &mut Link<'_>) -> i64 {
         let chosen = self.choose(track, packet);
-        let Some(accepted) = chosen.accepted else {
+        let Some(payload_type) = chosen.payload_type else {
             self.counters.undecodable += 1;
             return 0;
         };
@@ -597,10 +605,10 @@ impl TrackOut {
             return 0;
         }
         let mut form = Form {
-            payload_type: accepted.payload_type,
+            payload_type,
             encoding: self.encoding,
             with_red: chosen.with_red,
-            with_capture_time: self.capture_time_is_due(now, packet),
+            with_capture_time: self.capture_time_is_due(link.transport.now_us(), packet),
             transport_seq: self.header.has_transport_seq().then(|| link.transport.next()),
             with_marker: packet.marker,
             playout: self.playout,
@@ -614,7 +622,7 @@ impl TrackOut {
             // Later ones were sent already: a gap would be asked for again and again.
             let Some(numbers) = self.rewrite.leave_out(packet) else { return 0 };
             form = Form { is_empty: true, with_marker: false, with_capture_time: false, ..form };
-            return self.send_as(now, position, packet, numbers, form, link);
+            return self.send_as(position, packet, numbers, form, link);
         };
         (form.with_marker, form.shift) = (with_marker, shift);
         let Some(numbers) = self.rewrite.rewrite(now, packet) else { return 0 };
@@ -622,7 +630,7 @@ impl TrackOut {
             let within = self.layers.as_ref().map(|layers| layers.layers());
             form.descriptor = descriptors.number(packet, numbers.index, within);
         }
-        let written = self.send_as(now, position, packet, numbers, form, link);
+        let written = self.send_as(position, packet, numbers, form, link);
         if written > 0 && packet.starts_frame {
             self.newest = Some(Newest {
                 timestamp: numbers.timestamp,
@@ -640,15 +648,7 @@ impl TrackOut {
     }
 
     /// Sends a packet for the first time; returns the bytes it took.
-    fn send_as(
-        &mut self,
-        now: Instant,
-        position: u64,
-        packet: &Packet,
-        numbers: Rewritten,
-        form: Form,
-        link: &mut Link<'_>,
-    ) -> i64 {
+    fn send_as(&mut self, position: u64, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> i64 {
         if !self.history.is_new(numbers.index) {
             self.counters.repeated += 1;
             return 0;
@@ -660,20 +660,24 @@ impl TrackOut {
         if form.transport_seq.is_some() {
             link.transport.sent(written, None);
         }
+        let now_us = link.transport.now_us();
         if form.with_capture_time {
-            self.capture_written_at = Some(now);
+            self.capture_written_us = Some(now_us);
         }
-        self.history.sent(now, numbers, position, form);
+        self.history.sent(now_us, numbers, position, form);
         self.counters.packets += 1;
         self.counters.bytes += payload_of(packet, form).len() as u64;
         self.repair_budget = (self.repair_budget + written as i64 / 5).min(REPAIR_BUDGET_BYTES);
         written as i64
     }
 
-    fn capture_time_is_due(&self, now: Instant, packet: &Packet) -> bool {
-        let due = self.capture_written_at.is_none_or(|at| now.saturating_duration_since(at) >= CAPTURE_TIME_INTERVAL);
-        let can = self.facts.extensions.abs_capture_time.is_some() && self.facts.rtx_ssrc.is_some();
-        due && can && packet.starts_frame && packet.captured_at.is_some()
+    fn capture_time_is_due(&self, now_us: u64, packet: &Packet) -> bool {
+        // What most packets fail first.
+        packet.starts_frame
+            && packet.captured_at.is_some()
+            && self.capture_written_us.is_none_or(|us| now_us.saturating_sub(us) >= CAPTURE_TIME_INTERVAL_US)
+            && self.facts.extensions.abs_capture_time.is_some()
+            && self.facts.rtx_ssrc.is_some()
     }
 
     /// The packet's Dependency Descriptor as this viewer gets it, empty if it has none; `None` if it is not known any more what
@@ -718,7 +722,7 @@ impl TrackOut {
     }
 
     /// The viewer misses `seq`: sends it again if that is allowed and possible.
-    pub fn resend(&mut self, now: Instant, source: &Encodings, seq: u16, link: &mut Link<'_>) {
+    pub fn resend(&mut self, source: &Encodings, seq: u16, link: &mut Link<'_>) {
         self.counters.nacks += 1;
         // Before the first report a guess that suits most of the internet.
         let rtt = self.counters.rtt.unwrap_or(Duration::from_millis(50)).max(Duration::from_millis(10));
@@ -729,7 +733,9 @@ impl TrackOut {
         if self.repair_budget <= 0 {
             return;
         }
-        let Some(sent) = self.history.missing(now, seq, rtt, |encoding| source.of(encoding).log().end()) else {
+        let Some(sent) =
+            self.history.missing(link.transport.now_us(), seq, rtt, |encoding| source.of(encoding).log().end())
+        else {
             return;
         };
         // A decoder that gets the key frame of another encoding has no use for what came before it.
@@ -830,9 +836,14 @@ impl TrackOut {
 
     /// Looks up, once per publisher and codec, which payload type to use.
     fn choose(&mut self, track: &Track, packet: &Packet) -> Chosen {
-        if let Some(chosen) = self.chosen.filter(|c| c.epoch == packet.epoch && c.codec == packet.codec) {
-            return chosen;
+        match self.chosen {
+            Some(chosen) if chosen.epoch == packet.epoch && chosen.codec == packet.codec => chosen,
+            _ => self.choose_anew(track, packet),
         }
+    }
+
+    #[cold]
+    fn choose_anew(&mut self, track: &Track, packet: &Packet) -> Chosen {
         let format = track.format(packet.codec);
         let formats = &self.facts.formats;
         let mut accepted = formats.pick(format);
@@ -848,7 +859,8 @@ impl TrackOut {
                 accepted = opus;
             }
         }
-        let chosen = Chosen { epoch: packet.epoch, codec: packet.codec, accepted, with_red };
+        let payload_type = accepted.map(|accepted| accepted.payload_type);
+        let chosen = Chosen { epoch: packet.epoch, codec: packet.codec, payload_type, with_red };
         self.chosen = Some(chosen);
         chosen
     }

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::bwe::{Estimator, Settings};
+use crate::prefetch::Prefetch;
 use crate::rtcp::TransportFeedback;
 
 /// Numbers what one viewer is sent, and hands what it reports of it to the estimator.
@@ -51,6 +52,12 @@ impl Transport {
     /// When its way was found full lately.
     pub fn crowded_at(&self) -> [Option<Instant>; 4] {
         self.estimator.crowded_us().map(|us| (us > 0).then(|| self.began_at + Duration::from_micros(us)))
+    }
+
+    /// Something will be sent soon: this once the memory that it stands in itself is there, and then
+    /// [`Estimator::prefetch`].
+    pub fn prefetch(&self, prefetch: Prefetch) {
+        prefetch.ask(&*self.estimator);
     }
 
     /// What follows happens now.

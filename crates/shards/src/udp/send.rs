@@ -109,7 +109,7 @@ impl Socket {
         let mut turn = Turn { exit, batch, offload: &self.offload, wait_until: None, report: SendReport::default() };
         let is_ours = |m: &&Message| m.destination.is_ipv4() == self.local_address().is_ipv4();
         for message in batch.messages().iter().filter(is_ours) {
-            if message.segments() == 1 || self.offload.wants_next() {
+            if message.segments == 1 || self.offload.wants_next() {
                 messages.push(*message);
                 turn.flush_if_full(messages, pieces);
             } else {
@@ -192,7 +192,7 @@ impl<E: Exit> Turn<'_, E> {
         if next == sheet.len() {
             return Step::Done(0);
         }
-        let segments = sheet.messages[next].segments();
+        let segments = sheet.messages[next].segments;
         loop {
             let error = match self.exit.send(sheet, next, self.batch) {
                 Ok(count) => {
@@ -206,7 +206,7 @@ impl<E: Exit> Turn<'_, E> {
                 // The last two: the kernel is short of memory, which passes as well.
                 Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
                     if !self.wait() {
-                        let rest = sheet.messages[next..].iter().map(Message::segments);
+                        let rest = sheet.messages[next..].iter().map(|message| message.segments);
                         self.report.would_block += rest.sum::<usize>() as u64;
                         return Step::Blocked;
                     }
@@ -222,7 +222,7 @@ impl<E: Exit> Turn<'_, E> {
 
     fn count_sent(&mut self, messages: &[Message]) {
         for message in messages {
-            let segments = message.segments();
+            let segments = message.segments;
             self.report.datagrams += segments as u64;
             self.report.bytes += message.len_bytes as u64;
             if segments > 1 {
@@ -382,7 +382,7 @@ fn write_name(address: SocketAddr, name: &mut Name) -> libc::socklen_t {
 /// Returns how many bytes were written.
 fn write_control(message: &Message, control: &mut Control) -> usize {
     let mut writer = Writer::new(control);
-    if message.segments() > 1 {
+    if message.segments > 1 {
         // A message is 64,000 bytes at most, and so is a segment.
         let segment = message.segment_bytes as u16;
         writer.push(libc::SOL_UDP, libc::UDP_SEGMENT, segment);
@@ -397,16 +397,10 @@ fn write_control(message: &Message, control: &mut Control) -> usize {
 
 /// The datagrams of a message as messages of their own.
 fn datagrams(message: &Message) -> impl Iterator<Item = Message> {
-    let Message { destination, source, start, len_bytes, segment_bytes } = *message;
-    (0..message.segments()).map(move |place| {
+    let Message { destination, source, start, len_bytes, segment_bytes, segments } = *message;
+    (0..segments).map(move |place| {
         let skip = place * segment_bytes;
-        Message {
-            destination,
-            source,
-            start: start + skip,
-            len_bytes: segment_bytes.min(len_bytes - skip),
-            segment_bytes,
-        }
+        Message::single(destination, source, start + skip, segment_bytes.min(len_bytes - skip))
     })
 }
 
