@@ -7,23 +7,33 @@
 
 /// Asks for memory; by default nobody is asked.
 #[derive(Debug, Clone, Copy)]
-pub struct Prefetch(fn(*const u8, usize));
+pub struct Prefetch {
+    at: fn(*const u8, usize),
+    behind: fn(*const u8, usize, usize),
+}
 
 impl Prefetch {
-    /// `ask` is told where memory begins and how many bytes of it will be needed; it must not read them.
-    pub fn new(ask: fn(*const u8, usize)) -> Prefetch {
-        Prefetch(ask)
+    /// `at` is told where memory begins and how many bytes of it will be needed. `behind` is told where a value stands,
+    /// its bytes, and how many bytes are needed at each address that stands in it.
+    pub fn new(at: fn(*const u8, usize), behind: fn(*const u8, usize, usize)) -> Prefetch {
+        Prefetch { at, behind }
     }
 
     /// This value will be needed.
     pub fn ask<T: ?Sized>(self, value: &T) {
-        (self.0)(std::ptr::from_ref(value).cast(), size_of_val(value));
+        (self.at)(std::ptr::from_ref(value).cast(), size_of_val(value));
+    }
+
+    /// What this value leads to will be needed, so many bytes of it: for values of other crates that keep to themselves where
+    /// that is. The value itself should be near by now.
+    pub fn ask_behind<T>(self, value: &T, bytes: usize) {
+        (self.behind)(std::ptr::from_ref(value).cast(), size_of::<T>(), bytes);
     }
 }
 
 impl Default for Prefetch {
     fn default() -> Prefetch {
-        Prefetch(|_, _| {})
+        Prefetch::new(|_, _| {}, |_, _, _| {})
     }
 }
 
@@ -39,11 +49,17 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_where_the_value_stands() {
-        let prefetch = Prefetch::new(|at, len| ASKED.set((at.addr(), len)));
+        let prefetch = Prefetch::new(
+            |at, len| ASKED.set((at.addr(), len)),
+            |at, len, bytes| ASKED.set((at.addr(), 1_000 * len + bytes)),
+        );
         let values = [1_u32, 2, 3, 4];
         prefetch.ask(&values[1..3]);
         assert_eq!(ASKED.get(), (std::ptr::from_ref(&values[1]).addr(), 8));
-        Prefetch::default().ask(&values);
-        assert_eq!(ASKED.get().1, 8, "nobody is asked");
+        prefetch.ask_behind(&values, 64);
+        assert_eq!(ASKED.get(), (values.as_ptr().addr(), 16_064));
+        Prefetch::default().ask(&values[..]);
+        Prefetch::default().ask_behind(&values, 1);
+        assert_eq!(ASKED.get().1, 16_064, "nobody is asked");
     }
 }

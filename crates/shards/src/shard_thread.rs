@@ -28,6 +28,9 @@ pub(crate) struct ShardThread {
 /// Batches of datagrams taken from one socket before others get their turn: 4 × 64.
 const RECEIVE_BATCHES: usize = 4;
 
+/// From so many datagrams on it pays to have the memory of all their senders fetched at once. A guess.
+const MANY: usize = 3;
+
 /// Commands taken before others get their turn.
 const COMMANDS: usize = 1_024;
 
@@ -99,6 +102,9 @@ impl ShardThread {
             let now = Instant::now();
             let (fallback, port) =
                 (self.sockets[place].local_address().ip(), self.sockets[place].local_address().port());
+            if received.len() >= MANY {
+                self.shard.expect(received.sources());
+            }
             for datagram in received.datagrams() {
                 let ip: IpAddr = datagram.destination_ip.unwrap_or(fallback);
                 self.shard.handle_datagram(now, datagram.source, SocketAddr::new(ip, port), datagram.bytes);

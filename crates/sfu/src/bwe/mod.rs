@@ -240,6 +240,11 @@ impl Estimator {
         self.sent.prefetch(seq, prefetch);
     }
 
+    /// What was sent before this number will be reported on soon.
+    pub fn prefetch_before(&self, seq: u16, prefetch: Prefetch) {
+        self.sent.prefetch_before(seq, prefetch);
+    }
+
     /// A packet was sent under a transport-wide sequence number.
     pub fn sent(&mut self, now_us: u64, seq: u16, bytes: u16, probe: Option<u8>) {
         // What else is sent during a train fills the bottleneck as well (libwebrtc counts it to the cluster, too).

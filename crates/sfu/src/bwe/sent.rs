@@ -41,6 +41,8 @@ pub(super) struct SentRing {
 
 /// As many packets come at once, usually: a frame of 1.5 Mb/s.
 const SOON: usize = 6;
+/// … and are reported on at once: 100 ms of it.
+const AT_ONCE: usize = 20;
 const FIRST_ENTRIES: usize = 64;
 /// 1.5 s of 30 Mb/s. Of older packets no report is believed.
 const MOST_ENTRIES: usize = 4_096;
@@ -56,6 +58,12 @@ impl SentRing {
     pub(super) fn prefetch(&self, seq: u16, prefetch: Prefetch) {
         let next = self.slot(seq);
         prefetch.ask(&self.entries[next..(next + SOON).min(self.entries.len())]);
+    }
+
+    /// What was sent before `seq` will be reported on soon.
+    pub(super) fn prefetch_before(&self, seq: u16, prefetch: Prefetch) {
+        let end = self.slot(seq);
+        prefetch.ask(&self.entries[end.saturating_sub(AT_ONCE)..end]);
     }
 
     pub(super) fn push(&mut self, seq: u16, at_us: u32, bytes: u16, probe: u8) {

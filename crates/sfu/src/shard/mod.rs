@@ -71,6 +71,8 @@ pub struct Shard {
     events: VecDeque<Event>,
     counters: Counters,
     prefetch: Prefetch,
+    /// Viewers whose feedback is expected: memory of [`Shard::expect`] to work in.
+    expected: Vec<usize>,
     stopping: bool,
 }
 
@@ -92,11 +94,13 @@ enum Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
     Publisher(usize),
-    /// A viewer's address: STUN and DTLS go to its desk; SRTCP to `viewer` here, or to the shard that serves it.
+    /// A viewer's address: STUN and DTLS go to its desk; SRTCP to `seat` here, or to the shard that serves it.
     Viewer {
         session: SessionId,
         desk: u8,
         serving: Option<u8>,
+        /// Its place among our viewers, if it has one; whoever comes after it may have that now.
+        seat: Option<usize>,
     },
     /// A publisher on another shard.
     Shard(u8),
@@ -170,6 +174,7 @@ impl Shard {
             events: VecDeque::new(),
             counters: Counters::default(),
             prefetch: Prefetch::default(),
+            expected: Vec::new(),
             stopping: false,
         }
     }
@@ -186,18 +191,34 @@ impl Shard {
         match self.routes.get(&source).copied() {
             Some(Route::Publisher(key)) => self.publisher_datagram(now, key, source, destination, bytes),
             Some(Route::Shard(shard)) => self.pass_on(shard, source, destination, bytes),
-            Some(Route::Viewer { session, desk, serving }) => match class {
+            Some(Route::Viewer { session, desk, serving, seat }) => match class {
                 Class::Stun | Class::Dtls => self.hand_to_desk(desk, source, destination, bytes),
                 Class::Rtp if !media::rtp::is_rtcp(bytes) => self.counters.unexpected += 1,
                 Class::Rtp => match serving {
                     Some(shard) if shard != self.number => self.pass_on(shard, source, destination, bytes),
-                    _ => self.viewer_feedback(now, session, bytes),
+                    _ => self.viewer_feedback(now, session, seat, bytes),
                 },
                 Class::Other => self.counters.unexpected += 1,
             },
             None if class == Class::Stun => self.first_binding(now, source, destination, bytes),
             None => self.counters.unknown_source += 1,
         }
+    }
+
+    /// Datagrams came from there, and will be handed in one by one.
+    pub fn expect(&mut self, sources: impl Iterator<Item = SocketAddr>) {
+        let mut expected = std::mem::take(&mut self.expected);
+        expected.extend(sources.filter_map(|source| match self.routes.get(&source) {
+            Some(Route::Viewer { seat, .. }) => *seat,
+            _ => None,
+        }));
+        for step in 0..3 {
+            for seat in expected.iter().filter_map(|key| self.viewers.get(*key)) {
+                seat.viewer.prefetch_feedback(step, self.prefetch);
+            }
+        }
+        expected.clear();
+        self.expected = expected;
     }
 
     /// Someone asks.
@@ -258,7 +279,8 @@ impl Shard {
             }
             Command::Bind { source, session, desk, serving } => {
                 if self.routes.len() < MAX_ROUTES {
-                    self.routes.insert(source, Route::Viewer { session, desk, serving });
+                    let seat = self.seat_of(session);
+                    self.routes.insert(source, Route::Viewer { session, desk, serving, seat });
                 } else {
                     self.counters.routes_full += 1;
                 }
@@ -476,7 +498,7 @@ impl Shard {
             // Feedback of a viewer whose address hashes to another shard.
             let served = self.viewers.iter().find(|(_, s)| s.viewer.address() == handed.source);
             if let Some(session) = served.map(|(_, s)| s.viewer.session) {
-                self.viewer_feedback(now, session, &mut handed.bytes);
+                self.viewer_feedback(now, session, None, &mut handed.bytes);
             }
             return;
         }
@@ -693,7 +715,8 @@ impl Shard {
         let report_at = viewer.next_report_at();
         let key = self.viewers.insert(Seat { viewer, queued: false, turn_at: None });
         self.by_session.insert(session, Key::Viewer(key));
-        self.routes.insert(address, Route::Viewer { session, desk, serving: Some(self.number) });
+        let serving = Some(self.number);
+        self.routes.insert(address, Route::Viewer { session, desk, serving, seat: Some(key) });
         self.streams.entry(stream).or_default().sweep.add(key);
         self.timers.set(report_at, Due::Report(key));
         self.counters.viewers_added += 1;
@@ -706,8 +729,8 @@ impl Shard {
         let viewer = seat.viewer;
         self.counters.srtcp_rejected += viewer.rejected;
         self.by_session.remove(&viewer.session);
-        let served = Route::Viewer { session: viewer.session, desk: viewer.desk, serving: Some(self.number) };
-        if self.routes.get(&viewer.address()) == Some(&served) {
+        let is_its = |route: &Route| matches!(route, Route::Viewer { session, .. } if *session == viewer.session);
+        if self.routes.get(&viewer.address()).is_some_and(is_its) {
             self.routes.remove(&viewer.address());
         }
         let Some(s) = self.streams.get_mut(&viewer.stream) else { return };
@@ -720,8 +743,17 @@ impl Shard {
         }
     }
 
-    fn viewer_feedback(&mut self, now: Instant, session: SessionId, bytes: &mut [u8]) {
-        let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() else { return };
+    fn seat_of(&self, session: SessionId) -> Option<usize> {
+        match self.by_session.get(&session) {
+            Some(Key::Viewer(key)) => Some(*key),
+            _ => None,
+        }
+    }
+
+    /// `seat`: where the session's viewer is, if that is known.
+    fn viewer_feedback(&mut self, now: Instant, session: SessionId, seat: Option<usize>, bytes: &mut [u8]) {
+        let is_there = |key: &usize| self.viewers.get(*key).is_some_and(|seat| seat.viewer.session == session);
+        let Some(key) = seat.filter(is_there).or_else(|| self.seat_of(session)) else { return };
         let Some(seat) = self.viewers.get_mut(key) else { return };
         let id = seat.viewer.stream;
         let Some(stream) = self.streams.get(&id) else { return };

@@ -5,9 +5,13 @@ use zeroize::Zeroize;
 
 use super::kdf::widen;
 use super::{E_BIT, Error, INDEX_BYTES, RTCP_HEADER_BYTES};
+use crate::prefetch::Prefetch;
 
 /// RFC 7714 §13.1: both profiles have the full tag.
 pub(super) const TAG_BYTES: usize = 16;
+
+/// What the library keeps of a key (`EVP_AEAD_CTX` of aws-lc): round keys of up to 240 bytes, and powers for GHASH.
+const KEY_STATE_BYTES: usize = 584;
 
 /// One session key and salt.
 pub(super) struct Gcm {
@@ -22,6 +26,11 @@ impl Gcm {
         let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
         let key = UnboundKey::new(algorithm, key).map_err(|_| Error::Crypto)?;
         Ok(Gcm { key: LessSafeKey::new(key), salt: widen(salt) })
+    }
+
+    /// It will be used soon.
+    pub(super) fn prefetch(&self, prefetch: Prefetch) {
+        prefetch.ask_behind(&self.key, KEY_STATE_BYTES);
     }
 
     /// Encrypts `prefix ++ payload` behind the header in `out`, which ends with the tag.

@@ -53,6 +53,8 @@ use cm::Cm;
 use gcm::Gcm;
 use kdf::{Label, Master};
 
+use crate::prefetch::Prefetch;
+
 /// How packets are encrypted and authenticated: what the `use_srtp` extension of DTLS agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Profile {
@@ -205,6 +207,13 @@ enum Keys {
 }
 
 impl Keys {
+    fn prefetch(&self, prefetch: Prefetch) {
+        match self {
+            Keys::Gcm(gcm) => gcm.prefetch(prefetch),
+            Keys::Cm(cm) => prefetch.ask(&**cm),
+        }
+    }
+
     fn rtp(profile: Profile, master: &Master) -> Result<Keys, Error> {
         Keys::new(profile, master, [Label::RtpKey, Label::RtpAuth, Label::RtpSalt])
     }

@@ -4,6 +4,8 @@
 //! before decryption and changed only after the tag was right. Anything that anyone could have
 //! sent is refused with a [`Reject`] and leaves no trace.
 
+use crate::prefetch::Prefetch;
+
 use super::sources::Sources;
 use super::{E_BIT, INDEX_BYTES, Keys, RTCP_HEADER_BYTES, cm, gcm};
 
@@ -36,6 +38,12 @@ pub enum Reject {
 }
 
 impl Open {
+    /// A datagram of RTCP will be opened soon; this is near by now.
+    pub fn prefetch(&self, prefetch: Prefetch) {
+        self.rtcp.prefetch(prefetch);
+        self.rtcp_sources.prefetch(prefetch);
+    }
+
     pub(super) fn new(rtp: Keys, rtcp: Keys) -> Open {
         Open { rtp, rtcp, rtp_sources: Sources::default(), rtcp_sources: Sources::default() }
     }

@@ -21,9 +21,9 @@ impl Seal {
         Seal { profile, rtp, rtcp, next_rtcp_index: 0 }
     }
 
-    /// Something will be sealed soon.
+    /// Packets will be sealed soon. This is near by now.
     pub fn prefetch(&self, prefetch: Prefetch) {
-        prefetch.ask(&self.rtp);
+        self.rtp.prefetch(prefetch);
     }
 
     /// Encrypts `prefix ++ payload` behind the RTP header in `out[..header_len]`.

@@ -2,6 +2,8 @@
 //!
 //! At most [`MAX_SOURCES`] replay windows, each made by a packet that proved authentic.
 
+use crate::prefetch::Prefetch;
+
 use super::replay::Replay;
 
 /// The replay windows by SSRC.
@@ -20,6 +22,13 @@ struct Source {
 }
 
 impl Sources {
+    /// A packet will be looked up soon; most peers send from one source.
+    pub(super) fn prefetch(&self, prefetch: Prefetch) {
+        if let Some(first) = self.sources.first() {
+            prefetch.ask(first);
+        }
+    }
+
     /// Returns what was seen of `ssrc`.
     pub(super) fn find(&self, ssrc: u32) -> Option<&Replay> {
         self.sources.iter().find(|source| source.ssrc == ssrc).map(|source| &source.replay)

@@ -175,17 +175,36 @@ impl Viewer {
                 prefetch.ask(&self.budget);
                 prefetch.ask(&self.adapt);
                 prefetch.ask(&self.address);
-                self.seal.prefetch(prefetch);
+                prefetch.ask(&self.seal);
                 if self.audio.is_some() {
                     prefetch.ask(&self.audio);
                 }
             }
             2 => {
+                self.seal.prefetch(prefetch);
                 self.transport.prefetch(prefetch);
                 self.tracks().for_each(|track| track.prefetch(prefetch));
             }
             1 => self.transport.estimator.prefetch(self.transport.next(), prefetch),
             _ => {}
+        }
+    }
+
+    /// It has sent feedback that will be read soon; steps 0, 1 and 2, each once the memory of the one before is there.
+    pub fn prefetch_feedback(&self, step: usize, prefetch: Prefetch) {
+        match step {
+            0 => {
+                prefetch.ask(&self.open);
+                prefetch.ask(&self.transport);
+                prefetch.ask(&self.adapt);
+                prefetch.ask(&self.budget);
+                prefetch.ask(&self.video);
+            }
+            1 => {
+                self.open.prefetch(prefetch);
+                self.transport.prefetch(prefetch);
+            }
+            _ => self.transport.estimator.prefetch_before(self.transport.next(), prefetch),
         }
     }
 

@@ -57,8 +57,9 @@ const SLOTS: usize = 64;
 const SLOT_BYTES: usize = 2_048;
 /// With `UDP_GRO` each slot may take many datagrams, so fewer do.
 const OFFLOAD_SLOTS: usize = 16;
-/// The most the kernel joins (`GRO_LEGACY_MAX_SIZE`).
-const OFFLOAD_SLOT_BYTES: usize = 65_536;
+/// The most the kernel joins (`GRO_LEGACY_MAX_SIZE`), and some lines more: whole powers of two apart, the beginnings of all slots
+/// would push each other out of the caches.
+const OFFLOAD_SLOT_BYTES: usize = 65_536 + 17 * 64;
 /// How many errors in a row one call takes off the socket before it leaves the rest to the next.
 const MAX_ERRORS: usize = 16;
 
@@ -108,6 +109,11 @@ impl ReceiveBatch {
                 bytes,
             })
         })
+    }
+
+    /// Who sent them; once for those that the kernel joined.
+    pub fn sources(&self) -> impl Iterator<Item = SocketAddr> {
+        self.received.iter().map(|slot| slot.source)
     }
 
     /// How many datagrams [`ReceiveBatch::datagrams`] yields.
