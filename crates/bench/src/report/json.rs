@@ -7,6 +7,7 @@ use crate::capacity::Bound;
 use crate::histogram::{Histogram, Percentiles};
 use crate::series::Sample;
 use crate::settings::{Offers, Source};
+use crate::tls::Trust;
 
 /// One run is an object; several are in `runs`.
 pub(super) fn report(report: &Report) -> Value {
@@ -76,6 +77,7 @@ pub(crate) fn run(run: &Run) -> Value {
         "verified": {
             "packets": seen.verified_packets,
             "damaged": seen.damaged,
+            "recut": seen.recut,
             "rejected": seen.rejected,
             "wrong_timestamps": seen.wrong_timestamps,
         },
@@ -121,6 +123,7 @@ fn settings(run: &Run) -> Value {
         "whip": is_ours.then(|| settings.whip_url(0)),
         "whep": settings.whep_url(0),
         "attached": !is_ours,
+        "insecure": settings.trust == Trust::Anybody,
         "server_offers": settings.offers == Offers::Server,
         "codec": is_ours.then(|| video.codec.to_string()),
         "bitrate_bps": is_ours.then_some(video.bitrate_bps),

@@ -53,8 +53,8 @@ pub(crate) struct Played {
 #[derive(Debug, Clone)]
 pub(crate) struct ServerCost {
     pub(crate) spent: Spent,
-    /// Growth of its memory by each viewer.
-    pub(crate) rss_kib_per_viewer: f64,
+    /// Growth of its memory by each viewer; `None`: it used what it had been given before.
+    pub(crate) rss_kib_per_viewer: Option<f64>,
     /// In the end.
     pub(crate) rss_kib: u64,
 }
@@ -127,6 +127,12 @@ impl Run {
     pub(crate) fn packets_per_second_per_core(&self) -> Option<f64> {
         let cores = self.played.server.as_ref()?.spent.cores();
         (cores > 0.0).then(|| self.packets_per_second() / cores)
+    }
+
+    /// Whether the server's memory says nothing of its viewers, because it had that much before.
+    pub(crate) fn reused_memory(&self) -> bool {
+        let Played { server, joined, .. } = &self.played;
+        joined.joined > 0 && server.as_ref().is_some_and(|server| server.rss_kib_per_viewer.is_none())
     }
 
     /// Why not everybody was there to the end.
@@ -261,7 +267,7 @@ mod testing {
             played: Played {
                 joined,
                 seen,
-                server: Some(ServerCost { spent, rss_kib_per_viewer: 54.2, rss_kib: 300_000 }),
+                server: Some(ServerCost { spent, rss_kib_per_viewer: Some(54.2), rss_kib: 300_000 }),
                 ended: Ended::AsPlanned,
             },
         }
