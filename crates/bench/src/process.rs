@@ -65,6 +65,11 @@ impl Usage {
         Ok(Usage { at: Instant::now(), threads, rss_kib: rss.unwrap_or(0) })
     }
 
+    /// What its threads have used since they began.
+    pub(crate) fn cpu_s(&self) -> f64 {
+        self.threads.values().map(|thread| thread.ns as f64 / 1e9).sum()
+    }
+
     pub(crate) fn since(&self, before: &Usage) -> Spent {
         let mut by_name: BTreeMap<&str, f64> = BTreeMap::new();
         let mut ticks = Ticks::default();

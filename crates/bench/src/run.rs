@@ -81,7 +81,7 @@ impl Plan {
         load.observe(Box::new(move |progress| observer.borrow_mut().told(progress)));
         load.run_for(ALONE)?;
         if let Some(empty) = usage()? {
-            memory.begins(empty.rss_kib);
+            memory.begins(&empty);
         }
         watch.borrow_mut().begin(Phase::Joining { viewers: self.join.viewers });
         let joined = load.join(self.join)?;
@@ -105,7 +105,7 @@ impl Plan {
         let seen = load.close_window()?;
         let server = begun.zip(after).map(|(begun, after)| ServerCost {
             spent: after.since(&begun),
-            rss_kib_per_viewer: memory.per_viewer(after.rss_kib, joined.joined),
+            memory: memory.per_viewer(after.rss_kib, joined.joined),
             rss_kib: after.rss_kib,
         });
         load.close();

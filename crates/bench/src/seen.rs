@@ -143,7 +143,8 @@ impl Seen {
         }
     }
 
-    fn expected(&self) -> f64 {
+    /// What the server has numbered for its viewers.
+    pub(crate) fn expected(&self) -> f64 {
         (self.total.packets + self.total.lost + self.total.repaired).max(1) as f64
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn run(run: &Run) -> Value {
         "bitrate_bps": run.bits_per_second(),
         "loss_before_repair": seen.loss_before_repair(),
         "loss_after_repair": seen.loss_after_repair(),
+        "passed_on": run.passed_on(),
         "repair": {
             "repaired": seen.total.repaired,
             "repaired_in_200_ms": seen.repaired_in_time(),
@@ -96,7 +97,8 @@ pub(crate) fn run(run: &Run) -> Value {
             "cpu_us_per_packet": run.us_per_packet(),
             "cpu_user_share": server.spent.user_share,
             "packets_per_second_per_core": run.packets_per_second_per_core(),
-            "rss_kib_per_viewer": server.rss_kib_per_viewer,
+            "rss_kib_per_viewer": server.memory.map(|memory| memory.kib),
+            "rss_is_at_least": run.memory_is_at_least(),
             "rss_kib": server.rss_kib,
         })),
         "settings": settings(run),

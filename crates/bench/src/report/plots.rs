@@ -125,7 +125,7 @@ pub(super) fn of_runs(runs: &[Run]) -> Vec<Figure> {
         },
         Figure {
             title: "Server memory per viewer",
-            plot: over_viewers("KiB", 0.0, vec![of("KiB", &|run| run.played.server.as_ref()?.rss_kib_per_viewer)]),
+            plot: over_viewers("KiB", 0.0, vec![of("KiB", &|run| Some(run.played.server.as_ref()?.memory?.kib))]),
         },
         Figure {
             title: "Packets a second",

@@ -2,8 +2,9 @@
 
 use media::Codec;
 
-use super::{Ended, MOST_DELAY_MS, MOST_LOSS, Played, Run};
+use super::{Ended, LEAST_PASSED_ON, MOST_DELAY_MS, MOST_LOSS, Played, Run};
 use crate::histogram::{Histogram, Percentiles};
+use crate::memory::PerViewer;
 use crate::settings::{Cut, Offers, Source};
 use crate::tls::Trust;
 use crate::units::{bits, count, digits, percent, span};
@@ -40,8 +41,13 @@ pub(super) struct Spread {
 
 /// More memory than this for a viewer is remarkable: twice the bound.
 const MUCH_KIB: f64 = 128.0;
+/// A guess: of fewer viewers, growth is mostly what a server sets up once.
+const FEW: usize = 50;
 /// Why memory says nothing.
 pub(super) const REUSED: &str = "the server used memory again that it had from before; start a new one for this figure";
+/// Why memory is a lower bound.
+pub(super) const HAD_WORKED: &str =
+    "the server had worked before and may have used memory again; start a new one for this figure";
 
 impl Row {
     fn new(name: &'static str, value: impl Into<String>) -> Row {
@@ -155,6 +161,9 @@ fn media(run: &Run) -> Section {
         Row::new("loss before repair", percent(before)).bad_if(before > MOST_LOSS && run.plan.settings.loss == 0.0),
         Row::new("loss after repair", percent(after)).bad_if(after > MOST_LOSS).good_if(after == 0.0),
     ];
+    if let Some(share) = run.passed_on() {
+        rows.push(Row::new("passed on of what was published", percent(share)).bad_if(share < LEAST_PASSED_ON));
+    }
     if total.gaps > total.late {
         let (repaired, share) = (count(total.repaired), percent(seen.repaired_in_time()));
         rows.push(Row::new("repaired", format!("{repaired}; {share} of what was missing within 200 ms")));
@@ -176,6 +185,9 @@ fn media(run: &Run) -> Section {
             "verified packets",
             match broken {
                 0 if seen.verified_packets == 0 => "none".to_owned(),
+                0 if run.plan.settings.source == Source::Attach => {
+                    format!("{}, all authentic; what should be in them is not known", count(seen.verified_packets))
+                }
                 0 if seen.recut > 0 => {
                     format!(
                         "{}, all whole; {} of them cut anew by the server",
@@ -210,12 +222,18 @@ fn cost(run: &Run) -> Section {
             rows.push(Row::new("packets a second a core", count(packets as u64)));
         }
         let all = format!("({} MiB in all)", count(server.rss_kib / 1_024));
-        let row = match server.rss_kib_per_viewer {
-            Some(kib) => {
-                Row::new("server memory per viewer", format!("{} KiB {all}", digits(kib))).bad_if(kib > MUCH_KIB)
+        let row = match server.memory {
+            Some(PerViewer { kib, is_at_least }) => {
+                let kib_text = digits(kib);
+                let text = match is_at_least {
+                    true => format!("at least {kib_text} KiB: {HAD_WORKED} {all}"),
+                    false => format!("{kib_text} KiB {all}"),
+                };
+                let is_much = kib > MUCH_KIB && run.played.joined.joined >= FEW;
+                Row::new("server memory per viewer", text).bad_if(is_much)
             }
             None if run.reused_memory() => Row::new("server memory per viewer", format!("not known: {REUSED} {all}")),
-            None => Row::new("server memory", all),
+            None => Row::new("server memory", format!("{} MiB", count(server.rss_kib / 1_024))),
         };
         rows.push(row);
     }
