@@ -103,7 +103,7 @@ struct Window {
     damaged: u64,
     recut: u64,
     wrong_timestamps: u64,
-    /// By viewer: how far the timestamps it gets are from those published.
+    /// By viewer: how far the last timestamp it got was from the one published.
     timestamp_offsets: HashMap<usize, u32>,
     /// Of these viewers, when it began.
     total: Counted,
@@ -603,8 +603,9 @@ impl Load {
                 }
                 let published = frames::timestamp(stamp.place.frame, video.frame_rate);
                 let offset = timestamp.unwrap_or_default().wrapping_sub(published);
-                let expected = *window.timestamp_offsets.entry(packet.viewer).or_insert(offset);
-                window.wrong_timestamps += u64::from(offset != expected);
+                // From packet to packet: one picture that is wrong must not make all others look so.
+                let before = window.timestamp_offsets.insert(packet.viewer, offset).unwrap_or(offset);
+                window.wrong_timestamps += u64::from(offset != before);
             }
         }
     }

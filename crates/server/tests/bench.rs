@@ -1,9 +1,9 @@
 //! Does `nowcast bench` play and report, against a server of its own binary?
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -18,12 +18,16 @@ fn folder(name: &str) -> PathBuf {
 }
 
 /// A server at this address, with a certificate of its own making.
-struct Https(Child);
+struct Https {
+    child: Child,
+    /// Kept open: a server whose words nobody takes ends.
+    _said: Lines<BufReader<ChildStdout>>,
+}
 
 impl Https {
     fn start(address: &str, certificate: &Path, key: &Path) -> Https {
         let media = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Command::new(env!("CARGO_BIN_EXE_nowcast"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_nowcast"))
             .args(["serve", "--dev", "--loopback"])
             .env("NOWCAST_HTTP_LISTEN", address)
             .env("NOWCAST_HTTP_TLS_CERTIFICATE", certificate)
@@ -31,18 +35,19 @@ impl Https {
             .env("NOWCAST_MEDIA_UDP_PORT", media.to_string())
             .env("NOWCAST_LIMITS_NEW_SESSIONS_PER_IP", "0")
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("the server starts");
-        let mut said = BufReader::new(server.stdout.take().expect("it is piped")).lines();
+        let mut said = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         assert!(said.any(|line| line.unwrap().contains("is ready")), "the server ended without a word");
-        Https(server)
+        Https { child, _said: said }
     }
 }
 
 impl Drop for Https {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
