@@ -1,10 +1,12 @@
 //! What do both descriptions say about the packets that will come?
 //!
-//! Of the server's: SSRCs, if it names them. Of the answer, whoever made it: payload types, and the header extension
-//! of transport-wide congestion control. A server that names no SSRCs is understood by its payload types.
+//! Of the server's: SSRCs, if it names them. Of the answer, whoever made it: payload types with their codecs, and the
+//! header extension of transport-wide congestion control. A server that names no SSRCs is understood by its payload types.
+
+use media::Codec;
 
 /// What comes on which payload types and SSRCs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Agreed {
     pub(crate) video_ssrc: Option<u32>,
     pub(crate) rtx_ssrc: Option<u32>,
@@ -12,6 +14,10 @@ pub(crate) struct Agreed {
     video_types: u128,
     rtx_types: u128,
     audio_types: u128,
+    /// What pictures are coded with, by payload type.
+    codecs: Vec<(u8, Codec)>,
+    /// Payload types of retransmissions, and what they retransmit.
+    originals: Vec<(u8, u8)>,
     /// Id of the header extension with transport-wide sequence numbers.
     pub(crate) transport_cc: Option<u8>,
 }
@@ -50,9 +56,16 @@ impl Agreed {
                     "rtx" => agreed.rtx_types |= bit,
                     "ulpfec" | "flexfec-03" | "telephone-event" => {}
                     "red" if is_video => {}
-                    _ if is_video => agreed.video_types |= bit,
+                    _ if is_video => {
+                        agreed.video_types |= bit;
+                        agreed.codecs.extend(payload_type.parse().ok().zip(codec_named(&name)));
+                    }
                     _ => agreed.audio_types |= bit,
                 }
+            } else if let Some((rtx, parameters)) = line.strip_prefix("a=fmtp:").and_then(|line| line.split_once(' ')) {
+                // RFC 4588 §8.6.
+                let original = parameters.split(';').find_map(|one| one.trim().strip_prefix("apt=")?.parse().ok());
+                agreed.originals.extend(rtx.parse().ok().zip(original));
             } else if let Some(map) = line.strip_prefix("a=extmap:")
                 && let Some((id, uri)) = map.split_once(' ')
                 && uri.split(' ').next() == Some(TRANSPORT_CC)
@@ -67,6 +80,21 @@ impl Agreed {
     /// Whether sound comes too.
     pub(crate) fn has_audio(&self) -> bool {
         self.audio_types != 0
+    }
+
+    /// Whether what is asked for again comes on a flow of its own (RFC 4588). Else the same packet is sent once more.
+    pub(crate) fn has_rtx(&self) -> bool {
+        self.rtx_types != 0
+    }
+
+    /// What a packet of pictures is coded with; `None` if we know nothing of it.
+    pub(crate) fn codec(&self, payload_type: u8) -> Option<Codec> {
+        self.codecs.iter().find(|(of, _)| *of == payload_type).map(|(_, codec)| *codec)
+    }
+
+    /// The payload type of what a retransmission repeats.
+    pub(crate) fn original(&self, payload_type: u8) -> Option<u8> {
+        self.originals.iter().find(|(rtx, _)| *rtx == payload_type).map(|(_, original)| *original)
     }
 
     /// Returns what a packet is by its SSRC; one that is new is learned by its payload type.
@@ -94,6 +122,12 @@ impl Agreed {
         *place = ssrc;
         Some(flow)
     }
+}
+
+/// As `a=rtpmap` spells it, in small letters.
+fn codec_named(name: &str) -> Option<Codec> {
+    const VIDEO: [Codec; 5] = [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H264, Codec::H265];
+    VIDEO.into_iter().find(|codec| codec.name().eq_ignore_ascii_case(name))
 }
 
 /// Calls with every line of a media section, and whether that is video.
@@ -128,7 +162,9 @@ mod tests {
     fn ssrcs_that_are_named_are_believed() {
         let mut agreed = Agreed::read(SDP, SDP);
         assert_eq!(agreed.transport_cc, Some(3));
-        assert!(agreed.has_audio());
+        assert!(agreed.has_audio() && agreed.has_rtx());
+        assert_eq!([96, 97, 111].map(|of| agreed.codec(of)), [Some(Codec::Vp8), None, None]);
+        assert_eq!([96, 97].map(|of| agreed.original(of)), [None, Some(96)]);
         assert_eq!(agreed.flow(10, 96), Some(Flow::Video));
         assert_eq!(agreed.flow(20, 97), Some(Flow::Rtx));
         assert_eq!(agreed.flow(30, 111), Some(Flow::Audio));

@@ -148,7 +148,7 @@ fn connect(url: &Url, tls: &Arc<ClientConfig>) -> anyhow::Result<Stream> {
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).map_err(|error| {
             let hint = match error.to_string() {
-                text if text.contains("certificate") => "; --insecure takes any certificate",
+                text if text.contains("certificate") => "; --ca trusts the one that you name, --insecure takes any",
                 _ => "; is it https that this server speaks?",
             };
             anyhow!("no TLS connection to {authority}: {error}{hint}")
@@ -272,7 +272,9 @@ fn refusal(request: &Request, status: u16, body: &str) -> anyhow::Error {
 fn said(body: &str) -> String {
     if let Ok(problem) = serde_json::from_str::<serde_json::Value>(body) {
         let field = |name: &str| problem.get(name).and_then(|value| value.as_str());
-        let said: Vec<&str> = [field("detail").or(field("title")), field("fix")].into_iter().flatten().collect();
+        // Beside RFC 9457's, names that servers have for it.
+        let what = ["detail", "title", "error", "message"].into_iter().find_map(field);
+        let said: Vec<&str> = [what, field("fix")].into_iter().flatten().collect();
         if !said.is_empty() {
             return said.join("; ");
         }
@@ -289,6 +291,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::tls::Trust;
 
     #[test]
     fn success_comes_with_its_location() {
@@ -328,6 +331,7 @@ mod tests {
         fails(&status("403 No", ""), "does not allow");
         fails(&status("404 No", "nothing here"), "nothing here");
         fails(&status("406 No", r#"{"detail":"no codec fits","fix":"offer VP8"}"#), "no codec fits; offer VP8");
+        fails(&status("404 No", r#"{"status":"error","error":"nobody publishes"}"#), "URL: nobody publishes");
         fails(&status("415 No", ""), "takes no SDP");
         fails(&status("500 No", ""), "refused");
     }
@@ -350,7 +354,7 @@ mod tests {
     fn post(url: &str) -> anyhow::Result<Reply> {
         let url = Url::parse(url)?;
         let request = Request { method: "POST", url, token: None, body: "v=0".to_owned() };
-        Client::new(crate::tls::config(true)?).send(&request)
+        Client::new(crate::tls::config(&Trust::Anybody, false)?).send(&request)
     }
 
     /// Answers one connection after another, and closes each.

@@ -10,9 +10,10 @@
 //! - `peer`: one WebRTC connection over one socket; `publisher` and `viewer` stand on it
 //! - `frames`, `codecs`, `payload`: what the publisher sends: how much, what a server sees in it, and a stamp by which a
 //!   viewer knows when it was sent and whether it is whole
+//! - `recut`: whether it is whole though the server has cut it into packets of its own
 //! - `agreed`, `reception`, `feedback`, `loss`: what one viewer gets, misses, asks for and tells
 //! - `url`, `tls`, `http`, `pool`: how requests get to the server and what its answers mean
-//! - `histogram`, `process`: how long, and at what cost
+//! - `histogram`, `process`, `memory`: how long, and at what cost
 //! - `server`: starts a server to measure
 //! - `table`: the measurements that the documents cite
 //! - `record`: every row of the issue "One core, five thousand viewers"
@@ -42,6 +43,7 @@ mod http;
 mod listening;
 mod load;
 mod loss;
+mod memory;
 #[cfg(test)]
 mod modes;
 mod options;
@@ -54,6 +56,7 @@ mod progress;
 mod publisher;
 mod reception;
 mod record;
+mod recut;
 mod report;
 mod run;
 mod seen;

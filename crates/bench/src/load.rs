@@ -21,7 +21,7 @@ use crate::alarms::Alarms;
 use crate::histogram::Histogram;
 use crate::http::{Client, Request};
 use crate::loss::Loss;
-use crate::payload;
+use crate::payload::{self, Damaged};
 use crate::peer::Outgoing;
 use crate::pool::{Done, Job, Pool};
 use crate::process::Usage;
@@ -31,7 +31,7 @@ use crate::seen::{Joined, Progress, Seen};
 use crate::settings::{Offers, Settings, Source};
 use crate::url::Url;
 use crate::viewer::{Datagram, Viewer, codec_of};
-use crate::{clock, frames, tls};
+use crate::{clock, frames, recut, tls};
 
 /// Everybody.
 pub(crate) struct Load {
@@ -101,8 +101,9 @@ struct Window {
     key_frame_delay: Histogram,
     verified_packets: u64,
     damaged: u64,
+    recut: u64,
     wrong_timestamps: u64,
-    /// By viewer: how far the timestamps it gets are from those published.
+    /// By viewer: how far the last timestamp it got was from the one published.
     timestamp_offsets: HashMap<usize, u32>,
     /// Of these viewers, when it began.
     total: Counted,
@@ -116,6 +117,8 @@ struct Unverified {
     flow: Flow,
     arrived_ns: u64,
     bytes: Vec<u8>,
+    /// Where its payload is, if it was decrypted already.
+    payload: Option<Range<usize>>,
 }
 
 /// Joins under way at a time when they are to go as fast as they can. A guess: enough to keep both sides busy.
@@ -155,7 +158,9 @@ impl Load {
         let whep = (0..settings.streams).map(|n| Url::parse(&settings.whep_url(n))).collect::<Result<Vec<_>, _>>()?;
         let local_ip = whep.first().context("there is no stream").and_then(local_ip_towards)?;
         let open_files = descriptors::raise_open_files().context("how many files may be open cannot be asked")?;
-        let tls = tls::config(settings.insecure || !whep.iter().any(|url| url.is_https))?;
+        let whip = (0..settings.streams).map(|n| Url::parse(&settings.whip_url(n))).collect::<Result<Vec<_>, _>>();
+        let whip = if settings.source == Source::Publish { whip? } else { Vec::new() };
+        let tls = tls::config(&settings.trust, whep.iter().chain(&whip).any(|url| url.is_https))?;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WOKEN)?;
         let http = Pool::new(&tls, move || {
@@ -165,11 +170,10 @@ impl Load {
         let mut publishers = Vec::new();
         if settings.source == Source::Publish {
             let origin = Instant::now();
-            let mut client = Client::new(tls::config(settings.insecure || !settings.whip.starts_with("https"))?);
-            for n in 0..settings.streams {
+            let mut client = Client::new(tls.clone());
+            for (n, url) in whip.into_iter().enumerate() {
                 let beat = Beat { origin, phase: n as f64 / settings.streams as f64 };
                 let (mut publisher, offer) = Publisher::new(Instant::now(), settings, local_ip, beat)?;
-                let url = Url::parse(&settings.whip_url(n))?;
                 let request = Request { method: "POST", url, token: settings.whip_token.clone(), body: offer };
                 let reply = client.send(&request).context("the stream cannot be published")?;
                 publisher.resource = reply.location;
@@ -353,6 +357,7 @@ impl Load {
             key_frame_delay: Histogram::default(),
             verified_packets: 0,
             damaged: 0,
+            recut: 0,
             wrong_timestamps: 0,
             timestamp_offsets: HashMap::new(),
             total: self.total(now, viewers),
@@ -377,6 +382,7 @@ impl Load {
             key_frame_delay: window.key_frame_delay,
             verified_packets: window.verified_packets,
             damaged: window.damaged,
+            recut: window.recut,
             wrong_timestamps: window.wrong_timestamps,
             kernel_drops: self.kernel_drops() - window.drops,
             timers_latest: self.timers_latest,
@@ -388,7 +394,8 @@ impl Load {
         for viewer in &self.viewers[window.viewers] {
             let silence = viewer.counted(now).longest_silence;
             seen.starved += usize::from(silence > STARVED_AFTER || !viewer.has_joined());
-            seen.failed += usize::from(viewer.failure.is_some());
+            // One that never joined is told of by [`Joined`].
+            seen.failed += usize::from(viewer.has_joined() && viewer.failure.is_some());
             seen.rejected += viewer.rejected;
         }
         Ok(seen)
@@ -511,21 +518,18 @@ impl Load {
             viewer.peer.socket.receive(&mut self.received)?;
             let now = Instant::now();
             for datagram in self.received.datagrams() {
+                let mut media = None;
                 match viewer.handle_datagram(now, datagram.source, datagram.bytes, &mut self.out) {
                     Datagram::Handshake => viewer.drive_session(now, &mut self.out),
-                    Datagram::Media(flow) => {
-                        self.media_at = now;
-                        if viewer.is_verified {
-                            let bytes = datagram.bytes.to_vec();
-                            self.unverified.push_back(Unverified {
-                                viewer: number,
-                                flow,
-                                arrived_ns: clock::ns(now),
-                                bytes,
-                            });
-                        }
-                    }
+                    Datagram::Media(flow) => media = Some((flow, None)),
+                    Datagram::Opened(flow, place) => media = Some((flow, Some(place))),
                     Datagram::Other => {}
+                }
+                let Some((flow, payload)) = media else { continue };
+                self.media_at = now;
+                if viewer.is_verified {
+                    let (arrived_ns, bytes) = (clock::ns(now), datagram.bytes.to_vec());
+                    self.unverified.push_back(Unverified { viewer: number, flow, arrived_ns, bytes, payload });
                 }
             }
             if !self.received.is_full() {
@@ -563,18 +567,29 @@ impl Load {
         for _ in 0..most {
             let Some(mut packet) = self.unverified.pop_front() else { return };
             let timestamp = packet.bytes.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-            let Some(payload) = self.viewers[packet.viewer].open(&mut packet.bytes) else { continue };
+            let viewer = &mut self.viewers[packet.viewer];
+            let Some(place) = packet.payload.take().or_else(|| viewer.open_in_place(&mut packet.bytes)) else {
+                continue;
+            };
+            let payload = packet.bytes.get(place).unwrap_or_default();
             let Some(window) = self.window.as_mut().filter(|w| w.viewers.contains(&packet.viewer)) else { continue };
             if source == Source::Attach {
                 // It is authentic; what is in it nobody knows.
                 window.verified_packets += 1;
                 continue;
             }
-            let Ok(stamp) = payload::read(codec_of(packet.flow, video.codec), payload) else {
+            let codec = codec_of(packet.flow, video.codec);
+            let read = payload::read(codec, payload).map(Some).or_else(|_| {
+                let stamp = recut::read(codec, payload)?;
+                window.recut += 1;
+                Ok::<_, Damaged>(stamp)
+            });
+            let Ok(stamp) = read else {
                 window.damaged += 1;
                 continue;
             };
             window.verified_packets += 1;
+            let Some(stamp) = stamp else { continue };
             // What was sent before belongs to a viewer's start.
             if stamp.sent_at_ns < window.begun_ns {
                 continue;
@@ -588,8 +603,9 @@ impl Load {
                 }
                 let published = frames::timestamp(stamp.place.frame, video.frame_rate);
                 let offset = timestamp.unwrap_or_default().wrapping_sub(published);
-                let expected = *window.timestamp_offsets.entry(packet.viewer).or_insert(offset);
-                window.wrong_timestamps += u64::from(offset != expected);
+                // From packet to packet: one picture that is wrong must not make all others look so.
+                let before = window.timestamp_offsets.insert(packet.viewer, offset).unwrap_or(offset);
+                window.wrong_timestamps += u64::from(offset != before);
             }
         }
     }

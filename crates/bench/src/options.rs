@@ -11,6 +11,7 @@ use media::Codec;
 
 use crate::load::JoinPlan;
 use crate::settings::{Cut, Offers, Settings, Source, Video};
+use crate::tls::Trust;
 use crate::units;
 
 /// The command line of `nowcast bench`.
@@ -35,8 +36,11 @@ pub struct Options {
     /// The server makes the offers to viewers: POST without a body, answer by PATCH
     #[arg(long, help_heading = SERVER)]
     server_offers: bool,
-    /// Take any certificate of an https server
-    #[arg(long, help_heading = SERVER)]
+    /// Trust the certificates of this PEM file instead of the system's: an authority's, or a server's own
+    #[arg(long, value_name = "FILE", help_heading = SERVER)]
+    ca: Option<PathBuf>,
+    /// Take any certificate of an https server: whoever answers is believed, and gets the tokens
+    #[arg(long, conflicts_with = "ca", help_heading = SERVER)]
     insecure: bool,
     /// The server's process, for its CPU and memory [default: whoever listens at the URL, on this machine]
     #[arg(long, help_heading = SERVER)]
@@ -224,7 +228,11 @@ impl Options {
             whep: self.whep_url.clone().unwrap_or(ours.whep),
             whip_token: self.whip_token.clone().filter(|token| !token.is_empty()),
             whep_token: self.whep_token.clone().filter(|token| !token.is_empty()),
-            insecure: self.insecure,
+            trust: match &self.ca {
+                Some(file) => Trust::File(file.clone()),
+                None if self.insecure => Trust::Anybody,
+                None => Trust::System,
+            },
             offers: if self.server_offers { Offers::Server } else { Offers::Viewer },
             source: if self.attach { Source::Attach } else { Source::Publish },
             stream: self.stream.clone(),
@@ -355,6 +363,15 @@ mod tests {
         for line in ["--most 5", "--sweep 1,2 --viewers 3", "--sweep 1 --find-capacity", "--smoke --viewers 3"] {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn whom_to_trust_is_said_once() {
+        let trust = |line| parse(line).unwrap().settings(None).unwrap().trust;
+        assert_eq!(trust("--insecure"), Trust::Anybody);
+        assert_eq!(trust("--ca own.pem"), Trust::File("own.pem".into()));
+        assert_eq!(trust(""), Trust::System);
+        assert!(parse("--insecure --ca own.pem").is_err());
     }
 
     #[test]

@@ -25,16 +25,18 @@ pub(crate) struct Stamp {
 pub(crate) struct Damaged;
 
 const MAGIC: u32 = 0x6e6f_7763;
-/// Magic, whether it is a key frame, time, frame, packet and packets; and a checksum.
-const NUMBERS_BYTES: usize = 24 + 8;
-const STAMP_BYTES: usize = 2 * NUMBERS_BYTES;
+/// Magic, whether it is a key frame, time, frame, packet and packets.
+const FIELDS_BYTES: usize = 24;
+/// These, and a checksum.
+const NUMBERS_BYTES: usize = FIELDS_BYTES + 8;
+pub(crate) const STAMP_BYTES: usize = 2 * NUMBERS_BYTES;
 /// Makes half a byte a whole one.
 const HALF: u8 = 0x50;
 /// What an Ethernet frame holds, and more.
 const LONGEST_BYTES: usize = 2_048;
 
 /// Numbers that look random, without zeroes: no run of anything hides a shift.
-static PATTERN: [u8; LONGEST_BYTES] = {
+pub(crate) static PATTERN: [u8; LONGEST_BYTES] = {
     let mut pattern = [0; LONGEST_BYTES];
     let (mut n, mut state) = (0, 0x2545_f491_u32);
     while n < LONGEST_BYTES {
@@ -47,20 +49,12 @@ static PATTERN: [u8; LONGEST_BYTES] = {
 
 /// Writes the payload of one packet, `len_bytes` long.
 pub(crate) fn write(codec: Codec, stamp: Stamp, len_bytes: usize) -> Vec<u8> {
-    let Stamp { sent_at_ns, place } = stamp;
-    let mut numbers = [0; NUMBERS_BYTES];
-    let (fields, sum) = numbers.split_at_mut(24);
-    fields[..4].copy_from_slice(&MAGIC.to_be_bytes());
-    fields[4..8].copy_from_slice(&u32::from(place.is_key).to_be_bytes());
-    fields[8..16].copy_from_slice(&sent_at_ns.to_be_bytes());
-    fields[16..20].copy_from_slice(&place.frame.to_be_bytes());
-    fields[20..22].copy_from_slice(&place.packet.to_be_bytes());
-    fields[22..].copy_from_slice(&place.packets.to_be_bytes());
-    sum.copy_from_slice(&checksum(fields, len_bytes).to_be_bytes());
+    let fields = fields(stamp);
+    let sum = checksum(&fields, len_bytes).to_be_bytes();
 
     let mut out = Vec::with_capacity(len_bytes);
-    codecs::write_header(codec, place, len_bytes, &mut out);
-    out.extend(numbers.iter().flat_map(|byte| [HALF | byte >> 4, HALF | byte & 0x0f]));
+    codecs::write_header(codec, stamp.place, len_bytes, &mut out);
+    out.extend(fields.iter().chain(&sum).flat_map(|byte| [HALF | byte >> 4, HALF | byte & 0x0f]));
     out.extend(&PATTERN[..len_bytes.saturating_sub(out.len()).min(LONGEST_BYTES)]);
     out
 }
@@ -69,33 +63,49 @@ pub(crate) fn write(codec: Codec, stamp: Stamp, len_bytes: usize) -> Vec<u8> {
 pub(crate) fn read(codec: Codec, payload: &[u8]) -> Result<Stamp, Damaged> {
     let (header, rest) = payload.split_at_checked(codecs::header_bytes(codec)).ok_or(Damaged)?;
     let (halves, pattern) = rest.split_at_checked(STAMP_BYTES).ok_or(Damaged)?;
-    let mut numbers = [0; NUMBERS_BYTES];
-    for (number, halves) in numbers.iter_mut().zip(halves.chunks_exact(2)) {
-        if halves[0] & 0xf0 != HALF || halves[1] & 0xf0 != HALF {
-            return Err(Damaged);
-        }
-        *number = halves[0] << 4 | halves[1] & 0x0f;
-    }
-    let (fields, sum) = numbers.split_at(24);
-    let number = |at: usize| u32::from_be_bytes([fields[at], fields[at + 1], fields[at + 2], fields[at + 3]]);
-    let stamp = Stamp {
-        sent_at_ns: u64::from(number(8)) << 32 | u64::from(number(12)),
-        place: Place {
-            is_key: number(4) != 0,
-            frame: number(16),
-            packet: (number(20) >> 16) as u16,
-            packets: number(20) as u16,
-        },
-    };
+    let (stamp, sum) = numbers(halves).ok_or(Damaged)?;
     let mut expected = Vec::with_capacity(header.len());
     codecs::write_header(codec, stamp.place, payload.len(), &mut expected);
     let mutable = codecs::mutable(codec);
-    let is_whole = number(0) == MAGIC
-        && sum == checksum(fields, payload.len()).to_be_bytes()
+    let is_whole = sum == checksum(&fields(stamp), payload.len())
         && header[..mutable.start] == expected[..mutable.start]
         && header[mutable.end..] == expected[mutable.end..]
         && PATTERN.get(..pattern.len()) == Some(pattern);
     if is_whole { Ok(stamp) } else { Err(Damaged) }
+}
+
+/// Reads a stamp that begins here, and its checksum, which tells how long its packet was.
+pub(crate) fn numbers(bytes: &[u8]) -> Option<(Stamp, u64)> {
+    let halves = bytes.get(..STAMP_BYTES)?;
+    let mut numbers = [0; NUMBERS_BYTES];
+    for (number, halves) in numbers.iter_mut().zip(halves.chunks_exact(2)) {
+        if halves[0] & 0xf0 != HALF || halves[1] & 0xf0 != HALF {
+            return None;
+        }
+        *number = halves[0] << 4 | halves[1] & 0x0f;
+    }
+    let number = |at: usize| u32::from_be_bytes([numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]]);
+    let long = |at: usize| u64::from(number(at)) << 32 | u64::from(number(at + 4));
+    let place = Place {
+        is_key: number(4) != 0,
+        frame: number(16),
+        packet: (number(20) >> 16) as u16,
+        packets: number(20) as u16,
+    };
+    (number(0) == MAGIC).then(|| (Stamp { sent_at_ns: long(8), place }, long(24)))
+}
+
+/// What a stamp consists of, but for its checksum.
+fn fields(stamp: Stamp) -> [u8; FIELDS_BYTES] {
+    let Stamp { sent_at_ns, place } = stamp;
+    let mut fields = [0; FIELDS_BYTES];
+    fields[..4].copy_from_slice(&MAGIC.to_be_bytes());
+    fields[4..8].copy_from_slice(&u32::from(place.is_key).to_be_bytes());
+    fields[8..16].copy_from_slice(&sent_at_ns.to_be_bytes());
+    fields[16..20].copy_from_slice(&place.frame.to_be_bytes());
+    fields[20..22].copy_from_slice(&place.packet.to_be_bytes());
+    fields[22..].copy_from_slice(&place.packets.to_be_bytes());
+    fields
 }
 
 /// FNV-1a over the stamp and the length.

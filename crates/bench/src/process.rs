@@ -62,7 +62,14 @@ impl Usage {
         }
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-        Ok(Usage { at: Instant::now(), threads, rss_kib: rss.unwrap_or(0) })
+        // One that has ended and that nobody has asked about (proc_pid_status(5): a zombie has no memory).
+        let rss_kib = rss.with_context(|| format!("process {pid} has ended"))?;
+        Ok(Usage { at: Instant::now(), threads, rss_kib })
+    }
+
+    /// What its threads have used since they began.
+    pub(crate) fn cpu_s(&self) -> f64 {
+        self.threads.values().map(|thread| thread.ns as f64 / 1e9).sum()
     }
 
     pub(crate) fn since(&self, before: &Usage) -> Spent {

@@ -6,13 +6,18 @@
 
 use std::time::{Duration, Instant};
 
+use media::codec::{Description, KeyFrameStart};
 use media::seq::SeqUnwrapper;
 
 /// What one viewer has got.
 #[derive(Debug, Default)]
 pub(crate) struct Reception {
     unwrapper: SeqUnwrapper,
-    first: Option<First>,
+    /// Sequence number of the first packet.
+    first: Option<u64>,
+    picture: FirstPicture,
+    /// The server sends a packet that is asked for once more as it was, not on a flow of its own.
+    is_repaired_in_place: bool,
     highest: u64,
     last_at: Option<Instant>,
     missing: Vec<Missing>,
@@ -91,11 +96,27 @@ impl Counted {
     }
 }
 
-#[derive(Debug)]
-struct First {
-    seq: u64,
-    timestamp: u32,
+/// What a packet of the first way was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// The next one, or one that was overtaken.
+    New,
+    /// It leaves something to ask for.
+    Gap,
+    /// It came because it was asked for.
+    Repair,
+    Duplicate,
+}
+
+/// The first picture from which a decoder can start.
+#[derive(Debug, Default)]
+struct FirstPicture {
+    starts: KeyFrameStart,
+    /// Its timestamp and its first packet.
+    begun: Option<(u32, u64)>,
     last_seq: Option<u64>,
+    /// Timestamp and place of the last marker: it may overtake the packet that proves the beginning.
+    marker: Option<(u32, u64)>,
     is_complete: bool,
 }
 
@@ -118,38 +139,65 @@ const GIVE_UP: Duration = Duration::from_secs(1);
 const MAX_GAP: u64 = 2_000;
 
 impl Reception {
-    /// A packet of the media came. Returns whether it leaves something to ask for.
-    pub(crate) fn arrived(&mut self, now: Instant, seq: u16, timestamp: u32, marker: bool, len_bytes: usize) -> bool {
+    /// For a server that has agreed to no flow of its own for retransmissions: what comes late was sent once more.
+    pub(crate) fn repaired_in_place() -> Reception {
+        Reception { is_repaired_in_place: true, ..Reception::default() }
+    }
+
+    /// A packet of the media came.
+    pub(crate) fn arrived(&mut self, now: Instant, seq: u16, len_bytes: usize) -> Arrival {
         let seq = self.unwrapper.extend(seq);
         if let Some(last_at) = self.last_at.replace(now) {
             let silence = now.saturating_duration_since(last_at);
             self.counted.longest_silence = self.counted.longest_silence.max(silence);
         }
         let is_first = self.first.is_none();
-        let first = self.first.get_or_insert(First { seq, timestamp, last_seq: None, is_complete: false });
-        if marker && timestamp == first.timestamp {
-            first.last_seq.get_or_insert(seq);
-        }
-        let mut asks = false;
+        self.first.get_or_insert(seq);
+        let mut arrival = Arrival::New;
         if is_first || seq > self.highest {
             if !is_first && seq - self.highest <= MAX_GAP {
                 for missing in self.highest + 1..seq {
                     self.missing.push(Missing { seq: missing, since: now, ask_at: now, asked: 0 });
                     self.counted.gaps += 1;
-                    asks = true;
+                    arrival = Arrival::Gap;
                 }
             }
             self.highest = seq;
-        } else if self.take(seq).is_some() {
+        } else if let Some(missed) = self.take(seq) {
+            if self.is_repaired_in_place && missed.asked > 0 {
+                self.count_repair(now, &missed);
+                self.complete();
+                return Arrival::Repair;
+            }
             self.counted.late += 1;
         } else {
             self.counted.duplicates += 1;
-            return false;
+            return Arrival::Duplicate;
         }
         self.counted.packets += 1;
         self.counted.bytes += len_bytes as u64;
         self.complete();
-        asks
+        arrival
+    }
+
+    /// Takes note of what a packet says that has arrived or was repaired: where does the first picture begin and end?
+    pub(crate) fn described(&mut self, seq: u16, timestamp: u32, marker: bool, description: &Description) {
+        let seq = self.unwrapper.guess(seq);
+        let picture = &mut self.picture;
+        if let Some(first) = picture.starts.observe(seq, timestamp, description)
+            && picture.begun.is_none_or(|(begun, _)| begun == timestamp)
+        {
+            picture.begun = Some((timestamp, first));
+        }
+        if marker {
+            picture.marker = Some((timestamp, seq));
+        }
+        if let (Some((begun, _)), Some((ended, last))) = (picture.begun, picture.marker)
+            && begun == ended
+        {
+            picture.last_seq = Some(last);
+        }
+        self.complete();
     }
 
     /// A retransmission of `seq` came. Returns whether it was missing.
@@ -157,11 +205,7 @@ impl Reception {
         let seq = self.unwrapper.guess(seq);
         let missed = self.take(seq);
         match &missed {
-            Some(missed) => {
-                self.counted.repaired += 1;
-                let is_in_time = now.saturating_duration_since(missed.since) <= IN_TIME;
-                self.counted.repaired_in_time += u64::from(is_in_time);
-            }
+            Some(missed) => self.count_repair(now, missed),
             None => self.counted.duplicates += 1,
         }
         self.complete();
@@ -200,14 +244,14 @@ impl Reception {
         self.missing.iter().map(|m| m.ask_at).min()
     }
 
-    /// Whether all of the picture that came first is there.
+    /// Whether all of a picture is there from which a decoder can start.
     pub(crate) fn has_first_picture(&self) -> bool {
-        self.first.as_ref().is_some_and(|first| first.is_complete)
+        self.picture.is_complete
     }
 
     /// What to say in a receiver report: highest sequence number, share lost since the last report, and lost in all.
     pub(crate) fn report(&mut self) -> (u32, u8, i32) {
-        let expected = self.first.as_ref().map_or(0, |first| self.highest + 1 - first.seq);
+        let expected = self.first.map_or(0, |first| self.highest + 1 - first);
         let received = expected.saturating_sub(self.missing.len() as u64);
         let (expected_before, received_before) = std::mem::replace(&mut self.reported, (expected, received));
         let of = expected - expected_before;
@@ -233,9 +277,16 @@ impl Reception {
         Some(self.missing.swap_remove(place))
     }
 
+    fn count_repair(&mut self, now: Instant, missed: &Missing) {
+        self.counted.repaired += 1;
+        let is_in_time = now.saturating_duration_since(missed.since) <= IN_TIME;
+        self.counted.repaired_in_time += u64::from(is_in_time);
+    }
+
     fn complete(&mut self) {
-        if let Some(First { is_complete: is_complete @ false, last_seq: Some(last), .. }) = &mut self.first {
-            *is_complete = self.missing.iter().all(|m| m.seq > *last);
+        let FirstPicture { begun, last_seq, is_complete, .. } = &mut self.picture;
+        if let (false, Some((_, first)), Some(last)) = (*is_complete, *begun, *last_seq) {
+            *is_complete = !self.missing.iter().any(|m| (first..=last).contains(&m.seq));
         }
     }
 }
@@ -248,14 +299,16 @@ mod tests {
     fn a_gap_is_asked_for_and_repaired() {
         let now = Instant::now();
         let mut reception = Reception::default();
-        assert!(!reception.arrived(now, 65_534, 9, false, 100));
-        assert!(reception.arrived(now, 1, 9, true, 100));
+        assert_eq!(reception.arrived(now, 65_534, 100), Arrival::New);
+        reception.described(65_534, 9, false, &KEY);
+        assert_eq!(reception.arrived(now, 1, 100), Arrival::Gap);
+        reception.described(1, 9, true, &INSIDE);
         assert_eq!(reception.nacks(now), [65_535, 0]);
         assert!(reception.nacks(now).is_empty(), "not again at once");
         assert!(!reception.has_first_picture());
         assert!(reception.repaired(now + IN_TIME, 0));
         assert!(!reception.repaired(now + IN_TIME, 0));
-        assert!(!reception.arrived(now, 65_535, 9, false, 100));
+        assert_eq!(reception.arrived(now, 65_535, 100), Arrival::New);
         assert!(reception.has_first_picture());
         let counted = reception.counted(now);
         assert_eq!((counted.repaired_in_time, counted.nacks), (1, 2));
@@ -263,11 +316,41 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_for_and_comes_as_it_was_is_a_repair() {
+        let now = Instant::now();
+        let mut reception = Reception::repaired_in_place();
+        reception.arrived(now, 1, 100);
+        reception.arrived(now, 4, 100);
+        assert_eq!(reception.arrived(now, 3, 100), Arrival::New, "overtaken: nobody has asked yet");
+        assert_eq!(reception.nacks(now), [2]);
+        assert_eq!(reception.arrived(now + IN_TIME, 2, 100), Arrival::Repair);
+        assert_eq!(reception.arrived(now + IN_TIME, 2, 100), Arrival::Duplicate);
+        let Counted { packets, gaps, late, repaired, repaired_in_time, .. } = reception.counted(now);
+        assert_eq!((packets, gaps, late, repaired, repaired_in_time), (3, 2, 1, 1, 1));
+    }
+
+    #[test]
+    fn only_a_whole_key_frame_lets_a_viewer_see() {
+        let now = Instant::now();
+        let mut reception = Reception::default();
+        let mut gets = |seq, timestamp, marker, description| {
+            reception.arrived(now, seq, 100);
+            reception.described(seq, timestamp, marker, description);
+            reception.has_first_picture()
+        };
+        // The rest of a picture, a picture that needs others, and a key frame of which the last packet comes before the first.
+        assert!(!gets(10, 1, true, &INSIDE));
+        assert!(!gets(11, 2, true, &Description { starts_frame: true, ..INSIDE }));
+        assert!(!gets(13, 3, true, &INSIDE));
+        assert!(gets(12, 3, false, &KEY));
+    }
+
+    #[test]
     fn what_never_comes_is_lost_after_a_second() {
         let now = Instant::now();
         let mut reception = Reception::default();
-        reception.arrived(now, 1, 0, false, 1);
-        reception.arrived(now, 3, 0, true, 1);
+        reception.arrived(now, 1, 1);
+        reception.arrived(now, 3, 1);
         let asked: usize = (0..12).map(|n| reception.nacks(now + NACK_INTERVAL * n).len()).sum();
         assert_eq!(asked, 10);
         assert_eq!(reception.counted(now).lost, 1);
@@ -276,4 +359,8 @@ mod tests {
         assert_eq!(reception.poll_timeout(), None);
         assert_eq!(reception.report(), (3, 0, 0));
     }
+
+    const INSIDE: Description =
+        Description { starts_frame: false, key: false, parameter_sets: false, resolution: None, discardable: false };
+    const KEY: Description = Description { starts_frame: true, key: true, ..INSIDE };
 }

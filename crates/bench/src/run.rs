@@ -13,6 +13,7 @@ use anyhow::Context;
 
 use crate::baseline;
 use crate::load::{JoinPlan, Load};
+use crate::memory::Memory;
 use crate::process::Usage;
 use crate::progress::{Line, Phase};
 use crate::report::{Ended, Played, Run, ServerCost};
@@ -52,7 +53,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 impl Plan {
     /// Plays. What is shown meanwhile goes to `line`.
-    pub(crate) fn run(&self, line: Line, stop: &Stop) -> anyhow::Result<Run> {
+    pub(crate) fn run(&self, line: Line, stop: &Stop, memory: &mut Memory) -> anyhow::Result<Run> {
         let baseline = baseline::measure()?;
         let planned = ALONE + self.time_to_join() + SETTLE + self.duration;
         let watch = Watch {
@@ -65,21 +66,23 @@ impl Plan {
         };
         let watch = Rc::new(RefCell::new(watch));
         watch.borrow_mut().show();
-        let ended = self.play(&watch);
+        let ended = self.play(&watch, memory);
         watch.borrow_mut().line.clear();
         let played = ended?;
         let series = std::mem::replace(&mut watch.borrow_mut().recorder, Recorder::new(planned, None)).finish();
         Ok(Run { plan: self.clone(), baseline, series, played })
     }
 
-    fn play(&self, watch: &Rc<RefCell<Watch>>) -> anyhow::Result<Played> {
+    fn play(&self, watch: &Rc<RefCell<Watch>>, memory: &mut Memory) -> anyhow::Result<Played> {
         let usage = || self.pid.map(Usage::of).transpose().context("--pid");
         usage()?;
         let mut load = Load::start(&self.settings)?;
         let observer = watch.clone();
         load.observe(Box::new(move |progress| observer.borrow_mut().told(progress)));
         load.run_for(ALONE)?;
-        let empty = usage()?;
+        if let Some(empty) = usage()? {
+            memory.begins(&empty);
+        }
         watch.borrow_mut().begin(Phase::Joining { viewers: self.join.viewers });
         let joined = load.join(self.join)?;
         let mut ended = Ended::AsPlanned;
@@ -100,14 +103,11 @@ impl Plan {
         // Of a server that has gone, the last that was known.
         let after = usage().ok().flatten().or_else(|| watch.borrow().recorder.server_usage().cloned());
         let seen = load.close_window()?;
-        let server = match (empty, begun, after) {
-            (Some(empty), Some(begun), Some(after)) => Some(ServerCost {
-                spent: after.since(&begun),
-                rss_kib_per_viewer: (after.rss_kib as f64 - empty.rss_kib as f64) / joined.joined.max(1) as f64,
-                rss_kib: after.rss_kib,
-            }),
-            _ => None,
-        };
+        let server = begun.zip(after).map(|(begun, after)| ServerCost {
+            spent: after.since(&begun),
+            memory: memory.per_viewer(after.rss_kib, joined.joined),
+            rss_kib: after.rss_kib,
+        });
         load.close();
         Ok(Played { joined, seen, server, ended })
     }

@@ -35,12 +35,15 @@ pub(crate) struct Seen {
     pub(crate) total: Counted,
     /// Viewers that were without a packet for longer than [`STARVED_AFTER`](crate::load).
     pub(crate) starved: usize,
+    /// Viewers that had joined and whose sessions then ended.
     pub(crate) failed: usize,
     pub(crate) delay: Histogram,
     /// Of key frames' packets alone.
     pub(crate) key_frame_delay: Histogram,
     pub(crate) verified_packets: u64,
     pub(crate) damaged: u64,
+    /// Of the verified: packets that the server has put together anew from what was published.
+    pub(crate) recut: u64,
     /// Frames whose RTP timestamp did not advance as published.
     pub(crate) wrong_timestamps: u64,
     pub(crate) rejected: u64,
@@ -140,7 +143,8 @@ impl Seen {
         }
     }
 
-    fn expected(&self) -> f64 {
+    /// What the server has numbered for its viewers.
+    pub(crate) fn expected(&self) -> f64 {
         (self.total.packets + self.total.lost + self.total.repaired).max(1) as f64
     }
 }

@@ -9,6 +9,7 @@ use anyhow::ensure;
 use media::Codec;
 
 use crate::feedback;
+use crate::tls::Trust;
 
 /// What is played.
 #[derive(Debug, Clone)]
@@ -19,8 +20,8 @@ pub(crate) struct Settings {
     pub(crate) whep: String,
     pub(crate) whip_token: Option<String>,
     pub(crate) whep_token: Option<String>,
-    /// Takes any certificate, for servers with one of their own making.
-    pub(crate) insecure: bool,
+    /// Whose certificates are taken.
+    pub(crate) trust: Trust,
     pub(crate) offers: Offers,
     pub(crate) source: Source,
     /// The stream's name; of several, `{n}` in it is the number, or `-1`, `-2`, … are put behind it.
@@ -115,7 +116,7 @@ impl Settings {
             whep: format!("{url}/whep/{{stream}}"),
             whip_token: token.clone(),
             whep_token: token,
-            insecure: false,
+            trust: Trust::default(),
             offers: Offers::default(),
             source: Source::default(),
             stream: "bench".to_owned(),

@@ -1,5 +1,6 @@
 //! `nowcast bench`: plays what the command line says, and tells what came of it.
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -7,6 +8,7 @@ use anyhow::Context;
 
 use crate::capacity::{Outcome, Search, Step};
 use crate::listening;
+use crate::memory::Memory;
 use crate::options::{Options, Runs};
 use crate::progress::Line;
 use crate::report::{Ended, Kind, Report, Run};
@@ -31,6 +33,7 @@ struct Session<'a> {
     options: &'a Options,
     settings: Settings,
     pid: Option<u32>,
+    memory: RefCell<Memory>,
     stop: &'a Stop,
 }
 
@@ -65,7 +68,7 @@ pub fn run(options: &Options, stop: &Stop) -> anyhow::Result<ExitCode> {
         Some(server) => Some(server.pid()),
         None => options.pid().or_else(|| found(&settings, &mut line)),
     };
-    let session = Session { options, settings, pid, stop };
+    let session = Session { options, settings, pid, memory: RefCell::default(), stop };
     let report = match runs {
         Runs::One { viewers } => Report::single(session.run(viewers)?),
         Runs::Sweep { viewers } => session.sweep(&viewers)?,
@@ -92,7 +95,7 @@ impl Session<'_> {
             duration: self.options.duration(),
             pid: self.pid,
         };
-        plan.run(self.line(), self.stop)
+        plan.run(self.line(), self.stop, &mut self.memory.borrow_mut())
     }
 
     fn line(&self) -> Line {

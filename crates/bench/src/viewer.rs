@@ -1,9 +1,11 @@
 //! One viewer: where does it stand, what did it get, and what does it tell the server?
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use media::codec::{Description, describe};
 use media::{Codec, NtpTime, rtp};
 use sfu::rtcp::{self, ReportBlock};
 use sfu::srtp::{Open, Seal};
@@ -15,7 +17,7 @@ use crate::clock;
 use crate::feedback::{self, Feedback};
 use crate::loss::Loss;
 use crate::peer::{Media, Outgoing, Peer, Plan};
-use crate::reception::{Counted, Reception};
+use crate::reception::{Arrival, Counted, Reception};
 use crate::settings::{Offers, Settings, Source};
 use crate::url::Url;
 
@@ -57,12 +59,14 @@ pub(crate) struct Joining {
 }
 
 /// What a datagram was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Datagram {
     /// Of the handshake: the session must be driven.
     Handshake,
     /// Pictures or sound; look into it if the viewer is verified.
     Media(Flow),
+    /// The same, already decrypted: the payload's place.
+    Opened(Flow, Range<usize>),
     /// All else.
     Other,
 }
@@ -71,6 +75,8 @@ pub(crate) enum Datagram {
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A guess: what a player that waits for a key frame asks for it again after.
 const PLI_INTERVAL: Duration = Duration::from_secs(1);
+/// A player that gets pictures and no key frame asks for one (libwebrtc, `video_receive_stream2.cc`: 200 ms).
+const KEY_FRAME_PATIENCE: Duration = Duration::from_millis(200);
 /// A receiver that sends nothing has an SSRC all the same (libwebrtc uses 1).
 const OWN_SSRC: u32 = 1;
 const CNAME: &str = "bench";
@@ -139,6 +145,9 @@ impl Viewer {
         self.agreed = Agreed::read(of_server, answer);
         self.feedback = self.agreed.transport_cc.and(self.feedback_interval).map(Feedback::new);
         self.audio = self.agreed.has_audio().then(Box::default);
+        if !self.agreed.has_rtx() {
+            self.video = Reception::repaired_in_place();
+        }
         of_server.contains("a=candidate:").then_some(()).context("the server names no address to send to")
     }
 
@@ -159,7 +168,7 @@ impl Viewer {
             () if !self.peer.is_heard => "no UDP packet came from the server; is its media port reachable from here?",
             () if self.keys.is_none() => "UDP works, but the DTLS handshake did not end in time",
             () if self.joining.first_packet_at.is_none() => "it is connected, but no media came; is the stream live?",
-            () => "it got no whole picture in time",
+            () => "media came, but no whole key frame in time",
         }
     }
 
@@ -181,7 +190,10 @@ impl Viewer {
     pub(crate) fn poll_timeout(&self) -> Instant {
         // Without keys nothing can be told, however much is missing.
         let feedback = self.feedback.as_ref().and_then(Feedback::poll_timeout);
-        let tells = [self.video.poll_timeout(), feedback].into_iter().flatten().filter(|_| self.keys.is_some());
+        let tells = [self.video.poll_timeout(), feedback, self.key_frame_due()]
+            .into_iter()
+            .flatten()
+            .filter(|_| self.keys.is_some());
         self.next_report_at.into_iter().chain(tells).fold(self.peer.wakes_at, Instant::min)
     }
 
@@ -222,37 +234,50 @@ impl Viewer {
             feedback.arrived(now, seq, clock::ns(now) / 1_000);
         }
         let (seq, timestamp) = (u16::from_be_bytes([s0, s1]), u32::from_be_bytes([t0, t1, t2, t3]));
-        let marker = second & 0x80 != 0;
         match flow {
             Flow::Rtx => {
                 self.handle_retransmission(now, bytes);
                 Datagram::Other
             }
             Flow::Audio => {
-                if let Some(audio) = &mut self.audio {
-                    audio.arrived(now, seq, timestamp, marker, bytes.len());
-                }
-                Datagram::Media(flow)
+                let arrival = self.audio.as_mut().map(|audio| audio.arrived(now, seq, bytes.len()));
+                if arrival == Some(Arrival::Duplicate) { Datagram::Other } else { Datagram::Media(flow) }
             }
             Flow::Video => {
                 self.joining.first_packet_at.get_or_insert(now);
-                if self.video.arrived(now, seq, timestamp, marker, bytes.len()) {
+                let arrival = self.video.arrived(now, seq, bytes.len());
+                if arrival == Arrival::Duplicate {
+                    return Datagram::Other;
+                }
+                // Once it sees pictures, only verified viewers look into what they get.
+                let place = if self.has_joined() { None } else { self.open_in_place(bytes) };
+                if let Some(place) = &place {
+                    let payload = bytes.get(place.clone()).unwrap_or_default();
+                    self.look_for_picture(now, second, (seq, timestamp), payload);
+                }
+                if arrival == Arrival::Gap {
                     self.tell(now, out);
                 }
-                self.picture(now);
-                Datagram::Media(flow)
+                match (arrival, place) {
+                    // What is asked for comes late by design; it is no part of the delay.
+                    (Arrival::Repair, _) => Datagram::Other,
+                    (_, Some(place)) => Datagram::Opened(flow, place),
+                    (_, None) => Datagram::Media(flow),
+                }
             }
         }
     }
 
-    /// Decrypts a packet of media. Returns the payload.
-    pub(crate) fn open<'a>(&mut self, bytes: &'a mut [u8]) -> Option<&'a [u8]> {
+    /// Decrypts a packet of media. Returns the payload's place.
+    pub(crate) fn open_in_place(&mut self, bytes: &mut [u8]) -> Option<Range<usize>> {
         let (_, open) = self.keys.as_deref_mut()?;
-        let padding = bytes.first().is_some_and(|first| first & 0x20 != 0);
+        let header = rtp::header_bytes(bytes).ok()?;
+        let is_padded = bytes.first().is_some_and(|first| first & 0x20 != 0);
         match open.rtp(bytes) {
             Ok((_, payload)) => {
-                let padding = if padding { payload.last().map_or(0, |last| usize::from(*last)) } else { 0 };
-                payload.get(..payload.len().saturating_sub(padding))
+                // RFC 3550 §5.1: the last byte counts the padding.
+                let padding = if is_padded { payload.last().map_or(0, |last| usize::from(*last)) } else { 0 };
+                Some(header..header + payload.len().saturating_sub(padding))
             }
             Err(_) => {
                 self.rejected += 1;
@@ -267,7 +292,7 @@ impl Viewer {
             self.drive_session(now, out);
         }
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if is_due(self.next_report_at) || is_due(self.video.poll_timeout()) {
+        if is_due(self.next_report_at) || is_due(self.video.poll_timeout()) || is_due(self.key_frame_due()) {
             self.tell(now, out);
         }
         if is_due(self.feedback.as_ref().and_then(Feedback::poll_timeout)) {
@@ -298,6 +323,23 @@ impl Viewer {
         }
     }
 
+    /// When to ask for a key frame because none has come.
+    fn key_frame_due(&self) -> Option<Instant> {
+        let first = self.joining.first_packet_at.filter(|_| !self.has_joined() && self.server.is_some())?;
+        Some((first + KEY_FRAME_PATIENCE).max(self.last_pli_at.map_or(first, |at| at + PLI_INTERVAL)))
+    }
+
+    /// Notes when there is a whole picture to begin with. `second` is the second byte of the header: marker and payload type.
+    fn look_for_picture(&mut self, now: Instant, second: u8, (seq, timestamp): (u16, u32), payload: &[u8]) {
+        // Of a codec that we do not know, any picture must do.
+        let description = match self.agreed.codec(second & 0x7f) {
+            Some(codec) => describe(codec, payload),
+            None => Description { starts_frame: true, key: true, ..Description::default() },
+        };
+        self.video.described(seq, timestamp, second & 0x80 != 0, &description);
+        self.picture(now);
+    }
+
     fn picture(&mut self, now: Instant) {
         if self.joining.first_picture_at.is_none() && self.video.has_first_picture() {
             self.joining.first_picture_at = Some(now);
@@ -305,16 +347,21 @@ impl Viewer {
     }
 
     fn handle_retransmission(&mut self, now: Instant, bytes: &mut [u8]) {
-        let Some((_, open)) = self.keys.as_deref_mut() else { return };
-        match open.rtp(bytes) {
-            // RFC 4588 §4: the original sequence number comes first. Nothing more: padding of a probe.
-            Ok((_, &[high, low, _, ..])) => {
-                self.video.repaired(now, u16::from_be_bytes([high, low]));
-                self.picture(now);
-            }
-            Ok(_) => {}
-            Err(_) => self.rejected += 1,
+        let Some(place) = self.open_in_place(bytes) else { return };
+        // RFC 4588 §4: the original sequence number comes first. Nothing more: padding of a probe.
+        let Some((&[high, low], payload @ [_, ..])) = bytes.get(place).and_then(<[u8]>::split_first_chunk) else {
+            return;
+        };
+        let seq = u16::from_be_bytes([high, low]);
+        let is_missed = self.video.repaired(now, seq);
+        if is_missed && !self.has_joined() {
+            let Some(&[_, second, _, _, t0, t1, t2, t3]) = bytes.first_chunk() else { return };
+            // RFC 4588 §4: timestamp and marker are those of the original.
+            let timestamp = u32::from_be_bytes([t0, t1, t2, t3]);
+            let second = second & 0x80 | self.agreed.original(second & 0x7f).unwrap_or_default();
+            self.look_for_picture(now, second, (seq, timestamp), payload);
         }
+        self.picture(now);
     }
 
     fn handle_rtcp(&mut self, now: Instant, bytes: &mut [u8]) {
@@ -334,6 +381,7 @@ impl Viewer {
 
     /// Sends a receiver report if it is due, asks for what is missing, and for a key frame where that has failed.
     fn tell(&mut self, now: Instant, out: &mut Outgoing) {
+        let is_blind = self.key_frame_due().is_some_and(|at| at <= now);
         let (Some((seal, _)), Some(server), Some(media)) =
             (self.keys.as_deref_mut(), self.server, self.agreed.video_ssrc)
         else {
@@ -346,7 +394,7 @@ impl Viewer {
         }
         let nacks = self.video.nacks(now);
         let may_ask = self.last_pli_at.is_none_or(|at| now >= at + PLI_INTERVAL);
-        let asks_for_key_frame = may_ask && self.video.take_key_frame_wanted();
+        let asks_for_key_frame = is_blind || may_ask && self.video.take_key_frame_wanted();
         if asks_for_key_frame {
             self.last_pli_at = Some(now);
         }

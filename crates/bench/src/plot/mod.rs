@@ -45,11 +45,12 @@ pub(crate) enum Style {
 }
 
 const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 240.0;
+const HEIGHT: f64 = 264.0;
 const LEFT: f64 = 66.0;
 const RIGHT: f64 = 14.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = 40.0;
+/// Room for the name of the upright axis, which stands above it: beside it, it would touch the numbers on a telephone.
+const TOP: f64 = 30.0;
+const BOTTOM: f64 = 48.0;
 /// A bound that is more than so many times the largest value would press the lines onto the axis.
 const IN_REACH: f64 = 3.0;
 
@@ -116,17 +117,13 @@ impl Plot {
         }
         writeln!(svg, "<path class=\"axis\" d=\"M{LEFT} {floor} H{}\"/>", WIDTH - RIGHT)?;
         for mark in x.marks() {
-            let (at, below) = (x.at(mark), floor + 15.0);
+            let (at, below) = (x.at(mark), floor + 18.0);
             writeln!(svg, "<path class=\"axis\" d=\"M{at:.1} {floor} v4\"/>")?;
             writeln!(svg, "<text class=\"x\" x=\"{at:.1}\" y=\"{below}\">{}</text>", axis::number(mark))?;
         }
         let (middle, bottom) = ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 6.0);
         writeln!(svg, "<text class=\"x name\" x=\"{middle}\" y=\"{bottom}\">{}</text>", escaped(self.x))?;
-        let (middle, name) = ((TOP + floor) / 2.0, escaped(self.y));
-        writeln!(
-            svg,
-            "<text class=\"x name\" x=\"11\" y=\"{middle}\" transform=\"rotate(-90 11 {middle})\">{name}</text>"
-        )
+        writeln!(svg, "<text class=\"name\" x=\"0\" y=\"15\">{}</text>", escaped(self.y))
     }
 }
 

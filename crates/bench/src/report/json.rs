@@ -7,6 +7,7 @@ use crate::capacity::Bound;
 use crate::histogram::{Histogram, Percentiles};
 use crate::series::Sample;
 use crate::settings::{Offers, Source};
+use crate::tls::Trust;
 
 /// One run is an object; several are in `runs`.
 pub(super) fn report(report: &Report) -> Value {
@@ -50,6 +51,7 @@ pub(crate) fn run(run: &Run) -> Value {
         "bitrate_bps": run.bits_per_second(),
         "loss_before_repair": seen.loss_before_repair(),
         "loss_after_repair": seen.loss_after_repair(),
+        "passed_on": run.passed_on(),
         "repair": {
             "repaired": seen.total.repaired,
             "repaired_in_200_ms": seen.repaired_in_time(),
@@ -76,6 +78,7 @@ pub(crate) fn run(run: &Run) -> Value {
         "verified": {
             "packets": seen.verified_packets,
             "damaged": seen.damaged,
+            "recut": seen.recut,
             "rejected": seen.rejected,
             "wrong_timestamps": seen.wrong_timestamps,
         },
@@ -94,7 +97,8 @@ pub(crate) fn run(run: &Run) -> Value {
             "cpu_us_per_packet": run.us_per_packet(),
             "cpu_user_share": server.spent.user_share,
             "packets_per_second_per_core": run.packets_per_second_per_core(),
-            "rss_kib_per_viewer": server.rss_kib_per_viewer,
+            "rss_kib_per_viewer": server.memory.map(|memory| memory.kib),
+            "rss_is_at_least": run.memory_is_at_least(),
             "rss_kib": server.rss_kib,
         })),
         "settings": settings(run),
@@ -121,6 +125,7 @@ fn settings(run: &Run) -> Value {
         "whip": is_ours.then(|| settings.whip_url(0)),
         "whep": settings.whep_url(0),
         "attached": !is_ours,
+        "insecure": settings.trust == Trust::Anybody,
         "server_offers": settings.offers == Offers::Server,
         "codec": is_ours.then(|| video.codec.to_string()),
         "bitrate_bps": is_ours.then_some(video.bitrate_bps),

@@ -19,6 +19,7 @@ use anyhow::Context;
 
 use crate::capacity::Capacity;
 use crate::histogram::{Histogram, Percentiles};
+use crate::memory::PerViewer;
 use crate::process::Spent;
 use crate::run::Plan;
 use crate::seen::{Joined, Seen};
@@ -53,8 +54,8 @@ pub(crate) struct Played {
 #[derive(Debug, Clone)]
 pub(crate) struct ServerCost {
     pub(crate) spent: Spent,
-    /// Growth of its memory by each viewer.
-    pub(crate) rss_kib_per_viewer: f64,
+    /// Growth of its memory by each viewer; `None`: it used what it had been given before.
+    pub(crate) memory: Option<PerViewer>,
     /// In the end.
     pub(crate) rss_kib: u64,
 }
@@ -93,6 +94,9 @@ pub(crate) enum Kind {
 
 /// Beyond this share lost after repair, viewers see it; the bound for a capacity.
 pub(crate) const MOST_LOSS: f64 = 0.001;
+/// Less of what was published than this, and a server throws pictures away. Not closer to 1: a server that cuts packets anew
+/// makes fewer of them (MediaMTX 0.4 %), and a run of 3 s begins and ends within a picture.
+pub(crate) const LEAST_PASSED_ON: f64 = 0.97;
 /// Beyond this delay at p99 it is not live any more; the bound for a capacity.
 pub(crate) const MOST_DELAY_MS: f64 = 50.0;
 
@@ -114,6 +118,16 @@ impl Run {
         self.played.joined.joined as f64 / self.played.joined.seconds.max(1e-9)
     }
 
+    /// Which share of what was published the server sent to its viewers, be it lost on the way or not. Packets that a server
+    /// throws away before it numbers them leave no gap. `None`: not known, or sessions ended meanwhile.
+    pub(crate) fn passed_on(&self) -> Option<f64> {
+        let Played { joined, seen, .. } = &self.played;
+        let to_each = seen.sent.packets as f64 / self.plan.settings.streams.max(1) as f64;
+        let published = to_each * joined.joined as f64;
+        let all_stayed = seen.failed == 0 && self.played.ended == Ended::AsPlanned;
+        (published > 0.0 && all_stayed).then(|| (seen.expected() / published).min(1.0))
+    }
+
     /// `None`: nothing was verified.
     pub(crate) fn delay_ms(&self) -> Option<Percentiles> {
         Some(&self.played.seen.delay).filter(|delay| !delay.is_empty()).map(Histogram::percentiles)
@@ -127,6 +141,18 @@ impl Run {
     pub(crate) fn packets_per_second_per_core(&self) -> Option<f64> {
         let cores = self.played.server.as_ref()?.spent.cores();
         (cores > 0.0).then(|| self.packets_per_second() / cores)
+    }
+
+    /// Whether the server's memory says nothing of its viewers, because it had that much before.
+    pub(crate) fn reused_memory(&self) -> bool {
+        let Played { server, joined, .. } = &self.played;
+        joined.joined > 0 && server.as_ref().is_some_and(|server| server.memory.is_none())
+    }
+
+    /// Whether the server may take more memory for a viewer than was seen.
+    pub(crate) fn memory_is_at_least(&self) -> bool {
+        let memory = self.played.server.as_ref().and_then(|server| server.memory);
+        memory.is_some_and(|memory| memory.is_at_least)
     }
 
     /// Why not everybody was there to the end.
@@ -167,6 +193,8 @@ impl Run {
             Some(why)
         } else if loss > MOST_LOSS {
             Some(format!("loss after repair {}", percent(loss)))
+        } else if let Some(share) = self.passed_on().filter(|share| *share < LEAST_PASSED_ON) {
+            Some(format!("only {} of what was published was passed on", percent(share)))
         } else if delay > MOST_DELAY_MS {
             Some(format!("p99 delay {} ms", digits(delay)))
         } else {
@@ -261,7 +289,11 @@ mod testing {
             played: Played {
                 joined,
                 seen,
-                server: Some(ServerCost { spent, rss_kib_per_viewer: 54.2, rss_kib: 300_000 }),
+                server: Some(ServerCost {
+                    spent,
+                    memory: Some(PerViewer { kib: 54.2, is_at_least: false }),
+                    rss_kib: 300_000,
+                }),
                 ended: Ended::AsPlanned,
             },
         }
@@ -297,6 +329,9 @@ mod testing {
         assert_eq!(run.missed(), None);
         run.played.seen.total.lost = 100_000;
         assert!(run.missed().unwrap().starts_with("loss after repair"));
+        (run.played.seen.total.lost, run.played.seen.total.repaired) = (0, 0);
+        run.played.seen.sent.packets = 156 * 30 * 2;
+        assert_eq!(run.missed().unwrap(), "only 50.0 % of what was published was passed on");
         run.played.ended = Ended::ByServer { why: "it went away".to_owned() };
         assert_eq!(run.missed().unwrap(), "it went away");
     }

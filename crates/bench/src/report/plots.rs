@@ -125,11 +125,7 @@ pub(super) fn of_runs(runs: &[Run]) -> Vec<Figure> {
         },
         Figure {
             title: "Server memory per viewer",
-            plot: over_viewers(
-                "KiB",
-                0.0,
-                vec![of("KiB", &|run| Some(run.played.server.as_ref()?.rss_kib_per_viewer.max(0.0)))],
-            ),
+            plot: over_viewers("KiB", 0.0, vec![of("KiB", &|run| Some(run.played.server.as_ref()?.memory?.kib))]),
         },
         Figure {
             title: "Packets a second",

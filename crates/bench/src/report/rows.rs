@@ -2,9 +2,11 @@
 
 use media::Codec;
 
-use super::{Ended, MOST_DELAY_MS, MOST_LOSS, Played, Run};
+use super::{Ended, LEAST_PASSED_ON, MOST_DELAY_MS, MOST_LOSS, Played, Run};
 use crate::histogram::{Histogram, Percentiles};
+use crate::memory::PerViewer;
 use crate::settings::{Cut, Offers, Source};
+use crate::tls::Trust;
 use crate::units::{bits, count, digits, percent, span};
 
 /// Figures that belong together.
@@ -39,6 +41,13 @@ pub(super) struct Spread {
 
 /// More memory than this for a viewer is remarkable: twice the bound.
 const MUCH_KIB: f64 = 128.0;
+/// A guess: of fewer viewers, growth is mostly what a server sets up once.
+const FEW: usize = 50;
+/// Why memory says nothing.
+pub(super) const REUSED: &str = "the server used memory again that it had from before; start a new one for this figure";
+/// Why memory is a lower bound.
+pub(super) const HAD_WORKED: &str =
+    "the server had worked before and may have used memory again; start a new one for this figure";
 
 impl Row {
     fn new(name: &'static str, value: impl Into<String>) -> Row {
@@ -111,6 +120,7 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
     if seen.delay.is_empty() {
         let why = match run.plan.settings.source {
             Source::Attach => "the stream is not ours, so that its packets say not when they were sent",
+            Source::Publish if joined.joined == 0 => "nobody joined",
             Source::Publish => "no packet was verified",
         };
         warnings.push(format!("Delay is not known: {why}."));
@@ -151,6 +161,9 @@ fn media(run: &Run) -> Section {
         Row::new("loss before repair", percent(before)).bad_if(before > MOST_LOSS && run.plan.settings.loss == 0.0),
         Row::new("loss after repair", percent(after)).bad_if(after > MOST_LOSS).good_if(after == 0.0),
     ];
+    if let Some(share) = run.passed_on() {
+        rows.push(Row::new("passed on of what was published", percent(share)).bad_if(share < LEAST_PASSED_ON));
+    }
     if total.gaps > total.late {
         let (repaired, share) = (count(total.repaired), percent(seen.repaired_in_time()));
         rows.push(Row::new("repaired", format!("{repaired}; {share} of what was missing within 200 ms")));
@@ -171,6 +184,17 @@ fn media(run: &Run) -> Section {
         Row::new(
             "verified packets",
             match broken {
+                0 if seen.verified_packets == 0 => "none".to_owned(),
+                0 if run.plan.settings.source == Source::Attach => {
+                    format!("{}, all authentic; what should be in them is not known", count(seen.verified_packets))
+                }
+                0 if seen.recut > 0 => {
+                    format!(
+                        "{}, all whole; {} of them cut anew by the server",
+                        count(seen.verified_packets),
+                        count(seen.recut)
+                    )
+                }
                 0 => format!("{}, all whole", count(seen.verified_packets)),
                 _ => format!(
                     "{}; {} damaged, {} rejected, {} with a wrong timestamp",
@@ -197,9 +221,21 @@ fn cost(run: &Run) -> Section {
         if let Some(packets) = run.packets_per_second_per_core() {
             rows.push(Row::new("packets a second a core", count(packets as u64)));
         }
-        let per_viewer = server.rss_kib_per_viewer;
-        let memory = format!("{} KiB ({} MiB in all)", digits(per_viewer), count(server.rss_kib / 1_024));
-        rows.push(Row::new("server memory per viewer", memory).bad_if(per_viewer > MUCH_KIB));
+        let all = format!("({} MiB in all)", count(server.rss_kib / 1_024));
+        let row = match server.memory {
+            Some(PerViewer { kib, is_at_least }) => {
+                let kib_text = digits(kib);
+                let text = match is_at_least {
+                    true => format!("at least {kib_text} KiB: {HAD_WORKED} {all}"),
+                    false => format!("{kib_text} KiB {all}"),
+                };
+                let is_much = kib > MUCH_KIB && run.played.joined.joined >= FEW;
+                Row::new("server memory per viewer", text).bad_if(is_much)
+            }
+            None if run.reused_memory() => Row::new("server memory per viewer", format!("not known: {REUSED} {all}")),
+            None => Row::new("server memory", format!("{} MiB", count(server.rss_kib / 1_024))),
+        };
+        rows.push(row);
     }
     rows.push(Row::new("generator CPU", super::text::cpu(&seen.generator)));
     let bottleneck = seen.bottleneck().map_or_else(|| "not the generator".to_owned(), |why| why.to_string());
@@ -245,6 +281,13 @@ fn played(run: &Run) -> Section {
             _ => "as fast as they go".to_owned(),
         },
     ));
+    if [settings.whip_url(0), settings.whep_url(0)].iter().any(|url| url.starts_with("https:")) {
+        match &settings.trust {
+            Trust::System => {}
+            Trust::File(file) => rows.push(Row::new("certificates", format!("those of {}", file.display()))),
+            Trust::Anybody => rows.push(Row::new("certificates", "not checked")),
+        }
+    }
     if settings.offers == Offers::Server {
         rows.push(Row::new("offers", "made by the server"));
     }

@@ -125,6 +125,12 @@ fn several(out: &mut String, report: &Report, style: Style) {
         }
     }
     let _ = writeln!(out, "server and generator: cores in use; loss: after repair; delay: publisher to viewer");
+    if report.runs.iter().any(Run::reused_memory) {
+        let _ = writeln!(out, "KiB/viewer –: {}", rows::REUSED);
+    }
+    if report.runs.iter().any(Run::memory_is_at_least) {
+        let _ = writeln!(out, "KiB/viewer: at least so much; {}", rows::HAD_WORKED);
+    }
 }
 
 /// What [`COLUMNS`] say of a run.
@@ -142,7 +148,7 @@ pub(super) fn cells(run: &Run) -> [String; COLUMNS.len()] {
         or_dash(run.delay_ms().map(|delay| digits(delay.p99))),
         or_dash(server.map(|server| format!("{:.2}", server.spent.cores()))),
         or_dash(run.us_per_packet().map(|us| format!("{us:.2}"))),
-        or_dash(server.map(|server| digits(server.rss_kib_per_viewer))),
+        or_dash(server.and_then(|server| server.memory).map(|memory| digits(memory.kib))),
         format!("{:.2}", played.seen.generator.cores()),
     ]
 }
