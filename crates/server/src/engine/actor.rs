@@ -258,14 +258,15 @@ impl Actor {
 
     /// A wish came on a viewer's data channel. Returns what to answer: the wish as it was understood, or what is wrong with it.
     fn hear(&mut self, session: SessionId, text: &str) -> String {
-        let heard = LayerWish::read(text).and_then(|wish| match self.wish(session, wish.clone()) {
-            Ok(()) => Ok(wish),
-            Err(refusal) => Err(refusal.to_string()),
+        let heard = LayerWish::read(text).and_then(|wish| {
+            self.wish(session, wish.clone()).map_err(|refusal| refusal.to_string())?;
+            Ok(wish)
         });
-        match heard {
-            Ok(wish) => serde_json::json!({ "wish": wish }).to_string(),
-            Err(error) => serde_json::json!({ "error": error }).to_string(),
-        }
+        let answer = match heard {
+            Ok(wish) => serde_json::json!({ "wish": wish }),
+            Err(error) => serde_json::json!({ "error": error }),
+        };
+        answer.to_string()
     }
 
     fn publish(&mut self, request: Publish) -> Result<Opened, Refusal> {

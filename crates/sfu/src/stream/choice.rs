@@ -113,10 +113,10 @@ pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<u64>, current: L
     let Some(last) = offered.last() else { return Choice { layer: Some(current), reason: Reason::Best } };
     // Where every entry of an encoding is beyond the wish, the encoding itself is bounded.
     let fulfils = |encoding: u8| offered.iter().any(|o| o.layer.encoding == encoding && !wish.is_beyond(o));
+    let bounded = |o: &Offered| Some(if wish.is_beyond(o) { wish.bound(o.layer) } else { o.layer });
     let is_whole = |o: &&Offered| o.layer == LayerId::whole(o.layer.encoding);
     if let Some(wished) = offered.iter().filter(is_whole).find(|o| Some(o.layer.encoding) == wish.encoding) {
-        let layer = if wish.is_beyond(wished) { wish.bound(wished.layer) } else { wished.layer };
-        return Choice { layer: Some(layer), reason: Reason::Wished };
+        return Choice { layer: bounded(wished), reason: Reason::Wished };
     }
     let same = |o: &Offered| o.layer == current;
     let akin = |o: &Offered| o.layer.encoding == current.encoding;
@@ -144,12 +144,12 @@ pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<u64>, current: L
             reason = Reason::Network;
             continue;
         }
-        if is_beyond {
-            return Choice { layer: Some(wish.bound(candidate.layer)), reason: Reason::Wished };
+        if is_beyond && reason == Reason::Best {
+            reason = Reason::Wished;
         }
-        return Choice { layer: Some(candidate.layer), reason };
+        return Choice { layer: bounded(candidate), reason };
     }
-    Choice { layer: Some(last.layer), reason }
+    Choice { layer: bounded(last), reason }
 }
 
 /// When may a viewer be tried with more? At once, until an attempt has failed; then after some time, twice as long after each.
@@ -295,6 +295,8 @@ mod tests {
         let svc = [Offered { top: (2, 2), ..of(0, 720, 30, 900_000) }];
         let choice = choose(&svc, &spatial, None, LayerId::whole(0), true);
         assert_eq!((choice.layer, choice.reason), (Some(LayerId::new(0, 0, u8::MAX)), Reason::Wished));
+        let choice = choose(&svc, &spatial, Some(1_000), LayerId::whole(0), true);
+        assert_eq!((choice.layer, choice.reason), (Some(LayerId::new(0, 0, u8::MAX)), Reason::Network));
     }
 
     #[test]
