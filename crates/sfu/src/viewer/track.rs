@@ -353,7 +353,7 @@ impl TrackOut {
                 let choice = choice::choose(source.offered(), &self.wish, self.carried, self.target, may_climb);
                 self.reason = match choice.reason {
                     // It is the best that comes, because nobody has use for more than this viewer wishes.
-                    Reason::Best if source.is_spared(self.wish.max_height) => Reason::Wished,
+                    Reason::Best if source.is_spared(&self.wish) => Reason::Wished,
                     reason => reason,
                 };
                 let Some(wanted) = choice.layer else {
