@@ -25,6 +25,8 @@ pub struct Encodings {
     live: [bool; MAX_ENCODINGS],
     /// By encoding: its highest spatial and temporal layer.
     tops: [(u8, u8); MAX_ENCODINGS],
+    /// By encoding: whether between key pictures higher spatial layers need nothing of lower ones (K-SVC).
+    sparse: [bool; MAX_ENCODINGS],
     /// Bits and pictures of the layers of each.
     rates: Rates,
     /// What a viewer can be given, best first.
@@ -63,6 +65,7 @@ impl Encodings {
             tracks: std::array::from_fn(|_| Track::new(kind)),
             live: [false; MAX_ENCODINGS],
             tops: [(0, 0); MAX_ENCODINGS],
+            sparse: [false; MAX_ENCODINGS],
             rates: Rates::default(),
             offered: Vec::new(),
             best: 0,
@@ -98,6 +101,10 @@ impl Encodings {
             }
             // By the time when it came to the server: a relay begins with some seconds at once.
             let layer = LayerId::new(encoding, packet.layers.spatial, packet.layers.temporal);
+            let place = usize::from(encoding).min(MAX_ENCODINGS - 1);
+            if layer.temporal > 0 && layer.spatial < self.tops[place].0 {
+                self.sparse[place] = packet.layers.is_unneeded_above;
+            }
             self.rates.add(packet.arrived_at, layer, packet.payload.len(), packet.starts_frame);
         }
         self.of_mut(encoding).push(now, packet);
@@ -146,6 +153,11 @@ impl Encodings {
         self.extents.iter().map(Extent::sizes).sum()
     }
 
+    /// Whether an encoding has lower spatial layers of which not everything is needed by those who watch a higher one.
+    pub fn is_sparse(&self, encoding: u8) -> bool {
+        self.sparse.get(usize::from(encoding)).copied().unwrap_or(false)
+    }
+
     /// Whether these layers are all that an encoding has at the moment.
     pub fn is_all(&self, encoding: u8, within: (u8, u8)) -> bool {
         self.tops.get(usize::from(encoding)).is_none_or(|top| within.0 >= top.0 && within.1 >= top.1)
@@ -175,6 +187,7 @@ impl Encodings {
         self.offered.clear();
         self.rates = Rates::default();
         self.extents = [Extent::default(); MAX_ENCODINGS];
+        self.sparse = [false; MAX_ENCODINGS];
         self.lately = [0; MAX_ENCODINGS];
         self.compared_at = None;
     }

@@ -390,12 +390,13 @@ impl TrackOut {
             return None;
         }
         self.within = self.allowed(source);
-        if self.layers.is_none() && self.within != WHOLE {
+        let is_sparse = source.is_sparse(self.encoding);
+        if self.layers.is_none() && (self.within != WHOLE || is_sparse) {
             self.layers = Some(Box::new(Svc::whole()));
         }
         let sent = self.layers.as_ref()?.layers();
         if self.within == WHOLE && source.is_all(self.encoding, sent) {
-            self.layers = None;
+            self.layers = self.layers.take().filter(|_| is_sparse);
             return None;
         }
         (sent.0 < self.within.0 && !source.is_all(self.encoding, (sent.0, u8::MAX))).then_some(self.encoding)
