@@ -259,7 +259,6 @@ impl Actor {
             watched.wished(&wish);
         }
         self.look_at_audience(Instant::now(), stream);
-        self.bump();
         Ok(())
     }
 
@@ -590,7 +589,7 @@ impl Actor {
         self.watched.get(&stream).map(|w| w.published).unwrap_or_default()
     }
 
-    fn bump(&self) {
+    pub(super) fn bump(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
 

@@ -110,11 +110,13 @@ impl Actor {
         self.snapshots.insert(snapshot.shard, snapshot);
     }
 
-    /// Who watches may have changed: so may what the publisher is to send.
+    /// Who watches may have changed: so may what the publisher is to send, and then it is to hear of it.
     pub(super) fn look_at_audience(&mut self, now: Instant, stream: StreamId) {
         let Some(watched) = self.watched.get_mut(&stream).filter(|w| w.published.video.is_some()) else { return };
         let unknown = self.control.stream_by_id(stream).map_or(0, |view| view.viewers_connecting);
-        watched.look(now, unknown);
+        if watched.look(now, unknown) {
+            self.bump();
+        }
     }
 
     pub(super) fn streams(&self) -> Vec<StreamStatus> {
@@ -219,8 +221,8 @@ impl Watched {
         self.wishers.watches(None, wish);
     }
 
-    /// `unknown`: viewers that are connecting.
-    fn look(&mut self, now: Instant, unknown: u32) {
+    /// `unknown`: viewers that are connecting. Returns whether something else is wanted than before.
+    fn look(&mut self, now: Instant, unknown: u32) -> bool {
         let audience = self.audiences.values().fold(Audience::default(), |all, shard| all.with(shard));
         let carried = audience.places().map(|(place, viewers)| (Audience::bits_per_second(place), viewers));
         let carried: Vec<_> = carried.collect();
@@ -262,7 +264,8 @@ impl Watched {
                 max_temporal_layer: Some(need.temporal).filter(|most| *most < top.1),
             }
         });
-        self.wanted = wanted.collect();
+        let before = std::mem::replace(&mut self.wanted, wanted.collect());
+        before != self.wanted
     }
 
     /// A publisher begins, or is gone.
