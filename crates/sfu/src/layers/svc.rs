@@ -40,9 +40,18 @@ struct Picture {
 const REMEMBERED: usize = 16;
 
 impl Svc {
-    /// So far all layers were sent.
-    pub(crate) fn whole() -> Svc {
-        Svc { spatial: u8::MAX, temporal: u8::MAX, ..Svc::default() }
+    /// So far all layers were sent. `begun`: the timestamp of the picture that was being sent; it is finished as it began, or what
+    /// came of it could not be decoded, nor what refers to it.
+    pub(crate) fn whole(begun: Option<u32>) -> Svc {
+        let begun = begun.map(|timestamp| Picture {
+            timestamp,
+            spatial: u8::MAX,
+            temporal: u8::MAX,
+            is_kept: true,
+            is_early: false,
+            is_switch_up: false,
+        });
+        Svc { spatial: u8::MAX, temporal: u8::MAX, pictures: begun.into_iter().collect(), ..Svc::default() }
     }
 
     /// The layers that are being sent.
@@ -234,8 +243,22 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_that_was_begun_whole_is_finished_whole() {
+        let of = |spatial, temporal| FrameLayers { spatial, temporal, ..FrameLayers::default() };
+        for begun in [Some(3_000), None] {
+            let mut svc = Svc::whole(begun);
+            let is_finished = svc.forward(3_000, &of(2, 2), true, (1, 0)) == Some(true);
+            assert_eq!(is_finished, begun.is_some());
+            assert_eq!(svc.forward(6_000, &of(0, 0), false, (1, 0)), Some(false));
+            assert_eq!(svc.forward(6_000, &of(1, 0), false, (1, 0)), Some(false));
+            assert_eq!(svc.forward(6_000, &of(2, 0), true, (1, 0)), None);
+            assert_eq!(svc.forward(9_000, &of(0, 1), true, (1, 0)), None);
+        }
+    }
+
+    #[test]
     fn of_lower_layers_that_nothing_needs_as_much_is_sent_as_the_way_down_takes() {
-        let mut svc = Svc::whole();
+        let mut svc = Svc::whole(None);
         // Pictures 0 2 1 2 of three spatial layers; what is asked for, and the layers that are sent.
         let rows: [(u32, u8, &[u8]); 11] = [
             (0, 2, &[0, 1, 2]),

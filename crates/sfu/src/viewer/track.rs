@@ -392,7 +392,8 @@ impl TrackOut {
         self.within = self.allowed(source);
         let is_sparse = source.is_sparse(self.encoding);
         if self.layers.is_none() && (self.within != WHOLE || is_sparse) {
-            self.layers = Some(Box::new(Svc::whole()));
+            let sent = source.of(self.encoding).log().get(self.cursor.wrapping_sub(1));
+            self.layers = Some(Box::new(Svc::whole(sent.map(|packet| packet.timestamp))));
         }
         let sent = self.layers.as_ref()?.layers();
         if self.within == WHOLE && source.is_all(self.encoding, sent) {
