@@ -103,7 +103,8 @@ impl Encodings {
             let layer = LayerId::new(encoding, packet.layers.spatial, packet.layers.temporal);
             let place = usize::from(encoding).min(MAX_ENCODINGS - 1);
             if layer.temporal > 0 && layer.spatial < self.tops[place].0 {
-                self.sparse[place] = packet.layers.is_unneeded_above;
+                // For good: who forgets what a viewer was not sent leads it to where it cannot follow.
+                self.sparse[place] |= packet.layers.is_unneeded_above;
             }
             self.rates.add(packet.arrived_at, layer, packet.payload.len(), packet.starts_frame);
         }
