@@ -63,6 +63,41 @@ describe("audience", () => {
     assert.equal(await height(viewer), 360);
     assert.equal((await wish("{}")).status, 200);
     await until("the largest is shown again", async () => (await height(viewer)) === 720);
+    // The same by columns.
+    assert.equal((await wish('{"maxWidth":320}')).status, 200);
+    await until("it is shown what it wished", async () => (await height(viewer)) === 180);
+    await comes("the larger ones are not sent any more", "q");
+    assert.equal((await wish("{}")).status, 200);
+    await until("the largest is shown again", async () => (await height(viewer)) === 720);
+    await viewer.end();
+  });
+
+  test("pictures that nobody wishes to see are not made", async () => {
+    const viewer = await openPage(here.browser, null);
+    const opened = viewer.waitForResponse((response) => response.status() === 201 && /\/whep\/saving$/.test(response.url()));
+    await viewer.goto(here.server.watchPage(STREAM), { waitUntil: "commit" });
+    const layers = `${await (await opened).headerValue("location")}/layers`;
+    const wish = async (body) =>
+      assert.equal((await here.server.fetch(layers, { method: "POST", headers: { "Content-Type": "application/json" }, body })).status, 200);
+    const largest = async () => (await status()).video?.layers.find(({ rid }) => rid === "f");
+    const rate = (what, least, most) =>
+      until(what, async () => {
+        const layer = await largest();
+        return layer && layer.frame_rate >= least && layer.frame_rate <= most && (await height(viewer)) === 720;
+      }, { describe: async () => JSON.stringify([await status(), await ask(publisher, "sending")]) });
+    await rate("all pictures come", 13, 17);
+    await wish('{"maxFrameRate":8}');
+    await rate("fewer pictures come", 6, 9);
+    await until("the page keeps to it", async () => (await ask(publisher, "sending")).at(-1).maxFrameRate === 8);
+    await wish("{}");
+    await rate("all pictures come again", 13, 17);
+    // One temporal layer less, of three.
+    await wish('{"temporalLayerId":1}');
+    await until("it is told", async () => (await status()).publisher.wanted_layers.at(-1).max_temporal_layer === 1);
+    await rate("the layer is not made", 6, 9);
+    await wish("{}");
+    await rate("it is made again", 13, 17);
+    assert.deepEqual(viewer.complaints, []);
     await viewer.end();
   });
 

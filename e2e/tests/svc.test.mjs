@@ -3,12 +3,14 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { onAir, openPage, pictureMoves, stage } from "../lib/browser.mjs";
+import { figure } from "../lib/figures.mjs";
 import { until } from "../lib/until.mjs";
 
 /** Chromium makes no VP9 layer of less than 135 lines, and of AV1 none of less than 180. */
 const MODES = [
   { codec: "VP9", svc: "L3T3_KEY", res: "720", lines: [360, 180, 720] },
   { codec: "VP9", svc: "L2T2", res: "360", lines: [180, 360] },
+  { codec: "AV1", svc: "L3T3", res: "720", lines: [360, 180, 720] },
   { codec: "AV1", svc: "L2T3_KEY", res: "360", lines: [180, 360] },
   { codec: "AV1", svc: "L2T2", res: "360", lines: [180, 360] },
 ];
@@ -54,6 +56,39 @@ describe("layers of one encoding", () => {
       await viewer.end();
       assert.deepEqual(publisher.complaints, []);
       await publisher.end();
+    });
+  }
+
+  // Not of VP9's K-SVC modes: docs/design/0005-layers.md.
+  for (const [codec, svc] of [["VP9", "L3T3"], ["AV1", "L3T3_KEY"]]) {
+    test(`${codec} ${svc}: the way down needs no key frame`, async () => {
+      const stream = `down-${codec}-${svc}`.toLowerCase();
+      const publisher = await openPage(here.browser, here.server.publishPage(stream, { codec, svc, res: "720", fps: "15", bitrate: "1500000" }));
+      await onAir(publisher);
+      // Somebody wishes all layers all the time.
+      const other = await openPage(here.browser, here.server.watchPage(stream));
+      const viewer = await openPage(here.browser, null);
+      const session = new Promise((resolve) => viewer.on("response", (response) => response.status() === 201 && response.headers().location && resolve(response.headers().location)));
+      await viewer.goto(here.server.watchPage(stream), { waitUntil: "commit" });
+      await becomes(viewer, 720);
+      const report = new URL(await session, viewer.url());
+      const wish = (body) => fetch(`${report}/layers`, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+      const asked = async () => (await (await fetch(report)).json()).video.key_frame_requests;
+      const took = [];
+      for (let round = 0; round < 5; round++) {
+        const before = await asked();
+        const from = Date.now();
+        await wish('{"maxHeight":360}');
+        await becomes(viewer, 360);
+        took.push(Date.now() - from);
+        await pictureMoves(viewer, { after: Date.now(), readings: 3 });
+        assert.equal((await asked()) - before, 0, "it was frozen, and asked for a key frame");
+        await wish("{}");
+        await becomes(viewer, 720);
+        await pictureMoves(viewer, { after: Date.now(), readings: 3 });
+      }
+      figure(`${codec} ${svc}, smaller pictures are shown after`, took);
+      await Promise.all([viewer.end(), other.end(), publisher.end()]);
     });
   }
 

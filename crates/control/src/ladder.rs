@@ -85,7 +85,7 @@ const REST: Duration = Duration::from_secs(2);
 const REST_BEFORE_MORE: Duration = Duration::from_secs(4);
 /// An encoding is switched off when nobody needed it for so long: at the second look after that, a second apart each, so within
 /// three with the way to the publisher. Somebody who reloads a page, or falls and climbs again, finds it still there.
-const UNNEEDED: Duration = Duration::from_millis(1_800);
+pub(crate) const UNNEEDED: Duration = Duration::from_millis(1_800);
 
 impl Ladder {
     /// Looks at the audience; returns what is wanted of each of `rungs` (any order).

@@ -51,6 +51,7 @@
 //! [`Control`] routes; small values decide: [`Takeover`] about a second publisher, [`Limits`] about
 //! room, `stream` about what a stream looks like from outside, `deadlines` about time.
 
+pub mod bound;
 mod control;
 mod deadlines;
 mod effect;

@@ -12,9 +12,16 @@ export interface LayerStatus {
 
 /** What the audience has use for, of an encoding that the publisher can send. */
 export interface WantedLayer {
-  rid: string;
+  /** `null` where there is one encoding only. */
+  rid: string | null;
   active: boolean;
-  max_bitrate_bps: number;
+  /** `null`: as many as the publisher chose. */
+  max_bitrate_bps: number | null;
+  /** More frames a second are of no use; `null`: they are. */
+  max_framerate: number | null;
+  /** Higher layers within the encoding are of no use; `null`: they are. */
+  max_spatial_layer: number | null;
+  max_temporal_layer: number | null;
 }
 
 export interface StreamStatus {

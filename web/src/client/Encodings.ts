@@ -10,11 +10,26 @@ export interface Encoding {
   maxBitrate: number;
 }
 
+/** What a publisher has chosen to send, if its audience has use for all of it. */
+export interface Chosen {
+  /** The sizes of the video, smallest first; at least one. */
+  encodings: Encoding[];
+  /** Frames per second at most. */
+  maxFrameRate: number;
+  /** The layers of each encoding (webrtc-svc), or `null` for what the browser does by itself. */
+  scalabilityMode: string | null;
+}
+
 /** What to send of an encoding. */
 export interface Sending {
   active: boolean;
   /** Bits per second. */
   maxBitrate: number;
+  /** Frames per second. */
+  maxFrameRate: number;
+  /** How much smaller than the source, in each direction. */
+  scale: number;
+  scalabilityMode: string | null;
 }
 
 /**
@@ -31,19 +46,53 @@ export function encodingsFor(height: number, maxBitrate: number): Encoding[] {
   return [full];
 }
 
+/** So many temporal layers Chromium makes of VP8 and H.264 in several sizes, if nobody says anything else. */
+const USUAL_TEMPORAL_LAYERS = 3;
+/** Fewer frames a second than this would look like a pause. */
+const LEAST_FRAME_RATE = 5;
+
 /**
- * What to send of `encodings`, in their order, if the audience has use for `wanted`.
+ * What to send of what was chosen, in the order of its encodings, if the audience has use for `wanted`.
  *
  * Never more than the publisher chose for the largest, nor more of a smaller one than its share of that: a picture of
  * half the lines needs about a third of the bits. Something is always sent.
  */
-export function sendingFor(encodings: Encoding[], wanted: WantedLayer[]): Sending[] {
+export function sendingFor({ encodings, maxFrameRate, scalabilityMode }: Chosen, wanted: WantedLayer[]): Sending[] {
   const most = encodings.at(-1)?.maxBitrate ?? 0;
+  const layerOf = (rid: string): WantedLayer | undefined =>
+    encodings.length === 1 ? wanted[0] : wanted.find((layer) => layer.rid === rid);
+  // Encodings that differ in their temporal layers would each take an encoder of its own.
+  const layers = encodings.map(({ rid }) => layerOf(rid)).filter((layer) => !layer || layer.active);
+  const temporal = Math.max(...layers.map((layer) => layer?.max_temporal_layer ?? Infinity));
   const sendings = encodings.map(({ rid, scale, maxBitrate }) => {
-    const layer = wanted.find((each) => each.rid === rid);
-    if (!layer) return { active: true, maxBitrate };
-    return { active: layer.active, maxBitrate: Math.round(Math.min(layer.max_bitrate_bps, most / scale ** 1.5)) };
+    const layer = layerOf(rid);
+    const { mode, halvings, slower } = fewerLayers(scalabilityMode, layer?.max_spatial_layer ?? Infinity, temporal);
+    const scaled = scale * 2 ** halvings;
+    const frameRate = Math.min(maxFrameRate / slower, layer?.max_framerate ?? Infinity);
+    return {
+      active: layer?.active ?? true,
+      maxBitrate: layer ? Math.round(Math.min(layer.max_bitrate_bps ?? maxBitrate, most / scaled ** 1.5)) : maxBitrate,
+      maxFrameRate: Math.min(maxFrameRate, Math.max(LEAST_FRAME_RATE, frameRate)),
+      scale: scaled,
+      scalabilityMode: mode,
+    };
   });
   if (sendings[0] && !sendings.some(({ active }) => active)) sendings[0].active = true;
   return sendings;
+}
+
+/**
+ * The mode that has no layers above these, and what it takes so that those that are left stay as they are: a picture that is
+ * halved so often (a mode's largest layer is the whole picture), and a frame rate divided by `slower`.
+ */
+function fewerLayers(
+  mode: string | null,
+  maxSpatial: number,
+  maxTemporal: number,
+): { mode: string | null; halvings: number; slower: number } {
+  const [, l = "1", t = String(USUAL_TEMPORAL_LAYERS), kind = ""] = /^L(\d)T(\d)(.*)$/.exec(mode ?? "") ?? [];
+  const [spatial, temporal] = [Math.min(Number(l), maxSpatial + 1), Math.min(Number(t), maxTemporal + 1)];
+  const [halvings, slower] = [Number(l) - spatial, 2 ** (Number(t) - temporal)];
+  if (halvings === 0 && slower === 1) return { mode, halvings, slower };
+  return { mode: `L${spatial}T${temporal}${spatial > 1 ? kind : ""}`, halvings, slower };
 }

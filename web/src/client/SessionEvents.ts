@@ -1,35 +1,41 @@
-import type { MediumLayers } from "./Api";
 import { BackOff } from "./BackOff";
 import { pause, readEvents, withPlace, type ServerEvent } from "./EventStream";
 import type { SessionResource } from "./SessionResource";
-import type { WhepClient } from "./WhepClient";
+import type { LiveConnection } from "./LiveConnection";
 
-/** One tab listens to its session, beside the three that listen to their streams: two connections are left for requests. */
-const LISTENERS = 1;
 /** The server speaks every 5 s; after this long the line is dead. */
 const SILENCE_MS = 12_000;
 /** Where another tab listens: it may be closed. Until then there is the report. */
 const TRY_AGAIN_MS = 15_000;
 
+/** Which events of a session to hear, and among how many tabs. */
+export interface Hearing {
+  events: string[];
+  /** Tabs that listen under this name share so many places. */
+  place: string;
+  places: number;
+}
+
 /**
- * Hears what changes for our session: the server-sent events of WHEP.
+ * Hears what changes for our session: the server-sent events of WHEP, and what our server has of the kind for WHIP.
  *
- * Where that cannot be, the session's report has to be asked for: see `isListening`.
+ * Where that cannot be, the server has to be asked: see `isListening`.
  */
 export class SessionEvents {
-  /** What is sent to us, or what there is, has changed. */
-  onlayers: (layers: MediumLayers) => void = () => {};
-  /** Somebody publishes: as before, or anew. */
-  onactive: () => void = () => {};
+  onevent: (event: ServerEvent) => void = () => {};
+  /** The events have ended, and not because of us: the server may be gone. */
+  onlost: () => void = () => {};
 
-  readonly #client: WhepClient;
+  readonly #client: LiveConnection;
+  readonly #hearing: Hearing;
   #session: SessionResource | null = null;
   #stopped = new AbortController();
   /** The last sign of life; 0 while nobody is listened to. */
   #heardAt = 0;
 
-  constructor(client: WhepClient) {
+  constructor(client: LiveConnection, hearing: Hearing) {
     this.#client = client;
+    this.#hearing = hearing;
     // What listens while a page goes away would keep it from being kept.
     addEventListener("pagehide", () => this.#turnTo(null));
   }
@@ -58,28 +64,24 @@ export class SessionEvents {
     const backOff = new BackOff(2_000, TRY_AGAIN_MS);
     while (!stopped.aborted) {
       let wait = TRY_AGAIN_MS;
-      await withPlace("nowcast-session", LISTENERS, async (hasPlace) => {
+      await withPlace(this.#hearing.place, this.#hearing.places, async (hasPlace) => {
         if (!hasPlace || stopped.aborted) return;
         try {
-          const events = await session.listen(["active", "layers"], stopped);
-          await readEvents(events, (event) => this.#handle(event), () => {
+          const events = await session.listen(this.#hearing.events, stopped);
+          await readEvents(events, (event) => this.onevent(event), () => {
             if (!stopped.aborted) this.#heardAt = performance.now();
             backOff.reset();
           });
         } catch {
           // The server is full, or gone, or knows us no longer; the report will say.
         }
-        if (!stopped.aborted) this.#heardAt = 0;
+        if (!stopped.aborted) {
+          this.#heardAt = 0;
+          this.onlost();
+        }
         wait = backOff.next();
       });
       await pause(wait, stopped);
     }
-  }
-
-  #handle({ name, data }: ServerEvent): void {
-    if (name === "active") this.onactive();
-    if (name !== "layers") return;
-    const [layers] = Object.values(JSON.parse(data) as Record<string, MediumLayers>);
-    if (layers) this.onlayers(layers);
   }
 }

@@ -10,6 +10,8 @@ export interface LayerWish {
 
 /** The relation of a session's server-sent events (draft-murillo-whep-02 §4.6.1). */
 const EVENTS = "urn:ietf:params:whep:ext:core:server-sent-events";
+/** The same of a publisher's session: our server's own. */
+const PUBLISHER_EVENTS = "urn:nowcast:whip:ext:server-sent-events";
 
 /** The HTTP side of one WHIP or WHEP session: what `Location` names (RFC 9725 §4.2–4.4). */
 export class SessionResource {
@@ -28,7 +30,7 @@ export class SessionResource {
     this.url = url;
     this.answer = answer;
     this.iceServers = iceServersFromLink(links);
-    this.#events = linkTo(EVENTS, links);
+    this.#events = linkTo(EVENTS, links) ?? linkTo(PUBLISHER_EVENTS, links);
     this.#etag = etag;
     this.#access = access;
   }

@@ -4,8 +4,9 @@ import { BackOff } from "./BackOff";
 import { pause, readEvents, withPlace, type ServerEvent } from "./EventStream";
 import { Problem } from "./Problem";
 
-/** Of the six connections that all tabs of a browser share, this many may listen. */
-const LISTENERS = 3;
+/** Of the six connections that all tabs of a browser share, this many may listen under this name. */
+export const EVENTS_PLACE = "nowcast-events";
+export const EVENTS_PLACES = 3;
 const POLL_MS = 2_000;
 /** The server speaks every 2 s; after this long the line is dead. */
 const SILENCE_MS = 7_000;
@@ -47,7 +48,7 @@ export class StreamEvents {
   async #follow(stopped: AbortSignal): Promise<void> {
     while (!stopped.aborted) {
       try {
-        const listened = await withPlace("nowcast-events", LISTENERS, (hasPlace) =>
+        const listened = await withPlace(EVENTS_PLACE, EVENTS_PLACES, (hasPlace) =>
           hasPlace ? this.#listen(stopped) : this.#poll(stopped),
         );
         if (listened === "polled") {

@@ -1,20 +1,14 @@
 import type { Access } from "./Access";
 import type { WantedLayer } from "./Api";
-import { sendingFor, type Encoding } from "./Encodings";
+import { sendingFor, type Chosen, type Sending } from "./Encodings";
 import { asksForExtensions } from "./HeaderExtensions";
 import { LiveConnection } from "./LiveConnection";
 import type { Problem } from "./Problem";
 
 /** What a publisher sends, and how. */
-export interface WhipOptions {
+export interface WhipOptions extends Chosen {
   /** The codec by its SDP name (`H264`, `VP8`, `VP9`, `AV1`), or `null` for what browser and server agree on. */
   codec: string | null;
-  /** The sizes of the video, smallest first; at least one. */
-  encodings: Encoding[];
-  /** Of one encoding alone: its layers (webrtc-svc), or `null` for what the browser does by itself. */
-  scalabilityMode: string | null;
-  /** Frames per second at most. */
-  maxFrameRate: number;
   /** What gives way when the network or the machine is short. */
   degradation: "balanced" | "maintain-framerate" | "maintain-resolution";
 }
@@ -33,6 +27,8 @@ export class WhipClient extends LiveConnection {
   #videoSender: RTCRtpSender | null = null;
   #audioSender: RTCRtpSender | null = null;
   #wanted: WantedLayer[] = [];
+  /** Whether parameters are being set, and have to be once more. */
+  #setting: "no" | "once" | "again" = "no";
 
   constructor(
     endpoint: string,
@@ -68,9 +64,14 @@ export class WhipClient extends LiveConnection {
 
   /** The audience has use for these from now on. */
   audienceWants(wanted: WantedLayer[]): void {
-    if (this.#options.encodings.length < 2 || JSON.stringify(wanted) === JSON.stringify(this.#wanted)) return;
+    if (JSON.stringify(wanted) === JSON.stringify(this.#wanted)) return;
     this.#wanted = wanted;
     this.#limit();
+  }
+
+  /** What is to be sent of each encoding, for the present audience. */
+  get sending(): Sending[] {
+    return sendingFor(this.#options, this.#wanted);
   }
 
   protected override prepare(peer: RTCPeerConnection): void {
@@ -116,33 +117,56 @@ export class WhipClient extends LiveConnection {
   #busySince: number | null = null;
 
   #sendEncodings(): RTCRtpEncodingParameters[] {
-    const { encodings, maxFrameRate, codec, scalabilityMode } = this.#options;
+    const { encodings, maxFrameRate, scalabilityMode } = this.#options;
     return encodings.map(({ rid, scale, maxBitrate }) => ({
       // One encoding alone needs no name, and servers that know no simulcast take it.
       ...(encodings.length > 1 ? { rid, scaleResolutionDownBy: scale } : {}),
-      // Without a mode Chromium makes of several VP9 encodings one with spatial layers.
-      ...(encodings.length > 1 && ["VP9", "AV1"].includes(codec ?? "") ? { scalabilityMode: "L1T1" } : {}),
-      ...(encodings.length === 1 && scalabilityMode ? { scalabilityMode } : {}),
+      ...(scalabilityMode ? { scalabilityMode } : {}),
       maxBitrate,
       maxFramerate: maxFrameRate,
     }));
   }
 
   #limit(): void {
-    const sender = this.#videoSender;
-    if (!sender) return;
-    const parameters: RTCRtpSendParameters & { degradationPreference?: string } = sender.getParameters();
-    parameters.degradationPreference = this.#options.degradation;
-    const sendings = sendingFor(this.#options.encodings, this.#wanted);
-    parameters.encodings.forEach((encoding, n) => {
-      const sending = sendings[n];
-      if (sending) Object.assign(encoding, sending);
-      encoding.maxFramerate = this.#options.maxFrameRate;
-    });
-    sender.setParameters(parameters).catch(() => {
-      // Not every browser takes all of it; the stream works without.
-    });
+    if (this.#setting === "no") void this.#setParameters();
+    else this.#setting = "again";
   }
+
+  /** One after the other: what was read of the sender before it was set is out of date. */
+  async #setParameters(): Promise<void> {
+    do {
+      this.#setting = "once";
+      const sender = this.#videoSender;
+      const parameters: RTCRtpSendParameters & { degradationPreference?: string } | undefined = sender?.getParameters();
+      if (!sender || !parameters) break;
+      parameters.degradationPreference = this.#options.degradation;
+      const sendings = this.sending;
+      parameters.encodings.forEach((encoding, n) => {
+        const sending = sendings[n];
+        if (sending) apply(sending, encoding);
+      });
+      try {
+        await sender.setParameters(parameters);
+      } catch {
+        // Not every browser takes all of it; the stream works without.
+      }
+    } while (this.#isToBeSetAgain);
+    this.#setting = "no";
+  }
+
+  get #isToBeSetAgain(): boolean {
+    return this.#setting === "again";
+  }
+}
+
+type Scalable = RTCRtpEncodingParameters & { scalabilityMode?: string };
+
+/** Changes what has to change: what was never set is the browser's own choice. */
+function apply({ active, maxBitrate, maxFrameRate, scale, scalabilityMode }: Sending, encoding: Scalable): void {
+  Object.assign(encoding, { active, maxBitrate, maxFramerate: maxFrameRate });
+  if ((encoding.scaleResolutionDownBy ?? 1) !== scale) encoding.scaleResolutionDownBy = scale;
+  if (scalabilityMode !== null) encoding.scalabilityMode = scalabilityMode;
+  else delete encoding.scalabilityMode;
 }
 
 /** What repairs a codec's packets; not a choice of its own. */

@@ -4,6 +4,7 @@ import { Access } from "../client/Access";
 import { streamPath, type StreamStatus } from "../client/Api";
 import { LevelMeter } from "../client/LevelMeter";
 import type { ConnectionState } from "../client/LiveConnection";
+import { PublisherEvents } from "../client/PublisherEvents";
 import { Stats, type StatsSample } from "../client/Stats";
 import { StreamEvents } from "../client/StreamEvents";
 import { STREAM_NAME_RULE, streamFromPath } from "../client/StreamName";
@@ -45,6 +46,9 @@ function publish(stream: string): void {
   let source: Source | null = null;
   let meter: LevelMeter | null = null;
   let client: WhipClient | null = null;
+  let session: PublisherEvents | null = null;
+  /** Whether our session tells what the stream's events would. */
+  let isHeard = false;
   let status: StreamStatus | null = null;
   let sample: StatsSample | null = null;
   let trouble: Trouble | null = null;
@@ -61,6 +65,8 @@ function publish(stream: string): void {
       get problem() { return client?.problem ?? null; },
       get stats() { return sample; },
       get status() { return status; },
+      get sending() { return client?.sending ?? []; },
+      get isHeard() { return isHeard; },
     },
   });
 
@@ -167,20 +173,42 @@ function publish(stream: string): void {
     if (!source && !(await openSource())) return;
     if (!source) return;
     source.resume();
-    client = new WhipClient(streamPath("/whip", stream), access, source, sendOptions(settings));
-    client.onchange = () => {
-      trouble = client?.problem ? streamTrouble(client.problem, stream) : null;
+    const mine = new WhipClient(streamPath("/whip", stream), access, source, sendOptions(settings));
+    client = mine;
+    const events = (session = new PublisherEvents(mine));
+    mine.onchange = () => {
+      trouble = mine.problem ? streamTrouble(mine.problem, stream) : null;
+      events.follow();
+      hear();
       show();
     };
-    client.start();
+    events.onwanted = (wanted) => mine.audienceWants(wanted);
+    events.onviewers = (viewers) => {
+      if (status) status = { ...status, viewers };
+      say(byId("viewers"), String(viewers));
+      hear();
+    };
+    // The browser takes seconds to notice that a server is gone and back.
+    events.onlost = () => void mine.verify();
+    mine.start();
     show();
   }
 
   function stop(): void {
     client?.stop();
     client = null;
+    session = null;
     sample = null;
+    hear();
     show();
+  }
+
+  /** Either our session tells how it is, or the stream. */
+  function hear(): void {
+    const wasHeard = isHeard;
+    isHeard = session?.isListening ?? false;
+    if (isHeard && !wasHeard) events.stop();
+    if (!isHeard && wasHeard) events.start();
   }
 
   // ---- what the page says
@@ -227,7 +255,7 @@ function publish(stream: string): void {
     say(byId("s-codec"), format.codec(sample?.codec));
     say(byId("s-rtt"), format.milliseconds(sample?.rttMs));
     say(byId("s-loss"), format.percent(sample?.lossPercent));
-    const aside = now === "connected" ? sendingWords(sample?.limitation ?? null, settings.height, status?.publisher?.wanted_layers ?? []) : null;
+    const aside = now === "connected" ? sendingWords(sample?.limitation ?? null, settings, client?.sending ?? []) : null;
     byId("limitation").hidden = aside === null;
     say(byId("limitation"), aside ?? "");
     document.title = `${now === "connected" ? "● " : ""}${stream} · Nowcast`;
@@ -236,6 +264,7 @@ function publish(stream: string): void {
   setInterval(() => {
     void (async () => {
       sample = client?.peer && client.state === "connected" ? await stats.sample(client.peer) : null;
+      hear();
       show();
     })();
   }, 1_000);
@@ -298,7 +327,7 @@ function publish(stream: string): void {
   events.onstatus = (next) => {
     status = next;
     say(byId("viewers"), String(next.viewers));
-    if (client?.state === "connected") client.audienceWants(next.publisher?.wanted_layers ?? []);
+    if (client?.state === "connected" && !isHeard) client.audienceWants(next.publisher?.wanted_layers ?? []);
     // The browser takes seconds to notice that a server is gone and back.
     if (next.state !== "live") void client?.verify();
   };

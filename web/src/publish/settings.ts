@@ -53,10 +53,13 @@ export function sendOptions(settings: Settings): WhipOptions {
   const at30 = BITRATE_AT_30.get(settings.height) ?? 2_500_000;
   const factor = settings.frameRate >= 60 ? 1.5 : settings.frameRate <= 15 ? 0.65 : 1;
   const encodings = encodingsFor(settings.height, settings.bitrate ?? Math.round(at30 * factor));
+  const isSimulcast = settings.simulcast && !settings.scalabilityMode && encodings.length > 1;
+  // Without a mode Chromium makes of several VP9 encodings one with spatial layers.
+  const needsMode = isSimulcast && ["VP9", "AV1"].includes(settings.codec ?? "");
   return {
     codec: settings.codec,
-    encodings: settings.simulcast && !settings.scalabilityMode ? encodings : encodings.slice(-1),
-    scalabilityMode: settings.scalabilityMode,
+    encodings: isSimulcast ? encodings : encodings.slice(-1),
+    scalabilityMode: needsMode ? "L1T1" : settings.scalabilityMode,
     maxFrameRate: settings.frameRate,
     // Text must stay readable; faces had better keep moving.
     degradation: settings.source === "camera" ? "balanced" : "maintain-resolution",

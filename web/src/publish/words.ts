@@ -1,4 +1,4 @@
-import type { WantedLayer } from "../client/Api";
+import type { Sending } from "../client/Encodings";
 import type { ConnectionState } from "../client/LiveConnection";
 import type { Problem } from "../client/Problem";
 import type { SourceKind } from "./settings";
@@ -11,14 +11,21 @@ export interface Trouble {
 
 const THINGS: Record<SourceKind, string> = { camera: "the camera", screen: "the screen", test: "the test picture" };
 
-/** What is less than chosen in what is being sent, and why; `null` if nothing is. */
-export function sendingWords(limitation: string | null, height: number, wanted: WantedLayer[]): string | null {
+/** What is less than chosen in what is being sent, and why; `null` if nothing is. `sending`: smallest first. */
+export function sendingWords(
+  limitation: string | null,
+  { height, frameRate }: { height: number; frameRate: number },
+  sending: Sending[],
+): string | null {
   if (limitation === "cpu") return "This computer is too busy for the full quality. A smaller picture or another codec may help.";
-  const lines = (rid: string): string => `${Math.round(height / ({ h: 2, q: 4 }[rid] ?? 1))}p`;
-  const unused = wanted.filter(({ active }) => !active).map(({ rid }) => lines(rid));
-  const top = wanted.filter(({ active }) => active).at(-1);
-  if (top && top.rid !== "f") return `Saves your network: nobody needs more than ${lines(top.rid)} just now.`;
+  const lines = ({ scale }: Sending): string => `${Math.round(height / scale)}p`;
+  const top = sending.filter(({ active }) => active).at(-1);
+  const unused = sending.filter(({ active }) => !active).map(lines);
+  if (top && top.scale > 1) return `Saves your network: nobody needs more than ${lines(top)} just now.`;
   if (unused.length > 0) return `Saves your network: nobody needs ${unused.join(" and ")} just now.`;
+  if (top && top.maxFrameRate < frameRate) {
+    return `Saves your network: nobody needs more than ${Math.round(top.maxFrameRate)} frames a second just now.`;
+  }
   if (limitation === "bandwidth") return "The network is too narrow for the full quality just now; the picture adapts.";
   return null;
 }

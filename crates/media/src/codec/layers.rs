@@ -27,6 +27,8 @@ pub struct FrameLayers {
     pub discardable: bool,
     /// Needs the frame of the spatial layer below in the same picture.
     pub needs_lower_spatial: bool,
+    /// No higher spatial layer of the same picture needs this frame, nor do later pictures of one: K-SVC, between key pictures.
+    pub is_unneeded_above: bool,
     /// Numbers by which receivers find what a picture refers to.
     pub numbers: PictureNumbers,
 }

@@ -43,6 +43,7 @@ pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
         switch: if descriptor.is_switch_up { TemporalSwitch::AboveThis } else { TemporalSwitch::No },
         discardable: false,
         needs_lower_spatial: descriptor.needs_lower_spatial,
+        is_unneeded_above: descriptor.is_unneeded_above,
         numbers: descriptor.numbers,
     })
 }
@@ -80,6 +81,8 @@ struct Descriptor {
     is_switch_up: bool,
     /// D: predicted from the spatial layer below.
     needs_lower_spatial: bool,
+    /// Z: no higher spatial layer is predicted from this one.
+    is_unneeded_above: bool,
     numbers: PictureNumbers,
     /// The largest size in the scalability structure.
     largest: Option<Resolution>,
@@ -100,6 +103,7 @@ impl Descriptor {
             temporal_layer: 0,
             is_switch_up: false,
             needs_lower_spatial: false,
+            is_unneeded_above: has(0x01),
             numbers: PictureNumbers::default(),
             largest: None,
         };
@@ -368,7 +372,7 @@ mod tests {
         let id = PictureNumbers { picture_id: Some(PictureId::Long(0x1234)), ..PictureNumbers::default() };
         let with_index = PictureNumbers { base_index: Some(7), ..id };
         let none = FrameLayers { numbers: id, ..FrameLayers::default() };
-        let rows: [(&[u8], FrameLayers); 7] = [
+        let rows: [(&[u8], FrameLayers); 8] = [
             (&[0x88, 0x92, 0x34, 0x82], FrameLayers { starts_frame: true, is_key: true, ..none }),
             (&[0xc4, 0x92, 0x34, 0x86], FrameLayers { ends_frame: true, ..none }),
             // TID 1, U, SID 0.
@@ -402,6 +406,8 @@ mod tests {
             ),
             (&[0x88, 0x92, 0x34, 0x84, 0x89, 0x30, 0x68, 0x40], FrameLayers { starts_frame: true, ..none }),
             (&[0x80, 0x92, 0x34], none),
+            // Z.
+            (&[0x81, 0x92, 0x34], FrameLayers { is_unneeded_above: true, ..none }),
         ];
         for (payload, expected) in rows {
             assert_eq!(layers(payload), Some(expected), "{payload:x?}");

@@ -247,12 +247,18 @@ impl Actor {
         let wish = Wish {
             encoding,
             max_height: wish.max_height,
+            max_width: wish.max_width,
             max_frame_rate: wish.max_frame_rate,
             max_spatial: wish.spatial_layer_id,
             max_temporal: wish.temporal_layer_id,
             is_hidden: wish.paused,
         };
         self.to_all_shards(|| shard::Command::Wish { session, wish });
+        // What it needs now is wanted at once; that it needs less than before, shards will tell.
+        if let Some(watched) = self.watched.get_mut(&stream) {
+            watched.wished(&wish);
+        }
+        self.look_at_audience(Instant::now(), stream);
         Ok(())
     }
 
@@ -583,7 +589,7 @@ impl Actor {
         self.watched.get(&stream).map(|w| w.published).unwrap_or_default()
     }
 
-    fn bump(&self) {
+    pub(super) fn bump(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
 

@@ -186,20 +186,26 @@ pub struct PublisherStatus {
     pub rtt_ms: Option<f64>,
     /// Loss on the way from the publisher, before repair.
     pub loss_percent: Option<f64>,
-    /// Of a simulcast: what its viewers have use for. A publisher that keeps to it saves its uplink, and each
-    /// viewer gets more of what its network carries.
+    /// What its viewers have use for of each encoding of the video, smallest first. A publisher that keeps to it saves its
+    /// uplink, and each viewer gets more of what its network carries.
     pub wanted_layers: Vec<WantedLayer>,
 }
 
 /// What is wanted of an encoding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WantedLayer {
-    /// Its name.
-    pub rid: String,
+    /// Its name; `null` where there is one encoding only.
+    pub rid: Option<String>,
     /// Whether anybody has use for it. It is wanted again as soon as somebody may have.
     pub active: bool,
-    /// More bits a second than this are of no use.
-    pub max_bitrate_bps: u64,
+    /// More bits a second than this are of no use; `null` where there is one encoding only: its rate is the publisher's choice.
+    pub max_bitrate_bps: Option<u64>,
+    /// More pictures a second than this are of no use, where every viewer of the encoding wishes fewer than may come.
+    pub max_framerate: Option<u16>,
+    /// Higher spatial layers than this are of no use, where the encoding has some (SVC).
+    pub max_spatial_layer: Option<u8>,
+    /// Higher temporal layers than this are of no use, where the encoding has some.
+    pub max_temporal_layer: Option<u8>,
 }
 
 /// A video track as the API shows it.
@@ -338,7 +344,10 @@ pub struct LayerWish {
     pub encoding_id: Option<String>,
     /// The most lines of the picture. Smaller ones are sent where the network asks for it.
     pub max_height: Option<u16>,
-    /// The most pictures a second, where the publisher sends temporal layers to choose from.
+    /// The most columns of the picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_width: Option<u16>,
+    /// The most pictures a second, where the publisher sends temporal layers to choose from, or where all viewers wish so few.
     pub max_frame_rate: Option<u16>,
     /// The highest spatial layer to send of an encoding that has some (SVC); `maxSpatialLayerId` means the same.
     #[serde(alias = "maxSpatialLayerId", skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use control::StreamView;
+use control::bound::Bound;
 use control::ladder::{self, Ladder, Rung, Wanted};
 use media::packet::MAX_ENCODINGS;
 use media::{MediaKind, SessionId, StreamId, StreamName};
@@ -13,7 +14,8 @@ use sfu::bwe::State;
 use sfu::format::Published;
 use sfu::publisher::Health;
 use sfu::shard::{self, Snapshot, StreamSnapshot};
-use sfu::stream::audience::Audience;
+use sfu::stream::audience::{Audience, Need};
+use sfu::stream::choice::Wish;
 
 use super::actor::Actor;
 use super::{
@@ -41,8 +43,37 @@ pub(super) struct Watched {
     sizes: [Option<u32>; MAX_ENCODINGS],
     /// By shard.
     audiences: HashMap<u8, Audience>,
+    /// Viewers that wished something since shards were heard of last.
+    wishers: Audience,
     ladder: Ladder,
-    wanted: Vec<Wanted>,
+    /// By encoding: what of it is needed.
+    needed: [Needed; MAX_ENCODINGS],
+    wanted: Vec<WantedLayer>,
+}
+
+/// How much of one encoding is to be sent: raised at once, lowered after a while.
+#[derive(Debug, Clone, Copy)]
+struct Needed {
+    spatial: Bound<u8>,
+    temporal: Bound<u8>,
+    frame_rate: Bound<u16>,
+}
+
+impl Default for Needed {
+    fn default() -> Needed {
+        let Need { spatial, temporal, frame_rate } = Need::ALL;
+        Needed { spatial: Bound::new(spatial), temporal: Bound::new(temporal), frame_rate: Bound::new(frame_rate) }
+    }
+}
+
+impl Needed {
+    fn look(&mut self, now: Instant, need: Need) -> Need {
+        Need {
+            spatial: self.spatial.look(now, need.spatial),
+            temporal: self.temporal.look(now, need.temporal),
+            frame_rate: self.frame_rate.look(now, need.frame_rate),
+        }
+    }
 }
 
 /// A stream that nobody is in.
@@ -79,14 +110,13 @@ impl Actor {
         self.snapshots.insert(snapshot.shard, snapshot);
     }
 
-    /// Who watches may have changed: so may what the publisher is to send.
+    /// Who watches may have changed: so may what the publisher is to send, and then it is to hear of it.
     pub(super) fn look_at_audience(&mut self, now: Instant, stream: StreamId) {
-        let Some(watched) = self.watched.get_mut(&stream).filter(|w| w.published.rids.iter().flatten().count() > 1)
-        else {
-            return;
-        };
+        let Some(watched) = self.watched.get_mut(&stream).filter(|w| w.published.video.is_some()) else { return };
         let unknown = self.control.stream_by_id(stream).map_or(0, |view| view.viewers_connecting);
-        watched.look(now, unknown);
+        if watched.look(now, unknown) {
+            self.bump();
+        }
     }
 
     pub(super) fn streams(&self) -> Vec<StreamStatus> {
@@ -109,7 +139,7 @@ impl Actor {
                 connected_at_ms: unix_ms(publisher.connected_at?),
                 rtt_ms: watched.health.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
                 loss_percent: watched.health.loss.map(|loss| f64::from(loss) * 100.0),
-                wanted_layers: watched.wanted_layers(),
+                wanted_layers: watched.wanted.clone(),
             })
         });
         StreamStatus {
@@ -163,6 +193,7 @@ impl Watched {
             self.rate_out.insert(shard, 8.0 * rate(stream.sent.bytes, bytes, at));
         }
         self.audiences.insert(shard, stream.audience);
+        self.wishers = self.wishers.emptied();
         if !stream.is_home {
             return;
         }
@@ -182,8 +213,16 @@ impl Watched {
         self.home_at = Some(now);
     }
 
-    /// `unknown`: viewers that are connecting.
-    fn look(&mut self, now: Instant, unknown: u32) {
+    /// A viewer wishes this from now on.
+    pub(super) fn wished(&mut self, wish: &Wish) {
+        if self.wishers.viewers() == 0 {
+            self.wishers = self.home.map_or_else(Audience::default, |home| home.audience.emptied());
+        }
+        self.wishers.watches(None, wish);
+    }
+
+    /// `unknown`: viewers that are connecting. Returns whether something else is wanted than before.
+    fn look(&mut self, now: Instant, unknown: u32) -> bool {
         let audience = self.audiences.values().fold(Audience::default(), |all, shard| all.with(shard));
         let carried = audience.places().map(|(place, viewers)| (Audience::bits_per_second(place), viewers));
         let carried: Vec<_> = carried.collect();
@@ -192,29 +231,52 @@ impl Watched {
             places.map(move |(place, viewers)| (Audience::bits_per_second(place), encoding as u8, viewers))
         });
         let bounded: Vec<_> = bounded.collect();
-        let rungs = self.published.rids.iter().enumerate().filter(|(_, rid)| rid.is_some());
+        // Those who have just wished something are with the others already, or will be; so they decide nothing about rates.
+        let asked = |encoding: usize| {
+            let within = self.wishers.places_within(encoding).map(|(_, viewers)| viewers).sum::<u32>();
+            self.wishers.wish(encoding) + within
+        };
+        let wished = std::array::from_fn(|encoding| audience.wish(encoding) + asked(encoding));
+        let unknown = unknown + self.wishers.places().map(|(_, viewers)| viewers).sum::<u32>();
+        let rids = self.published.rids;
+        let rungs = rids.iter().enumerate().filter(|(_, rid)| rid.is_some());
         let rungs: Vec<_> = rungs.map(|(n, _)| Rung { encoding: n as u8, pixels: self.sizes[n] }).collect();
-        let wished = std::array::from_fn(|encoding| audience.wish(encoding));
-        self.wanted =
-            self.ladder.look(now, &rungs, &ladder::Audience { carried: &carried, bounded: &bounded, wished, unknown });
+        let steps = if rungs.len() > 1 {
+            self.ladder.look(now, &rungs, &ladder::Audience { carried: &carried, bounded: &bounded, wished, unknown })
+        } else {
+            // What is sent in one encoding is always sent, at the rate that its publisher chose.
+            vec![Wanted { encoding: 0, is_active: true, max_bps: 0 }]
+        };
+        let is_single = rungs.len() <= 1;
+        let extents = self.home.map(|home| home.audience).unwrap_or_default();
+        let wanted = steps.iter().map(|step| {
+            let encoding = usize::from(step.encoding).min(MAX_ENCODINGS - 1);
+            let need = audience.need(encoding).or(self.wishers.need(encoding));
+            let need = self.needed[encoding].look(now, if unknown > 0 { Need::ALL } else { need });
+            let top = extents.extent(encoding).top();
+            WantedLayer {
+                rid: rids[encoding].map(|rid| rid.to_string()),
+                active: step.is_active,
+                max_bitrate_bps: (!is_single).then_some(step.max_bps),
+                // Of nobody nothing is known.
+                max_framerate: Some(need.frame_rate).filter(|most| *most > 0 && *most < u16::MAX),
+                max_spatial_layer: Some(need.spatial).filter(|most| *most < top.0),
+                max_temporal_layer: Some(need.temporal).filter(|most| *most < top.1),
+            }
+        });
+        let before = std::mem::replace(&mut self.wanted, wanted.collect());
+        before != self.wanted
     }
 
     /// A publisher begins, or is gone.
     pub(super) fn set_published(&mut self, published: Published) {
-        if published.rids != self.published.rids {
+        if published != self.published {
             self.ladder = Ladder::default();
             self.sizes = [None; MAX_ENCODINGS];
+            self.needed = Default::default();
             self.wanted.clear();
         }
         self.published = published;
-    }
-
-    fn wanted_layers(&self) -> Vec<WantedLayer> {
-        let layer = |wanted: &Wanted| {
-            let rid = self.published.rids.get(usize::from(wanted.encoding)).copied().flatten()?;
-            Some(WantedLayer { rid: rid.to_string(), active: wanted.is_active, max_bitrate_bps: wanted.max_bps })
-        };
-        self.wanted.iter().filter_map(layer).collect()
     }
 
     fn video(&self) -> Option<VideoStatus> {
@@ -315,6 +377,7 @@ fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
             media_id: None,
             encoding_id: track.wished.encoding.and_then(rid),
             max_height: track.wished.max_height,
+            max_width: track.wished.max_width,
             max_frame_rate: track.wished.max_frame_rate,
             spatial_layer_id: track.wished.max_spatial,
             temporal_layer_id: track.wished.max_temporal,

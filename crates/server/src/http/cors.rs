@@ -11,7 +11,7 @@ use super::Reply;
 use super::api;
 use super::route::Route;
 use super::session::{self, FRAGMENT, SDP};
-use super::{layers, subscriptions, whep, whip};
+use super::{demand, layers, subscriptions, whep, whip};
 
 /// Methods of a resource, for `Allow` and for preflights.
 fn methods(route: &Route) -> &'static str {
@@ -21,8 +21,9 @@ fn methods(route: &Route) -> &'static str {
         Route::WhepEndpoint(_) => whep::ENDPOINT_METHODS,
         Route::WhepSession(..) => whep::SESSION_METHODS,
         Route::WhepLayers(..) => layers::METHODS,
-        Route::WhepEvents(..) => subscriptions::METHODS,
-        Route::WhepSubscription(..) => subscriptions::SUBSCRIPTION_METHODS,
+        Route::WhipLayers(..) => demand::METHODS,
+        Route::WhepEvents(..) | Route::WhipEvents(..) => subscriptions::METHODS,
+        Route::WhepSubscription(..) | Route::WhipSubscription(..) => subscriptions::SUBSCRIPTION_METHODS,
         Route::Stream(_) => api::STREAM_METHODS,
         _ => api::READ_METHODS,
     }
@@ -61,7 +62,8 @@ pub(super) fn allow(
     reply: &mut HeaderMap,
 ) {
     let shared = match route {
-        Route::WhipEndpoint(_) | Route::WhipSession(..) => true,
+        Route::WhipEndpoint(_) | Route::WhipSession(..) | Route::WhipLayers(..) => true,
+        Route::WhipEvents(..) | Route::WhipSubscription(..) => true,
         Route::WhepEndpoint(_) | Route::WhepSession(..) | Route::WhepLayers(..) => true,
         Route::WhepEvents(..) | Route::WhepSubscription(..) => true,
         Route::Streams | Route::Stream(_) | Route::Events(_) | Route::Time | Route::OpenApi => true,

@@ -2,7 +2,7 @@
 //!
 //! [`App::respond`] takes every request: it finds the resource ([`route`]), asks who may ([`crate::auth`]), lets the
 //! resource answer and adds what every answer carries. The parts: [`whip`], [`whep`] and [`session`] for streams,
-//! [`layers`] and [`subscriptions`] for viewers, [`api`] and [`events`] for programs, [`pages`] for people, [`accept`] and [`tls`] for connections.
+//! [`layers`] for viewers, [`demand`] for publishers, [`subscriptions`] for both, [`api`] and [`events`] for programs, [`pages`] for people, [`accept`] and [`tls`] for connections.
 //!
 //! Not here: anything that knows what an SDP says.
 
@@ -12,6 +12,7 @@ pub mod backend;
 pub mod body;
 mod cors;
 mod counters;
+mod demand;
 mod events;
 mod layers;
 pub mod limits;
@@ -139,6 +140,11 @@ impl<E: Backend> App<E> {
         match route {
             Route::WhipEndpoint(stream) => whip::endpoint(self, stream, exchange, body).await,
             Route::WhipSession(stream, id) => whip::session(self, stream, id, exchange, body).await,
+            Route::WhipLayers(stream, id) => demand::wanted(self, stream, id, exchange).await,
+            Route::WhipEvents(stream, id) => demand::subscribe(self, stream, id, exchange, body).await,
+            Route::WhipSubscription(stream, session, id) => {
+                demand::subscription(self, stream, session, id, exchange).await
+            }
             Route::WhepEndpoint(stream) => whep::endpoint(self, stream, exchange, body).await,
             Route::WhepSession(stream, id) => whep::session(self, stream, id, exchange, body).await,
             Route::WhepLayers(stream, id) => layers::choose(self, stream, id, exchange, body).await,

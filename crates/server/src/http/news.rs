@@ -218,7 +218,7 @@ fn layers(stream: &StreamStatus, session: &ViewerReport) -> BTreeMap<u8, MediumL
     // Smallest first, also what does not come at the moment.
     let known = stream.publisher.as_ref().map_or(&[][..], |publisher| &publisher.wanted_layers);
     let place = |place: usize, rid: Option<&String>| {
-        let by_name = known.iter().position(|wanted| Some(&wanted.rid) == rid);
+        let by_name = known.iter().position(|wanted| wanted.rid.as_ref() == rid);
         by_name.unwrap_or(coming.len().saturating_sub(place + 1))
     };
     let encoding = |(n, layer): (usize, &LayerStatus)| Encoding {
@@ -239,9 +239,9 @@ fn layers(stream: &StreamStatus, session: &ViewerReport) -> BTreeMap<u8, MediumL
         frame_rate: layer.frame_rate,
     };
     let missing = known.iter().enumerate().rev();
-    let missing = missing.filter(|(_, wanted)| !coming.iter().any(|layer| layer.rid.as_ref() == Some(&wanted.rid)));
+    let missing = missing.filter(|(_, wanted)| !coming.iter().any(|layer| layer.rid == wanted.rid));
     let missing = missing.map(|(n, wanted)| Encoding {
-        id: Some(wanted.rid.clone()),
+        id: wanted.rid.clone(),
         simulcast_idx: n,
         bitrate: None,
         width: None,
@@ -365,7 +365,14 @@ mod tests {
             bitrate_bps,
             frame_rate: 30.0,
         };
-        let wanted = |rid: &str, active| WantedLayer { rid: rid.into(), active, max_bitrate_bps: 1 };
+        let wanted = |rid: &str, active| WantedLayer {
+            rid: Some(rid.into()),
+            active,
+            max_bitrate_bps: Some(1),
+            max_framerate: None,
+            max_spatial_layer: None,
+            max_temporal_layer: None,
+        };
         StreamStatus {
             stream: "demo".into(),
             state,

@@ -5,7 +5,7 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{api, events, layers, subscriptions, whep, whip};
+use super::{api, demand, events, layers, subscriptions, whep, whip};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,6 +17,7 @@ use super::{api, events, layers, subscriptions, whep, whip};
     paths(
         whip::endpoint, whip::session, whep::endpoint, whep::session, whep::report, layers::choose, layers::layers,
         subscriptions::subscribe, subscriptions::read, subscriptions::end,
+        demand::wanted, demand::subscribe, demand::read, demand::end,
         api::streams, api::stream, api::kick, events::events, api::time, api::openapi,
         api::metrics, api::healthz, api::readyz,
     ),

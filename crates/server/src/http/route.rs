@@ -23,6 +23,12 @@ pub enum Route {
     WhipEndpoint(Option<StreamName>),
     /// A publisher's session.
     WhipSession(StreamName, SessionId),
+    /// What a publisher's audience has use for.
+    WhipLayers(StreamName, SessionId),
+    /// Where a publisher subscribes to events of its session.
+    WhipEvents(StreamName, SessionId),
+    /// One such subscription.
+    WhipSubscription(StreamName, SessionId, u64),
     /// Where viewers begin.
     WhepEndpoint(Option<StreamName>),
     /// A viewer's session.
@@ -81,6 +87,9 @@ pub const TEMPLATES: &[&str] = &[
     "/whep/{stream}/{session}/layers",
     "/whep/{stream}/{session}/sse",
     "/whep/{stream}/{session}/sse/{subscription}",
+    "/whip/{stream}/{session}/layers",
+    "/whip/{stream}/{session}/sse",
+    "/whip/{stream}/{session}/sse/{subscription}",
     "other",
 ];
 
@@ -112,25 +121,20 @@ impl Route {
             "assets" => Ok(Self::Asset(trimmed.to_owned())),
             "publish" => stream(rest).map(|_| Self::PublishPage),
             "watch" => stream(rest).map(|_| Self::WatchPage),
-            "whip" => Ok(match session(rest)? {
-                (stream, Some(session)) => Self::WhipSession(stream, session),
-                (stream, None) => Self::WhipEndpoint(Some(stream)),
+            "whip" => Ok(match below(rest)? {
+                Below::Endpoint(stream) => Self::WhipEndpoint(Some(stream)),
+                Below::Session(stream, session) => Self::WhipSession(stream, session),
+                Below::Layers(stream, session) => Self::WhipLayers(stream, session),
+                Below::Events(stream, session) => Self::WhipEvents(stream, session),
+                Below::Subscription(stream, session, id) => Self::WhipSubscription(stream, session, id),
             }),
-            "whep" => {
-                if let Some(Ok((stream, Some(session)))) = rest.strip_suffix("/layers").map(session) {
-                    return Ok(Self::WhepLayers(stream, session));
-                }
-                if let Some(Ok((stream, Some(session)))) = rest.strip_suffix("/sse").map(session) {
-                    return Ok(Self::WhepEvents(stream, session));
-                }
-                if let Some((stream, session, id)) = subscription(rest) {
-                    return Ok(Self::WhepSubscription(stream, session, id));
-                }
-                Ok(match session(rest)? {
-                    (stream, Some(session)) => Self::WhepSession(stream, session),
-                    (stream, None) => Self::WhepEndpoint(Some(stream)),
-                })
-            }
+            "whep" => Ok(match below(rest)? {
+                Below::Endpoint(stream) => Self::WhepEndpoint(Some(stream)),
+                Below::Session(stream, session) => Self::WhepSession(stream, session),
+                Below::Layers(stream, session) => Self::WhepLayers(stream, session),
+                Below::Events(stream, session) => Self::WhepEvents(stream, session),
+                Below::Subscription(stream, session, id) => Self::WhepSubscription(stream, session, id),
+            }),
             "api" => {
                 let name = rest.strip_prefix("v1/streams/").ok_or(NoRoute::NotFound)?;
                 match name.strip_suffix("/events") {
@@ -170,6 +174,9 @@ impl Route {
             Self::WhepLayers(..) => 16,
             Self::WhepEvents(..) => 17,
             Self::WhepSubscription(..) => 18,
+            Self::WhipLayers(..) => 19,
+            Self::WhipEvents(..) => 20,
+            Self::WhipSubscription(..) => 21,
         }
     }
 
@@ -178,6 +185,9 @@ impl Route {
         match self {
             Self::WhipEndpoint(stream) | Self::WhepEndpoint(stream) => stream.as_ref(),
             Self::WhipSession(stream, _)
+            | Self::WhipLayers(stream, _)
+            | Self::WhipEvents(stream, _)
+            | Self::WhipSubscription(stream, ..)
             | Self::WhepSession(stream, _)
             | Self::WhepLayers(stream, _)
             | Self::WhepEvents(stream, _)
@@ -187,6 +197,32 @@ impl Route {
             _ => None,
         }
     }
+}
+
+/// What is below `/whip/` or `/whep/`.
+enum Below {
+    Endpoint(StreamName),
+    Session(StreamName, SessionId),
+    Layers(StreamName, SessionId),
+    Events(StreamName, SessionId),
+    Subscription(StreamName, SessionId, u64),
+}
+
+/// Reads `stream`, `stream/session` and what belongs to a session.
+fn below(path: &str) -> Result<Below, NoRoute> {
+    if let Some(Ok((stream, Some(session)))) = path.strip_suffix("/layers").map(session) {
+        return Ok(Below::Layers(stream, session));
+    }
+    if let Some(Ok((stream, Some(session)))) = path.strip_suffix("/sse").map(session) {
+        return Ok(Below::Events(stream, session));
+    }
+    if let Some((stream, session, id)) = subscription(path) {
+        return Ok(Below::Subscription(stream, session, id));
+    }
+    Ok(match session(path)? {
+        (stream, Some(session)) => Below::Session(stream, session),
+        (stream, None) => Below::Endpoint(stream),
+    })
 }
 
 /// Reads `stream` or `stream/session`.
@@ -297,6 +333,10 @@ mod tests {
         check(&format!("/whep/a/b/{ID}/layers"), Route::WhepLayers(name("a/b"), id()));
         check(&format!("/whep/a/b/{ID}/sse"), Route::WhepEvents(name("a/b"), id()));
         check(&format!("/whep/a/b/{ID}/sse/7"), Route::WhepSubscription(name("a/b"), id(), 7));
+        check(&format!("/whip/a/b/{ID}/layers"), Route::WhipLayers(name("a/b"), id()));
+        check(&format!("/whip/a/b/{ID}/sse"), Route::WhipEvents(name("a/b"), id()));
+        check(&format!("/whip/a/b/{ID}/sse/7"), Route::WhipSubscription(name("a/b"), id(), 7));
+        check("/whip/a/layers", Route::WhipEndpoint(Some(name("a/layers"))));
         check("/whep/a/sse/7", Route::WhepEndpoint(Some(name("a/sse/7"))));
         check("/whep/a/layers", Route::WhepEndpoint(Some(name("a/layers"))));
         check(&format!("/whip/{ID}"), Route::WhipEndpoint(Some(name(ID))));

@@ -1,8 +1,9 @@
-//! How does a viewer hear of its session?
+//! How does a viewer hear of its session, and a publisher of its own?
 //!
 //! By the server-sent events extension of WHEP (draft-murillo-whep-02 §4.6.1): `POST` to the session's `sse` with the names
 //! of events makes a subscription; `GET` of what its `Location` names reads it, `DELETE` ends it. Each is a task that
-//! looks at the session while somebody reads, and lets [`News`] decide what to tell.
+//! looks at the session while somebody reads, and lets [`News`] or [`Demand`] decide what to tell. WHIP has no such
+//! extension; its sessions have the same.
 //!
 //! A session has at most [`PER_SESSION`], the server as many as `limits.event_streams` together with the streams' own
 //! events. A subscription ends with its session, and when nobody has read it for [`UNREAD`].
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::backend::Backend;
 use super::body;
+use super::demand::{self, Demand};
 use super::events::{self, Newest};
 use super::news::{Kind, MediumLayers, News};
 use super::problem::{Content, Problem};
@@ -35,7 +37,7 @@ pub(super) const SUBSCRIPTION_METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 /// A page needs one; the second is for its successor, before we notice that it is gone. A third ends the first.
 const PER_SESSION: usize = 2;
 /// A list names a few events.
-const LIST_BYTES: usize = 1024;
+pub(super) const LIST_BYTES: usize = 1024;
 /// A reader whose connection broke is back sooner. A guess.
 const UNREAD: Duration = Duration::from_secs(30);
 /// How often a session is looked at. Measured: 50 µs a look, so twenty thousand readers would take a core.
@@ -109,25 +111,37 @@ where
     }
     whep::may_touch(app, &stream, session, &exchange).await?;
     app.may_patch(&exchange)?;
-    let wanted = wanted(&body::read_text(body, LIST_BYTES).await?)?;
+    let wanted = wanted(&body::read_text(body, LIST_BYTES).await?, Kind::ALL, Kind::name)?;
+    open(app, "whep", stream, session, Told::Viewer(News::new(wanted)))
+}
+
+/// Makes a subscription and answers where it is.
+pub(super) fn open<E: Backend>(
+    app: &App<E>,
+    protocol: &str,
+    stream: StreamName,
+    session: SessionId,
+    mut told: Told,
+) -> Result<Reply, Problem> {
     let permit = events::permit(app)?;
     let orders = app.subscriptions.open(session);
     let id = orders.id;
+    let location = format!("/{protocol}/{stream}/{session}/sse/{id}");
     let teller = Teller {
         engine: app.engine.clone(),
         hub: Arc::clone(&app.event_hub),
         subscriptions: Arc::clone(&app.subscriptions),
         stopping: app.stopping.clone(),
-        stream: stream.clone(),
+        stream,
         session,
     };
     tokio::spawn(async move {
-        teller.run(News::new(wanted), orders).await;
+        teller.run(&mut told, orders).await;
         teller.subscriptions.close(session, id);
         drop(permit);
     });
     let mut reply = session::empty(StatusCode::CREATED);
-    reply.headers_mut().insert(header::LOCATION, session::value(&format!("/whep/{stream}/{session}/sse/{id}"))?);
+    reply.headers_mut().insert(header::LOCATION, session::value(&location)?);
     Ok(reply)
 }
 
@@ -139,11 +153,17 @@ pub(super) async fn subscription<E: Backend>(
     id: u64,
     exchange: Exchange<'_>,
 ) -> Result<Reply, Problem> {
-    if ![Method::GET, Method::HEAD, Method::DELETE].contains(exchange.method) {
-        return Err(Problem::method_not_allowed(SUBSCRIPTION_METHODS));
-    }
+    is_of_subscription(&exchange)?;
     whep::may_touch(app, &stream, session, &exchange).await?;
     if *exchange.method == Method::DELETE { end(app, session, id) } else { read(app, session, id, &exchange).await }
+}
+
+/// Refuses methods that a subscription does not have.
+pub(super) fn is_of_subscription(exchange: &Exchange<'_>) -> Result<(), Problem> {
+    if [Method::GET, Method::HEAD, Method::DELETE].contains(exchange.method) {
+        return Ok(());
+    }
+    Err(Problem::method_not_allowed(SUBSCRIPTION_METHODS))
 }
 
 /// Read a subscription. Who reads it anew takes the place of who did before, and is told at once how it is.
@@ -199,20 +219,30 @@ fn none_such() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is no such subscription (any more)", fix)
 }
 
-/// The events that a body names: nothing means all. Names that we do not know are those of other servers.
-fn wanted(text: &str) -> Result<Vec<Kind>, Problem> {
-    let fix = "send a JSON array of some of: active, inactive, layers, viewercount";
+/// The events of `all` that a body names: nothing means all. Names that we do not know are those of other servers.
+pub(super) fn wanted<K: Copy, const N: usize>(
+    text: &str,
+    all: [K; N],
+    name: impl Fn(K) -> &'static str,
+) -> Result<Vec<K>, Problem> {
+    let fix = || format!("send a JSON array of some of: {}", all.map(&name).join(", "));
     if text.trim().is_empty() {
-        return Ok(Kind::ALL.to_vec());
+        return Ok(all.to_vec());
     }
     let names: Vec<String> = serde_json::from_str(text).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, format!("the list of events cannot be read: {error}"), fix)
+        Problem::new(StatusCode::BAD_REQUEST, format!("the list of events cannot be read: {error}"), fix())
     })?;
-    let wanted: Vec<_> = Kind::ALL.into_iter().filter(|kind| names.iter().any(|name| name == kind.name())).collect();
+    let wanted: Vec<_> = all.into_iter().filter(|kind| names.iter().any(|known| known == name(*kind))).collect();
     if wanted.is_empty() {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "the list names no event of this server", fix));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "the list names no event of this server", fix()));
     }
     Ok(wanted)
+}
+
+/// What the readers of a subscription were told, and are to be.
+pub(super) enum Told {
+    Viewer(News),
+    Publisher(Demand),
 }
 
 impl Default for Subscriptions {
@@ -273,15 +303,14 @@ struct Teller<E> {
 
 impl<E: Backend> Teller<E> {
     /// Returns when the subscription is over.
-    async fn run(&self, mut news: News, orders: Orders) {
+    async fn run(&self, told: &mut Told, orders: Orders) {
         let Orders { mut readers, wishes, .. } = orders;
         while let Ok(Some(mut reader)) = timeout(UNREAD, readers.recv()).await {
             let mut stream = self.hub.newest(&self.engine, &self.stream);
             let mut stopping = self.stopping.clone();
             loop {
-                news.restart();
                 tokio::select! {
-                    end = self.tell(&mut news, &reader, &mut stream, &wishes) => match end {
+                    end = self.tell(told, &reader, &mut stream, &wishes) => match end {
                         End::OfReader => break,
                         End::OfSession => return,
                     },
@@ -296,6 +325,55 @@ impl<E: Backend> Teller<E> {
     }
 
     async fn tell(
+        &self,
+        told: &mut Told,
+        reader: &Reader,
+        stream: &mut watch::Receiver<Newest>,
+        wishes: &Notify,
+    ) -> End {
+        match told {
+            Told::Viewer(news) => {
+                news.restart();
+                self.tell_viewer(news, reader, stream, wishes).await
+            }
+            Told::Publisher(demand) => {
+                demand.restart();
+                self.tell_publisher(demand, reader, stream).await
+            }
+        }
+    }
+
+    async fn tell_publisher(&self, demand: &mut Demand, reader: &Reader, stream: &mut watch::Receiver<Newest>) -> End {
+        let mut told_at = Instant::now();
+        loop {
+            let Ok(Some(newest)) = stream.wait_for(Option::is_some).await.map(|told| told.clone()) else {
+                return End::OfReader;
+            };
+            if !demand::is_session(&self.engine, &self.stream, self.session).await {
+                return End::OfSession;
+            }
+            let mut text = demand.poll(&newest.status);
+            if text.is_empty() && told_at.elapsed() >= KEEP_ALIVE {
+                text = ":\n\n".into();
+            }
+            if !text.is_empty() {
+                told_at = Instant::now();
+                if reader.send(Bytes::from(text)).await.is_err() {
+                    return End::OfReader;
+                }
+                sleep(REST).await;
+            }
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                Ok(()) = stream.changed() => {}
+            }
+            if reader.reserve().await.is_err() {
+                return End::OfReader;
+            }
+        }
+    }
+
+    async fn tell_viewer(
         &self,
         news: &mut News,
         reader: &Reader,
@@ -360,8 +438,9 @@ mod tests {
 
     #[test]
     fn a_list_names_events() {
-        let check =
-            |text: &str, expected: Option<&[Kind]>| assert_eq!(wanted(text).ok().as_deref(), expected, "{text}");
+        let check = |text: &str, expected: Option<&[Kind]>| {
+            assert_eq!(wanted(text, Kind::ALL, Kind::name).ok().as_deref(), expected, "{text}")
+        };
         check("", Some(&Kind::ALL));
         check(" \n", Some(&Kind::ALL));
         check("[\"layers\"]", Some(&[Kind::Layers]));

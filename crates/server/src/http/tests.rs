@@ -11,7 +11,7 @@ use crate::auth::{Claims, Secret, VideoGrant, sign};
 use crate::config::{self, Flags};
 use crate::engine::{
     IceFragment, LayerWish, Opened, Publish, PublisherStatus, Refusal, Role, SentReport, StreamState, StreamStatus,
-    Trickled, ViewerReport, Watch,
+    Trickled, ViewerReport, WantedLayer, Watch,
 };
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -171,15 +171,66 @@ async fn publishing_opens_a_session() {
     assert_eq!(reply.header("access-control-allow-origin"), "*");
     assert_eq!(reply.header("access-control-expose-headers"), "Location, ETag, Link");
     let links: Vec<_> = reply.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
+    let base = format!("/whip/demo/cam/{ID}");
     assert_eq!(
         links,
         [
             "<stun:stun.example>; rel=\"ice-server\"",
             "<turn:turn.example>; rel=\"ice-server\"; username=\"u\"; credential=\"p\"; credential-type=\"password\"",
+            &format!(
+                "<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; events=\"wantedlayers,viewercount\""
+            ),
+            &format!("<{base}/layers>; rel=\"urn:nowcast:whip:ext:wanted-layers\""),
         ]
     );
     assert_eq!(reply.body, "answer");
     assert_eq!(house.said(), ["publish demo/cam v=0 192.0.2.1:5000 None"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_hears_what_is_wanted_of_it() {
+    let house = House::open();
+    house.engine.has_session(Role::Publisher);
+    let path = format!("/whip/demo/{ID}");
+    house.ask("GET", &format!("{path}/layers"), &[], "").await.is(200);
+    house.ask("POST", &format!("{path}/sse"), &[], "[\"active\"]").await.is_problem(400, "names no event");
+    let location = house.ask("POST", &format!("{path}/sse"), &[], "[\"wantedlayers\"]").await.header("location");
+    assert_eq!(location, format!("{path}/sse/1"));
+    let mut reader = house.listen(&location).await;
+    assert_eq!(reader.chunk().await, "event: wantedlayers\ndata: {\"wanted_layers\":[]}\n\n");
+    let began_at = tokio::time::Instant::now();
+    assert_eq!(reader.chunk().await, ":\n\n", "nothing happens");
+    assert!((5..7).contains(&began_at.elapsed().as_secs()));
+
+    let wanted = WantedLayer {
+        rid: Some("f".into()),
+        active: true,
+        max_bitrate_bps: Some(7),
+        max_framerate: None,
+        max_spatial_layer: Some(1),
+        max_temporal_layer: None,
+    };
+    house.engine.wants(wanted);
+    let expected = "{\"wanted_layers\":[{\"rid\":\"f\",\"active\":true,\"max_bitrate_bps\":7,\"max_framerate\":null,\
+                    \"max_spatial_layer\":1,\"max_temporal_layer\":null}]}";
+    let event = format!("event: wantedlayers\ndata: {expected}\n\n");
+    assert_eq!(reader.chunk().await, event);
+    assert_eq!(house.ask("GET", &format!("{path}/layers"), &[], "").await.body, expected);
+    house.engine.has_viewers(3);
+    // Whoever reads it anew takes over, and is told everything that it asked for.
+    let mut other = house.listen(&location).await;
+    assert!(reader.body.frame().await.is_none());
+    assert_eq!(other.chunk().await, event);
+    house.ask("DELETE", &path, &[], "").await.is(200);
+    while other.body.frame().await.is_some() {}
+    house.ask("GET", &location, &[], "").await.is_problem(404, "no such session");
+
+    // A viewer's session hears nothing of it, nor the other way round.
+    house.engine.has_session(Role::Viewer);
+    house.ask("POST", &format!("{path}/sse"), &[], "").await.is_problem(404, "no such session");
+    house.ask("GET", &format!("{path}/layers"), &[], "").await.is_problem(404, "no such session");
+    house.engine.has_session(Role::Publisher);
+    house.ask("POST", &format!("/whep/demo/{ID}/sse"), &[], "").await.is_problem(404, "no such session");
 }
 
 #[tokio::test]
@@ -357,6 +408,9 @@ async fn methods_that_are_not_there_are_refused_with_those_that_are() {
         ("DELETE", "/api/v1/streams/demo/events".to_owned(), "GET, HEAD, OPTIONS"),
         ("GET", format!("/whep/demo/{ID}/sse"), "POST, OPTIONS"),
         ("POST", format!("/whep/demo/{ID}/sse/1"), "GET, HEAD, DELETE, OPTIONS"),
+        ("POST", format!("/whip/demo/{ID}/layers"), "GET, HEAD, OPTIONS"),
+        ("GET", format!("/whip/demo/{ID}/sse"), "POST, OPTIONS"),
+        ("POST", format!("/whip/demo/{ID}/sse/1"), "GET, HEAD, DELETE, OPTIONS"),
         ("POST", "/".to_owned(), "GET, HEAD, OPTIONS"),
         ("POST", "/watch/demo".to_owned(), "GET, HEAD, OPTIONS"),
         ("POST", "/metrics".to_owned(), "GET, HEAD, OPTIONS"),
@@ -453,6 +507,10 @@ async fn every_resource_asks_who_may() {
         ("POST", &format!("{whep}/sse"), NONE, "nnynnyy"),
         ("GET", &format!("{whep}/sse/1"), NONE, "nnynnyy"),
         ("DELETE", &format!("{whep}/sse/1"), NONE, "nnynnyy"),
+        ("GET", &format!("{whip}/layers"), NONE, "nynnnnn"),
+        ("POST", &format!("{whip}/sse"), NONE, "nynnnnn"),
+        ("GET", &format!("{whip}/sse/1"), NONE, "nynnnnn"),
+        ("DELETE", &format!("{whip}/sse/1"), NONE, "nynnnnn"),
         ("GET", "/api/v1/streams", NONE, "nnnnyny"),
         ("GET", "/api/v1/streams/demo", NONE, "nyynnyy"),
         ("GET", "/api/v1/streams/demo/events", NONE, "nyynnyy"),
@@ -471,8 +529,9 @@ async fn every_resource_asks_who_may() {
                 _ => "v=0",
             };
             if address.contains("/sse/") {
-                let viewer = token(room("demo"));
-                house.ask_as(&viewer, "POST", &format!("{whep}/sse"), NONE, "").await.is(201);
+                let owner = token(room("demo"));
+                let (sse, _) = address.rsplit_once('/').unwrap();
+                house.ask_as(&owner, "POST", sse, NONE, "").await.is(201);
             }
             let reply = match grant {
                 None => house.ask(method, address, headers, body).await,
@@ -659,7 +718,9 @@ async fn the_description_describes_what_there_is() {
     templates.sort_unstable();
     assert_eq!(described, templates);
     for (path, methods) in paths {
-        let path = path.replace("{stream}", "demo").replace("{session}", ID).replace("{subscription}", "1");
+        // Subscriptions are numbered as they are made.
+        let subscription = if path.starts_with("/whip") { "2" } else { "1" };
+        let path = path.replace("{stream}", "demo").replace("{session}", ID).replace("{subscription}", subscription);
         // Backwards: what is there is read before it is deleted.
         for method in methods.as_object().unwrap().keys().rev().filter(|method| *method != "parameters") {
             house.engine.has_session(if path.starts_with("/whip") { Role::Publisher } else { Role::Viewer });
@@ -868,6 +929,7 @@ struct State {
     session: Option<Role>,
     live: Vec<String>,
     viewers: u32,
+    wanted: Vec<WantedLayer>,
     wish: LayerWish,
     is_stuck: bool,
     /// How often somebody asked for a stream's status.
@@ -902,6 +964,11 @@ impl Double {
 
     fn has_viewers(&self, viewers: u32) {
         self.state.lock().unwrap().viewers = viewers;
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn wants(&self, layer: WantedLayer) {
+        self.state.lock().unwrap().wanted = vec![layer];
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -1012,7 +1079,7 @@ impl Backend for Double {
             connected_at_ms: 1,
             rtt_ms: None,
             loss_percent: None,
-            wanted_layers: vec![],
+            wanted_layers: state.wanted.clone(),
         };
         StreamStatus {
             stream: name.to_string(),

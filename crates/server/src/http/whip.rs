@@ -9,7 +9,7 @@ use super::backend::Backend;
 use super::limits::SDP_BYTES;
 use super::problem::Problem;
 use super::session::{self, FRAGMENT, SDP};
-use super::{App, Exchange, Reply, body};
+use super::{App, Exchange, Reply, body, demand};
 use crate::engine::{Publish, Role};
 
 /// Methods of the endpoint.
@@ -23,7 +23,7 @@ pub(super) const SESSION_METHODS: &str = "PATCH, DELETE, GET, HEAD, OPTIONS";
     params(("stream" = String, Path, description = "Stream name; may contain slashes")),
     request_body(content = String, content_type = "application/sdp", description = "SDP offer, sendonly"),
     responses(
-        (status = 201, description = "SDP answer; `Location` is the session, `ETag` its ICE generation, `Link` names ICE servers",
+        (status = 201, description = "SDP answer; `Location` is the session, `ETag` its ICE generation, `Link` names ICE servers, the session's events and what its audience has use for",
          content_type = "application/sdp", body = String),
         (status = 400, description = "The SDP or the stream name cannot be used", content_type = "application/problem+json", body = super::problem::Content),
         (status = 401, description = "No or a wrong token", content_type = "application/problem+json", body = super::problem::Content),
@@ -71,7 +71,13 @@ where
     }
     let identity = grants.identity().map(str::to_owned);
     let request = Publish { stream: stream.clone(), offer, remote: exchange.client.address, identity };
-    session::opened("whip", &stream, app.engine.publish(request).await?, &app.ice_servers)
+    let opened = app.engine.publish(request).await?;
+    let links = demand::extensions(&stream, opened.session);
+    let mut reply = session::opened("whip", &stream, opened, &app.ice_servers)?;
+    for link in links {
+        reply.headers_mut().append(header::LINK, session::value(&link)?);
+    }
+    Ok(reply)
 }
 
 /// Trickle ICE, restart ICE (PATCH) or end the session (DELETE).

@@ -1,8 +1,9 @@
 //! Which packets of one encoding does a viewer get, by the layers that payloads tell?
 //!
 //! Holds how many spatial and temporal layers are being sent. They change at the beginning of a picture: down at once, up
-//! at a key picture or where the codec says that it is possible. Spatial layers below the one that is shown are always
-//! sent, so that going down needs no key frame; in K-SVC modes that costs about a quarter more than need be.
+//! at a key picture or where the codec says that it is possible. Spatial layers below the one that is shown go on being
+//! sent, so that going down needs no key frame. In K-SVC modes nothing that is shown needs them between key pictures; of
+//! those, only the pictures of the lowest temporal layer are sent, and the way down begins with the next of them.
 
 use std::collections::VecDeque;
 
@@ -14,6 +15,10 @@ use media::codec::layers::TemporalSwitch;
 pub(crate) struct Svc {
     spatial: u8,
     temporal: u8,
+    /// The highest spatial layer that came since the key picture.
+    top: u8,
+    /// Pictures of layers below the one that is shown were left out since the key picture.
+    is_sparse: bool,
     /// The last pictures, the newest at the back.
     pictures: VecDeque<Picture>,
 }
@@ -25,6 +30,8 @@ struct Picture {
     spatial: u8,
     temporal: u8,
     is_kept: bool,
+    /// Of a lower spatial layer than before that cannot be shown yet.
+    is_early: bool,
     /// All of it that was sent says that higher temporal layers may follow.
     is_switch_up: bool,
 }
@@ -33,9 +40,18 @@ struct Picture {
 const REMEMBERED: usize = 16;
 
 impl Svc {
-    /// So far all layers were sent.
-    pub(crate) fn whole() -> Svc {
-        Svc { spatial: u8::MAX, temporal: u8::MAX, pictures: VecDeque::new() }
+    /// So far all layers were sent. `begun`: the timestamp of the picture that was being sent; it is finished as it began, or what
+    /// came of it could not be decoded, nor what refers to it.
+    pub(crate) fn whole(begun: Option<u32>) -> Svc {
+        let begun = begun.map(|timestamp| Picture {
+            timestamp,
+            spatial: u8::MAX,
+            temporal: u8::MAX,
+            is_kept: true,
+            is_early: false,
+            is_switch_up: false,
+        });
+        Svc { spatial: u8::MAX, temporal: u8::MAX, pictures: begun.into_iter().collect(), ..Svc::default() }
     }
 
     /// The layers that are being sent.
@@ -53,11 +69,19 @@ impl Svc {
     ) -> Option<bool> {
         let newest = self.pictures.back().copied();
         let is_new = newest.is_none_or(|newest| media::seq::timestamp_is_later(timestamp, newest.timestamp));
+        let mut is_early = false;
         if is_new {
             if newest.is_some_and(|newest| newest.is_kept && newest.is_switch_up) {
                 self.temporal = target.1;
             }
-            self.spatial = self.spatial.min(target.0);
+            if self.is_sparse && target.0 < self.spatial.min(self.top) {
+                is_early = layers.temporal > 0;
+                self.is_sparse = is_early;
+                self.temporal = 0;
+            }
+            if !is_early {
+                self.spatial = self.spatial.min(target.0);
+            }
             self.temporal = self.temporal.min(target.1);
         }
         let found = self.pictures.iter().position(|picture| picture.timestamp == timestamp);
@@ -65,8 +89,11 @@ impl Svc {
         let is_newest = at + 1 == self.pictures.len();
         if is_newest && layers.is_key && layers.spatial == 0 {
             (self.spatial, self.temporal) = target;
+            (self.top, self.is_sparse, is_early) = (0, false, false);
             self.pictures[at].spatial = target.0;
         }
+        self.top = self.top.max(layers.spatial);
+        self.pictures[at].is_early |= is_early;
         let picture = &mut self.pictures[at];
         // The picture's layer may be told only by its second packet (H.264: delimiters, parameter sets and the like first).
         if found.is_none() || layers.temporal > picture.temporal {
@@ -78,9 +105,13 @@ impl Svc {
                     TemporalSwitch::No | TemporalSwitch::AboveThis => self.temporal,
                 };
             }
-            picture.is_kept = layers.temporal <= self.temporal;
+            picture.is_kept = layers.temporal <= self.temporal && !picture.is_early;
         }
         if !picture.is_kept {
+            return None;
+        }
+        if layers.is_unneeded_above && picture.temporal > 0 && layers.spatial < picture.spatial.min(self.top) {
+            self.is_sparse = true;
             return None;
         }
         if layers.spatial > picture.spatial {
@@ -102,7 +133,7 @@ impl Svc {
             self.pictures.pop_front();
         }
         let (spatial, temporal) = (self.spatial, 0);
-        let picture = Picture { timestamp, spatial, temporal, is_kept: false, is_switch_up: true };
+        let picture = Picture { timestamp, spatial, temporal, is_kept: false, is_early: false, is_switch_up: true };
         let later = |known: &Picture| media::seq::timestamp_is_later(known.timestamp, timestamp);
         let at = if is_new { None } else { self.pictures.iter().position(later) };
         let at = at.unwrap_or(self.pictures.len());
@@ -127,10 +158,11 @@ mod tests {
         [0, 2, 1, 2][picture % 4]
     }
 
-    /// What a frame of an encoder with full SVC refers to: the last picture of a lower temporal layer (or of the lowest),
-    /// and the layer below in its own.
-    fn references(picture: usize, spatial: u8, key_at: usize) -> Vec<Frame> {
+    /// What a frame refers to: the last picture of a lower temporal layer (or of the lowest), and the layer below in its own;
+    /// in K-SVC modes that of key pictures only.
+    fn references(picture: usize, spatial: u8, key_at: usize, is_key_only: bool) -> Vec<Frame> {
         let below = spatial.checked_sub(1).map(|below| (picture, below));
+        let below = below.filter(|_| !is_key_only || picture == key_at);
         let before = (key_at..picture).rev().find(|other| temporal(*other) < temporal(picture).max(1));
         before.map(|other| (other, spatial)).into_iter().chain(below).collect()
     }
@@ -141,6 +173,7 @@ mod tests {
         fn all_that_a_frame_refers_to_was_forwarded(
             targets in proptest::collection::vec((0usize..30, 0u8..3, 0u8..3), 1..12),
             is_vp9 in any::<bool>(),
+            is_key_only in any::<bool>(),
         ) {
             let mut svc = Svc::default();
             let mut decoded: HashSet<Frame> = HashSet::new();
@@ -155,7 +188,7 @@ mod tests {
                     let mut markers = 0;
                     let mut kept = 0;
                     for spatial in 0..spatial_layers {
-                        let references = references(picture, spatial, key_at);
+                        let references = references(picture, spatial, key_at, is_key_only);
                         let is_sync = references.iter().all(|(other, _)| temporal(*other) == 0);
                         let switch = match is_vp9 {
                             true => TemporalSwitch::AboveThis,
@@ -169,7 +202,8 @@ mod tests {
                             ends_frame: is_vp9,
                             is_key,
                             switch,
-                            needs_lower_spatial: spatial > 0,
+                            needs_lower_spatial: spatial > 0 && (is_key || !is_key_only),
+                            is_unneeded_above: is_key_only && !is_key,
                             ..FrameLayers::default()
                         };
                         let is_last = spatial + 1 == spatial_layers;
@@ -181,6 +215,7 @@ mod tests {
                         markers += u32::from(marker);
                     }
                     prop_assert!(kept == 0 || markers == 1, "a picture ends once");
+                    prop_assert!(kept <= 1 || !is_key_only || temporal(picture) == 0 || !is_vp9, "nothing in vain");
                     if is_key {
                         prop_assert_eq!(svc.layers(), target);
                         prop_assert_eq!(kept, target.0 + 1);
@@ -205,6 +240,56 @@ mod tests {
         assert_eq!(svc.forward(3_000, &inside(fast), true, (0, 0)), Some(true), "its last packet is late");
         assert_eq!(svc.forward(9_000, &fast, true, (0, 0)), None);
         assert_eq!(svc.forward(9_000, &inside(fast), true, (0, 1)), None, "more is wanted, but it has not begun");
+    }
+
+    #[test]
+    fn a_picture_that_was_begun_whole_is_finished_whole() {
+        let of = |spatial, temporal| FrameLayers { spatial, temporal, ..FrameLayers::default() };
+        for begun in [Some(3_000), None] {
+            let mut svc = Svc::whole(begun);
+            let is_finished = svc.forward(3_000, &of(2, 2), true, (1, 0)) == Some(true);
+            assert_eq!(is_finished, begun.is_some());
+            assert_eq!(svc.forward(6_000, &of(0, 0), false, (1, 0)), Some(false));
+            assert_eq!(svc.forward(6_000, &of(1, 0), false, (1, 0)), Some(false));
+            assert_eq!(svc.forward(6_000, &of(2, 0), true, (1, 0)), None);
+            assert_eq!(svc.forward(9_000, &of(0, 1), true, (1, 0)), None);
+        }
+    }
+
+    #[test]
+    fn of_lower_layers_that_nothing_needs_as_much_is_sent_as_the_way_down_takes() {
+        let mut svc = Svc::whole(None);
+        // Pictures 0 2 1 2 of three spatial layers; what is asked for, and the layers that are sent.
+        let rows: [(u32, u8, &[u8]); 11] = [
+            (0, 2, &[0, 1, 2]),
+            (1, 2, &[2]),
+            (2, 2, &[2]),
+            (3, 2, &[2]),
+            (4, 2, &[0, 1, 2]),
+            (5, 2, &[2]),
+            (6, 1, &[]),
+            (7, 1, &[]),
+            (8, 1, &[0, 1]),
+            (9, 1, &[1]),
+            (10, 2, &[1]),
+        ];
+        for (picture, target, expected) in rows {
+            let layers = |spatial| FrameLayers {
+                spatial,
+                temporal: temporal(picture as usize),
+                starts_frame: true,
+                ends_frame: true,
+                is_key: picture == 0,
+                is_unneeded_above: picture > 0,
+                switch: TemporalSwitch::AboveThis,
+                ..FrameLayers::default()
+            };
+            let mut sent = |spatial| svc.forward(picture * 3_000, &layers(spatial), spatial == 2, (target, u8::MAX));
+            let sent: Vec<_> = (0..3).filter_map(|spatial| sent(spatial).map(|marker| (spatial, marker))).collect();
+            let last = expected.last();
+            let expected: Vec<_> = expected.iter().map(|spatial| (*spatial, Some(spatial) == last)).collect();
+            assert_eq!(sent, expected, "{picture}");
+        }
     }
 
     #[test]

@@ -901,7 +901,7 @@ impl Shard {
                 _ => (None, None),
             };
             let viewers = s.sweep.viewers().iter().filter_map(|key| self.viewers.get(*key));
-            let mut audience = Audience::new(s.tracks.video.heights());
+            let mut audience = Audience::new(s.tracks.video.extents());
             let mut sent = s.stats.gone;
             for seat in viewers {
                 sent = seat.viewer.tracks().fold(sent, TrackStats::plus);

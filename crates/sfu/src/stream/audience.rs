@@ -1,24 +1,56 @@
 //! What do the networks of all who watch a stream carry?
 //!
 //! Counted once a second, so that a publisher can be asked for pictures of the bit rates that its audience has use for, and
-//! for no others.
+//! for no others; nor for more layers or more pictures a second than anybody is to be shown.
 
 use media::packet::MAX_ENCODINGS;
 
 use super::choice::Wish;
+use super::extent::Extent;
 
 /// How many viewers there are, by what their networks carry for the video. Of one place 65,535 at most: more weigh no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Audience {
-    /// Lines of each encoding's picture, once one came.
-    heights: [Option<u16>; MAX_ENCODINGS],
+    /// What each encoding has, as far as it came.
+    extents: [Extent; MAX_ENCODINGS],
     /// Viewers whose network carries at least [`Audience::bits_per_second`] of this place, and less than of the next: those that
     /// may be shown everything, and those that wish no larger picture than an encoding's.
     free: [u16; PLACES],
     bounded: [[u16; PLACES]; MAX_ENCODINGS],
     /// Viewers that wish this encoding and no other.
     wished: [u32; MAX_ENCODINGS],
+    /// What of each encoding somebody has use for.
+    needs: [Need; MAX_ENCODINGS],
 }
+
+/// How much of an encoding its viewers have use for, the most demanding of them. Nobody: nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Need {
+    /// The highest spatial layer; `u8::MAX`: all there are.
+    pub spatial: u8,
+    /// The highest temporal layer; `u8::MAX`: all there are.
+    pub temporal: u8,
+    /// Pictures a second; `u16::MAX`: all there are.
+    pub frame_rate: u16,
+}
+
+impl Need {
+    /// All there is.
+    pub const ALL: Need = Need { spatial: u8::MAX, temporal: u8::MAX, frame_rate: u16::MAX };
+
+    /// What the more demanding of two has use for.
+    #[must_use]
+    pub fn or(self, other: Need) -> Need {
+        Need {
+            spatial: self.spatial.max(other.spatial),
+            temporal: self.temporal.max(other.temporal),
+            frame_rate: self.frame_rate.max(other.frame_rate),
+        }
+    }
+}
+
+/// Of fewer pictures a second than this none is asked for: a pause of 400 ms looks like the end of an encoding (`encodings`).
+const LEAST_FRAME_RATE: u16 = 5;
 
 /// From 50 kb/s to 9 Mb/s; whoever has more, or is not known to have less, counts to the last.
 pub const PLACES: usize = 91;
@@ -28,15 +60,27 @@ const PLACES_PER_DOUBLING: f64 = 12.0;
 
 impl Default for Audience {
     fn default() -> Audience {
-        Audience::new([None; MAX_ENCODINGS])
+        Audience::new([Extent::default(); MAX_ENCODINGS])
     }
 }
 
 impl Audience {
-    /// Nobody watches yet what has pictures of so many lines, by encoding, as far as is known.
-    pub fn new(heights: [Option<u16>; MAX_ENCODINGS]) -> Audience {
+    /// Nobody watches yet what has encodings of these extents, as far as is known.
+    pub fn new(extents: [Extent; MAX_ENCODINGS]) -> Audience {
         let nobody = [0; PLACES];
-        Audience { heights, free: nobody, bounded: [nobody; MAX_ENCODINGS], wished: [0; MAX_ENCODINGS] }
+        Audience {
+            extents,
+            free: nobody,
+            bounded: [nobody; MAX_ENCODINGS],
+            wished: [0; MAX_ENCODINGS],
+            needs: [Need::default(); MAX_ENCODINGS],
+        }
+    }
+
+    /// Nobody watches what this audience watches.
+    #[must_use]
+    pub fn emptied(&self) -> Audience {
+        Audience::new(self.extents)
     }
 
     /// The least that viewers of a place have.
@@ -49,24 +93,47 @@ impl Audience {
         if wish.is_hidden {
             return;
         }
-        if let Some(wished) = wish.encoding.and_then(|encoding| self.wished.get_mut(usize::from(encoding))) {
-            *wished += 1;
+        if let Some(encoding) = wish.encoding.map(usize::from).filter(|encoding| *encoding < MAX_ENCODINGS) {
+            self.wished[encoding] += 1;
+            self.demand(encoding, wish, None);
             return;
         }
-        let places = match wish.max_height.and_then(|most| self.largest_within(most)) {
+        let bound = self.largest_within(wish);
+        let places = match bound {
             Some(encoding) => &mut self.bounded[encoding],
             None => &mut self.free,
         };
         let viewers = &mut places[carried.map_or(PLACES - 1, place_of)];
         *viewers = viewers.saturating_add(1);
+        // It may be shown what fits its wish and its network, or else the smallest.
+        let area = |extent: &Extent| extent.size().map(|(width, height)| u32::from(width) * u32::from(height));
+        let smallest = self.extents.iter().filter_map(area).min();
+        let most = bound.and_then(|encoding| area(&self.extents[encoding]));
+        for encoding in 0..MAX_ENCODINGS {
+            let extent = &self.extents[encoding];
+            let is_within = most.is_none_or(|most| area(extent).is_some_and(|area| area <= most));
+            if is_within && (extent.fits(carried) || area(extent) == smallest) {
+                self.demand(encoding, wish, carried);
+            }
+        }
     }
 
-    /// The largest encoding of no more than so many lines, or else the smallest, as a viewer is given it (`choice`); `None` if no
-    /// encoding is known to be larger.
-    fn largest_within(&self, lines: u16) -> Option<usize> {
-        let known = self.heights.iter().enumerate().filter_map(|(encoding, height)| Some(((*height)?, encoding)));
-        let within = known.clone().filter(|(height, _)| *height <= lines).max();
-        let is_bounded = known.clone().any(|(height, _)| height > lines);
+    /// One who wishes this may be shown that encoding.
+    fn demand(&mut self, encoding: usize, wish: &Wish, carried: Option<u64>) {
+        let one = Need {
+            spatial: self.extents[encoding].spatial_for(wish, carried),
+            temporal: wish.max_temporal.unwrap_or(u8::MAX),
+            frame_rate: wish.max_frame_rate.map_or(u16::MAX, |most| most.max(LEAST_FRAME_RATE)),
+        };
+        self.needs[encoding] = self.needs[encoding].or(one);
+    }
+
+    /// The largest encoding of which a viewer that wishes this may be shown something, or else the smallest, as it is given it
+    /// (`choice`); `None` if no encoding is known to be larger.
+    fn largest_within(&self, wish: &Wish) -> Option<usize> {
+        let known = self.extents.iter().enumerate().filter_map(|(encoding, extent)| Some((extent.size()?, encoding)));
+        let within = known.clone().filter(|(size, _)| !wish.is_exceeded(*size)).max();
+        let is_bounded = known.clone().any(|(size, _)| wish.is_exceeded(size));
         within.or(known.min()).filter(|_| is_bounded).map(|(_, encoding)| encoding)
     }
 
@@ -79,6 +146,7 @@ impl Audience {
         add(&mut self.free, &other.free);
         self.bounded.iter_mut().zip(&other.bounded).for_each(|(mine, theirs)| add(mine, theirs));
         self.wished.iter_mut().zip(other.wished).for_each(|(mine, theirs)| *mine += theirs);
+        self.needs.iter_mut().zip(other.needs).for_each(|(mine, theirs)| *mine = mine.or(theirs));
         self
     }
 
@@ -95,6 +163,16 @@ impl Audience {
     /// How many wish this encoding and no other.
     pub fn wish(&self, encoding: usize) -> u32 {
         self.wished.get(encoding).copied().unwrap_or(0)
+    }
+
+    /// What of this encoding somebody has use for.
+    pub fn need(&self, encoding: usize) -> Need {
+        self.needs.get(encoding).copied().unwrap_or_default()
+    }
+
+    /// What this encoding has, as far as it came.
+    pub fn extent(&self, encoding: usize) -> Extent {
+        self.extents.get(encoding).copied().unwrap_or_default()
     }
 
     /// All who look.
@@ -116,6 +194,7 @@ fn place_of(bits_per_second: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::extent::extent;
     use super::*;
 
     #[test]
@@ -134,16 +213,32 @@ mod tests {
         }
     }
 
-    #[test]
-    fn viewers_that_wish_fewer_lines_are_counted_by_the_largest_that_they_may_see() {
-        let within = |heights: [Option<u16>; MAX_ENCODINGS], lines| Audience::new(heights).largest_within(lines);
-        let sizes = [Some(720), Some(180), Some(360)];
-        assert_eq!([100, 180, 359, 360, 719].map(|lines| within(sizes, lines)), [1, 1, 1, 2, 2].map(Some));
-        assert_eq!(within(sizes, 720), None);
-        assert_eq!(within([None, Some(180), Some(360)], 360), None, "none is known to be too large");
-        assert_eq!(within([None; MAX_ENCODINGS], 1), None);
+    /// 720, 180 and 360 lines.
+    fn sizes() -> [Extent; MAX_ENCODINGS] {
+        [extent(1_280, 720, &[2_000_000]), extent(320, 180, &[150_000]), extent(640, 360, &[500_000])]
+    }
 
-        let mut audience = Audience::new(sizes);
+    #[test]
+    fn viewers_that_wish_smaller_pictures_are_counted_by_the_largest_that_they_may_see() {
+        let within = |extents: [Extent; MAX_ENCODINGS], max_width, max_height| {
+            Audience::new(extents).largest_within(&Wish { max_width, max_height, ..Wish::default() })
+        };
+        let lines = [100, 180, 359, 360, 719, 720];
+        assert_eq!(
+            lines.map(|lines| within(sizes(), None, Some(lines))),
+            [Some(1), Some(1), Some(1), Some(2), Some(2), None]
+        );
+        let columns = [100, 320, 639, 640, 1_279, 1_280];
+        assert_eq!(
+            columns.map(|most| within(sizes(), Some(most), None)),
+            [Some(1), Some(1), Some(1), Some(2), Some(2), None]
+        );
+        assert_eq!(within(sizes(), Some(640), Some(180)), Some(1));
+        let [_, smaller, small] = sizes();
+        assert_eq!(within([Extent::default(), smaller, small], None, Some(360)), None, "none is known to be too large");
+        assert_eq!(within([Extent::default(); MAX_ENCODINGS], Some(1), Some(1)), None);
+
+        let mut audience = Audience::new(sizes());
         let wish = Wish { max_height: Some(400), ..Wish::default() };
         audience.watches(Some(1_000_000), &wish);
         audience.watches(None, &Wish::default());
@@ -151,5 +246,51 @@ mod tests {
         let both = Audience::default().with(&audience).with(&audience);
         assert_eq!(both.places_within(2).collect::<Vec<_>>(), [(51, 2)]);
         assert_eq!((both.places_within(0).count(), both.places_within(9).count(), both.viewers()), (0, 0, 4));
+        assert_eq!(audience.emptied(), Audience::new(sizes()));
+    }
+
+    /// What such viewers (what they wish, and what their networks carry) need of each encoding.
+    fn needs(extents: [Extent; MAX_ENCODINGS], viewers: &[(Wish, Option<u64>)]) -> [Need; MAX_ENCODINGS] {
+        let mut audience = Audience::new(extents);
+        viewers.iter().for_each(|(wish, carried)| audience.watches(*carried, wish));
+        audience.with(&Audience::default()).needs
+    }
+
+    #[test]
+    fn an_encoding_needs_no_more_pictures_than_the_fastest_of_its_viewers_wishes() {
+        let slow = |most| Wish { max_frame_rate: Some(most), ..Wish::default() };
+        let rates = |viewers: &[(Wish, Option<u64>)]| needs(sizes(), viewers).map(|need| need.frame_rate);
+        const ANY: u16 = u16::MAX;
+        assert_eq!(rates(&[]), [0, 0, 0]);
+        assert_eq!(rates(&[(slow(15), None)]), [15, 15, 15]);
+        assert_eq!(rates(&[(slow(15), None), (slow(20), None)]), [20, 20, 20]);
+        assert_eq!(rates(&[(slow(1), None)]), [5, 5, 5]);
+        // Who sees no more than the middle one leaves the largest to the other.
+        let small = Wish { max_width: Some(640), ..Wish::default() };
+        assert_eq!(rates(&[(slow(15), None), (small, None)]), [15, ANY, ANY]);
+        assert_eq!(rates(&[(slow(15), None), (Wish::default(), Some(600_000))]), [15, ANY, ANY]);
+        assert_eq!(rates(&[(slow(15), None), (Wish::default(), Some(1_000))]), [15, ANY, 15]);
+        assert_eq!(rates(&[(slow(15), None), (Wish { encoding: Some(0), ..Wish::default() }, Some(1))]), [ANY, 15, 15]);
+        assert_eq!(rates(&[(slow(15), None), (Wish { is_hidden: true, ..Wish::default() }, None)]), [15, 15, 15]);
+    }
+
+    #[test]
+    fn layers_that_nobody_wishes_or_can_be_shown_are_not_needed() {
+        let svc = [extent(1_280, 720, &[150_000, 500_000, 1_500_000]), Extent::default(), Extent::default()];
+        let need = |viewers: &[(Wish, Option<u64>)]| {
+            let [need, ..] = needs(svc, viewers);
+            (need.spatial, need.temporal)
+        };
+        let any = Wish::default();
+        let small = Wish { max_height: Some(400), ..any };
+        let slow = Wish { max_temporal: Some(1), ..any };
+        assert_eq!(need(&[]), (0, 0));
+        assert_eq!(need(&[(any, None)]), (u8::MAX, u8::MAX));
+        assert_eq!(need(&[(small, None)]), (1, u8::MAX));
+        assert_eq!(need(&[(small, None), (any, Some(700_000))]), (1, u8::MAX));
+        assert_eq!(need(&[(small, None), (any, Some(3_000_000))]), (u8::MAX, u8::MAX));
+        assert_eq!(need(&[(slow, Some(1_000))]), (0, 1));
+        assert_eq!(need(&[(slow, Some(1_000)), (small, None)]), (1, u8::MAX));
+        assert_eq!(need(&[(Wish { encoding: Some(0), max_spatial: Some(1), ..any }, Some(1))]), (1, u8::MAX));
     }
 }

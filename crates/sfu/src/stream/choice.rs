@@ -16,6 +16,8 @@ pub struct Wish {
     pub encoding: Option<u8>,
     /// No picture with more lines, if there is a smaller one.
     pub max_height: Option<u16>,
+    /// No picture with more columns, if there is a smaller one.
+    pub max_width: Option<u16>,
     /// No more pictures a second, if the publisher sends layers to choose from.
     pub max_frame_rate: Option<u16>,
     /// No higher spatial layer, of an encoding that has some.
@@ -27,10 +29,24 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// Whether a picture has more columns or lines than are wished.
+    pub fn is_exceeded(&self, (width, height): (u16, u16)) -> bool {
+        self.max_width.is_some_and(|most| width > most) || self.max_height.is_some_and(|most| height > most)
+    }
+
+    /// Whether so many pictures a second are clearly more than are wished.
+    pub fn is_outrun(&self, frame_rate: u16) -> bool {
+        self.max_frame_rate.is_some_and(|most| frame_rate > most.saturating_add(FRAME_RATE_TOLERANCE))
+    }
+
+    /// Whether fewer layers within an encoding are wished than up to these.
+    pub fn has_fewer_layers(&self, top: (u8, u8)) -> bool {
+        self.max_spatial.is_some_and(|most| top.0 > most) || self.max_temporal.is_some_and(|most| top.1 > most)
+    }
+
     /// Whether it has more layers within its encoding than are wished.
     fn is_beyond(&self, offered: &Offered) -> bool {
-        self.max_spatial.is_some_and(|most| offered.top.0 > most)
-            || self.max_temporal.is_some_and(|most| offered.top.1 > most)
+        self.has_fewer_layers(offered.top)
     }
 
     /// No more of a layer than is wished.
@@ -77,6 +93,8 @@ pub struct Offered {
     pub layer: LayerId,
     /// The highest layers within its encoding that it has: of a whole encoding, those that there are.
     pub top: (u8, u8),
+    /// Columns of its picture; 0 if not known.
+    pub width: u16,
     /// Lines of its picture; 0 if not known.
     pub height: u16,
     /// Pictures a second; 0 if not known yet.
@@ -124,10 +142,10 @@ pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<u64>, current: L
     let place_of_current = place_of_current.unwrap_or(usize::MAX);
     let mut reason = Reason::Best;
     for (place, candidate) in offered.iter().enumerate() {
-        let is_higher = wish.max_height.is_some_and(|most| candidate.height > most);
-        let is_faster = wish.max_frame_rate.is_some_and(|most| candidate.frame_rate > most + FRAME_RATE_TOLERANCE);
+        let is_larger = wish.is_exceeded((candidate.width, candidate.height));
+        let is_faster = wish.is_outrun(candidate.frame_rate);
         let is_beyond = wish.is_beyond(candidate);
-        if is_higher || is_faster || (is_beyond && fulfils(candidate.layer.encoding)) {
+        if is_larger || is_faster || (is_beyond && fulfils(candidate.layer.encoding)) {
             if reason == Reason::Best {
                 reason = Reason::Wished;
             }
@@ -198,7 +216,8 @@ mod tests {
     use super::*;
 
     const fn of(encoding: u8, height: u16, frame_rate: u16, bits_per_second: u64) -> Offered {
-        Offered { layer: LayerId::whole(encoding), top: (0, 0), height, frame_rate, bits_per_second }
+        let width = height / 9 * 16;
+        Offered { layer: LayerId::whole(encoding), top: (0, 0), width, height, frame_rate, bits_per_second }
     }
 
     const THREE: [Offered; 3] = [of(2, 720, 30, 2_500_000), of(1, 360, 30, 500_000), of(0, 180, 30, 150_000)];
@@ -239,6 +258,11 @@ mod tests {
         assert_eq!(chosen(wish(None, Some(480)), Some(200_000), 2), (Some(0), Reason::Network));
         assert_eq!(chosen(wish(None, Some(100)), None, 2), (Some(0), Reason::Wished), "the smallest there is");
         assert_eq!(chosen(Wish { is_hidden: true, ..Wish::default() }, None, 2), (None, Reason::Hidden));
+        let wide = |max_width, max_height| Wish { max_width, max_height, ..Wish::default() };
+        assert_eq!(chosen(wide(Some(640), None), None, 2), (Some(1), Reason::Wished));
+        assert_eq!(chosen(wide(Some(639), Some(720)), None, 2), (Some(0), Reason::Wished), "whichever is less");
+        assert_eq!(chosen(wide(Some(1_280), Some(360)), None, 2), (Some(1), Reason::Wished));
+        assert_eq!(chosen(wide(Some(u16::MAX), None), None, 0), (Some(2), Reason::Best));
     }
 
     #[test]

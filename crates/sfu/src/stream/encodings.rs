@@ -11,7 +11,8 @@ use media::packet::MAX_ENCODINGS;
 use media::{MediaKind, Packet};
 
 use super::Track;
-use super::choice::Offered;
+use super::choice::{Offered, Wish};
+use super::extent::Extent;
 use crate::format::Format;
 use crate::layers::LayerId;
 use crate::layers::rates::Rates;
@@ -24,13 +25,15 @@ pub struct Encodings {
     live: [bool; MAX_ENCODINGS],
     /// By encoding: its highest spatial and temporal layer.
     tops: [(u8, u8); MAX_ENCODINGS],
+    /// By encoding: whether between key pictures higher spatial layers need nothing of lower ones (K-SVC).
+    sparse: [bool; MAX_ENCODINGS],
     /// Bits and pictures of the layers of each.
     rates: Rates,
     /// What a viewer can be given, best first.
     offered: Vec<Offered>,
     best: u8,
-    /// By encoding: lines of its picture, and the most bits a second that this publisher sent of it.
-    peaks: [(u16, u64); MAX_ENCODINGS],
+    /// By encoding: the most that this publisher sent of it.
+    extents: [Extent; MAX_ENCODINGS],
     /// By encoding: the most bits a second that it needed lately; as it was while it pauses.
     lately: [u64; MAX_ENCODINGS],
     /// By encoding: when it began, after the last pause.
@@ -62,10 +65,11 @@ impl Encodings {
             tracks: std::array::from_fn(|_| Track::new(kind)),
             live: [false; MAX_ENCODINGS],
             tops: [(0, 0); MAX_ENCODINGS],
+            sparse: [false; MAX_ENCODINGS],
             rates: Rates::default(),
             offered: Vec::new(),
             best: 0,
-            peaks: [(0, 0); MAX_ENCODINGS],
+            extents: [Extent::default(); MAX_ENCODINGS],
             lately: [0; MAX_ENCODINGS],
             began_at: [None; MAX_ENCODINGS],
             compared_at: None,
@@ -97,6 +101,11 @@ impl Encodings {
             }
             // By the time when it came to the server: a relay begins with some seconds at once.
             let layer = LayerId::new(encoding, packet.layers.spatial, packet.layers.temporal);
+            let place = usize::from(encoding).min(MAX_ENCODINGS - 1);
+            if layer.temporal > 0 && layer.spatial < self.tops[place].0 {
+                // For good: who forgets what a viewer was not sent leads it to where it cannot follow.
+                self.sparse[place] |= packet.layers.is_unneeded_above;
+            }
             self.rates.add(packet.arrived_at, layer, packet.payload.len(), packet.starts_frame);
         }
         self.of_mut(encoding).push(now, packet);
@@ -111,9 +120,9 @@ impl Encodings {
         self.best
     }
 
-    /// Lines of the pictures of each, also of one that is switched off at the moment.
-    pub fn heights(&self) -> [Option<u16>; MAX_ENCODINGS] {
-        std::array::from_fn(|encoding| self.tracks[encoding].resolution().map(|size| size.height))
+    /// The most that this publisher sent of each, also of one that is switched off at the moment.
+    pub fn extents(&self) -> [Extent; MAX_ENCODINGS] {
+        self.extents
     }
 
     /// Whether packets of this encoding come.
@@ -127,22 +136,27 @@ impl Encodings {
         &self.offered
     }
 
-    /// The most bits a second that this publisher has sent, lately or not, of a picture of no more than so many lines. It may send
-    /// less at the moment because nobody has use for more.
-    pub fn peak(&self, max_height: Option<u16>) -> u64 {
-        let useful = self.peaks.iter().filter(|(height, _)| max_height.is_none_or(|most| *height <= most));
-        let offered = self.offered.iter().filter(|o| max_height.is_none_or(|most| o.height <= most));
-        useful.map(|(_, bits)| *bits).chain(offered.map(|o| o.bits_per_second)).max().unwrap_or(0)
+    /// The most bits a second that this publisher has sent, lately or not, of what is of use to one who wishes this. It may
+    /// send less at the moment because nobody has use for more.
+    pub fn peak(&self, wish: &Wish) -> u64 {
+        let useful = self.extents.iter().map(|extent| extent.useful(wish));
+        let offered = self.offered.iter().filter(|o| !wish.is_exceeded((o.width, o.height)));
+        useful.chain(offered.map(|o| o.bits_per_second)).max().unwrap_or(0)
     }
 
-    /// Whether this publisher sends larger pictures, or did, than of so many lines.
-    pub fn is_spared(&self, max_height: Option<u16>) -> bool {
-        max_height.is_some_and(|most| self.peaks.iter().any(|(height, bits)| *height > most && *bits > 0))
+    /// Whether this publisher sends more, or did, than one has use for who wishes this.
+    pub fn is_spared(&self, wish: &Wish) -> bool {
+        self.extents.iter().any(|extent| extent.is_beyond(wish))
     }
 
-    /// How many encodings this publisher has sent, lately or not.
+    /// In how many sizes this publisher has sent, lately or not.
     pub fn sent(&self) -> usize {
-        self.peaks.iter().filter(|(_, bits)| *bits > 0).count()
+        self.extents.iter().map(Extent::sizes).sum()
+    }
+
+    /// Whether an encoding has lower spatial layers of which not everything is needed by those who watch a higher one.
+    pub fn is_sparse(&self, encoding: u8) -> bool {
+        self.sparse.get(usize::from(encoding)).copied().unwrap_or(false)
     }
 
     /// Whether these layers are all that an encoding has at the moment.
@@ -173,7 +187,8 @@ impl Encodings {
         self.best = 0;
         self.offered.clear();
         self.rates = Rates::default();
-        self.peaks = [(0, 0); MAX_ENCODINGS];
+        self.extents = [Extent::default(); MAX_ENCODINGS];
+        self.sparse = [false; MAX_ENCODINGS];
         self.lately = [0; MAX_ENCODINGS];
         self.compared_at = None;
     }
@@ -190,14 +205,17 @@ impl Encodings {
             let falters = track.arrived_at().is_some_and(|at| newest.saturating_duration_since(at) >= FALTERS);
             // Without a key frame nobody can be shown anything of it.
             if is_live && !falters && track.log().key_at().is_some() {
-                let height = track.resolution().map_or(0, |size| size.height);
+                let (width, height) = track.resolution().map_or((0, 0), |size| (size.width, size.height));
                 let (spatial, temporal) = self.tops[usize::from(n)];
                 let known = self.rates.cost(now, LayerId::new(n, spatial, temporal));
                 let began_at = self.began_at[usize::from(n)];
                 let grows = began_at.is_some_and(|at| now.saturating_duration_since(at) < GROWS_FOR);
-                let peak = &mut self.peaks[usize::from(n)];
                 let bits = known.map_or(0, |(bits, _)| bits);
-                *peak = (height, peak.1.max(bits));
+                let (extent, rates) = (&mut self.extents[usize::from(n)], &mut self.rates);
+                let pictures = known.map_or(0, |(_, pictures)| pictures as u16);
+                extent.saw(track.resolution(), (spatial, temporal), pictures, |spatial| {
+                    rates.cost(now, LayerId::new(n, spatial, temporal)).map(|(bits, _)| bits)
+                });
                 let lately = &mut self.lately[usize::from(n)];
                 // Its publisher may have been asked to send less of it since.
                 let faded = if grows { *lately } else { (*lately * FADES + bits) / (FADES + 1) };
@@ -206,8 +224,9 @@ impl Encodings {
                 self.offered.push(Offered {
                     layer: LayerId::whole(n),
                     top: (spatial, temporal),
+                    width,
                     height,
-                    frame_rate: known.map_or(0, |(_, pictures)| pictures as u16),
+                    frame_rate: pictures,
                     bits_per_second: known.map_or(0, |(bits, _)| bits).max(at_least),
                 });
             }
@@ -240,6 +259,7 @@ impl Encodings {
                 layer,
                 top: (spatial, temporal),
                 // Spatial layers are halves of the next in both directions, with all encoders known to us.
+                width: whole.width >> (top.0 - spatial).min(15),
                 height: whole.height >> (top.0 - spatial).min(15),
                 frame_rate: pictures as u16,
                 bits_per_second: (bits as f64 * scale) as u64,

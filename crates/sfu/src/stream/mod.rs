@@ -6,6 +6,7 @@
 pub mod audience;
 pub mod choice;
 pub mod encodings;
+pub mod extent;
 pub mod keyframe;
 pub mod log;
 pub mod rate;

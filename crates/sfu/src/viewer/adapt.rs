@@ -69,7 +69,7 @@ impl Adapt {
         let video = &tracks.video;
         // One thing is sent whatever the network carries: to know more would change nothing.
         let is_choice = video.offered().len().max(video.sent()) > 1 && wish.encoding.is_none() && !wish.is_hidden;
-        let useful = if is_choice { video.peak(wish.max_height) } else { 0 };
+        let useful = if is_choice { video.peak(wish) } else { 0 };
         let bps = if useful > 0 { (useful as f32 * ROOM + audio_bps(tracks)) * OVERHEAD } else { 0.0 };
         transport.estimator.set_wanted(bps);
     }

@@ -361,7 +361,7 @@ impl TrackOut {
                 let choice = choice::choose(source.offered(), &self.wish, self.carried, self.target, may_climb);
                 self.reason = match choice.reason {
                     // It is the best that comes, because nobody has use for more than this viewer wishes.
-                    Reason::Best if source.is_spared(self.wish.max_height) => Reason::Wished,
+                    Reason::Best if source.is_spared(&self.wish) => Reason::Wished,
                     reason => reason,
                 };
                 let Some(wanted) = choice.layer else {
@@ -398,12 +398,14 @@ impl TrackOut {
             return None;
         }
         self.within = self.allowed(source);
-        if self.layers.is_none() && self.within != WHOLE {
-            self.layers = Some(Box::new(Svc::whole()));
+        let is_sparse = source.is_sparse(self.encoding);
+        if self.layers.is_none() && (self.within != WHOLE || is_sparse) {
+            let sent = source.of(self.encoding).log().get(self.cursor.wrapping_sub(1));
+            self.layers = Some(Box::new(Svc::whole(sent.map(|packet| packet.timestamp))));
         }
         let sent = self.layers.as_ref()?.layers();
         if self.within == WHOLE && source.is_all(self.encoding, sent) {
-            self.layers = None;
+            self.layers = self.layers.take().filter(|_| is_sparse);
             return None;
         }
         (sent.0 < self.within.0 && !source.is_all(self.encoding, (sent.0, u8::MAX))).then_some(self.encoding)

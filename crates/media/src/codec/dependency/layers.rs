@@ -38,6 +38,7 @@ impl DescribedLayers {
             switch: switch(descriptor, structure),
             discardable: of_layer(descriptor, structure).all(|one| one == Indication::Discardable),
             needs_lower_spatial: frame.references().iter().any(is_in_picture),
+            is_unneeded_above: above(descriptor, structure).all(|one| one == Indication::NotPresent),
             ..FrameLayers::default()
         }
     }
@@ -54,6 +55,13 @@ fn switch(descriptor: &Descriptor, structure: &Structure) -> TemporalSwitch {
         true => TemporalSwitch::AboveThis,
         false => TemporalSwitch::No,
     }
+}
+
+/// What the frame is to those who watch a higher spatial layer.
+fn above<'a>(descriptor: &'a Descriptor, structure: &'a Structure) -> impl Iterator<Item = Indication> + 'a {
+    let frame = &descriptor.dependencies;
+    let is_higher = move |target: &u8| structure.layers_of(*target).0 > frame.spatial;
+    (0..structure.target_count()).filter(is_higher).map(|target| frame.of_target(target))
 }
 
 fn of_layer<'a>(descriptor: &'a Descriptor, structure: &'a Structure) -> impl Iterator<Item = Indication> + 'a {
@@ -141,6 +149,8 @@ pub(crate) mod tests {
             let needs: Vec<_> = read.iter().map(|one| one.needs_lower_spatial).collect();
             let is_full = templates == &L2T2;
             assert_eq!(needs, [false, true, false, is_full, false, is_full]);
+            let unneeded: Vec<_> = read.iter().map(|one| one.is_unneeded_above).collect();
+            assert_eq!(unneeded, [false, true, !is_full, true, !is_full, true]);
         }
     }
 
