@@ -21,10 +21,10 @@ pub struct Audience {
 }
 
 /// From 50 kb/s to 9 Mb/s; whoever has more, or is not known to have less, counts to the last.
-pub const PLACES: usize = 91;
+pub const PLACES: usize = 181;
 const FIRST_BPS: f64 = 50_000.0;
-/// So many places double the rate: 6 % from one to the next.
-const PLACES_PER_DOUBLING: f64 = 12.0;
+/// So many places double the rate: 3 % from one to the next.
+const PLACES_PER_DOUBLING: f64 = 24.0;
 
 impl Default for Audience {
     fn default() -> Audience {
@@ -149,7 +149,7 @@ mod tests {
         audience.watches(None, &Wish::default());
         assert_eq!(audience.places().collect::<Vec<_>>(), [(PLACES - 1, 1)]);
         let both = Audience::default().with(&audience).with(&audience);
-        assert_eq!(both.places_within(2).collect::<Vec<_>>(), [(51, 2)]);
+        assert_eq!(both.places_within(2).collect::<Vec<_>>(), [(103, 2)]);
         assert_eq!((both.places_within(0).count(), both.places_within(9).count(), both.viewers()), (0, 0, 4));
     }
 }
