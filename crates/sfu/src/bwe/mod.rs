@@ -175,6 +175,8 @@ const FURTHER_PROBE: f32 = 2.0;
 const PROBE_WON: f32 = 0.7;
 /// Ours: a train of which less than that came was held up by the bottleneck; see [`probe`] for the 0.9 and 0.95 in it.
 const PROBE_HELD_UP: f32 = 0.88;
+/// Ours: … where others share it, of whom each train takes a part.
+const SHARED_HELD_UP: f32 = 0.93;
 /// Ours: a queue that every packet waits in; see [`queue`].
 const STANDING_MS: f32 = 45.0;
 const STANDING_EVERY_US: u64 = 700_000;
@@ -399,9 +401,12 @@ impl Estimator {
         }
         let factor = if is_first { FIRST_PROBE } else { FURTHER_PROBE };
         // A little more than wanted: of a saturated bottleneck a part stays free.
-        let rate = (bps * factor).min(self.wanted_bps * 1.15).min(self.settings.max_bps);
+        let sending = self.sending.bps().unwrap_or(0.0);
+        let faster = share.map_or(bps * factor, |share| share.probed(sending));
+        let rate = faster.min(self.wanted_bps * 1.15).min(self.settings.max_bps);
         let length_ms = if share.is_some() { SHARED_LENGTH_MS } else { LENGTH_MS };
-        let bytes = ((rate / 8.0 * length_ms / 1e3) as u32).max((LEAST_PACKETS + 1) * PACKET_BYTES);
+        let bytes = (rate / 8.0 * length_ms / 1e3).min(PROBE_ALLOWANCE * PROBED_BELOW) as u32;
+        let bytes = bytes.max((LEAST_PACKETS + 1) * PACKET_BYTES);
         let probing = &mut self.probing;
         if probing.allowance < bytes as f32 {
             return None;
@@ -572,7 +577,7 @@ impl Estimator {
 
     /// Others share the bottleneck, and were sent their share beside the train: what it found is for all of them.
     fn judge_for_all(&mut self, now_us: u64, probe: Probe, bps: f32) {
-        if bps < PROBE_HELD_UP * probe.bps {
+        if bps < SHARED_HELD_UP * probe.bps {
             self.proved_us = now_us;
             self.probing.train = None;
             self.probing.interval_us = (self.probing.interval_us * 2).clamp(PROOF_LASTS_US, MOST_SHARED_INTERVAL_US);

@@ -39,6 +39,13 @@ impl Share {
         let grown = if near { bps + step / f32::from(self.count) } else { bps * RETURN_PER_SECOND.powf(seconds) };
         grown.min(self.ceiling_bps)
     }
+
+    /// How fast a train must be that finds out, if each of the others is sent as much as this one (`sending`).
+    pub(super) fn probed(&self, sending: f32) -> f32 {
+        let others = f32::from(self.count) - 1.0;
+        let all = f32::from(self.count) * self.ceiling_bps * PROBED;
+        (all - others * sending).max(self.bps * 2.0)
+    }
 }
 
 /// What an estimator knows of it.
@@ -62,6 +69,8 @@ const BURST_US: u64 = 500_000;
 const AFTER_BURST: f32 = 0.93;
 /// libwebrtc: what is left of a rate at a time.
 const LOWERED: f32 = 0.85;
+/// Of what all of them are known to be carried together, what a train and all else that is sent beside it come to.
+const PROBED: f32 = 1.25;
 /// They agree every second; whoever was left out twice is alone.
 const LASTS_US: u64 = 3_000_000;
 

@@ -42,6 +42,8 @@ struct Home {
     agreed_at: Option<Instant>,
     /// Since when there are neighbours.
     formed_at: Option<Instant>,
+    /// The most that came through to all of them lately, fading.
+    most_bps: f32,
     /// What the way carries for all of them, as of which moment; `None` as long as there are no neighbours.
     capacity: Option<Capacity>,
 }
@@ -95,7 +97,12 @@ const BELIEVED_LESS: f32 = 0.25;
 /// … and of less nothing, unless the way was full so short a time ago: key frames for all of them fill it for a moment.
 const AGAIN: Duration = Duration::from_secs(4);
 /// Room that was found is taken in steps of at most this part of all.
-const STEP: f32 = 0.05;
+const STEP: f32 = 0.15;
+/// What came through a second ago counts for this much: half of it in seven seconds. A machine that stands still for a moment looks like
+/// a network that carries nothing.
+const FADING: f32 = 0.9;
+/// … and while there is trouble, for this much.
+const BELIEVED_OF_MOST: f32 = 0.8;
 /// A train of a tenth of a second tells so much of what it seems to; the rest was a pause of others, or a queue that it filled. A guess.
 const CERTAIN: f32 = 0.9;
 
@@ -127,6 +134,8 @@ impl Neighbours {
         if home.viewers.len() >= MAX_NEIGHBOURS {
             return Vec::new();
         }
+        let through: f32 = home.viewers.iter().map(|known| known.neighbour.found.now_bps).sum();
+        home.most_bps = through.max(home.most_bps * FADING);
         home.find_neighbours(now);
         let is_home = home.viewers.iter().filter(|known| known.is_neighbour(now)).count() > 1;
         home.formed_at = if is_home { home.formed_at.or(Some(now)) } else { None };
@@ -211,14 +220,19 @@ impl Home {
                 // What trains found and media did not is not there.
                 let limit = known.bps.min(known.full_bps.max(all));
                 let carried = if all > limit { limit + (all - limit) * BELIEVED_MORE } else { limit };
+                let least = self.most_bps * if is_again { BELIEVED_OF_MOST } else { 1.0 };
                 known.bps = if is_again && all < limit { limit + (all - limit) * BELIEVED_LESS } else { carried };
+                known.bps = known.bps.max(least.min(limit));
                 (known.full_bps, known.full_at) = (known.bps, latest);
                 bps = bps.min(USED_OF_FULL * known.bps / each);
                 self.noticed(latest);
                 known
             }
             (Some(known), _) => known,
-            (None, latest) => Capacity { bps: all, full_bps: all, full_at: latest? },
+            (None, latest) => {
+                let carried = all.max(self.most_bps);
+                Capacity { bps: carried, full_bps: carried, full_at: latest? }
+            }
         };
         let room = room(members, capacity.bps);
         capacity.bps += room;

@@ -243,7 +243,8 @@ mod tests {
             assert_eq!(chosen(any, Some(carried), 1).0, Some(1));
             assert_eq!(chosen(any, Some(carried), 2).0, Some(2));
         }
-        let shared = |bps| choose(&THREE, &any, Some(Carried { bps, is_shared: true }), LayerId::whole(2), true).layer;
+        let shared =
+            |bps: u64| choose(&THREE, &any, Some(Carried { bps, is_shared: true }), LayerId::whole(2), true).layer;
         assert_eq!([2_050_000, 2_049_999].map(shared), [Some(LayerId::whole(2)), Some(LayerId::whole(1))]);
         assert_eq!(chosen(any, Some(2_750_000), 1).0, Some(2));
         assert_eq!(chosen(any, Some(2_374_999), 2).0, Some(1));
