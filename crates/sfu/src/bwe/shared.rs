@@ -113,10 +113,10 @@ mod tests {
     fn a_share_comes_back_to_what_is_carried_and_no_further() {
         let mut bps = 0.5e6;
         for _ in 0..60 {
-            bps = SHARE.grown(bps, 64e3, 0.1);
+            bps = SHARE.grown(bps, 6.4e3, 0.1);
         }
         assert!((0.97e6..1e6).contains(&bps), "{bps}");
-        assert_eq!((0..100).fold(bps, |bps, _| SHARE.grown(bps, 64e3, 0.1)), 1e6);
+        assert_eq!((0..100).fold(bps, |bps, _| SHARE.grown(bps, 6.4e3, 0.1)), 1e6);
     }
 
     #[test]

@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(agree(&mut neighbours, start, 10.0, &[a, b])[1].1.ceiling_bps, 2e6);
         a.found.proved_bps = 4e6;
         let found = agree(&mut neighbours, start, 11.0, &[a, b])[1].1;
-        assert!((found.ceiling_bps / 2.1e6 - 1.0).abs() < 1e-3 && (found.bps / 2.1e6 - 1.0).abs() < 1e-3, "{found:?}");
+        assert!((found.ceiling_bps / 2.3e6 - 1.0).abs() < 1e-3 && (found.bps / 2.3e6 - 1.0).abs() < 1e-3, "{found:?}");
         let full = [30.0, 8.0, 6.0, 4.0];
         let told = [neighbour(start, 1, 1.9e6, full), neighbour(start, 2, 1.9e6, full)];
         assert_eq!(agree(&mut neighbours, start, 30.5, &told)[1].1.ceiling_bps, 2e6);

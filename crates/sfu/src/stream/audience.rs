@@ -126,7 +126,7 @@ mod tests {
         }
         audience.watches(None, &Wish { is_hidden: true, ..Wish::default() });
         audience.watches(Some(1), &Wish { encoding: Some(2), ..Wish::default() });
-        assert_eq!(audience.places().collect::<Vec<_>>(), [(0, 1), (51, 1), (52, 1), (PLACES - 1, 2)]);
+        assert_eq!(audience.places().collect::<Vec<_>>(), [(0, 1), (103, 1), (105, 1), (PLACES - 1, 2)]);
         assert_eq!((audience.viewers(), audience.wish(2), audience.wish(9)), (6, 1, 0));
         assert_eq!(audience.with(&audience).viewers(), 12);
         for place in 0..PLACES {

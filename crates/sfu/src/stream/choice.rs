@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn layers_may_be_wished_by_number() {
         let temporal = |most, encoding| Wish { max_temporal: Some(most), encoding, ..Wish::default() };
-        let chosen = |wish: Wish, carried| {
+        let chosen = |wish: Wish, carried: Option<u64>| {
             let choice = choose(&LAYERED, &wish, carried.map(alone), LayerId::whole(1), true);
             (choice.layer, choice.reason)
         };
