@@ -3,7 +3,7 @@
  *
  *     node e2e/matrix.mjs [--publish "res=720&codec=VP8"] [cell …]      all cells: about 6 minutes
  *     node e2e/matrix.mjs --list
- *     node e2e/matrix.mjs --trace cliff               with what the server thinks of the first viewer, twice a second
+ *     node e2e/matrix.mjs --trace cliff               with what the server thinks of each viewer, twice a second
  *
  * Chromium publishes 720p straight to the server; Chromium watches through a relay (docs/impair.md). Prints a table and keeps
  * JSON lines in e2e/out/matrix.jsonl. Wants a machine that does nothing else, and says what it sees, good or bad.
@@ -64,6 +64,10 @@ if (options.list) {
   process.exit(0);
 }
 
+const began = Date.now();
+/** Time since the beginning, for traces. */
+const clock = () => `${((Date.now() - began) / 1e3).toFixed(1)} s`;
+
 /** Lines of the largest picture. The publisher may rest it while nobody can be shown it. */
 const TOP = Number(new URLSearchParams(options.publish).get("res") ?? 720);
 
@@ -94,7 +98,7 @@ async function runCell(name, cell, publisher) {
       viewers.push(viewer);
       await goThrough(viewer, impair);
       await noteFrames(viewer);
-      if (options.trace && i === 0) viewer.on("response", (response) => traced(response).catch(() => {}));
+      if (options.trace) viewer.on("response", (response) => traced(response, i + 1).catch(() => {}));
       await viewer.goto(server.watchPage("matrix"), { waitUntil: "commit" });
     }
     const row = { cell: name, network: down, reach, ...(await run({ impair, viewers, viewer: viewers[0], publisher, rate: rateOf(down) })) };
@@ -108,21 +112,26 @@ async function runCell(name, cell, publisher) {
   }
 }
 
-/** Prints what the server says of a session, from the answer that began it until it has ended. */
-async function traced(response) {
+/** Prints what the server says of the session of viewer `n`, from the answer that began it until it has ended. */
+async function traced(response, n) {
   if (response.request().method() !== "POST" || response.status() !== 201) return;
   const session = new URL(await response.headerValue("location"), response.url());
-  const from = Date.now();
-  for (;;) {
+  for (let before = { at: Date.now(), bytes: 0 }; ; ) {
     const answer = await fetch(session);
     if (!answer.ok) return;
-    const { publisher } = await (await fetch(new URL("/api/v1/streams/matrix", session))).json();
-    const wanted = (publisher?.wanted_layers ?? []).map(({ rid, active, max_bitrate_bps }) => `${rid} ${active ? max_bitrate_bps / 1e3 : "off"}`);
+    const { publisher, video: published } = await (await fetch(new URL("/api/v1/streams/matrix", session))).json();
+    const wanted = (publisher?.wanted_layers ?? []).map(({ rid, active, max_bitrate_bps }) => {
+      const comes = (published?.layers ?? []).find((layer) => layer.rid === rid)?.bitrate_bps ?? 0;
+      return `${rid} ${Math.round(comes / 1e3)} of ${active ? max_bitrate_bps / 1e3 : "off"}`;
+    });
     const { video, transport } = await answer.json();
-    const kbps = Math.round((transport?.estimate_bps ?? 0) / 1e3);
-    const queue = `queue ${transport?.queue_ms} ms, loss ${transport?.loss_percent} %, rtt ${transport?.rtt_ms} ms`;
-    const sent = `${video?.layer} (${video?.reason}), ${video?.packets_sent} sent, ${video?.retransmitted} again, ${video?.key_frame_requests} PLI`;
-    console.error(`${((Date.now() - from) / 1e3).toFixed(1)} s: ${kbps} kb/s ${transport?.estimate_state}, ${queue}; ${sent}; wanted ${wanted.join(", ")}`);
+    const now = { at: Date.now(), bytes: video?.bytes_sent ?? 0 };
+    const kbps = `${Math.round((transport?.estimate_bps ?? 0) / 1e3)} kb/s ${transport?.estimate_state}${transport?.app_limited ? " (limited)" : ""}`;
+    const queue = `queue ${transport?.queue_ms} ms, loss ${transport?.loss_percent} %`;
+    const layer = `${video?.layer}${video?.temporal_layer == null ? "" : `/T${video.temporal_layer}`} (${video?.reason})`;
+    const sent = `${Math.round(((now.bytes - before.bytes) * 8) / Math.max(1, now.at - before.at))} kb/s, ${video?.retransmitted} again, ${video?.switches} switches`;
+    console.error(`${clock()} viewer ${n}: ${kbps}, ${queue}; ${layer}, ${sent}; wanted ${wanted.join(", ")}`);
+    before = now;
     await pause(500);
   }
 }

@@ -58,6 +58,8 @@ pub struct Ladder {
     /// When each encoding was needed last.
     needed_at: Vec<Instant>,
     changed_at: Option<Instant>,
+    /// What was needed before that.
+    needed_before: Vec<bool>,
 }
 
 /// As many encodings as are told apart.
@@ -79,6 +81,9 @@ const MISFIT: f64 = 2.08;
 const GAIN: f64 = 0.05;
 /// … none is raised by less than this, or it would follow each tremor of an estimate to where the next one is too much …
 const RAISE: f64 = 1.1;
+/// … and nobody who is given a picture that fits is given one of another size for less than this: a fifth. It costs a key frame for each, all
+/// at the same moment …
+const GAIN_OF_SIZE: f64 = 0.2;
 /// … and they rest for so long: estimates and encoders have to follow.
 const REST: Duration = Duration::from_secs(2);
 /// … and for so long before anything is raised: those who share a bottleneck find out about each other.
@@ -86,6 +91,9 @@ const REST_BEFORE_MORE: Duration = Duration::from_secs(4);
 /// An encoding is switched off when nobody needed it for so long: at the second look after that, a second apart each, so within
 /// three with the way to the publisher. Somebody who reloads a page, or falls and climbs again, finds it still there.
 pub(crate) const UNNEEDED: Duration = Duration::from_millis(1_800);
+/// … or, if that is because rates changed, for so long: those who are shown it change over when what they are to be shown instead has
+/// begun, and is known to fit. The server takes four seconds to believe what an encoding takes that begins.
+const UNNEEDED_AFTER_CHANGE: Duration = Duration::from_secs(7);
 
 impl Ladder {
     /// Looks at the audience; returns what is wanted of each of `rungs` (any order).
@@ -95,7 +103,12 @@ impl Ladder {
         order.sort_by_key(|rung| rung.pixels.unwrap_or(u32::MAX));
         let most: Vec<f64> = order.iter().map(|rung| most_of(rung.pixels)).collect();
         if self.rates.len() != most.len() {
-            *self = Ladder { rates: most.clone(), needed_at: vec![now; most.len()], changed_at: None };
+            *self = Ladder {
+                rates: most.clone(),
+                needed_at: vec![now; most.len()],
+                changed_at: None,
+                needed_before: Vec::new(),
+            };
         }
         // Sizes may have become known.
         self.rates.iter_mut().zip(&most).for_each(|(rate, most)| *rate = rate.min(*most));
@@ -105,7 +118,9 @@ impl Ladder {
         for (place, needed_at) in self.needed_at.iter_mut().enumerate() {
             let is_wished = audience.wished.get(usize::from(order[place].encoding)).is_some_and(|viewers| *viewers > 0);
             // The smallest is always there, for whoever comes and for whoever falls.
-            if needed[place] || is_wished || place == 0 || audience.unknown > 0 {
+            let changed = self.changed_at.is_some_and(|at| now.saturating_duration_since(at) < UNNEEDED_AFTER_CHANGE);
+            let was_needed = changed && !viewers.is_empty() && self.needed_before.get(place).is_some_and(|was| *was);
+            if needed[place] || was_needed || is_wished || place == 0 || audience.unknown > 0 {
                 *needed_at = now;
             }
         }
@@ -147,7 +162,8 @@ impl Ladder {
             *rate = if !may_rise || *rate < known * RAISE { *known } else { *rate };
         }
         self.leave_unneeded(&mut rates, viewers);
-        if worth(&rates, viewers) - now_worth > GAIN * affected(&self.rates, &rates, viewers) {
+        if worth(&rates, viewers) - now_worth > least_gain(&self.rates, &rates, viewers) {
+            self.needed_before = needed(&self.rates, viewers);
             self.rates = rates;
             self.changed_at = Some(now);
         }
@@ -209,11 +225,18 @@ fn worth(rates: &[f64], viewers: &[Viewers]) -> f64 {
     viewers.iter().map(|viewers| of_one(viewers) * f64::from(viewers.count)).sum()
 }
 
-/// How many viewers are given another rate.
-fn affected(before: &[f64], after: &[f64], viewers: &[Viewers]) -> f64 {
-    let rate = |rates: &[f64], viewers: &Viewers| given(rates, viewers).map(|place| rates[place]);
-    let others = viewers.iter().filter(|viewers| rate(before, viewers) != rate(after, viewers));
-    others.map(|viewers| f64::from(viewers.count)).sum()
+/// How much better off all together must be for a change.
+fn least_gain(before: &[f64], after: &[f64], viewers: &[Viewers]) -> f64 {
+    let of_one = |viewers: &Viewers| {
+        let (was, is) = (given(before, viewers), given(after, viewers));
+        let rate = |rates: &[f64], place: Option<usize>| place.map(|place| rates[place]);
+        match () {
+            () if rate(before, was) == rate(after, is) => 0.0,
+            () if was.is_some() && was != is => GAIN_OF_SIZE,
+            () => GAIN,
+        }
+    };
+    viewers.iter().map(|viewers| of_one(viewers) * f64::from(viewers.count)).sum()
 }
 
 fn needed(rates: &[f64], viewers: &[Viewers]) -> Vec<bool> {
@@ -300,6 +323,22 @@ mod tests {
         assert!(second > 2_000_000);
         assert_eq!(at(&mut ladder, 7_000, 1.5e6), second, "it rests");
         assert!(at(&mut ladder, 8_000, 1.5e6) < 1_400_000);
+    }
+
+    #[test]
+    fn a_size_is_not_changed_for_a_little_and_the_old_one_goes_on_until_all_have_changed_over() {
+        let from = Instant::now();
+        let mut ladder = Ladder::default();
+        assert_eq!(settled(&mut ladder, from, &[(0.85e6, 5)])[1..], [769, 0]);
+        let at = |ladder: &mut Ladder, second: u64, carried: f64| {
+            let audience = Audience { carried: &[(carried, 5)], ..Audience::default() };
+            let wanted = ladder.look(from + Duration::from_secs(second), &RUNGS, &audience);
+            [1, 2].map(|n| wanted[n].is_active)
+        };
+        assert_eq!((11..20).map(|second| at(&mut ladder, second, 0.95e6)).next_back(), Some([true, false]));
+        assert_eq!(at(&mut ladder, 20, 1.3e6), [true, true]);
+        assert_eq!(at(&mut ladder, 26, 1.3e6), [true, true]);
+        assert_eq!(at(&mut ladder, 29, 1.3e6), [false, true]);
     }
 
     #[test]

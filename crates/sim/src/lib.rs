@@ -27,6 +27,7 @@
 //! other side; `camera` and `screen` are what people see, `seen` says it in figures; `link` and `rival` are the network; `ledger` watches
 //! every datagram.
 
+mod asking;
 mod browser;
 mod camera;
 mod ledger;

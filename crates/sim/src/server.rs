@@ -14,7 +14,7 @@ use sfu::desk::{self, Desk};
 use sfu::format::Published;
 use sfu::negotiate::{self, Identity, Unusable};
 use sfu::publisher::{Ended, PublisherSetup};
-use sfu::shard::{self, Shard, Snapshot, ViewerReport};
+use sfu::shard::{self, Shard, Snapshot, StreamSnapshot, ViewerReport};
 use sfu::transmit::Batch;
 use str0m::ice::IceCreds;
 
@@ -274,6 +274,14 @@ impl Server {
         }
         self.run(now);
         (0..self.shards.len() as u8).filter_map(|n| self.snapshots.remove(&n)).collect()
+    }
+
+    /// How shards see a stream, and how many viewers of it are connecting.
+    pub(crate) fn audience_of(&mut self, now: Instant, name: &StreamName) -> Option<(Vec<StreamSnapshot>, u32)> {
+        let view = self.control.stream(name)?;
+        let (id, connecting) = (view.id, view.viewers_connecting);
+        let snapshots = self.snapshots(now).into_iter().flat_map(|snapshot| snapshot.streams);
+        Some((snapshots.filter(|stream| stream.stream == id).collect(), connecting))
     }
 
     /// What a viewer is sent.

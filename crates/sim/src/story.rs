@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use media::demux::{Class, classify};
 use media::{SessionId, StreamName};
 
+use crate::asking::Asking;
 use crate::browser::{Browser, Goodbye, Habits, Role};
 use crate::camera::{Camera, Filming, SIZE_STEP};
 use crate::ledger::Ledger;
@@ -52,6 +53,8 @@ pub struct Story {
     path: Path,
     bottlenecks: Vec<Wire>,
     rivals: Vec<Rival>,
+    /// What cameras are asked to send.
+    asking: Vec<(Peer, Asking)>,
     behind: Option<usize>,
     wants_shard: Option<u8>,
     is_loud: bool,
@@ -141,6 +144,7 @@ impl Story {
             path: Path::both(Link::good()),
             bottlenecks: Vec::new(),
             rivals: Vec::new(),
+            asking: Vec::new(),
             behind: None,
             wants_shard: None,
             is_loud: std::env::var_os("SIM_LOUD").is_some(),
@@ -210,6 +214,12 @@ impl Story {
         browser.session = Some(session);
         browser.accept(&answer);
         Ok(self.seat(browser, stream))
+    }
+
+    /// A publisher sends what its audience has use for, from now on, as our page does.
+    pub fn follows_audience(&mut self, publisher: Peer) -> &mut Story {
+        self.asking.push((publisher, Asking::new(self.now)));
+        self
     }
 
     /// Someone watches.
@@ -433,7 +443,8 @@ impl Story {
         loop {
             let arrival = self.calendar.peek().map(|Reverse((at, ..))| *at);
             let peers = self.peers.iter().map(|seat| seat.browser.wakes_at).min();
-            let next = [arrival, peers, self.server.next_at()].into_iter().flatten().min();
+            let asking = self.asking.iter().map(|(_, asking)| asking.next_at).min();
+            let next = [arrival, peers, asking, self.server.next_at()].into_iter().flatten().min();
             let Some(next) = next.filter(|at| *at <= until) else { break };
             still = if next > self.now { 0 } else { still + 1 };
             assert!(still < 1_000, "somebody wants to be woken at once, again and again: {}", self.wakers());
@@ -488,12 +499,25 @@ impl Story {
             }
         }
         self.server.run(self.now);
+        self.ask();
         self.after_server();
         for peer in 0..self.peers.len() {
             if self.peers[peer].browser.wakes_at <= self.now {
                 self.drive_peer(peer);
             }
         }
+    }
+
+    fn ask(&mut self) {
+        let mut asking = std::mem::take(&mut self.asking);
+        let now = self.now;
+        for (publisher, asking) in asking.iter_mut().filter(|(_, asking)| asking.next_at <= now) {
+            let stream = self.peers[publisher.0].stream.clone();
+            for (size, most_bps) in asking.look(now, &mut self.server, &stream) {
+                self.camera(*publisher).sends(size, most_bps);
+            }
+        }
+        self.asking = asking;
     }
 
     fn drive_peer(&mut self, peer: usize) {

@@ -14,15 +14,18 @@ mod network;
 mod probe;
 mod queue;
 mod sent;
+mod shared;
 mod throughput;
 mod trend;
 
 pub use probe::Probe;
+pub use shared::{Found, Share};
 
 use loss::Loss;
-use probe::{LEAST_PACKETS, LENGTH_MS, PACKET_BYTES, Train};
+use probe::{LEAST_PACKETS, LENGTH_MS, PACKET_BYTES, SHARED_LENGTH_MS, Train};
 use queue::Queue;
 use sent::{News, SentRing};
+use shared::Shared;
 use throughput::Throughput;
 use trend::{Trend, Usage};
 
@@ -67,8 +70,7 @@ pub struct Estimator {
     decreased_us: u64,
     /// When the way was found full, the last times.
     crowded_us: [u64; 4],
-    /// How many share it, and when that was said.
-    shared: Option<(u16, u64)>,
+    shared: Shared,
     rtt_ms: f32,
     feedback_us: Option<u64>,
     sent_us: u64,
@@ -113,6 +115,8 @@ pub struct Estimate {
     pub rtt_ms: f32,
     /// Milliseconds that every packet waits in queues.
     pub queue_ms: f32,
+    /// Others share the bottleneck.
+    pub is_shared: bool,
 }
 
 /// What got through when the queue began to grow (libwebrtc's link capacity estimator).
@@ -174,6 +178,8 @@ const FURTHER_PROBE: f32 = 2.0;
 const PROBE_WON: f32 = 0.7;
 /// Ours: a train of which less than that came was held up by the bottleneck; see [`probe`] for the 0.9 and 0.95 in it.
 const PROBE_HELD_UP: f32 = 0.88;
+/// Ours: … where others share it, of whom each train takes a part.
+const SHARED_HELD_UP: f32 = 0.93;
 /// Ours: a queue that every packet waits in; see [`queue`].
 const STANDING_MS: f32 = 45.0;
 const STANDING_EVERY_US: u64 = 700_000;
@@ -188,10 +194,10 @@ const PROOF_LASTS_US: u64 = 10_000_000;
 /// who have more.
 const CROWDED_US: u64 = 8_000_000;
 const CROWDED_STEP_BPS: f32 = 500_000.0;
+/// Ours: those who share a bottleneck look for more ever more rarely, as long as there is not.
+const MOST_SHARED_INTERVAL_US: u64 = 40_000_000;
 /// Ours: decreases that follow each other sooner are about one moment.
 const CROWDED_ONCE_US: u64 = 1_000_000;
-/// Ours: those who share a bottleneck come together by so much of what is between them in a second.
-const DRAWN_PER_SECOND: f32 = 0.25;
 /// gcc-02 §4: silence of feedback. Feedback comes every 50 to 250 ms.
 const SILENT_US: u64 = 1_500_000;
 /// A report that lists more is not read (threat T13).
@@ -215,7 +221,7 @@ impl Estimator {
             updated_us: 0,
             decreased_us: 0,
             crowded_us: [0; 4],
-            shared: None,
+            shared: Shared::default(),
             rtt_ms: 0.0,
             feedback_us: None,
             sent_us: 0,
@@ -339,16 +345,18 @@ impl Estimator {
         self.crowded_us
     }
 
-    /// So many share the bottleneck and carry so much on average, this one included: call every second. The sum stays what it
-    /// is, so that no more is sent in all.
-    pub fn draw_to(&mut self, now_us: u64, count: u16, average_bps: f32) {
-        self.shared = Some((count.max(1), now_us));
-        let bps = self.bps();
-        let drawn = bps + (average_bps - bps) * DRAWN_PER_SECOND;
-        self.delay_bps = drawn.clamp(self.settings.min_bps, self.settings.max_bps);
-        if drawn > bps {
-            self.loss.proved(drawn);
-        }
+    /// What those who share the bottleneck need to know of this one.
+    pub fn found(&self) -> Found {
+        let now_bps = self.acked.bps().unwrap_or(0.0);
+        Found { bps: self.bps(), through_bps: self.shared.through_bps, now_bps, proved_bps: self.shared.proved_bps }
+    }
+
+    /// Those who share the bottleneck have agreed.
+    pub fn agree(&mut self, now_us: u64, share: Share) {
+        self.shared.agree(now_us, share);
+        self.delay_bps = share.bps.clamp(self.settings.min_bps, self.settings.max_bps);
+        self.loss.proved(self.delay_bps);
+        self.ceiling_bps = Some(share.ceiling_bps);
     }
 
     /// What is known.
@@ -362,6 +370,7 @@ impl Estimator {
             own_loss: self.loss.inherent(),
             rtt_ms: self.rtt_ms,
             queue_ms: self.queue.standing_ms(),
+            is_shared: self.shared.share(self.updated_us).is_some(),
         }
     }
 
@@ -400,13 +409,21 @@ impl Estimator {
         // A limit that was proved long ago is looked at again, whatever is used of it: it may be gone.
         let is_stale = now_us.saturating_sub(self.proved_us) > PROOF_LASTS_US;
         let looks_again = is_stale && self.ceiling_in_the_way().is_some();
+        let share = self.shared.share(now_us);
+        if share.is_some_and(|share| !share.is_scout || !looks_again) {
+            return None;
+        }
         if !looks_again && ((!is_first && self.is_used()) || bps >= self.wanted_bps || bps >= self.settings.max_bps) {
             return None;
         }
         let factor = if is_first { FIRST_PROBE } else { FURTHER_PROBE };
         // A little more than wanted: of a saturated bottleneck a part stays free.
-        let rate = (bps * factor).min(self.wanted_bps * 1.15).min(self.settings.max_bps);
-        let bytes = ((rate / 8.0 * LENGTH_MS / 1e3) as u32).max((LEAST_PACKETS + 1) * PACKET_BYTES);
+        let sending = self.sending.bps().unwrap_or(0.0);
+        let faster = share.map_or(bps * factor, |share| share.probed(sending));
+        let rate = faster.min(self.wanted_bps * 1.15).min(self.settings.max_bps);
+        let length_ms = if share.is_some() { SHARED_LENGTH_MS } else { LENGTH_MS };
+        let bytes = (rate / 8.0 * length_ms / 1e3).min(PROBE_ALLOWANCE * PROBED_BELOW) as u32;
+        let bytes = bytes.max((LEAST_PACKETS + 1) * PACKET_BYTES);
         let probing = &mut self.probing;
         if probing.allowance < bytes as f32 {
             return None;
@@ -463,11 +480,18 @@ impl Estimator {
         }
         let through = acked.unwrap_or(self.delay_bps).min(self.delay_bps * 1.1);
         self.capacity.add(through);
-        (self.ceiling_bps, self.proved_us) = (Some(through), now_us);
+        self.proved_us = now_us;
+        self.shared.crowded(now_us, through);
+        let share = self.shared.share(now_us);
+        if share.is_none() {
+            self.ceiling_bps = Some(through);
+        }
         // Ours: who sends much less than it may is hardly the one that filled the queue. What it sends comes in steps, and a
         // seventh less of it would be half.
         let factor = if self.is_used() { BETA } else { 1.0 };
-        self.delay_bps = self.delay_bps.min(factor * through).max(self.settings.min_bps);
+        // Whoever takes less than its share at the moment has that share all the same.
+        let lowered = (factor * through).max(self.shared.least(now_us));
+        self.delay_bps = self.delay_bps.min(lowered).max(self.settings.min_bps);
         if self.crowded_us.iter().all(|at| now_us.saturating_sub(*at) >= CROWDED_ONCE_US) {
             self.crowded_us.rotate_right(1);
             self.crowded_us[0] = now_us;
@@ -475,7 +499,8 @@ impl Estimator {
         self.decreased_us = now_us;
         self.state = State::Decrease;
         self.probing.train = None;
-        self.probing.due_us = self.probing.due_us.max(now_us + PROBE_INTERVAL_US);
+        let pause_us = if share.is_some() { PROOF_LASTS_US } else { PROBE_INTERVAL_US };
+        self.probing.due_us = self.probing.due_us.max(now_us + pause_us);
     }
 
     /// gcc-02 §5.5, "increase": a little near the capacity, by a factor far from it.
@@ -483,8 +508,12 @@ impl Estimator {
         let Some(acked) = acked else { return };
         // Ours: what gets through without a queue is carried; after a dead way the estimate may be below it. What was
         // measured of the time before a decrease says nothing.
-        if now_us.saturating_sub(self.decreased_us) > 1_000_000 {
+        if now_us.saturating_sub(self.decreased_us) > 1_000_000 && self.shared.share(now_us).is_none() {
             self.delay_bps = self.delay_bps.max(acked.min(self.settings.max_bps));
+        }
+        if let Some(share) = self.shared.share(now_us) {
+            self.delay_bps = self.delay_bps.max(share.grown(self.delay_bps, self.step_per_second() * seconds, seconds));
+            return;
         }
         if self.is_app_limited() {
             return;
@@ -493,15 +522,18 @@ impl Estimator {
             self.capacity = Capacity::default();
         }
         let grown = if self.capacity.mean_bps.is_some() {
-            // libwebrtc: one packet per response time, at least 4 kb/s.
-            let response_s = (self.rtt_ms + 100.0) / 1e3;
-            let packet_bits = PACKET_BYTES as f32 * 8.0;
-            self.delay_bps + (packet_bits / response_s).max(4_000.0) * seconds
+            self.delay_bps + self.step_per_second() * seconds
         } else {
             self.delay_bps * GROWTH_PER_SECOND.powf(seconds)
         };
         let most = acked * MOST_OVER_ACKED + MOST_OVER_ACKED_BPS;
         self.delay_bps = grown.min(most).max(self.delay_bps).min(self.settings.max_bps);
+    }
+
+    /// libwebrtc: one packet per response time, at least 4 kb/s.
+    fn step_per_second(&self) -> f32 {
+        let response_s = (self.rtt_ms + 100.0) / 1e3;
+        (PACKET_BYTES as f32 * 8.0 / response_s).max(4_000.0)
     }
 
     /// Whether a queue stands that we can do something about (ours, see [`queue`]).
@@ -532,6 +564,10 @@ impl Estimator {
     fn judge_probe(&mut self, now_us: u64) {
         let Some(measured) = self.probing.train.and_then(|train| Some((train.probe, train.bps()?))) else { return };
         let (probe, bps) = measured;
+        if self.shared.share(now_us).is_some() {
+            self.judge_for_all(now_us, probe, bps);
+            return;
+        }
         // Less than was sent: it was held up on its way.
         if bps < PROBE_HELD_UP * probe.bps {
             (self.ceiling_bps, self.proved_us) = (Some(bps), now_us);
@@ -541,13 +577,9 @@ impl Estimator {
             // It carries more now; how much more, others who share it will tell.
             self.ceiling_bps = self.ceiling_bps.map(|ceiling| ceiling.max(bps));
         }
-        // Ours: where it was crowded just now, a train may have met a moment in which the others were silent.
-        let lately = |at: u64| now_us.saturating_sub(at) < CROWDED_US;
-        let sharing = self.shared.filter(|(_, said_us)| lately(*said_us)).map_or(1, |(count, _)| count);
-        let was_crowded = sharing > 1 || (self.decreased_us > 0 && lately(self.decreased_us));
-        // Neighbours find the same room, and all of them would take it.
-        let step = CROWDED_STEP_BPS / f32::from(sharing);
-        let bps = if was_crowded { bps.min(self.bps() + step) } else { bps };
+        // Ours: where it was crowded just now, a train may have met a moment in which others were silent.
+        let was_crowded = self.decreased_us > 0 && now_us.saturating_sub(self.decreased_us) < CROWDED_US;
+        let bps = if was_crowded { bps.min(self.bps() + CROWDED_STEP_BPS) } else { bps };
         if bps > self.bps() && self.state != State::Decrease {
             self.delay_bps = self.delay_bps.max(bps).min(self.settings.max_bps);
             self.loss.proved(bps);
@@ -557,6 +589,21 @@ impl Estimator {
             self.probing.due_us = if goes_on { now_us } else { now_us + PROBE_INTERVAL_US };
         } else {
             self.probing.failed(now_us);
+        }
+    }
+
+    /// Others share the bottleneck, and were sent their share beside the train: what it found is for all of them.
+    fn judge_for_all(&mut self, now_us: u64, probe: Probe, bps: f32) {
+        if bps < SHARED_HELD_UP * probe.bps {
+            self.proved_us = now_us;
+            self.probing.train = None;
+            self.probing.interval_us = (self.probing.interval_us * 2).clamp(PROOF_LASTS_US, MOST_SHARED_INTERVAL_US);
+            self.probing.due_us = now_us + self.probing.interval_us;
+        } else {
+            self.shared.proved_bps = bps;
+            self.probing.train = None;
+            self.probing.interval_us = PROBE_INTERVAL_US;
+            self.probing.due_us = now_us + PROBE_INTERVAL_US;
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Train {
 /// A train shorter than this says nothing: packets and time (libwebrtc: 5 packets; it takes 15 ms, we a bit more).
 pub(super) const LEAST_PACKETS: u32 = 5;
 pub(super) const LENGTH_MS: f32 = 20.0;
+/// Ours: where others are sent something beside it, it must last longer than the pauses between their pictures.
+pub(super) const SHARED_LENGTH_MS: f32 = 100.0;
 /// Packets that a probe is made of are about so large.
 pub(super) const PACKET_BYTES: u32 = 1_200;
 /// A part of this size must have come (libwebrtc: 80 %).

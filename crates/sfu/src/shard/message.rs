@@ -9,6 +9,7 @@ use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId};
 use str0m::ice::IceCreds;
 
+use super::neighbours::Neighbour;
 use super::networks::Networks;
 use crate::bwe::Estimate;
 use crate::desk::Handed;
@@ -155,6 +156,13 @@ pub enum Command {
         stream: StreamId,
         /// Of which encoding.
         encoding: u8,
+    },
+    /// Viewers of another shard, and how they are: viewers here may share their bottleneck.
+    Neighbours {
+        /// Their address.
+        address: IpAddr,
+        /// At most 16.
+        neighbours: Vec<Neighbour>,
     },
     /// A viewer, if it is here, wishes something of the video.
     Wish {

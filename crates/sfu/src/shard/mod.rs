@@ -330,6 +330,9 @@ impl Shard {
                 }
             }
             Command::WantKeyFrame { stream, encoding } => self.want_key_frame(now, stream, encoding),
+            Command::Neighbours { address, neighbours } => {
+                neighbours.into_iter().for_each(|one| self.neighbours.note(now, address, one));
+            }
             Command::Wish { session, wish } => {
                 if let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() {
                     self.viewers[key].viewer.wish(wish);
@@ -362,12 +365,8 @@ impl Shard {
                 Due::Report(key) => {
                     if let Some(seat) = self.viewers.get_mut(key) {
                         seat.viewer.report(now, &self.clock, &mut self.urgent);
-                        let (address, crowded) = (seat.viewer.address().ip(), seat.viewer.transport().crowded_at());
-                        let bps = seat.viewer.transport().estimator.estimate().bps;
-                        if let Some((count, average)) = self.neighbours.look(now, key, address, bps, crowded) {
-                            seat.viewer.draw_to(count, average);
-                        }
                         self.timers.set(seat.viewer.next_report_at(), Due::Report(key));
+                        self.look_at_neighbours(now, key);
                     }
                 }
                 Due::Turn(key) => {

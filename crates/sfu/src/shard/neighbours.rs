@@ -1,74 +1,284 @@
-//! Which viewers share a bottleneck?
+//! Which viewers share a bottleneck, and how much of it may each take?
 //!
 //! Those who watch from one home or office have one address and one way out of it; each of their estimators finds a part of
 //! what it carries, and who came first keeps more. So viewers of one address that find their way full at the same moments, again
 //! and again, are taken for neighbours (after RFC 8382, which looks for bottlenecks that flows share, by what their delays have
-//! in common), and their estimates drawn together (as RFC 8699 couples the rates of such flows). An address alone proves nothing: a
-//! carrier's NAT has thousands behind one, each with a way of its own.
+//! in common). Once a second they agree (as RFC 8699 couples the rates of such flows): what came through to all of them when the way was full
+//! is what it carries, each has the same part of that, and one of them looks whether there is more.
+//!
+//! An address alone proves nothing: a carrier's NAT has thousands behind one, each with a way of its own. Only who has just come counts
+//! as one of those who are there, for some seconds, so that it does not take their share from them before that can be known.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::{Command, Shard};
+use crate::bwe::{Found, Share};
+
 /// Moments at which a viewer's way was found full, the latest in any place.
 pub type Crowded = [Option<Instant>; 4];
 
-/// Viewers of a shard that found their way full lately, by address.
+/// A viewer as its neighbours need to know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Neighbour {
+    /// Its shard, and its key there.
+    pub who: (u8, usize),
+    /// The moments.
+    pub crowded: Crowded,
+    /// What it found out.
+    pub found: Found,
+}
+
+/// Viewers by address.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
-    by_address: HashMap<IpAddr, Vec<Neighbour>>,
+    homes: HashMap<IpAddr, Home>,
+}
+
+#[derive(Debug, Default)]
+struct Home {
+    viewers: Vec<Known>,
+    agreed_at: Option<Instant>,
+    /// Since when there are neighbours.
+    formed_at: Option<Instant>,
+    /// The most that came through to all of them lately, fading.
+    most_bps: f32,
+    /// What the way carries for all of them, as of which moment; `None` as long as there are no neighbours.
+    capacity: Option<Capacity>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Neighbour {
-    key: usize,
+struct Capacity {
     bps: f32,
-    crowded: Crowded,
+    /// What it was when the way was full last, and when that was: more has been found since, by trains.
+    full_bps: f32,
+    full_at: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    neighbour: Neighbour,
+    came_at: Instant,
     heard_at: Instant,
+    /// When it was last known to share a bottleneck with others here.
+    shared_at: Option<Instant>,
+    /// How often in a row others here have found their way full, and it did not.
+    missed: u8,
 }
 
 /// More behind one address are no household: nobody looks who fits whom.
 const MAX_NEIGHBOURS: usize = 16;
-/// Viewers are looked at every second; who was not is gone, or has room.
+/// They agree so often.
+const AGREE_EVERY: Duration = Duration::from_secs(1);
+/// Viewers are looked at every second; who was not is gone.
 const FORGOTTEN_AFTER: Duration = Duration::from_millis(2_500);
-/// Moments before that say nothing of now: the more careful neighbours are, the rarer they become.
+/// Moments before that say nothing of now.
 const LATELY: Duration = Duration::from_secs(30);
+/// Neighbours stay so for so long without a common moment: the more careful they are, the rarer those become.
+const NEIGHBOURS_FOR: Duration = Duration::from_secs(600);
+/// For so long after it came, or they were found to be neighbours, a viewer is taken for one of them …
+const NEW_FOR: Duration = Duration::from_secs(60);
+/// … and nobody is any more who did not notice so often in a row that it was full for others.
+const MISSED: u8 = 4;
 /// A full queue is noticed by those behind it within a feedback interval and a round trip. A guess.
 const SAME_MOMENT: Duration = Duration::from_millis(500);
 /// Once may be chance.
 const LEAST_MOMENTS: usize = 2;
+/// So many moments of its own: it has a bottleneck of its own.
+const OWN_MOMENTS: usize = 3;
+/// Of what came through when the way was full, what may be sent from then on. libwebrtc lowers each flow to 0.85; that one of them
+/// notices first has lowered the sum already.
+const USED_OF_FULL: f32 = 0.93;
+/// What came through when the way was full is measured over half a second, of which it was full for a part: so much of the
+/// difference to what was known is believed …
+const BELIEVED_MORE: f32 = 0.5;
+const BELIEVED_LESS: f32 = 0.25;
+/// … and of less nothing, unless the way was full so short a time ago: key frames for all of them fill it for a moment.
+const AGAIN: Duration = Duration::from_secs(4);
+/// Room that was found is taken in steps of at most this part of all.
+const STEP: f32 = 0.15;
+/// What came through a second ago counts for this much: half of it in seven seconds. A machine that stands still for a moment looks like
+/// a network that carries nothing.
+const FADING: f32 = 0.9;
+/// … and while there is trouble, for this much.
+const BELIEVED_OF_MOST: f32 = 0.8;
+/// A train of a tenth of a second tells so much of what it seems to; the rest was a pause of others, or a queue that it filled. A guess.
+const CERTAIN: f32 = 0.9;
 
 impl Neighbours {
-    /// A viewer at this address carries `bps`, as far as is known. Returns how many share its bottleneck and what they carry on
-    /// average, it included; `None` if nobody does.
-    pub(super) fn look(
-        &mut self,
-        now: Instant,
-        key: usize,
-        address: IpAddr,
-        bps: f32,
-        crowded: Crowded,
-    ) -> Option<(u16, f32)> {
-        let address = home(address);
-        if !crowded.iter().any(|at| is_lately(now, at)) {
-            return None;
+    /// A viewer at this address, here or on another shard, has told how it is.
+    pub(super) fn note(&mut self, now: Instant, address: IpAddr, neighbour: Neighbour) {
+        let home = self.homes.entry(home(address)).or_default();
+        if let Some(known) = home.viewers.iter_mut().find(|known| known.neighbour.who == neighbour.who) {
+            (known.neighbour, known.heard_at) = (neighbour, now);
+        } else if home.viewers.len() < MAX_NEIGHBOURS {
+            home.viewers.push(Known { neighbour, came_at: now, heard_at: now, shared_at: None, missed: 0 });
         }
-        let here = self.by_address.entry(address).or_default();
-        here.retain(|one| one.key != key && now.saturating_duration_since(one.heard_at) < FORGOTTEN_AFTER);
-        if here.len() >= MAX_NEIGHBOURS {
-            return None;
+    }
+
+    /// Those of a shard who are at this address, if it is time for them to agree.
+    fn due(&self, now: Instant, address: IpAddr, shard: u8) -> Vec<usize> {
+        let here = self.homes.get(&home(address)).filter(|home| home.viewers.len() > 1);
+        let here = here.filter(|home| home.agreed_at.is_none_or(|at| now.saturating_duration_since(at) >= AGREE_EVERY));
+        let whos = here.into_iter().flat_map(|home| &home.viewers).map(|known| known.neighbour.who);
+        whos.filter(|who| who.0 == shard).map(|who| who.1).collect()
+    }
+
+    /// They agree. Returns the share of those who have neighbours.
+    fn agree(&mut self, now: Instant, address: IpAddr) -> Vec<((u8, usize), Share)> {
+        let Some(home) = self.homes.get_mut(&home(address)) else { return Vec::new() };
+        home.agreed_at = Some(now);
+        home.viewers.retain(|known| now.saturating_duration_since(known.heard_at) < FORGOTTEN_AFTER);
+        // Where more are known, these are not all that there are.
+        if home.viewers.len() >= MAX_NEIGHBOURS {
+            return Vec::new();
         }
-        let shares = |other: &&Neighbour| share(now, &crowded, &other.crowded);
-        let (count, sum) =
-            here.iter().filter(shares).fold((1_u16, bps), |(count, sum), one| (count + 1, sum + one.bps));
-        here.push(Neighbour { key, bps, crowded, heard_at: now });
-        (count > 1).then_some((count, sum / f32::from(count)))
+        let through: f32 = home.viewers.iter().map(|known| known.neighbour.found.now_bps).sum();
+        home.most_bps = through.max(home.most_bps * FADING);
+        home.find_neighbours(now);
+        let is_home = home.viewers.iter().filter(|known| known.is_neighbour(now)).count() > 1;
+        home.formed_at = if is_home { home.formed_at.or(Some(now)) } else { None };
+        let members = home.members(now);
+        let Some(share) = home.share(now, &members) else {
+            home.capacity = None;
+            return Vec::new();
+        };
+        let scout = members.iter().map(|neighbour| neighbour.who).min();
+        members.iter().map(|one| (one.who, Share { is_scout: Some(one.who) == scout, ..share })).collect()
     }
 
     /// Forgets who was not heard of for long.
     pub(super) fn clean(&mut self, now: Instant) {
-        self.by_address
-            .retain(|_, here| here.iter().any(|one| now.saturating_duration_since(one.heard_at) < FORGOTTEN_AFTER));
+        self.homes.retain(|_, home| {
+            home.viewers.iter().any(|known| now.saturating_duration_since(known.heard_at) < FORGOTTEN_AFTER)
+        });
+    }
+}
+
+impl Known {
+    fn is_neighbour(&self, now: Instant) -> bool {
+        self.missed < MISSED && self.shared_at.is_some_and(|at| now.saturating_duration_since(at) < NEIGHBOURS_FOR)
+    }
+}
+
+impl Home {
+    fn find_neighbours(&mut self, now: Instant) {
+        let is_home = self.formed_at.is_some();
+        for n in 0..self.viewers.len() {
+            let ours = self.viewers[n].neighbour.crowded;
+            let others = self.viewers.iter().enumerate().filter(|(other, _)| *other != n);
+            let others: Vec<Crowded> = others.map(|(_, known)| known.neighbour.crowded).collect();
+            let is_common = |at: &Instant| others.iter().any(|theirs| is_among(*at, theirs));
+            let lonely = lately(now, &ours).filter(|at| !is_common(at)).count();
+            // Where others are neighbours already, one moment says as much as two elsewhere.
+            let moments = if self.viewers[n].shared_at.is_none() && is_home { 1 } else { LEAST_MOMENTS };
+            let shares =
+                others.iter().any(|theirs| lately(now, &ours).filter(|at| is_among(*at, theirs)).count() >= moments);
+            let known = &mut self.viewers[n];
+            if shares {
+                known.shared_at = Some(now);
+            } else if lonely >= OWN_MOMENTS {
+                known.shared_at = None;
+            }
+        }
+    }
+
+    /// Those who share the bottleneck; nobody if they are not two.
+    fn members(&self, now: Instant) -> Vec<Neighbour> {
+        let Some(formed_at) = self.formed_at else { return Vec::new() };
+        let is_new = |known: &Known| {
+            known.missed < MISSED && now.saturating_duration_since(known.came_at.max(formed_at)) < NEW_FOR
+        };
+        let members = self.viewers.iter().filter(|known| known.is_neighbour(now) || is_new(known));
+        members.map(|known| known.neighbour).collect()
+    }
+
+    /// The way was full for some here.
+    fn noticed(&mut self, at: Instant) {
+        let noticed = |known: &Known| is_among(at, &known.neighbour.crowded);
+        if self.viewers.iter().filter(|known| noticed(known)).count() > 1 {
+            for known in &mut self.viewers {
+                known.missed = if noticed(known) { 0 } else { known.missed.saturating_add(1) };
+            }
+        }
+    }
+
+    fn share(&mut self, now: Instant, members: &[Neighbour]) -> Option<Share> {
+        let count = u16::try_from(members.len()).ok().filter(|count| *count > 1)?;
+        let each = f32::from(count);
+        let latest = members.iter().flat_map(|one| lately(now, &one.crowded)).max();
+        let through = |one: &Neighbour| {
+            let noticed = latest.is_some_and(|latest| is_among(latest, &one.crowded));
+            if noticed { one.found.through_bps } else { one.found.now_bps }
+        };
+        let all: f32 = members.iter().map(through).sum();
+        let mut bps = members.iter().map(|one| one.found.bps).sum::<f32>() / each;
+        let mut capacity = match (self.capacity, latest) {
+            (Some(mut known), Some(latest)) if latest > known.full_at + SAME_MOMENT => {
+                let is_again = latest.saturating_duration_since(known.full_at) < AGAIN;
+                // What trains found and media did not is not there.
+                let limit = known.bps.min(known.full_bps.max(all));
+                let carried = if all > limit { limit + (all - limit) * BELIEVED_MORE } else { limit };
+                let least = self.most_bps * if is_again { BELIEVED_OF_MOST } else { 1.0 };
+                known.bps = if is_again && all < limit { limit + (all - limit) * BELIEVED_LESS } else { carried };
+                known.bps = known.bps.max(least.min(limit));
+                (known.full_bps, known.full_at) = (known.bps, latest);
+                bps = bps.min(USED_OF_FULL * known.bps / each);
+                self.noticed(latest);
+                known
+            }
+            (Some(known), _) => known,
+            (None, latest) => {
+                let carried = all.max(self.most_bps);
+                Capacity { bps: carried, full_bps: carried, full_at: latest? }
+            }
+        };
+        let room = room(members, capacity.bps);
+        capacity.bps += room;
+        let carried = capacity.bps;
+        bps = (bps + room / each).min(carried / each);
+        self.capacity = Some(capacity);
+        Some(Share { count, bps, ceiling_bps: carried / each, is_scout: false })
+    }
+}
+
+/// What a train found beside all that the others were sent.
+fn room(members: &[Neighbour], carried: f32) -> f32 {
+    let Some(scout) = members.iter().find(|one| one.found.proved_bps > 0.0) else { return 0.0 };
+    let others = members.iter().filter(|one| one.who != scout.who).map(|one| one.found.now_bps);
+    (others.sum::<f32>() + scout.found.proved_bps * CERTAIN - carried).clamp(0.0, STEP * carried)
+}
+
+impl Shard {
+    /// A viewer is looked at, once a second.
+    pub(super) fn look_at_neighbours(&mut self, now: Instant, key: usize) {
+        let Some((address, neighbour)) = self.neighbour(key) else { return };
+        self.neighbours.note(now, address, neighbour);
+        let keys = self.neighbours.due(now, address, self.number);
+        if keys.is_empty() {
+            return;
+        }
+        let fresh: Vec<Neighbour> = keys.iter().filter_map(|key| self.neighbour(*key)).map(|(_, one)| one).collect();
+        for one in &fresh {
+            self.neighbours.note(now, address, *one);
+        }
+        for ((shard, key), share) in self.neighbours.agree(now, address) {
+            if let Some(seat) = self.viewers.get_mut(key).filter(|_| shard == self.number) {
+                seat.viewer.agree(share);
+            }
+        }
+        if fresh.iter().any(|one| lately(now, &one.crowded).next().is_some()) {
+            self.tell_others(|| Command::Neighbours { address, neighbours: fresh.clone() });
+        }
+    }
+
+    fn neighbour(&self, key: usize) -> Option<(IpAddr, Neighbour)> {
+        let viewer = &self.viewers.get(key)?.viewer;
+        let transport = viewer.transport();
+        let (crowded, found) = (transport.crowded_at(), transport.estimator.found());
+        let neighbour = Neighbour { who: (self.number, key), crowded, found };
+        transport.estimator.has_feedback().then_some((viewer.address().ip(), neighbour))
     }
 }
 
@@ -80,59 +290,120 @@ fn home(address: IpAddr) -> IpAddr {
     }
 }
 
-fn is_lately(now: Instant, at: &Option<Instant>) -> bool {
-    at.is_some_and(|at| now.saturating_duration_since(at) < LATELY)
+fn lately(now: Instant, crowded: &Crowded) -> impl Iterator<Item = Instant> {
+    crowded.iter().flatten().copied().filter(move |at| now.saturating_duration_since(*at) < LATELY)
 }
 
-fn share(now: Instant, ours: &Crowded, theirs: &Crowded) -> bool {
-    let lately = |at: &&Option<Instant>| is_lately(now, at);
+/// Whether somebody's way was found full at the moment when another's was.
+fn is_among(at: Instant, theirs: &Crowded) -> bool {
     let apart = |a: Instant, b: Instant| a.saturating_duration_since(b).max(b.saturating_duration_since(a));
-    let is_common = |at: &Instant| theirs.iter().flatten().any(|other| apart(*at, *other) < SAME_MOMENT);
-    ours.iter().filter(lately).flatten().filter(|at| is_common(at)).count() >= LEAST_MOMENTS
+    theirs.iter().flatten().any(|other| apart(at, *other) < SAME_MOMENT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn moments(start: Instant, seconds: [f32; 4]) -> Crowded {
-        seconds.map(|at| Some(start + Duration::from_secs_f32(at)))
+    /// Seconds since the start.
+    fn after(start: Instant, seconds: f32) -> Instant {
+        start + Duration::from_secs_f32(seconds)
+    }
+
+    fn neighbour(start: Instant, key: usize, bps: f32, moments: [f32; 4]) -> Neighbour {
+        let found = Found { bps, through_bps: bps, now_bps: bps, proved_bps: 0.0 };
+        Neighbour { who: (0, key), crowded: moments.map(|at| (at > 0.0).then(|| after(start, at))), found }
+    }
+
+    /// Shares by key, after `told` was told at `seconds`.
+    fn agree(neighbours: &mut Neighbours, start: Instant, seconds: f32, told: &[Neighbour]) -> Vec<(usize, Share)> {
+        let (now, address) = (after(start, seconds), "192.0.2.7".parse().expect("an address"));
+        told.iter().for_each(|one| neighbours.note(now, address, *one));
+        neighbours.agree(now, address).into_iter().map(|(who, share)| (who.1, share)).collect()
+    }
+
+    const OFTEN: [f32; 4] = [8.0, 6.0, 4.0, 2.0];
+    const WITH_THEM: [f32; 4] = [8.3, 5.5, 4.2, 1.5];
+
+    #[test]
+    fn who_finds_its_way_full_when_others_do_gets_the_same_as_they() {
+        let start = Instant::now();
+        let [a, b] = [neighbour(start, 1, 3e6, OFTEN), neighbour(start, 2, 1e6, WITH_THEM)];
+        let mut neighbours = Neighbours::default();
+        let shares = agree(&mut neighbours, start, 10.0, &[a, b]);
+        assert_eq!(
+            shares.iter().map(|(key, share)| (*key, share.is_scout)).collect::<Vec<_>>(),
+            [(1, true), (2, false)]
+        );
+        assert!(shares.iter().all(|(_, share)| (share.bps, share.ceiling_bps, share.count) == (2e6, 2e6, 2)));
+        let apart = [neighbour(start, 1, 3e6, OFTEN), neighbour(start, 2, 1e6, [7.0, 5.0, 3.0, 1.0])];
+        assert_eq!(agree(&mut Neighbours::default(), start, 10.0, &apart), [], "other moments");
+        let once = [neighbour(start, 1, 3e6, OFTEN), neighbour(start, 2, 1e6, [9.5, 8.0, 3.0, 1.0])];
+        assert_eq!(agree(&mut Neighbours::default(), start, 10.0, &once), [], "once is chance");
+        let mut elsewhere = Neighbours::default();
+        elsewhere.note(after(start, 10.0), "192.0.2.8".parse().expect("an address"), b);
+        assert_eq!(agree(&mut elsewhere, start, 10.0, &[a]), [], "another address");
     }
 
     #[test]
-    fn who_finds_its_way_full_when_others_do_gets_the_average() {
-        let start = Instant::now();
-        let now = start + Duration::from_secs(10);
-        let mut neighbours = Neighbours::default();
-        let home = "192.0.2.7".parse().expect("an address");
-        let other = "192.0.2.8".parse().expect("an address");
-        let crowded = moments(start, [2.0, 4.0, 6.0, 8.0]);
-        let shifted = moments(start, [1.5, 4.2, 5.5, 8.3]);
-        assert_eq!(neighbours.look(now, 1, home, 2e6, crowded), None);
-        assert_eq!(neighbours.look(now, 2, other, 1e6, crowded), None, "another address");
-        assert_eq!(neighbours.look(now, 3, home, 1e6, moments(start, [1.0, 3.0, 5.0, 7.0])), None, "other moments");
-        assert_eq!(neighbours.look(now, 4, home, 1e6, moments(start, [3.5, 6.5, 9.5, 8.0])), None, "once is chance");
-        assert_eq!(neighbours.look(now, 5, home, 1e6, shifted), Some((2, 1.5e6)));
-        assert_eq!(neighbours.look(now, 5, home, 1.2e6, shifted), Some((2, 1.6e6)), "counted once");
-        let later = now + Duration::from_secs(3);
-        assert_eq!(neighbours.look(later, 5, home, 1e6, shifted), None, "nobody was heard of");
-        assert_eq!(neighbours.look(later + LATELY, 5, home, 1e6, shifted), None, "long ago");
-        neighbours.clean(later + LATELY);
-        assert!(neighbours.by_address.is_empty());
-    }
-
-    #[test]
-    fn a_crowd_behind_one_address_is_left_alone() {
+    fn who_comes_counts_as_one_of_them_until_it_is_known_not_to_be() {
         let start = Instant::now();
         let mut neighbours = Neighbours::default();
-        let crowded = moments(start, [0.1, 2.0, 4.0, 6.0]);
-        let carrier = "100.64.0.1".parse().expect("an address");
-        let now = start + Duration::from_secs(7);
-        for key in 0..1_000 {
-            neighbours.look(now, key, carrier, 1e6, crowded);
+        let [a, b] = [neighbour(start, 1, 2e6, OFTEN), neighbour(start, 2, 2e6, WITH_THEM)];
+        assert_eq!(agree(&mut neighbours, start, 10.0, &[a, b]).len(), 2);
+        let quiet = neighbour(start, 3, 1e6, [0.0; 4]);
+        let shares = agree(&mut neighbours, start, 11.0, &[a, b, quiet]);
+        assert_eq!(shares.len(), 3);
+        assert!((shares[2].1.ceiling_bps - 4e6 / 3.0).abs() < 1.0, "what is there is divided by three: {shares:?}");
+        for n in 1..=4_u8 {
+            let at = 10.0 + 5.0 * f32::from(n);
+            let full = [at, at - 5.0, at - 10.0, at - 15.0];
+            let told = [neighbour(start, 1, 2e6, full), neighbour(start, 2, 2e6, full), quiet];
+            let expected = if n < 4 { [3, 3] } else { [3, 2] };
+            let count = agree(&mut neighbours, start, at + 0.3, &told).len();
+            let then = agree(&mut neighbours, start, at + 1.3, &told).len();
+            assert_eq!([count, then], expected, "it did not notice {n} times");
         }
-        assert_eq!(neighbours.by_address.values().map(Vec::len).max(), Some(MAX_NEIGHBOURS));
-        assert_eq!(neighbours.look(now, 1_000, carrier, 1e6, crowded), None);
+    }
+
+    #[test]
+    fn a_burst_is_no_loss_of_capacity_and_trouble_that_goes_on_is() {
+        let start = Instant::now();
+        let mut neighbours = Neighbours::default();
+        let told = |bps: f32, at: f32| {
+            let full = [at, 6.0, 4.0, 2.0];
+            [neighbour(start, 1, bps, full), neighbour(start, 2, bps, full)]
+        };
+        let mut ceiling =
+            |seconds: f32, told: &[Neighbour]| agree(&mut neighbours, start, seconds, told)[0].1.ceiling_bps;
+        assert_eq!(ceiling(10.0, &told(2e6, 8.0)), 2e6);
+        assert_eq!(ceiling(20.5, &told(1e6, 20.0)), 2e6, "half came through for a moment");
+        assert_eq!(ceiling(22.5, &told(1e6, 22.0)), 1.75e6);
+        assert_eq!(ceiling(24.5, &told(1e6, 24.0)), 1.5625e6);
+    }
+
+    #[test]
+    fn what_a_train_found_is_for_all_and_taken_back_if_media_do_not_find_it() {
+        let start = Instant::now();
+        let mut neighbours = Neighbours::default();
+        let [mut a, b] = [neighbour(start, 1, 2e6, OFTEN), neighbour(start, 2, 2e6, OFTEN)];
+        assert_eq!(agree(&mut neighbours, start, 10.0, &[a, b])[1].1.ceiling_bps, 2e6);
+        a.found.proved_bps = 4e6;
+        let found = agree(&mut neighbours, start, 11.0, &[a, b])[1].1;
+        assert!((found.ceiling_bps / 2.3e6 - 1.0).abs() < 1e-3 && (found.bps / 2.3e6 - 1.0).abs() < 1e-3, "{found:?}");
+        let full = [30.0, 8.0, 6.0, 4.0];
+        let told = [neighbour(start, 1, 1.9e6, full), neighbour(start, 2, 1.9e6, full)];
+        assert_eq!(agree(&mut neighbours, start, 30.5, &told)[1].1.ceiling_bps, 2e6);
+    }
+
+    #[test]
+    fn a_crowd_behind_one_address_is_left_alone_and_nobody_is_remembered_for_long() {
+        let start = Instant::now();
+        let mut neighbours = Neighbours::default();
+        let crowd: Vec<Neighbour> = (0..1_000).map(|key| neighbour(start, key, 1e6, OFTEN)).collect();
+        assert_eq!(agree(&mut neighbours, start, 10.0, &crowd), []);
+        assert_eq!(neighbours.homes.values().map(|home| home.viewers.len()).max(), Some(MAX_NEIGHBOURS));
+        neighbours.clean(after(start, 20.0));
+        assert!(neighbours.homes.is_empty());
     }
 
     #[test]

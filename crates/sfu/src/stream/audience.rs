@@ -53,10 +53,10 @@ impl Need {
 const LEAST_FRAME_RATE: u16 = 5;
 
 /// From 50 kb/s to 9 Mb/s; whoever has more, or is not known to have less, counts to the last.
-pub const PLACES: usize = 91;
+pub const PLACES: usize = 181;
 const FIRST_BPS: f64 = 50_000.0;
-/// So many places double the rate: 6 % from one to the next.
-const PLACES_PER_DOUBLING: f64 = 12.0;
+/// So many places double the rate: 3 % from one to the next.
+const PLACES_PER_DOUBLING: f64 = 24.0;
 
 impl Default for Audience {
     fn default() -> Audience {
@@ -205,7 +205,7 @@ mod tests {
         }
         audience.watches(None, &Wish { is_hidden: true, ..Wish::default() });
         audience.watches(Some(1), &Wish { encoding: Some(2), ..Wish::default() });
-        assert_eq!(audience.places().collect::<Vec<_>>(), [(0, 1), (51, 1), (52, 1), (PLACES - 1, 2)]);
+        assert_eq!(audience.places().collect::<Vec<_>>(), [(0, 1), (103, 1), (105, 1), (PLACES - 1, 2)]);
         assert_eq!((audience.viewers(), audience.wish(2), audience.wish(9)), (6, 1, 0));
         assert_eq!(audience.with(&audience).viewers(), 12);
         for place in 0..PLACES {
@@ -244,7 +244,7 @@ mod tests {
         audience.watches(None, &Wish::default());
         assert_eq!(audience.places().collect::<Vec<_>>(), [(PLACES - 1, 1)]);
         let both = Audience::default().with(&audience).with(&audience);
-        assert_eq!(both.places_within(2).collect::<Vec<_>>(), [(51, 2)]);
+        assert_eq!(both.places_within(2).collect::<Vec<_>>(), [(103, 2)]);
         assert_eq!((both.places_within(0).count(), both.places_within(9).count(), both.viewers()), (0, 0, 4));
         assert_eq!(audience.emptied(), Audience::new(sizes()));
     }

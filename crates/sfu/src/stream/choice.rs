@@ -103,6 +103,15 @@ pub struct Offered {
     pub bits_per_second: u64,
 }
 
+/// What a viewer's network carries for the video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// Bits a second.
+    pub bps: u64,
+    /// Others share its bottleneck, who are shown the same.
+    pub is_shared: bool,
+}
+
 /// What is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
@@ -119,12 +128,16 @@ const ROOM_PERCENT: u64 = 110;
 /// it is really too much a queue tells.
 const KEPT_PERCENT: u64 = 95;
 
+/// … and so many where others share the bottleneck. What an encoder sends beyond its rate for some seconds, it sends to all of them: all
+/// would fall at once, and climb again at once.
+const KEPT_PERCENT_OF_SHARED: u64 = 82;
+
 /// Wished rates of pictures are taken with so much tolerance: cameras do not keep theirs.
 const FRAME_RATE_TOLERANCE: u16 = 2;
 
-/// Chooses among `offered` (best first). `carried`: bits a second that the viewer's network carries for the video, if known;
-/// `current`: what it is shown now; `may_climb`: whether more may be tried.
-pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<u64>, current: LayerId, may_climb: bool) -> Choice {
+/// Chooses among `offered` (best first). `carried`: what the viewer's network carries for the video, if known; `current`: what it is
+/// shown now; `may_climb`: whether more may be tried.
+pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<Carried>, current: LayerId, may_climb: bool) -> Choice {
     if wish.is_hidden {
         return Choice { layer: None, reason: Reason::Hidden };
     }
@@ -154,11 +167,12 @@ pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<u64>, current: L
         let is_up = place < place_of_current;
         let percent = match place.cmp(&place_of_current) {
             Ordering::Less => ROOM_PERCENT,
+            Ordering::Equal if carried.is_some_and(|carried| carried.is_shared) => KEPT_PERCENT_OF_SHARED,
             Ordering::Equal => KEPT_PERCENT,
             Ordering::Greater => 100,
         };
         let needed = candidate.bits_per_second * percent / 100;
-        if carried.is_some_and(|carried| carried < needed || (is_up && !may_climb)) {
+        if carried.is_some_and(|carried| carried.bps < needed || (is_up && !may_climb)) {
             reason = Reason::Network;
             continue;
         }
@@ -222,8 +236,12 @@ mod tests {
 
     const THREE: [Offered; 3] = [of(2, 720, 30, 2_500_000), of(1, 360, 30, 500_000), of(0, 180, 30, 150_000)];
 
+    const fn alone(bps: u64) -> Carried {
+        Carried { bps, is_shared: false }
+    }
+
     fn chosen(wish: Wish, carried: Option<u64>, current: u8) -> (Option<u8>, Reason) {
-        let choice = choose(&THREE, &wish, carried, LayerId::whole(current), true);
+        let choice = choose(&THREE, &wish, carried.map(alone), LayerId::whole(current), true);
         (choice.layer.map(|layer| layer.encoding), choice.reason)
     }
 
@@ -244,6 +262,9 @@ mod tests {
             assert_eq!(chosen(any, Some(carried), 1).0, Some(1));
             assert_eq!(chosen(any, Some(carried), 2).0, Some(2));
         }
+        let shared =
+            |bps: u64| choose(&THREE, &any, Some(Carried { bps, is_shared: true }), LayerId::whole(2), true).layer;
+        assert_eq!([2_050_000, 2_049_999].map(shared), [Some(LayerId::whole(2)), Some(LayerId::whole(1))]);
         assert_eq!(chosen(any, Some(2_750_000), 1).0, Some(2));
         assert_eq!(chosen(any, Some(2_374_999), 2).0, Some(1));
     }
@@ -287,7 +308,7 @@ mod tests {
 
     #[test]
     fn fewer_pictures_are_better_than_smaller_ones_until_they_hardly_move() {
-        let choose = |carried, current| choose(&LAYERED, &Wish::default(), Some(carried), current, true).layer;
+        let choose = |carried, current| choose(&LAYERED, &Wish::default(), Some(alone(carried)), current, true).layer;
         assert_eq!(choose(400_000, LayerId::whole(1)), Some(LayerId::new(1, 0, 1)));
         assert_eq!(choose(540_000, LayerId::new(1, 0, 1)), Some(LayerId::new(1, 0, 1)), "up needs room");
         assert_eq!(choose(550_000, LayerId::new(1, 0, 1)), Some(LayerId::whole(1)));
@@ -305,8 +326,8 @@ mod tests {
     #[test]
     fn layers_may_be_wished_by_number() {
         let temporal = |most, encoding| Wish { max_temporal: Some(most), encoding, ..Wish::default() };
-        let chosen = |wish: Wish, carried| {
-            let choice = choose(&LAYERED, &wish, carried, LayerId::whole(1), true);
+        let chosen = |wish: Wish, carried: Option<u64>| {
+            let choice = choose(&LAYERED, &wish, carried.map(alone), LayerId::whole(1), true);
             (choice.layer, choice.reason)
         };
         assert_eq!(chosen(temporal(2, None), None), (Some(LayerId::whole(1)), Reason::Best), "there are no more");
@@ -319,7 +340,7 @@ mod tests {
         let svc = [Offered { top: (2, 2), ..of(0, 720, 30, 900_000) }];
         let choice = choose(&svc, &spatial, None, LayerId::whole(0), true);
         assert_eq!((choice.layer, choice.reason), (Some(LayerId::new(0, 0, u8::MAX)), Reason::Wished));
-        let choice = choose(&svc, &spatial, Some(1_000), LayerId::whole(0), true);
+        let choice = choose(&svc, &spatial, Some(alone(1_000)), LayerId::whole(0), true);
         assert_eq!((choice.layer, choice.reason), (Some(LayerId::new(0, 0, u8::MAX)), Reason::Network));
     }
 
@@ -344,7 +365,7 @@ mod tests {
         climb.fell(at(32));
         assert!(climb.may(at(34)), "and cleared the record");
         assert_eq!(
-            choose(&LAYERED, &Wish::default(), Some(9_000_000), LayerId::whole(0), false).layer,
+            choose(&LAYERED, &Wish::default(), Some(alone(9_000_000)), LayerId::whole(0), false).layer,
             Some(LayerId::whole(0))
         );
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::transport::Transport;
 use crate::bwe::Estimate;
 use crate::stream::Tracks;
-use crate::stream::choice::Wish;
+use crate::stream::choice::{Carried, Wish};
 
 /// Trains under way, and what is known of the way otherwise.
 #[derive(Debug, Default)]
@@ -46,12 +46,12 @@ const ROOM: f32 = 1.2;
 const TRAIN_STEP: Duration = Duration::from_millis(2);
 
 impl Adapt {
-    /// Bits a second that the network carries for the video's payload; `None` if nothing bounds it so far as is known.
-    pub fn carried(&self, transport: &Transport, estimate: &Estimate, tracks: &Tracks) -> Option<u64> {
+    /// What the network carries for the video's payload; `None` if nothing bounds it so far as is known.
+    pub fn carried(&self, transport: &Transport, estimate: &Estimate, tracks: &Tracks) -> Option<Carried> {
         if !transport.is_numbered() && !self.is_bounded {
             return None;
         }
-        Some(Self::for_video(estimate.bps, tracks))
+        Some(Carried { bps: Self::for_video(estimate.bps, tracks), is_shared: estimate.is_shared })
     }
 
     /// Of so many bits a second, what is left for the video's payload.

@@ -98,6 +98,7 @@ mod tests {
             own_loss,
             rtt_ms,
             queue_ms: 0.0,
+            is_shared: false,
         }
     }
 

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use media::{MediaKind, NtpTime, SessionId, StreamId, WallClock};
 
+use crate::bwe::Share;
 use crate::prefetch::Prefetch;
 use crate::rtcp::{self, Packet};
 use crate::srtp::{Open, Reject, Seal};
@@ -149,9 +150,9 @@ impl Viewer {
         audience.watches(ceiling.map(|bps| Adapt::for_video(bps * USABLE, tracks)), &video.wished());
     }
 
-    /// So many share its bottleneck and carry so much on average, it included.
-    pub fn draw_to(&mut self, count: u16, average_bps: f32) {
-        self.transport.estimator.draw_to(self.transport.now_us(), count, average_bps);
+    /// Those who share its bottleneck have agreed.
+    pub fn agree(&mut self, share: Share) {
+        self.transport.estimator.agree(self.transport.now_us(), share);
     }
 
     /// What it wishes of the video from now on.
@@ -245,7 +246,9 @@ impl Viewer {
         Adapt::want(&mut self.transport, tracks, &video.wished());
         let estimate = self.transport.estimator.estimate();
         video.set_carried(self.adapt.carried(&self.transport, &estimate, tracks));
-        video.set_pace(estimate.ceiling_bps);
+        // What is sent to all of them at once must not fill what they share.
+        let paced = if estimate.is_shared { SHARED_PACE } else { 1.0 };
+        video.set_pace(estimate.ceiling_bps.map(|bps| bps * paced));
         self.budget.set_rate(estimate.ceiling_bps);
     }
 
@@ -403,6 +406,10 @@ const MUCH_LOST: u8 = 26;
 
 /// Of what a network carries at most, what can be used of it without a queue that grows.
 const USABLE: f32 = 0.98;
+
+/// Those who share a bottleneck get the same key frame at the same moment: [`pace`] sends it half as fast again as their network is; then
+/// it is an eighth.
+const SHARED_PACE: f32 = 0.75;
 
 /// The most sequence numbers of one NACK that are looked up; a browser asks for at most a few hundred.
 const MAX_NACKS: usize = 512;

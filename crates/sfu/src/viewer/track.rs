@@ -41,7 +41,7 @@ use crate::layers::svc::Svc;
 use crate::prefetch::Prefetch;
 use crate::srtp::Seal;
 use crate::stream::Track;
-use crate::stream::choice::{self, Climb, Reason, Wish};
+use crate::stream::choice::{self, Carried, Climb, Reason, Wish};
 use crate::stream::encodings::Encodings;
 use crate::transmit::Batch;
 
@@ -80,8 +80,8 @@ pub struct TrackOut {
     /// If the publisher describes its frames, and the viewer understands that.
     descriptors: Option<Box<Descriptors>>,
     wish: Wish,
-    /// Bits a second that the network carries for this track, if known.
-    carried: Option<u64>,
+    /// What the network carries for this track, if known.
+    carried: Option<Carried>,
     /// Why it is this encoding.
     reason: Reason,
     /// The next position of its log to look at.
@@ -332,8 +332,8 @@ impl TrackOut {
         self.reason
     }
 
-    /// Bits a second that the network carries for this track, if known.
-    pub fn set_carried(&mut self, carried: Option<u64>) {
+    /// What the network carries for this track, if known.
+    pub fn set_carried(&mut self, carried: Option<Carried>) {
         self.carried = carried;
     }
 
@@ -728,7 +728,7 @@ impl TrackOut {
         self.counters.nacks += 1;
         // Before the first report a guess that suits most of the internet.
         let rtt = self.counters.rtt.unwrap_or(Duration::from_millis(50)).max(Duration::from_millis(10));
-        if let Some(carried) = self.carried {
+        if let Some(Carried { bps: carried, .. }) = self.carried {
             let most = i64::try_from(carried / 8 / REPAIR_SHARE).unwrap_or(i64::MAX);
             self.repair_budget = self.repair_budget.min(most.max(REPAIR_OF_A_START));
         }

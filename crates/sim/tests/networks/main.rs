@@ -38,6 +38,16 @@ fn on_air(seed: u64) -> (Story, Peer) {
     (story, publisher)
 }
 
+/// … and one that sends up to 2.5 Mb/s, of what its audience has use for, in pictures of all sizes.
+fn filmed(seed: u64) -> (Story, Peer) {
+    let mut story = Story::seeded(Setup::default(), seed);
+    let publisher = story.publishes("demo", Filming { varies: true, bits_per_second: 2_500_000, ..three() });
+    story.follows_audience(publisher);
+    let moment = story.random().below(1_000);
+    story.runs(ms(4_000 + moment));
+    (story, publisher)
+}
+
 /// What a viewer sees from now on, for so long.
 fn watched(story: &mut Story, publisher: Peer, viewer: Peer, span: Duration) -> Seen {
     let from: Mark = story.marks(viewer);

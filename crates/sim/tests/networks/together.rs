@@ -2,7 +2,7 @@
 
 use sim::{Bottleneck, Link, Mark, Peer, Seen, Story, at_least, at_most, jain, ms, secs, told};
 
-use super::{SEEDS, millis, on_air, path, seconds, watched, way};
+use super::{SEEDS, filmed, millis, on_air, path, seconds, watched, way};
 
 fn joins_behind(story: &mut Story, shared: Bottleneck) -> Peer {
     let viewer = story.path(path(way(25))).behind(shared).watches("demo");
@@ -13,27 +13,51 @@ fn joins_behind(story: &mut Story, shared: Bottleneck) -> Peer {
 #[test]
 fn five_behind_one_bottleneck_share_it() {
     let bounds = [
-        at_least("Jain", 0.93, 0.4),
-        at_least("used", 0.57, 0.45),
-        at_most("freeze, s", 0.8, 3.0),
-        at_most("queue, ms", 3.5, 20.0),
+        at_least("Jain", 0.99, 0.98),
+        at_least("used", 0.6, 0.58),
+        at_most("freeze, s", 0.2, 1.6),
+        at_most("queue, ms", 3.5, 5.0),
         at_least("sounds", 0.99, 0.97),
+        // The bit rates are fixed: what is left out is chance.
+        at_least("pictures", 0.9, 0.4),
     ];
     told(SEEDS, bounds, |seed| {
-        let (mut story, publisher) = on_air(seed);
-        let shared = story.bottleneck(Link::of(ms(0)).rate(5_000_000));
-        let viewers: Vec<Peer> = (0..5).map(|_| joins_behind(&mut story, shared)).collect();
-        story.runs(secs(20));
-        let marks: Vec<Mark> = viewers.iter().map(|viewer| story.marks(*viewer)).collect();
-        story.runs(secs(30));
-        story.holds();
-        let seen: Vec<Seen> = marks.into_iter().map(|mark| story.seen(publisher, mark)).collect();
-        let rates: Vec<f64> = seen.iter().map(|one| one.bits_per_second).collect();
-        let freeze = seen.iter().map(|one| one.longest_freeze).max().unwrap_or_default();
-        let queue = seen.iter().map(|one| one.queue).max().unwrap_or_default();
-        let sounds = seen.iter().map(|one| one.sounds).fold(1.0, f64::min);
-        [jain(&rates), rates.iter().sum::<f64>() / 5e6, seconds(freeze), millis(queue), sounds]
+        let (story, publisher) = on_air(seed);
+        five(story, publisher)
     });
+}
+
+#[test]
+fn five_behind_one_bottleneck_share_it_and_the_publisher_follows() {
+    let bounds = [
+        at_least("Jain", 0.995, 0.98),
+        at_least("used", 0.82, 0.7),
+        at_most("freeze, s", 0.4, 2.6),
+        at_most("queue, ms", 14.0, 25.0),
+        at_least("sounds", 0.99, 0.97),
+        at_least("pictures", 0.93, 0.72),
+    ];
+    told(SEEDS, bounds, |seed| {
+        let (story, publisher) = filmed(seed);
+        five(story, publisher)
+    });
+}
+
+/// What five viewers behind 5 Mb/s get in 30 s, twenty seconds after they came; the worst of them, where it differs.
+fn five(mut story: Story, publisher: Peer) -> [f64; 6] {
+    let shared = story.bottleneck(Link::of(ms(0)).rate(5_000_000));
+    let viewers: Vec<Peer> = (0..5).map(|_| joins_behind(&mut story, shared)).collect();
+    story.runs(secs(20));
+    let marks: Vec<Mark> = viewers.iter().map(|viewer| story.marks(*viewer)).collect();
+    story.runs(secs(30));
+    story.holds();
+    let seen: Vec<Seen> = marks.into_iter().map(|mark| story.seen(publisher, mark)).collect();
+    let rates: Vec<f64> = seen.iter().map(|one| one.bits_per_second).collect();
+    let freeze = seen.iter().map(|one| one.longest_freeze).max().unwrap_or_default();
+    let queue = seen.iter().map(|one| one.queue).max().unwrap_or_default();
+    let sounds = seen.iter().map(|one| one.sounds).fold(1.0, f64::min);
+    let pictures = seen.iter().map(|one| one.pictures).fold(1.0, f64::min);
+    [jain(&rates), rates.iter().sum::<f64>() / 5e6, seconds(freeze), millis(queue), sounds, pictures]
 }
 
 #[test]
