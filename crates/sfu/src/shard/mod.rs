@@ -15,6 +15,7 @@ mod neighbours;
 mod networks;
 mod sweep;
 mod timers;
+mod waiting;
 
 pub use message::{
     Command, Counters, EncodingSnapshot, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport,
@@ -45,6 +46,7 @@ use crate::viewer::{PREFETCH_FROM, Viewer};
 use message::StreamStats;
 use sweep::Sweep;
 use timers::{Due, Timers};
+use waiting::{NEW_FOR, RANKS, Rank, Waiting};
 
 /// One media shard.
 pub struct Shard {
@@ -58,10 +60,7 @@ pub struct Shard {
     by_session: HashMap<SessionId, Key>,
     routes: HashMap<SocketAddr, Route>,
     ufrags: HashMap<String, UfragRoute>,
-    /// Viewers that may have something to send of their own (a start, the rest of a large picture), each once.
-    turns: VecDeque<usize>,
-    /// Streams with new packets, each once.
-    sweeps: VecDeque<StreamId>,
+    waiting: Waiting,
     /// Streams with packets for other shards, each once.
     relaying: Vec<StreamId>,
     timers: Timers,
@@ -78,8 +77,11 @@ pub struct Shard {
 
 struct Seat {
     viewer: Viewer,
-    /// In `turns` already.
+    /// In a queue of `waiting` already.
     queued: bool,
+    rank: Rank,
+    /// When it has been here for so long that it belongs to those who watch.
+    new_until: Instant,
     /// When it gets its next turn without asking.
     turn_at: Option<Instant>,
 }
@@ -115,7 +117,8 @@ enum UfragRoute {
 #[derive(Default)]
 struct Stream {
     tracks: Tracks,
-    sweep: Sweep,
+    /// Its viewers by rank.
+    sweeps: [Sweep; RANKS],
     source: Source,
     /// Shards that relay it from here.
     relays: Vec<u8>,
@@ -165,8 +168,7 @@ impl Shard {
             by_session: HashMap::new(),
             routes: HashMap::new(),
             ufrags: HashMap::new(),
-            turns: VecDeque::new(),
-            sweeps: VecDeque::new(),
+            waiting: Waiting::default(),
             relaying: Vec::new(),
             timers: Timers::default(),
             neighbours: Neighbours::default(),
@@ -363,6 +365,7 @@ impl Shard {
                     }
                 }
                 Due::Report(key) => {
+                    self.promote(now, key);
                     if let Some(seat) = self.viewers.get_mut(key) {
                         seat.viewer.report(now, &self.clock, &mut self.urgent);
                         self.timers.set(seat.viewer.next_report_at(), Due::Report(key));
@@ -387,11 +390,21 @@ impl Shard {
         if !self.urgent.is_empty() {
             std::mem::swap(batch, &mut self.urgent);
         }
+        for rank in self.waiting.next_round() {
+            self.take_turns(now, rank, batch);
+            self.sweep(now, rank, batch);
+        }
+        self.counters.messages_out += batch.messages().len() as u64;
+        self.counters.bytes_out += batch.len_bytes() as u64;
+    }
+
+    /// Asks viewers that may have something to send of their own.
+    fn take_turns(&mut self, now: Instant, rank: Rank, batch: &mut Batch) {
         // A viewer takes one turn a round, however often it is queued meanwhile.
-        let mut left = self.turns.len();
+        let mut left = self.waiting.of(rank).turns.len();
         while left > 0 && batch.len_bytes() < ROUND_BYTES {
             left -= 1;
-            let Some(key) = self.turns.pop_front() else { break };
+            let Some(key) = self.waiting.of(rank).turns.pop_front() else { break };
             let Some(seat) = self.viewers.get_mut(key) else { continue };
             seat.queued = false;
             let id = seat.viewer.stream;
@@ -400,15 +413,20 @@ impl Shard {
                 self.want_key_frame(now, id, encoding);
             }
         }
+    }
+
+    /// Asks viewers of streams with new packets.
+    fn sweep(&mut self, now: Instant, rank: Rank, batch: &mut Batch) {
         while batch.len_bytes() < ROUND_BYTES {
-            let Some(id) = self.sweeps.pop_front() else { break };
+            let Some(id) = self.waiting.of(rank).sweeps.pop_front() else { break };
             let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let sweep = &mut stream.sweeps[rank as usize];
             let mut wanted = [false; MAX_ENCODINGS];
             for _ in 0..VIEWERS_IN_A_ROW {
-                let Some(key) = stream.sweep.next() else { break };
+                let Some(key) = sweep.next() else { break };
                 // The next one's turn is at distance 1.
                 for distance in 1..=PREFETCH_FROM {
-                    let ahead = stream.sweep.ahead(distance - 1);
+                    let ahead = sweep.ahead(distance - 1);
                     if let Some(seat) = ahead.and_then(|key| self.viewers.get(key)) {
                         seat.viewer.prefetch(distance, self.prefetch);
                     }
@@ -422,15 +440,13 @@ impl Shard {
                     break;
                 }
             }
-            if !stream.sweep.is_over() {
-                self.sweeps.push_back(id);
+            if !sweep.is_over() {
+                self.waiting.of(rank).sweeps.push_back(id);
             }
             for (encoding, _) in (0..).zip(wanted).filter(|(_, is_wanted)| *is_wanted) {
                 self.want_key_frame(now, id, encoding);
             }
         }
-        self.counters.messages_out += batch.messages().len() as u64;
-        self.counters.bytes_out += batch.len_bytes() as u64;
     }
 
     /// Something happened.
@@ -446,7 +462,7 @@ impl Shard {
 
     /// Whether [`Shard::poll_transmit`] has something at once.
     pub fn has_turns(&self) -> bool {
-        !self.turns.is_empty() || !self.sweeps.is_empty() || !self.urgent.is_empty()
+        !self.waiting.is_empty() || !self.urgent.is_empty()
     }
 
     // ---- publishers
@@ -665,8 +681,10 @@ impl Shard {
         let source = s.tracks.of_mut(kind);
         s.stats.arrived(&packet, source.best());
         source.push(now, packet);
-        if s.sweep.begin() {
-            self.sweeps.push_back(stream);
+        for rank in [Rank::Watching, Rank::New] {
+            if s.sweeps[rank as usize].begin() {
+                self.waiting.of(rank).sweeps.push_back(stream);
+            }
         }
     }
 
@@ -712,11 +730,12 @@ impl Shard {
         let (session, stream, desk, address) = (setup.session, setup.stream, setup.desk, setup.address);
         let viewer = Viewer::new(now, setup);
         let report_at = viewer.next_report_at();
-        let key = self.viewers.insert(Seat { viewer, queued: false, turn_at: None });
+        let seat = Seat { viewer, queued: false, rank: Rank::New, new_until: now + NEW_FOR, turn_at: None };
+        let key = self.viewers.insert(seat);
         self.by_session.insert(session, Key::Viewer(key));
         let serving = Some(self.number);
         self.routes.insert(address, Route::Viewer { session, desk, serving, seat: Some(key) });
-        self.streams.entry(stream).or_default().sweep.add(key);
+        self.streams.entry(stream).or_default().sweeps[Rank::New as usize].add(key);
         self.timers.set(report_at, Due::Report(key));
         self.counters.viewers_added += 1;
         self.subscribe(stream);
@@ -733,9 +752,9 @@ impl Shard {
             self.routes.remove(&viewer.address());
         }
         let Some(s) = self.streams.get_mut(&viewer.stream) else { return };
-        s.sweep.remove(key);
+        s.sweeps[seat.rank as usize].remove(key);
         s.stats.left(&viewer);
-        if let (true, Source::Remote { shard, subscribed: true }) = (s.sweep.viewers().is_empty(), s.source) {
+        if let (false, Source::Remote { shard, subscribed: true }) = (s.is_watched(), s.source) {
             s.source = Source::Remote { shard, subscribed: false };
             let command = Command::Unsubscribe { stream: viewer.stream, shard: self.number };
             self.events.push_back(Event::ToShard { shard, command });
@@ -775,8 +794,23 @@ impl Shard {
             && !seat.queued
         {
             seat.queued = true;
-            self.turns.push_back(key);
+            self.waiting.of(seat.rank).turns.push_back(key);
         }
+    }
+
+    /// Whoever has been here for a while belongs to those who watch.
+    fn promote(&mut self, now: Instant, key: usize) {
+        let Some(seat) = self.viewers.get_mut(key) else { return };
+        if seat.rank == Rank::Watching || now < seat.new_until {
+            return;
+        }
+        seat.rank = Rank::Watching;
+        if let Some(stream) = self.streams.get_mut(&seat.viewer.stream) {
+            stream.sweeps[Rank::New as usize].remove(key);
+            stream.sweeps[Rank::Watching as usize].add(key);
+        }
+        // It may have waited there, and those here may have had their turn.
+        self.give_turn(key);
     }
 
     // ---- between shards and desks
@@ -833,7 +867,7 @@ impl Shard {
     fn subscribe(&mut self, stream: StreamId) {
         let number = self.number;
         let Some(s) = self.streams.get_mut(&stream) else { return };
-        if let (false, Source::Remote { shard, subscribed: false }) = (s.sweep.viewers().is_empty(), s.source) {
+        if let (true, Source::Remote { shard, subscribed: false }) = (s.is_watched(), s.source) {
             s.source = Source::Remote { shard, subscribed: true };
             s.tracks.publisher_left();
             let command = Command::Subscribe { stream, shard: number };
@@ -899,7 +933,7 @@ impl Shard {
                 }
                 _ => (None, None),
             };
-            let viewers = s.sweep.viewers().iter().filter_map(|key| self.viewers.get(*key));
+            let viewers = s.viewers().filter_map(|key| self.viewers.get(key));
             let mut audience = Audience::new(s.tracks.video.extents());
             let mut sent = s.stats.gone;
             for seat in viewers {
@@ -909,7 +943,7 @@ impl Shard {
             StreamSnapshot {
                 stream: *id,
                 is_home: matches!(s.source, Source::Local(_)),
-                viewers: s.sweep.viewers().len() as u32,
+                viewers: s.viewers().count() as u32,
                 health: health.unwrap_or_default(),
                 published: published.unwrap_or_default(),
                 audio: s.stats.audio,
@@ -970,6 +1004,15 @@ impl Seat {
 }
 
 impl Stream {
+    fn is_watched(&self) -> bool {
+        self.sweeps.iter().any(|sweep| !sweep.viewers().is_empty())
+    }
+
+    /// Places of all who watch it.
+    fn viewers(&self) -> impl Iterator<Item = usize> {
+        self.sweeps.iter().flat_map(|sweep| sweep.viewers().iter().copied())
+    }
+
     fn encodings(&self) -> [EncodingSnapshot; MAX_ENCODINGS] {
         let video = &self.tracks.video;
         std::array::from_fn(|n| EncodingSnapshot {

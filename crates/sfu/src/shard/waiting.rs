@@ -1,0 +1,87 @@
+//! Who goes first when not everybody can be served at once?
+//!
+//! Those who watch, before those who have just come: a thousand who join at once are a thousand bursts, and together with
+//! everybody else they may want more than a core can send. What is late then is late for those who bring it about. It lasts
+//! for [`NEW_FOR`] at most: from then on one belongs to those who watch. And one round in [`NEW_EVERY`] begins with those who have just
+//! come, so that they see a picture whatever happens.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use media::StreamId;
+
+/// Whether somebody has watched for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    Watching,
+    New,
+}
+
+/// All ranks.
+pub(super) const RANKS: usize = 2;
+
+/// For so long somebody has just come. The rush into a show is taken to last about as long; a guess.
+pub(super) const NEW_FOR: Duration = Duration::from_secs(10);
+
+/// Rounds of which one begins with those who have just come: with 1,000 who watch it costs them an eighth of the time that all
+/// of them take, about a millisecond.
+const NEW_EVERY: u32 = 8;
+
+/// Who waits for a turn.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    queues: [Queue; RANKS],
+    rounds: u32,
+}
+
+/// Who waits within one rank.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Viewers that may have something to send of their own (a start, the rest of a large picture), each once.
+    pub(super) turns: VecDeque<usize>,
+    /// Streams with new packets, each once.
+    pub(super) sweeps: VecDeque<StreamId>,
+}
+
+impl Waiting {
+    /// Those who wait within a rank.
+    pub(super) fn of(&mut self, rank: Rank) -> &mut Queue {
+        &mut self.queues[rank as usize]
+    }
+
+    /// In which order the next round asks.
+    pub(super) fn next_round(&mut self) -> [Rank; RANKS] {
+        self.rounds = self.rounds.wrapping_add(1);
+        if self.rounds.is_multiple_of(NEW_EVERY) { [Rank::New, Rank::Watching] } else { [Rank::Watching, Rank::New] }
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.iter().all(|queue| queue.turns.is_empty() && queue.sweeps.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_watch_go_first_but_not_always() {
+        let mut waiting = Waiting::default();
+        let first: Vec<_> = (0..16).map(|_| waiting.next_round()[0]).collect();
+        assert_eq!(first.iter().filter(|rank| **rank == Rank::New).count(), 2);
+        assert_eq!((first[0], first[7]), (Rank::Watching, Rank::New));
+    }
+
+    #[test]
+    fn somebody_of_any_rank_waits() {
+        for rank in [Rank::Watching, Rank::New] {
+            let mut waiting = Waiting::default();
+            assert!(waiting.is_empty());
+            waiting.of(rank).turns.push_back(7);
+            assert!(!waiting.is_empty());
+            assert_eq!(waiting.of(rank).turns.pop_front(), Some(7));
+            assert!(waiting.is_empty());
+        }
+    }
+}
