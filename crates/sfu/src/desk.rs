@@ -236,7 +236,8 @@ impl Desk {
                 }
             }
             Command::Answer { session, answer, published } => {
-                let result = self.guarded(session, |s| s.answer(&answer, &published)).flatten();
+                let identity = self.identity.clone();
+                let result = self.guarded(session, |s| s.answer(now, &identity, &answer, &published)).flatten();
                 self.events.push_back(Event::Answered { session, result });
                 self.drive(now, session, batch);
             }

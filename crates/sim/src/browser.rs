@@ -41,6 +41,8 @@ pub struct Habits {
     pub with_red: bool,
     /// It lets the server make the offer.
     pub waits_for_offer: bool,
+    /// So long its answer to that is on the way, while it begins with ICE and DTLS.
+    pub answers_after: Duration,
     /// It knows this video codec only.
     pub only: Option<media::Codec>,
     /// It notes the RTCP that it gets.

@@ -247,13 +247,14 @@ impl Story {
         browser.session = Some(session);
         if habits.waits_for_offer {
             let answer = browser.answer(&sdp, &habits);
+            browser.answer = sdp;
+            let peer = self.seat(browser, stream);
+            self.runs(habits.answers_after);
             let result = self.server.answer(self.now, session, answer);
             self.after_server();
-            result?;
-            browser.answer = sdp;
-        } else {
-            browser.accept(&sdp);
+            return result.map(|()| peer).map_err(NotOpened::from);
         }
+        browser.accept(&sdp);
         Ok(self.seat(browser, stream))
     }
 

@@ -154,6 +154,20 @@ fn a_viewer_who_lets_the_server_offer_sees_the_same() {
 }
 
 #[test]
+fn dtls_that_overtakes_the_answer_is_not_lost() {
+    let mut story = Story::new();
+    story.publishes("demo", Filming::default());
+    story.runs(secs(2));
+    let habits = Habits { waits_for_offer: true, answers_after: ms(200), ..Habits::default() };
+    let bob = story.watches_with("demo", habits);
+    story.runs(secs(3));
+    let first = story.screen(bob).pictures[0].at - story.came_at(bob);
+    // A flight that is sent again comes after a second.
+    assert!(first < ms(500), "{first:?}");
+    story.holds();
+}
+
+#[test]
 fn a_viewer_who_cannot_decode_is_told_which_codec_it_is() {
     let mut story = Story::new();
     story.publishes("demo", Filming { codec: Codec::H264, ..Filming::default() });

@@ -63,10 +63,24 @@ enum Transport {
     /// We do.
     Light(Handshake),
     /// Nobody yet: our offer waits for its answer.
-    Offered { rtc: Box<Rtc>, pending: Option<Box<SdpPendingOffer>> },
+    Offered {
+        rtc: Box<Rtc>,
+        pending: Option<Box<SdpPendingOffer>>,
+        /// DTLS that came before the answer did, which goes another way; at most [`MAX_EARLY`].
+        early: Vec<Early>,
+    },
     /// str0m does, because there is a data channel.
     Whole(Box<Whole>),
 }
+
+/// A datagram that came too early to be read.
+pub(super) struct Early {
+    way: Way,
+    bytes: Box<[u8]>,
+}
+
+/// A viewer's first flight is a ClientHello, in one datagram or two; twice that.
+const MAX_EARLY: usize = 4;
 
 struct Whole {
     rtc: Box<Rtc>,
@@ -144,7 +158,7 @@ impl Session {
     ) -> Session {
         let transport = match opened.stage {
             Stage::Agreed(secured) => Transport::Light(Handshake::new(secured)),
-            Stage::Offered { rtc, pending } => Transport::Offered { rtc, pending: Some(pending) },
+            Stage::Offered { rtc, pending } => Transport::Offered { rtc, pending: Some(pending), early: Vec::new() },
             Stage::Whole { rtc, keys } => {
                 Transport::Whole(Box::new(Whole::new(now, rtc, keys, offer.clone().unwrap_or_default())))
             }
@@ -166,14 +180,30 @@ impl Session {
     }
 
     /// The answer to our offer. `None`: no offer waits for one.
-    pub(super) fn answer(&mut self, answer: &str, published: &Published) -> Option<Result<(), Unusable>> {
-        let Transport::Offered { rtc, pending } = &mut self.transport else { return None };
-        let accepted = negotiate::accept_answer(rtc, *pending.take()?, answer, published);
-        Some(accepted.map(|(tracks, secured)| {
-            self.ice.answered(remote_credentials(answer));
-            self.tracks = tracks;
-            self.transport = Transport::Light(Handshake::new(secured));
-        }))
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        identity: &Identity,
+        answer: &str,
+        published: &Published,
+    ) -> Option<Result<(), Unusable>> {
+        let Transport::Offered { rtc, pending, early } = &mut self.transport else { return None };
+        let (tracks, secured) = match negotiate::accept_answer(rtc, *pending.take()?, answer, published) {
+            Ok(agreed) => agreed,
+            Err(unusable) => return Some(Err(unusable)),
+        };
+        let early = std::mem::take(early);
+        self.ice.answered(remote_credentials(answer));
+        self.tracks = tracks;
+        let mut handshake = Handshake::new(secured);
+        if self.dtls_from.is_some() {
+            handshake.begin(now, identity);
+        }
+        self.transport = Transport::Light(handshake);
+        for Early { way, bytes } in early {
+            self.dtls(now, identity, Datagram { way, bytes: &bytes });
+        }
+        Some(Ok(()))
     }
 
     /// Restarts ICE with new credentials of both sides. Returns our fragment, and a ufrag that is not good any more.
@@ -208,6 +238,10 @@ impl Session {
                 self.dtls_from.get_or_insert(datagram.way.address);
                 handshake.begin(now, identity);
             }
+            // It begins when the answer is there, and before the next check, which may come after half a second.
+            Transport::Offered { .. } if request.use_candidate() => {
+                self.dtls_from.get_or_insert(datagram.way.address);
+            }
             Transport::Light(_) | Transport::Offered { .. } => {}
         }
         let mut answer = [0; ice::MAX_WRITTEN_BYTES];
@@ -229,6 +263,11 @@ impl Session {
                 }
                 Err(_) => Taken::Malformed,
             },
+            // A viewer begins with DTLS when it has made its answer, and not when we have it.
+            Transport::Offered { early, .. } if early.len() < MAX_EARLY => {
+                early.push(Early { way: datagram.way, bytes: datagram.bytes.into() });
+                Taken::Well
+            }
             Transport::Offered { .. } => Taken::Refused,
         }
     }
@@ -393,7 +432,42 @@ fn remote_credentials(sdp: &str) -> Option<IceCreds> {
 
 #[cfg(test)]
 mod tests {
+    use str0m::change::SdpOffer;
+
     use super::*;
+    use crate::negotiate::Secured;
+
+    /// An active viewer's ClientHello may be here before its answer is.
+    #[test]
+    fn dtls_that_overtakes_the_answer_is_read_when_that_comes() {
+        let now = Instant::now();
+        let (here, there) = (Identity::new(vec![([192, 0, 2, 1], 7_882).into()]), Identity::new(Vec::new()));
+        let credentials = || IceCreds { ufrag: "v00once".to_owned(), pass: "a password of twenty-two".to_owned() };
+        let opened = negotiate::offer_to_viewer(&here, now, credentials()).unwrap();
+        let mut viewer = str0m::Rtc::builder().set_crypto_provider(crate::tap::provider()).build(now);
+        let answer = viewer.sdp_api().accept_offer(SdpOffer::from_sdp_string(&opened.sdp).unwrap()).unwrap();
+        let answer = answer.to_sdp_string().replace("a=setup:passive", "a=setup:active");
+        let mut hello = Handshake::new(Secured::of(&opened.sdp.replace("a=setup:actpass", "a=setup:passive")).unwrap());
+        hello.begin(now, &there);
+        let mut flight = Vec::new();
+        hello.poll(|packet| flight = packet.to_vec());
+        assert!(!flight.is_empty());
+
+        let mut session = Session::new(now, StreamId(1), credentials(), None, opened);
+        let way =
+            Way { address: ([192, 0, 2, 9], 5_000).into(), destination: ([192, 0, 2, 1], 7_882).into(), shard: 0 };
+        session.addresses.heard(now, way, true, None);
+        let datagram = Datagram { way, bytes: &flight };
+        let taken: Vec<_> = (0..5).map(|_| session.dtls(now, &here, datagram)).collect();
+        assert_eq!(taken, [Taken::Well, Taken::Well, Taken::Well, Taken::Well, Taken::Refused]);
+
+        let mut batch = Batch::new();
+        session.drive(now, &mut batch);
+        assert!(batch.is_empty(), "there is nothing to say yet");
+        session.answer(now, &here, &answer, &Published::default()).unwrap().unwrap();
+        session.drive(now, &mut batch);
+        assert!(batch.datagrams().all(|(message, _)| message.destination == way.address) && !batch.is_empty());
+    }
 
     #[test]
     fn who_talks_too_much_is_not_heard_until_the_next_second() {
