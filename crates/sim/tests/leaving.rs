@@ -8,6 +8,7 @@ const ATTENTIVE: Habits = Habits {
     opus_payload_type: None,
     with_red: false,
     waits_for_offer: false,
+    answers_after: std::time::Duration::ZERO,
     only: None,
     notes_rtcp: true,
     with_channel: false,
