@@ -4,9 +4,13 @@
 //! at a key picture or where the codec says that it is possible. Spatial layers below the one that is shown go on being
 //! sent, so that going down needs no key frame. In K-SVC modes nothing that is shown needs them between key pictures; of
 //! those, only the pictures of the lowest temporal layer are sent, and the way down begins with the next of them.
+//!
+//! Encoders leave out layers of single pictures as well, in K-SVC modes any of them (libvpx, which then writes no marker if the
+//! highest is missing). Whichever of what is sent is the last of its picture ends it: see [`Behind`].
 
 use std::collections::VecDeque;
 
+use media::Packet;
 use media::codec::FrameLayers;
 use media::codec::layers::TemporalSwitch;
 
@@ -36,6 +40,41 @@ struct Picture {
     is_switch_up: bool,
 }
 
+/// What the publisher sent right behind a packet that ends a layer's frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Not looked at, or it did not come.
+    #[default]
+    Unknown,
+    /// The same picture, of this spatial layer. Layers come lowest first.
+    Layer(u8),
+    /// A later picture.
+    Picture,
+}
+
+impl Behind {
+    /// Reads it off the next packet that came.
+    pub(crate) fn of(packet: &Packet, next: &Packet) -> Behind {
+        // With a gap between the two nobody knows what belongs there: it may be a layer that comes late.
+        if next.seq != packet.seq + 1 || next.epoch != packet.epoch {
+            Behind::Unknown
+        } else if next.timestamp == packet.timestamp {
+            Behind::Layer(next.layers.spatial)
+        } else {
+            Behind::Picture
+        }
+    }
+
+    /// Nothing that is sent of the picture follows, if layers up to this one are.
+    fn is_beyond(self, spatial: u8) -> bool {
+        match self {
+            Behind::Unknown => false,
+            Behind::Layer(next) => next > spatial,
+            Behind::Picture => true,
+        }
+    }
+}
+
 /// Pictures that are remembered for packets that come late: 266 ms at 60 per second, as in `media::codec::start`.
 const REMEMBERED: usize = 16;
 
@@ -59,12 +98,18 @@ impl Svc {
         (self.spatial, self.temporal)
     }
 
+    /// Whether it takes the next packet to know if this one, without a marker, is the last of its picture that is sent.
+    pub(crate) fn depends_on_next(&self, packet: &Packet) -> bool {
+        packet.layers.ends_frame && !packet.marker && packet.layers.spatial < self.spatial
+    }
+
     /// Decides about a packet; `target` is what the viewer is to get. Returns the marker bit if it is to be forwarded.
     pub(crate) fn forward(
         &mut self,
         timestamp: u32,
         layers: &FrameLayers,
         marker: bool,
+        behind: Behind,
         target: (u8, u8),
     ) -> Option<bool> {
         let newest = self.pictures.back().copied();
@@ -124,7 +169,8 @@ impl Svc {
             (picture.spatial, self.spatial) = (layers.spatial, layers.spatial);
         }
         picture.is_switch_up &= layers.switch == TemporalSwitch::AboveThis;
-        Some(marker || (layers.ends_frame && layers.spatial == picture.spatial))
+        let is_last = layers.spatial == picture.spatial || behind.is_beyond(picture.spatial);
+        Some(marker || (layers.ends_frame && is_last))
     }
 
     /// Takes note of a picture, a late one at its place.
@@ -207,7 +253,7 @@ mod tests {
                             ..FrameLayers::default()
                         };
                         let is_last = spatial + 1 == spatial_layers;
-                        let Some(marker) = svc.forward(picture as u32 * 3_000, &layers, is_last, target) else { continue };
+                        let Some(marker) = svc.forward(picture as u32 * 3_000, &layers, is_last, Behind::Unknown, target) else { continue };
                         prop_assert!(references.iter().all(|frame| decoded.contains(frame)), "{picture} {spatial}");
                         prop_assert!(spatial <= target.0 && layers.temporal <= target.1);
                         decoded.insert((picture, spatial));
@@ -232,14 +278,22 @@ mod tests {
         let key = FrameLayers { is_key: true, starts_frame: true, ..FrameLayers::default() };
         let fast = FrameLayers { temporal: 1, starts_frame: true, ..FrameLayers::default() };
         let inside = |layers| FrameLayers { starts_frame: false, ..layers };
-        assert_eq!(svc.forward(0, &key, true, (0, 1)), Some(true));
-        assert_eq!(svc.forward(3_000, &fast, false, (0, 1)), Some(false));
+        assert_eq!(svc.forward(0, &key, true, Behind::Unknown, (0, 1)), Some(true));
+        assert_eq!(svc.forward(3_000, &fast, false, Behind::Unknown, (0, 1)), Some(false));
         // Less is wanted: the picture that has begun is finished.
-        assert_eq!(svc.forward(3_000, &inside(fast), false, (0, 0)), Some(false));
-        assert_eq!(svc.forward(6_000, &inside(key), true, (0, 0)), Some(true));
-        assert_eq!(svc.forward(3_000, &inside(fast), true, (0, 0)), Some(true), "its last packet is late");
-        assert_eq!(svc.forward(9_000, &fast, true, (0, 0)), None);
-        assert_eq!(svc.forward(9_000, &inside(fast), true, (0, 1)), None, "more is wanted, but it has not begun");
+        assert_eq!(svc.forward(3_000, &inside(fast), false, Behind::Unknown, (0, 0)), Some(false));
+        assert_eq!(svc.forward(6_000, &inside(key), true, Behind::Unknown, (0, 0)), Some(true));
+        assert_eq!(
+            svc.forward(3_000, &inside(fast), true, Behind::Unknown, (0, 0)),
+            Some(true),
+            "its last packet is late"
+        );
+        assert_eq!(svc.forward(9_000, &fast, true, Behind::Unknown, (0, 0)), None);
+        assert_eq!(
+            svc.forward(9_000, &inside(fast), true, Behind::Unknown, (0, 1)),
+            None,
+            "more is wanted, but it has not begun"
+        );
     }
 
     #[test]
@@ -247,12 +301,12 @@ mod tests {
         let of = |spatial, temporal| FrameLayers { spatial, temporal, ..FrameLayers::default() };
         for begun in [Some(3_000), None] {
             let mut svc = Svc::whole(begun);
-            let is_finished = svc.forward(3_000, &of(2, 2), true, (1, 0)) == Some(true);
+            let is_finished = svc.forward(3_000, &of(2, 2), true, Behind::Unknown, (1, 0)) == Some(true);
             assert_eq!(is_finished, begun.is_some());
-            assert_eq!(svc.forward(6_000, &of(0, 0), false, (1, 0)), Some(false));
-            assert_eq!(svc.forward(6_000, &of(1, 0), false, (1, 0)), Some(false));
-            assert_eq!(svc.forward(6_000, &of(2, 0), true, (1, 0)), None);
-            assert_eq!(svc.forward(9_000, &of(0, 1), true, (1, 0)), None);
+            assert_eq!(svc.forward(6_000, &of(0, 0), false, Behind::Unknown, (1, 0)), Some(false));
+            assert_eq!(svc.forward(6_000, &of(1, 0), false, Behind::Unknown, (1, 0)), Some(false));
+            assert_eq!(svc.forward(6_000, &of(2, 0), true, Behind::Unknown, (1, 0)), None);
+            assert_eq!(svc.forward(9_000, &of(0, 1), true, Behind::Unknown, (1, 0)), None);
         }
     }
 
@@ -284,7 +338,9 @@ mod tests {
                 switch: TemporalSwitch::AboveThis,
                 ..FrameLayers::default()
             };
-            let mut sent = |spatial| svc.forward(picture * 3_000, &layers(spatial), spatial == 2, (target, u8::MAX));
+            let mut sent = |spatial| {
+                svc.forward(picture * 3_000, &layers(spatial), spatial == 2, Behind::Unknown, (target, u8::MAX))
+            };
             let sent: Vec<_> = (0..3).filter_map(|spatial| sent(spatial).map(|marker| (spatial, marker))).collect();
             let last = expected.last();
             let expected: Vec<_> = expected.iter().map(|spatial| (*spatial, Some(spatial) == last)).collect();
@@ -302,13 +358,13 @@ mod tests {
             ends_frame: true,
             ..FrameLayers::default()
         };
-        assert_eq!(svc.forward(0, &of(0, true), false, (0, 0)), Some(true));
-        assert_eq!(svc.forward(0, &of(1, true), true, (0, 0)), None);
-        assert_eq!(svc.forward(3_000, &of(0, false), false, (1, 0)), Some(true));
-        assert_eq!(svc.forward(3_000, &of(1, false), true, (1, 0)), None);
-        assert_eq!(svc.forward(6_000, &of(0, false), false, (1, 0)), Some(true));
-        assert_eq!(svc.forward(6_000, &of(1, true), true, (1, 0)), Some(true));
-        assert_eq!(svc.forward(9_000, &of(0, false), false, (1, 0)), Some(false));
-        assert_eq!(svc.forward(9_000, &of(1, false), true, (1, 0)), Some(true));
+        assert_eq!(svc.forward(0, &of(0, true), false, Behind::Unknown, (0, 0)), Some(true));
+        assert_eq!(svc.forward(0, &of(1, true), true, Behind::Unknown, (0, 0)), None);
+        assert_eq!(svc.forward(3_000, &of(0, false), false, Behind::Unknown, (1, 0)), Some(true));
+        assert_eq!(svc.forward(3_000, &of(1, false), true, Behind::Unknown, (1, 0)), None);
+        assert_eq!(svc.forward(6_000, &of(0, false), false, Behind::Unknown, (1, 0)), Some(true));
+        assert_eq!(svc.forward(6_000, &of(1, true), true, Behind::Unknown, (1, 0)), Some(true));
+        assert_eq!(svc.forward(9_000, &of(0, false), false, Behind::Unknown, (1, 0)), Some(false));
+        assert_eq!(svc.forward(9_000, &of(1, false), true, Behind::Unknown, (1, 0)), Some(true));
     }
 }
