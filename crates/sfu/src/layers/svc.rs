@@ -204,25 +204,36 @@ mod tests {
         [0, 2, 1, 2][picture % 4]
     }
 
-    /// What a frame refers to: the last picture of a lower temporal layer (or of the lowest), and the layer below in its own;
-    /// in K-SVC modes that of key pictures only.
-    fn references(picture: usize, spatial: u8, key_at: usize, is_key_only: bool) -> Vec<Frame> {
+    /// What a frame refers to: the last picture of a lower temporal layer (or of the lowest) since the last one of the lowest, and
+    /// the layer below in its own; in K-SVC modes that of key pictures only. `is_coded`: frames that the encoder did not leave out.
+    fn references(
+        (picture, spatial): Frame,
+        key_at: usize,
+        is_key_only: bool,
+        is_coded: impl Fn(Frame) -> bool,
+    ) -> Vec<Frame> {
         let below = spatial.checked_sub(1).map(|below| (picture, below));
         let below = below.filter(|_| !is_key_only || picture == key_at);
-        let before = (key_at..picture).rev().find(|other| temporal(*other) < temporal(picture).max(1));
+        let before = (key_at..picture).rev().find(|other| {
+            let is_near = temporal(*other) == 0 || other / 4 == picture / 4;
+            temporal(*other) < temporal(picture).max(1) && is_near && is_coded((*other, spatial))
+        });
         before.map(|other| (other, spatial)).into_iter().chain(below).collect()
     }
 
     proptest! {
-        /// A decoder that is given what is forwarded finds everything that it refers to, whatever is asked for and when.
+        /// A decoder that is given what is forwarded finds everything that it refers to, whatever is asked for and when, and
+        /// whichever layers of which pictures the encoder leaves out; and each picture ends once, with the last of it.
         #[test]
         fn all_that_a_frame_refers_to_was_forwarded(
             targets in proptest::collection::vec((0usize..30, 0u8..3, 0u8..3), 1..12),
             is_vp9 in any::<bool>(),
             is_key_only in any::<bool>(),
+            gaps in proptest::collection::vec(0u8..8, 1..40),
         ) {
             let mut svc = Svc::default();
             let mut decoded: HashSet<Frame> = HashSet::new();
+            let mut coded: HashSet<Frame> = HashSet::new();
             let (mut picture, mut key_at) = (0, 0);
             let spatial_layers = if is_vp9 { 3 } else { 1 };
             for (count, spatial, temporal_target) in targets {
@@ -231,10 +242,14 @@ mod tests {
                     // A key frame in the middle of some targets.
                     let is_key = picture == 0 || (at == 8 && picture % 4 == 0);
                     key_at = if is_key { picture } else { key_at };
-                    let mut markers = 0;
-                    let mut kept = 0;
-                    for spatial in 0..spatial_layers {
-                        let references = references(picture, spatial, key_at, is_key_only);
+                    let has_gaps = is_vp9 && is_key_only && !is_key;
+                    let gaps = if has_gaps { gaps[picture % gaps.len()] } else { 0 };
+                    let come: Vec<u8> = (0..spatial_layers).filter(|spatial| gaps >> spatial & 1 == 0).collect();
+                    coded.extend(come.iter().map(|spatial| (picture, *spatial)));
+                    let mut markers = Vec::new();
+                    for (place, &spatial) in come.iter().enumerate() {
+                        let frame = (picture, spatial);
+                        let references = references(frame, key_at, is_key_only, |other| coded.contains(&other));
                         let is_sync = references.iter().all(|(other, _)| temporal(*other) == 0);
                         let switch = match is_vp9 {
                             true => TemporalSwitch::AboveThis,
@@ -252,24 +267,60 @@ mod tests {
                             is_unneeded_above: is_key_only && !is_key,
                             ..FrameLayers::default()
                         };
-                        let is_last = spatial + 1 == spatial_layers;
-                        let Some(marker) = svc.forward(picture as u32 * 3_000, &layers, is_last, Behind::Unknown, target) else { continue };
+                        // An encoder that leaves out the highest forgets the marker.
+                        let is_top = spatial + 1 == spatial_layers;
+                        let behind = come.get(place + 1).map_or(Behind::Picture, |next| Behind::Layer(*next));
+                        let sent = svc.forward(picture as u32 * 3_000, &layers, is_top, behind, target);
+                        let Some(marker) = sent else { continue };
                         prop_assert!(references.iter().all(|frame| decoded.contains(frame)), "{picture} {spatial}");
                         prop_assert!(spatial <= target.0 && layers.temporal <= target.1);
-                        decoded.insert((picture, spatial));
-                        kept += 1;
-                        markers += u32::from(marker);
+                        decoded.insert(frame);
+                        markers.push(marker);
                     }
-                    prop_assert!(kept == 0 || markers == 1, "a picture ends once");
+                    let kept = markers.len();
+                    prop_assert!(markers.iter().rev().skip(1).all(|marker| !marker), "{picture} ended before its end");
+                    prop_assert!(markers.last() != Some(&false), "{picture} did not end");
                     prop_assert!(kept <= 1 || !is_key_only || temporal(picture) == 0 || !is_vp9, "nothing in vain");
                     if is_key {
                         prop_assert_eq!(svc.layers(), target);
-                        prop_assert_eq!(kept, target.0 + 1);
+                        prop_assert_eq!(kept, usize::from(target.0) + 1);
                     }
                     picture += 1;
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_lies_behind_a_gap_does_not_end_a_picture() {
+        let of = |seq, timestamp, spatial| {
+            let mut packet = crate::testing::packet(seq).at(timestamp).build();
+            packet.layers.spatial = spatial;
+            packet
+        };
+        let last = of(7, 3_000, 1);
+        assert_eq!(Behind::of(&last, &of(8, 3_000, 2)), Behind::Layer(2));
+        assert_eq!(Behind::of(&last, &of(8, 6_000, 0)), Behind::Picture);
+        assert_eq!(Behind::of(&last, &of(9, 6_000, 0)), Behind::Unknown, "the missing one may be of layer 2");
+    }
+
+    #[test]
+    fn without_the_highest_layer_the_one_below_ends_the_picture() {
+        let of = |spatial| FrameLayers {
+            spatial,
+            ends_frame: true,
+            starts_frame: true,
+            is_unneeded_above: true,
+            ..FrameLayers::default()
+        };
+        // Three layers are wished for, and layer 1 is the only one that was coded.
+        for (behind, ends) in [(Behind::Picture, true), (Behind::Layer(2), false), (Behind::Unknown, false)] {
+            let mut svc = Svc::whole(None);
+            assert_eq!(svc.forward(3_000, &of(1), false, behind, (2, 2)), Some(ends), "{behind:?}");
+        }
+        // Two are wished for: what comes is of a third, and not for this viewer.
+        let mut svc = Svc::whole(None);
+        assert_eq!(svc.forward(3_000, &of(0), false, Behind::Layer(2), (1, 2)), Some(true));
     }
 
     #[test]
