@@ -59,8 +59,7 @@ describe("layers of one encoding", () => {
     });
   }
 
-  // Not of VP9's K-SVC modes: docs/design/0005-layers.md.
-  for (const [codec, svc] of [["VP9", "L3T3"], ["AV1", "L3T3_KEY"]]) {
+  for (const [codec, svc] of [["VP9", "L3T3"], ["VP9", "L3T3_KEY"], ["AV1", "L3T3_KEY"]]) {
     test(`${codec} ${svc}: the way down needs no key frame`, async () => {
       const stream = `down-${codec}-${svc}`.toLowerCase();
       const publisher = await openPage(here.browser, here.server.publishPage(stream, { codec, svc, res: "720", fps: "15", bitrate: "1500000" }));

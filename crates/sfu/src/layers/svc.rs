@@ -4,9 +4,13 @@
 //! at a key picture or where the codec says that it is possible. Spatial layers below the one that is shown go on being
 //! sent, so that going down needs no key frame. In K-SVC modes nothing that is shown needs them between key pictures; of
 //! those, only the pictures of the lowest temporal layer are sent, and the way down begins with the next of them.
+//!
+//! Encoders leave out layers of single pictures as well, in K-SVC modes any of them (libvpx, which then writes no marker if the
+//! highest is missing). Whichever of what is sent is the last of its picture ends it: see [`Behind`].
 
 use std::collections::VecDeque;
 
+use media::Packet;
 use media::codec::FrameLayers;
 use media::codec::layers::TemporalSwitch;
 
@@ -36,6 +40,41 @@ struct Picture {
     is_switch_up: bool,
 }
 
+/// What the publisher sent right behind a packet that ends a layer's frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Not looked at, or it did not come.
+    #[default]
+    Unknown,
+    /// The same picture, of this spatial layer. Layers come lowest first.
+    Layer(u8),
+    /// A later picture.
+    Picture,
+}
+
+impl Behind {
+    /// Reads it off the next packet that came.
+    pub(crate) fn of(packet: &Packet, next: &Packet) -> Behind {
+        // With a gap between the two nobody knows what belongs there: it may be a layer that comes late.
+        if next.seq != packet.seq + 1 || next.epoch != packet.epoch {
+            Behind::Unknown
+        } else if next.timestamp == packet.timestamp {
+            Behind::Layer(next.layers.spatial)
+        } else {
+            Behind::Picture
+        }
+    }
+
+    /// Nothing that is sent of the picture follows, if layers up to this one are.
+    fn is_beyond(self, spatial: u8) -> bool {
+        match self {
+            Behind::Unknown => false,
+            Behind::Layer(next) => next > spatial,
+            Behind::Picture => true,
+        }
+    }
+}
+
 /// Pictures that are remembered for packets that come late: 266 ms at 60 per second, as in `media::codec::start`.
 const REMEMBERED: usize = 16;
 
@@ -59,12 +98,18 @@ impl Svc {
         (self.spatial, self.temporal)
     }
 
+    /// Whether it takes the next packet to know if this one, without a marker, is the last of its picture that is sent.
+    pub(crate) fn depends_on_next(&self, packet: &Packet) -> bool {
+        packet.layers.ends_frame && !packet.marker && packet.layers.spatial < self.spatial
+    }
+
     /// Decides about a packet; `target` is what the viewer is to get. Returns the marker bit if it is to be forwarded.
     pub(crate) fn forward(
         &mut self,
         timestamp: u32,
         layers: &FrameLayers,
         marker: bool,
+        behind: Behind,
         target: (u8, u8),
     ) -> Option<bool> {
         let newest = self.pictures.back().copied();
@@ -124,7 +169,8 @@ impl Svc {
             (picture.spatial, self.spatial) = (layers.spatial, layers.spatial);
         }
         picture.is_switch_up &= layers.switch == TemporalSwitch::AboveThis;
-        Some(marker || (layers.ends_frame && layers.spatial == picture.spatial))
+        let is_last = layers.spatial == picture.spatial || behind.is_beyond(picture.spatial);
+        Some(marker || (layers.ends_frame && is_last))
     }
 
     /// Takes note of a picture, a late one at its place.
@@ -158,25 +204,36 @@ mod tests {
         [0, 2, 1, 2][picture % 4]
     }
 
-    /// What a frame refers to: the last picture of a lower temporal layer (or of the lowest), and the layer below in its own;
-    /// in K-SVC modes that of key pictures only.
-    fn references(picture: usize, spatial: u8, key_at: usize, is_key_only: bool) -> Vec<Frame> {
+    /// What a frame refers to: the last picture of a lower temporal layer (or of the lowest) since the last one of the lowest, and
+    /// the layer below in its own; in K-SVC modes that of key pictures only. `is_coded`: frames that the encoder did not leave out.
+    fn references(
+        (picture, spatial): Frame,
+        key_at: usize,
+        is_key_only: bool,
+        is_coded: impl Fn(Frame) -> bool,
+    ) -> Vec<Frame> {
         let below = spatial.checked_sub(1).map(|below| (picture, below));
         let below = below.filter(|_| !is_key_only || picture == key_at);
-        let before = (key_at..picture).rev().find(|other| temporal(*other) < temporal(picture).max(1));
+        let before = (key_at..picture).rev().find(|other| {
+            let is_near = temporal(*other) == 0 || other / 4 == picture / 4;
+            temporal(*other) < temporal(picture).max(1) && is_near && is_coded((*other, spatial))
+        });
         before.map(|other| (other, spatial)).into_iter().chain(below).collect()
     }
 
     proptest! {
-        /// A decoder that is given what is forwarded finds everything that it refers to, whatever is asked for and when.
+        /// A decoder that is given what is forwarded finds everything that it refers to, whatever is asked for and when, and
+        /// whichever layers of which pictures the encoder leaves out; and each picture ends once, with the last of it.
         #[test]
         fn all_that_a_frame_refers_to_was_forwarded(
             targets in proptest::collection::vec((0usize..30, 0u8..3, 0u8..3), 1..12),
             is_vp9 in any::<bool>(),
             is_key_only in any::<bool>(),
+            gaps in proptest::collection::vec(0u8..8, 1..40),
         ) {
             let mut svc = Svc::default();
             let mut decoded: HashSet<Frame> = HashSet::new();
+            let mut coded: HashSet<Frame> = HashSet::new();
             let (mut picture, mut key_at) = (0, 0);
             let spatial_layers = if is_vp9 { 3 } else { 1 };
             for (count, spatial, temporal_target) in targets {
@@ -185,10 +242,14 @@ mod tests {
                     // A key frame in the middle of some targets.
                     let is_key = picture == 0 || (at == 8 && picture % 4 == 0);
                     key_at = if is_key { picture } else { key_at };
-                    let mut markers = 0;
-                    let mut kept = 0;
-                    for spatial in 0..spatial_layers {
-                        let references = references(picture, spatial, key_at, is_key_only);
+                    let has_gaps = is_vp9 && is_key_only && !is_key;
+                    let gaps = if has_gaps { gaps[picture % gaps.len()] } else { 0 };
+                    let come: Vec<u8> = (0..spatial_layers).filter(|spatial| gaps >> spatial & 1 == 0).collect();
+                    coded.extend(come.iter().map(|spatial| (picture, *spatial)));
+                    let mut markers = Vec::new();
+                    for (place, &spatial) in come.iter().enumerate() {
+                        let frame = (picture, spatial);
+                        let references = references(frame, key_at, is_key_only, |other| coded.contains(&other));
                         let is_sync = references.iter().all(|(other, _)| temporal(*other) == 0);
                         let switch = match is_vp9 {
                             true => TemporalSwitch::AboveThis,
@@ -206,19 +267,23 @@ mod tests {
                             is_unneeded_above: is_key_only && !is_key,
                             ..FrameLayers::default()
                         };
-                        let is_last = spatial + 1 == spatial_layers;
-                        let Some(marker) = svc.forward(picture as u32 * 3_000, &layers, is_last, target) else { continue };
+                        // An encoder that leaves out the highest forgets the marker.
+                        let is_top = spatial + 1 == spatial_layers;
+                        let behind = come.get(place + 1).map_or(Behind::Picture, |next| Behind::Layer(*next));
+                        let sent = svc.forward(picture as u32 * 3_000, &layers, is_top, behind, target);
+                        let Some(marker) = sent else { continue };
                         prop_assert!(references.iter().all(|frame| decoded.contains(frame)), "{picture} {spatial}");
                         prop_assert!(spatial <= target.0 && layers.temporal <= target.1);
-                        decoded.insert((picture, spatial));
-                        kept += 1;
-                        markers += u32::from(marker);
+                        decoded.insert(frame);
+                        markers.push(marker);
                     }
-                    prop_assert!(kept == 0 || markers == 1, "a picture ends once");
+                    let kept = markers.len();
+                    prop_assert!(markers.iter().rev().skip(1).all(|marker| !marker), "{picture} ended before its end");
+                    prop_assert!(markers.last() != Some(&false), "{picture} did not end");
                     prop_assert!(kept <= 1 || !is_key_only || temporal(picture) == 0 || !is_vp9, "nothing in vain");
                     if is_key {
                         prop_assert_eq!(svc.layers(), target);
-                        prop_assert_eq!(kept, target.0 + 1);
+                        prop_assert_eq!(kept, usize::from(target.0) + 1);
                     }
                     picture += 1;
                 }
@@ -227,19 +292,59 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_behind_a_gap_does_not_end_a_picture() {
+        let of = |seq, timestamp, spatial| {
+            let mut packet = crate::testing::packet(seq).at(timestamp).build();
+            packet.layers.spatial = spatial;
+            packet
+        };
+        let last = of(7, 3_000, 1);
+        assert_eq!(Behind::of(&last, &of(8, 3_000, 2)), Behind::Layer(2));
+        assert_eq!(Behind::of(&last, &of(8, 6_000, 0)), Behind::Picture);
+        assert_eq!(Behind::of(&last, &of(9, 6_000, 0)), Behind::Unknown, "the missing one may be of layer 2");
+    }
+
+    #[test]
+    fn without_the_highest_layer_the_one_below_ends_the_picture() {
+        let of = |spatial| FrameLayers {
+            spatial,
+            ends_frame: true,
+            starts_frame: true,
+            is_unneeded_above: true,
+            ..FrameLayers::default()
+        };
+        // Three layers are wished for, and layer 1 is the only one that was coded.
+        for (behind, ends) in [(Behind::Picture, true), (Behind::Layer(2), false), (Behind::Unknown, false)] {
+            let mut svc = Svc::whole(None);
+            assert_eq!(svc.forward(3_000, &of(1), false, behind, (2, 2)), Some(ends), "{behind:?}");
+        }
+        // Two are wished for: what comes is of a third, and not for this viewer.
+        let mut svc = Svc::whole(None);
+        assert_eq!(svc.forward(3_000, &of(0), false, Behind::Layer(2), (1, 2)), Some(true));
+    }
+
+    #[test]
     fn every_packet_of_a_picture_follows_its_first_even_if_late() {
         let mut svc = Svc::default();
         let key = FrameLayers { is_key: true, starts_frame: true, ..FrameLayers::default() };
         let fast = FrameLayers { temporal: 1, starts_frame: true, ..FrameLayers::default() };
         let inside = |layers| FrameLayers { starts_frame: false, ..layers };
-        assert_eq!(svc.forward(0, &key, true, (0, 1)), Some(true));
-        assert_eq!(svc.forward(3_000, &fast, false, (0, 1)), Some(false));
+        assert_eq!(svc.forward(0, &key, true, Behind::Unknown, (0, 1)), Some(true));
+        assert_eq!(svc.forward(3_000, &fast, false, Behind::Unknown, (0, 1)), Some(false));
         // Less is wanted: the picture that has begun is finished.
-        assert_eq!(svc.forward(3_000, &inside(fast), false, (0, 0)), Some(false));
-        assert_eq!(svc.forward(6_000, &inside(key), true, (0, 0)), Some(true));
-        assert_eq!(svc.forward(3_000, &inside(fast), true, (0, 0)), Some(true), "its last packet is late");
-        assert_eq!(svc.forward(9_000, &fast, true, (0, 0)), None);
-        assert_eq!(svc.forward(9_000, &inside(fast), true, (0, 1)), None, "more is wanted, but it has not begun");
+        assert_eq!(svc.forward(3_000, &inside(fast), false, Behind::Unknown, (0, 0)), Some(false));
+        assert_eq!(svc.forward(6_000, &inside(key), true, Behind::Unknown, (0, 0)), Some(true));
+        assert_eq!(
+            svc.forward(3_000, &inside(fast), true, Behind::Unknown, (0, 0)),
+            Some(true),
+            "its last packet is late"
+        );
+        assert_eq!(svc.forward(9_000, &fast, true, Behind::Unknown, (0, 0)), None);
+        assert_eq!(
+            svc.forward(9_000, &inside(fast), true, Behind::Unknown, (0, 1)),
+            None,
+            "more is wanted, but it has not begun"
+        );
     }
 
     #[test]
@@ -247,12 +352,12 @@ mod tests {
         let of = |spatial, temporal| FrameLayers { spatial, temporal, ..FrameLayers::default() };
         for begun in [Some(3_000), None] {
             let mut svc = Svc::whole(begun);
-            let is_finished = svc.forward(3_000, &of(2, 2), true, (1, 0)) == Some(true);
+            let is_finished = svc.forward(3_000, &of(2, 2), true, Behind::Unknown, (1, 0)) == Some(true);
             assert_eq!(is_finished, begun.is_some());
-            assert_eq!(svc.forward(6_000, &of(0, 0), false, (1, 0)), Some(false));
-            assert_eq!(svc.forward(6_000, &of(1, 0), false, (1, 0)), Some(false));
-            assert_eq!(svc.forward(6_000, &of(2, 0), true, (1, 0)), None);
-            assert_eq!(svc.forward(9_000, &of(0, 1), true, (1, 0)), None);
+            assert_eq!(svc.forward(6_000, &of(0, 0), false, Behind::Unknown, (1, 0)), Some(false));
+            assert_eq!(svc.forward(6_000, &of(1, 0), false, Behind::Unknown, (1, 0)), Some(false));
+            assert_eq!(svc.forward(6_000, &of(2, 0), true, Behind::Unknown, (1, 0)), None);
+            assert_eq!(svc.forward(9_000, &of(0, 1), true, Behind::Unknown, (1, 0)), None);
         }
     }
 
@@ -284,7 +389,9 @@ mod tests {
                 switch: TemporalSwitch::AboveThis,
                 ..FrameLayers::default()
             };
-            let mut sent = |spatial| svc.forward(picture * 3_000, &layers(spatial), spatial == 2, (target, u8::MAX));
+            let mut sent = |spatial| {
+                svc.forward(picture * 3_000, &layers(spatial), spatial == 2, Behind::Unknown, (target, u8::MAX))
+            };
             let sent: Vec<_> = (0..3).filter_map(|spatial| sent(spatial).map(|marker| (spatial, marker))).collect();
             let last = expected.last();
             let expected: Vec<_> = expected.iter().map(|spatial| (*spatial, Some(spatial) == last)).collect();
@@ -302,13 +409,13 @@ mod tests {
             ends_frame: true,
             ..FrameLayers::default()
         };
-        assert_eq!(svc.forward(0, &of(0, true), false, (0, 0)), Some(true));
-        assert_eq!(svc.forward(0, &of(1, true), true, (0, 0)), None);
-        assert_eq!(svc.forward(3_000, &of(0, false), false, (1, 0)), Some(true));
-        assert_eq!(svc.forward(3_000, &of(1, false), true, (1, 0)), None);
-        assert_eq!(svc.forward(6_000, &of(0, false), false, (1, 0)), Some(true));
-        assert_eq!(svc.forward(6_000, &of(1, true), true, (1, 0)), Some(true));
-        assert_eq!(svc.forward(9_000, &of(0, false), false, (1, 0)), Some(false));
-        assert_eq!(svc.forward(9_000, &of(1, false), true, (1, 0)), Some(true));
+        assert_eq!(svc.forward(0, &of(0, true), false, Behind::Unknown, (0, 0)), Some(true));
+        assert_eq!(svc.forward(0, &of(1, true), true, Behind::Unknown, (0, 0)), None);
+        assert_eq!(svc.forward(3_000, &of(0, false), false, Behind::Unknown, (1, 0)), Some(true));
+        assert_eq!(svc.forward(3_000, &of(1, false), true, Behind::Unknown, (1, 0)), None);
+        assert_eq!(svc.forward(6_000, &of(0, false), false, Behind::Unknown, (1, 0)), Some(true));
+        assert_eq!(svc.forward(6_000, &of(1, true), true, Behind::Unknown, (1, 0)), Some(true));
+        assert_eq!(svc.forward(9_000, &of(0, false), false, Behind::Unknown, (1, 0)), Some(false));
+        assert_eq!(svc.forward(9_000, &of(1, false), true, Behind::Unknown, (1, 0)), Some(true));
     }
 }

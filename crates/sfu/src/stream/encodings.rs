@@ -102,7 +102,7 @@ impl Encodings {
             // By the time when it came to the server: a relay begins with some seconds at once.
             let layer = LayerId::new(encoding, packet.layers.spatial, packet.layers.temporal);
             let place = usize::from(encoding).min(MAX_ENCODINGS - 1);
-            if layer.temporal > 0 && layer.spatial < self.tops[place].0 {
+            if layer.spatial < self.tops[place].0 {
                 // For good: who forgets what a viewer was not sent leads it to where it cannot follow.
                 self.sparse[place] |= packet.layers.is_unneeded_above;
             }
@@ -154,7 +154,7 @@ impl Encodings {
         self.extents.iter().map(Extent::sizes).sum()
     }
 
-    /// Whether an encoding has lower spatial layers of which not everything is needed by those who watch a higher one.
+    /// Whether an encoding has lower spatial layers that those who watch a higher one do not need between key pictures.
     pub fn is_sparse(&self, encoding: u8) -> bool {
         self.sparse.get(usize::from(encoding)).copied().unwrap_or(false)
     }

@@ -37,7 +37,7 @@ use super::transport::Transport;
 use crate::format::AcceptedFormats;
 use crate::layers::LayerId;
 use crate::layers::continuity::{MAX_DESCRIPTOR_BYTES, PictureRun};
-use crate::layers::svc::Svc;
+use crate::layers::svc::{Behind, Svc};
 use crate::prefetch::Prefetch;
 use crate::srtp::Seal;
 use crate::stream::Track;
@@ -520,6 +520,9 @@ impl TrackOut {
                             return Next { at: Some(now + Duration::from_millis(1)), wants_key_frame: None };
                         }
                         let Some(packet) = log.get(self.cursor) else { break };
+                        if self.waits_for_next(track, packet) {
+                            break;
+                        }
                         if skip != Some(packet.timestamp) {
                             *link.budget -= self.forward(now, track, self.cursor, packet, link);
                         }
@@ -534,9 +537,14 @@ impl TrackOut {
                     let share = self.pace.share(now, log.end().saturating_sub(self.cursor));
                     let stop = self.cursor + u64::from(share);
                     let begun = self.cursor;
+                    let mut waits = false;
                     while let Some(packet) = log.get(self.cursor).filter(|_| self.cursor < stop) {
                         if self.rewrite.epoch().is_some_and(|epoch| epoch < packet.epoch) {
                             self.phase = Phase::Waiting;
+                            break;
+                        }
+                        if self.waits_for_next(track, packet) {
+                            waits = true;
                             break;
                         }
                         self.forward(now, track, self.cursor, packet, link);
@@ -544,7 +552,7 @@ impl TrackOut {
                     }
                     self.pace.sent((self.cursor - begun) as u32);
                     if self.phase == Phase::Live {
-                        let at = (self.cursor < log.end()).then(|| self.pace.next_at());
+                        let at = (self.cursor < log.end() && !waits).then(|| self.pace.next_at());
                         return Next { at, wants_key_frame: None };
                     }
                 }
@@ -616,7 +624,7 @@ impl TrackOut {
             playout: self.playout,
             ..Form::default()
         };
-        let is_kept = self.keep(packet);
+        let is_kept = self.keep(track, position, packet);
         let shift = is_kept.and_then(|_| self.pictures.shift(&packet.layers.numbers));
         let (Some(with_marker), Some(shift)) = (is_kept, shift) else {
             self.pictures.leave_out(packet.codec, &packet.layers.numbers);
@@ -644,9 +652,18 @@ impl TrackOut {
     }
 
     /// Whether the viewer gets this packet of its encoding, and with which marker bit.
-    fn keep(&mut self, packet: &Packet) -> Option<bool> {
+    fn keep(&mut self, track: &Track, position: u64, packet: &Packet) -> Option<bool> {
         let Some(layers) = &mut self.layers else { return Some(packet.marker) };
-        layers.forward(packet.timestamp, &packet.layers, packet.marker, self.within)
+        let next = if layers.depends_on_next(packet) { track.log().get(position + 1) } else { None };
+        let behind = next.map_or(Behind::Unknown, |next| Behind::of(packet, next));
+        layers.forward(packet.timestamp, &packet.layers, packet.marker, behind, self.within)
+    }
+
+    /// Whether the packet at the cursor is the newest, and must be sent as the last of its picture if the next one says so. Of a
+    /// picture that has all layers nothing is shown later for that: its next layer is the next to come.
+    fn waits_for_next(&self, track: &Track, packet: &Packet) -> bool {
+        self.layers.as_ref().is_some_and(|layers| layers.depends_on_next(packet))
+            && self.cursor + 1 >= track.log().end()
     }
 
     /// Sends a packet for the first time; returns the bytes it took.
