@@ -257,7 +257,9 @@ impl Estimator {
         let of_train = self.probing.train.as_mut().map_or(0, |train| train.sent(probe.is_some(), bytes));
         self.sent.push(seq, now_us as u32, bytes, of_train);
         if self.sent_us != now_us {
-            self.sending.arrived(self.sent_us.cast_signed(), std::mem::take(&mut self.sent_bytes));
+            if self.sent_bytes > 0 {
+                self.sending.arrived(self.sent_us.cast_signed(), std::mem::take(&mut self.sent_bytes));
+            }
             self.sent_us = now_us;
         }
         self.sent_bytes += u32::from(bytes);

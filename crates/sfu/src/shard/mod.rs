@@ -269,12 +269,12 @@ impl Shard {
             }
             Command::AddViewer(setup) => self.add_viewer(now, *setup),
             Command::MoveViewer { session, address, source } => {
-                if let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() {
+                if let Some(key) = self.seat_of(session) {
                     self.viewers[key].viewer.moved(address, source);
                 }
             }
             Command::RemoveViewer { session } => {
-                if let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() {
+                if let Some(key) = self.seat_of(session) {
                     self.viewers[key].viewer.bye(&mut self.urgent);
                     self.remove_viewer(key);
                 }
@@ -336,7 +336,7 @@ impl Shard {
                 neighbours.into_iter().for_each(|one| self.neighbours.note(now, address, one));
             }
             Command::Wish { session, wish } => {
-                if let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() {
+                if let Some(key) = self.seat_of(session) {
                     self.viewers[key].viewer.wish(wish);
                     self.give_turn(key);
                 }
@@ -902,7 +902,7 @@ impl Shard {
     // ---- questions
 
     fn report(&self, session: SessionId) -> Option<ViewerReport> {
-        let Some(Key::Viewer(key)) = self.by_session.get(&session).copied() else { return None };
+        let key = self.seat_of(session)?;
         let viewer = &self.viewers.get(key)?.viewer;
         let tracks = viewer.tracks().map(|track| message::SentTrack {
             kind: track.facts().kind,

@@ -2,8 +2,8 @@
 //!
 //! Those who watch, before those who have just come: a thousand who join at once are a thousand bursts, and together with
 //! everybody else they may want more than a core can send. What is late then is late for those who bring it about. It lasts
-//! for [`NEW_FOR`] at most: from then on one belongs to those who watch. And every second round begins with those who have just come: a few who
-//! watch are served soon whatever many newcomers want, and where both are as many, both get the same.
+//! for [`NEW_FOR`] at most: from then on one belongs to those who watch. And every second round begins with those who have
+//! just come: a few who watch are served soon whatever many newcomers want, and where both are as many, both get the same.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,15 +23,12 @@ pub(super) const RANKS: usize = 2;
 /// For so long somebody has just come. The rush into a show is taken to last about as long; a guess.
 pub(super) const NEW_FOR: Duration = Duration::from_secs(10);
 
-/// Rounds of which one begins with those who have just come. With one in eight and one in three, 2,500 who joined 2,500 on a full
-/// core waited for seconds.
-const NEW_EVERY: u32 = 2;
-
 /// Who waits for a turn.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     queues: [Queue; RANKS],
-    rounds: u32,
+    /// The round before began with those who watch.
+    is_for_new: bool,
 }
 
 /// Who waits within one rank.
@@ -49,10 +46,12 @@ impl Waiting {
         &mut self.queues[rank as usize]
     }
 
-    /// In which order the next round asks.
+    /// In which order the next round asks. By turns: with one round in eight or in three, 2,500 who joined 2,500 on a full core
+    /// waited for seconds.
     pub(super) fn next_round(&mut self) -> [Rank; RANKS] {
-        self.rounds = self.rounds.wrapping_add(1);
-        if self.rounds.is_multiple_of(NEW_EVERY) { [Rank::New, Rank::Watching] } else { [Rank::Watching, Rank::New] }
+        let is_for_new = self.is_for_new;
+        self.is_for_new = !is_for_new;
+        if is_for_new { [Rank::New, Rank::Watching] } else { [Rank::Watching, Rank::New] }
     }
 
     /// Whether nobody waits.
