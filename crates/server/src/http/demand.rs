@@ -4,8 +4,6 @@
 //! session's own resource, so that it needs no right to see the stream. `GET` of the session itself stays without content
 //! (RFC 9725 §4.1), so they have an address below it; and they come as server-sent events, as a viewer's session has them.
 
-use std::fmt::Write;
-
 use bytes::Bytes;
 use hyper::Method;
 use media::{SessionId, StreamName};
@@ -14,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::backend::Backend;
 use super::body;
+use super::events;
 use super::problem::{Content, Problem};
 use super::session::owned;
 use super::subscriptions::{self, LIST_BYTES, Told};
@@ -78,20 +77,16 @@ impl Demand {
         let Wanted { wanted_layers } = wanted_of(stream);
         if self.kinds.contains(&Kind::WantedLayers) && self.layers.as_ref() != Some(&wanted_layers) {
             let data = serde_json::to_string(&Wanted { wanted_layers: wanted_layers.clone() }).unwrap_or_default();
-            write(&mut text, Kind::WantedLayers, &data);
+            text.push_str(&events::written(Kind::WantedLayers.name(), &data));
             self.layers = Some(wanted_layers);
         }
         if self.kinds.contains(&Kind::ViewerCount) && self.viewers != Some(stream.viewers) {
-            write(&mut text, Kind::ViewerCount, &format!("{{\"viewercount\":{}}}", stream.viewers));
+            let data = format!("{{\"viewercount\":{}}}", stream.viewers);
+            text.push_str(&events::written(Kind::ViewerCount.name(), &data));
             self.viewers = Some(stream.viewers);
         }
         text
     }
-}
-
-fn write(text: &mut String, kind: Kind, data: &str) {
-    // Writing to a string does not fail.
-    let _ = write!(text, "event: {}\ndata: {data}\n\n", kind.name());
 }
 
 fn wanted_of(stream: &StreamStatus) -> Wanted {
@@ -107,11 +102,6 @@ pub(super) fn extensions(stream: &StreamName, session: SessionId) -> [String; 2]
         format!("<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; events=\"{names}\""),
         format!("<{base}/layers>; rel=\"urn:nowcast:whip:ext:wanted-layers\""),
     ]
-}
-
-/// Whether there is such a publisher's session.
-pub(super) async fn is_session<E: Backend>(engine: &E, stream: &StreamName, session: SessionId) -> bool {
-    matches!(engine.owner(session).await, Some((owner, Role::Publisher)) if owner == *stream)
 }
 
 /// Who may ask for it: who may publish the stream, if there is such a session.

@@ -27,6 +27,11 @@ const REST: Duration = Duration::from_millis(100);
 /// Events that a slow reader may leave; then we wait for it and tell it the newest only.
 const QUEUE: usize = 2;
 
+/// One server-sent event as it goes over the wire. `data` is one line.
+pub(super) fn written(name: &str, data: &str) -> String {
+    format!("event: {name}\ndata: {data}\n\n")
+}
+
 /// A stream's status as it changes, as server-sent events.
 #[utoipa::path(
     get, path = "/api/v1/streams/{stream}/events", tag = "API",
@@ -133,7 +138,7 @@ async fn ask<E: Backend>(hub: Arc<Hub>, engine: E, stream: StreamName, newest: w
         let asked_at = Instant::now();
         let status = engine.stream(&stream).await;
         let json = serde_json::to_string(&status).unwrap_or_default();
-        let event = Bytes::from(format!("event: status\ndata: {json}\n\n"));
+        let event = Bytes::from(written("status", &json));
         newest.send_if_modified(|newest| {
             let changed = newest.as_ref().is_none_or(|told| told.event != event);
             *newest = Some(Arc::new(Told { status, event }));

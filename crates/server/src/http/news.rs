@@ -6,13 +6,13 @@
 //! ones an array; players read the object, so that is what we write, with the later name of an encoding (`rid`) beside.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::events;
 use crate::engine::{LayerStatus, LayerWish, StreamState, StreamStatus, VideoStatus, ViewerReport};
 
 /// An event of the extension.
@@ -187,8 +187,7 @@ impl News {
 
     fn write(&self, text: &mut String, kind: Kind, data: &str) {
         if self.wanted.contains(&kind) {
-            // Writing to a string does not fail.
-            let _ = write!(text, "event: {}\ndata: {data}\n\n", kind.name());
+            text.push_str(&events::written(kind.name(), data));
         }
     }
 }

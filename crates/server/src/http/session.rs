@@ -68,10 +68,12 @@ pub(super) async fn owned<E: Backend>(
     session: SessionId,
     role: Role,
 ) -> Result<(), Problem> {
-    match app.engine.owner(session).await {
-        Some((owner, found)) if owner == *stream && found == role => Ok(()),
-        _ => Err(Refusal::NoSuchSession.into()),
-    }
+    if is_of(&app.engine, stream, session, role).await { Ok(()) } else { Err(Refusal::NoSuchSession.into()) }
+}
+
+/// Whether there is such a session of this stream.
+pub(super) async fn is_of<E: Backend>(engine: &E, stream: &StreamName, session: SessionId, role: Role) -> bool {
+    matches!(engine.owner(session).await, Some((owner, found)) if owner == *stream && found == role)
 }
 
 /// `PATCH` with an ICE fragment: candidates, or a restart.

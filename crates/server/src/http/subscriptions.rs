@@ -22,12 +22,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::backend::Backend;
 use super::body;
-use super::demand::{self, Demand};
+use super::demand::Demand;
 use super::events::{self, Newest};
 use super::news::{Kind, MediumLayers, News};
 use super::problem::{Content, Problem};
 use super::{App, Exchange, Reply, session, whep};
-use crate::engine::ViewerReport;
+use crate::engine::{Role, ViewerReport};
 
 /// Methods of a session's subscriptions.
 pub(super) const METHODS: &str = "POST, OPTIONS";
@@ -349,19 +349,13 @@ impl<E: Backend> Teller<E> {
             let Ok(Some(newest)) = stream.wait_for(Option::is_some).await.map(|told| told.clone()) else {
                 return End::OfReader;
             };
-            if !demand::is_session(&self.engine, &self.stream, self.session).await {
+            if !session::is_of(&self.engine, &self.stream, self.session, Role::Publisher).await {
                 return End::OfSession;
             }
-            let mut text = demand.poll(&newest.status);
-            if text.is_empty() && told_at.elapsed() >= KEEP_ALIVE {
-                text = ":\n\n".into();
-            }
-            if !text.is_empty() {
-                told_at = Instant::now();
-                if reader.send(Bytes::from(text)).await.is_err() {
-                    return End::OfReader;
-                }
-                sleep(REST).await;
+            match say(reader, demand.poll(&newest.status), &mut told_at).await {
+                Some(false) => {}
+                Some(true) => sleep(REST).await,
+                None => return End::OfReader,
             }
             tokio::select! {
                 () = sleep(LOOK) => {}
@@ -396,16 +390,10 @@ impl<E: Backend> Teller<E> {
                     None => return End::OfSession,
                 },
             };
-            let mut text = news.poll(now, &told.status, &report);
+            let text = news.poll(now, &told.status, &report);
             known = Some((looked_at, report));
-            if text.is_empty() && told_at.elapsed() >= KEEP_ALIVE {
-                text = ":\n\n".into();
-            }
-            if !text.is_empty() {
-                told_at = now;
-                if reader.send(Bytes::from(text)).await.is_err() {
-                    return End::OfReader;
-                }
+            if say(reader, text, &mut told_at).await.is_none() {
+                return End::OfReader;
             }
             sleep(REST).await;
             tokio::select! {
@@ -424,6 +412,19 @@ impl<E: Backend> Teller<E> {
         let _permit = self.subscriptions.questions.acquire().await.ok()?;
         self.engine.report(self.session).await
     }
+}
+
+/// Sends what is to be told, or a sign of life when there was nothing for long. Returns whether something was sent; `None` if
+/// nobody reads any more.
+async fn say(reader: &Reader, mut text: String, told_at: &mut Instant) -> Option<bool> {
+    if text.is_empty() && told_at.elapsed() >= KEEP_ALIVE {
+        text = ":\n\n".into();
+    }
+    if text.is_empty() {
+        return Some(false);
+    }
+    *told_at = Instant::now();
+    reader.send(Bytes::from(text)).await.ok().map(|()| true)
 }
 
 /// Why there is nobody to tell any more.
