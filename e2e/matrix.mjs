@@ -77,7 +77,7 @@ const rows = [];
 try {
   const publisher = await openPage(browser, null);
   await goThrough(publisher);
-  await publisher.goto(server.publishPage("matrix", Object.fromEntries(new URLSearchParams(options.publish))), { waitUntil: "commit" });
+  await publisher.goto(server.publishPage("matrix", Object.fromEntries(new URLSearchParams(options.publish))), { waitUntil: "domcontentloaded" });
   await onAir(publisher);
   // The encoder begins low and takes some seconds to its bit rate.
   await pause(5_000);
@@ -99,7 +99,7 @@ async function runCell(name, cell, publisher) {
       await goThrough(viewer, impair);
       await noteFrames(viewer);
       if (options.trace) viewer.on("response", (response) => traced(response, i + 1).catch(() => {}));
-      await viewer.goto(server.watchPage("matrix"), { waitUntil: "commit" });
+      await viewer.goto(server.watchPage("matrix"), { waitUntil: "domcontentloaded" });
     }
     const row = { cell: name, network: down, reach, ...(await run({ impair, viewers, viewer: viewers[0], publisher, rate: rateOf(down) })) };
     mkdirSync(fileURLToPath(new URL("out/", import.meta.url)), { recursive: true });

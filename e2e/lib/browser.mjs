@@ -45,7 +45,7 @@ export async function openPage(browser, url, { record = false, context: shared, 
   page.on("request", (request) => request.method() === "POST" && page.posts.push(request.url()));
   page.end = () => (shared ? page.close() : context.close());
   if (record) await page.addInitScript(recordFrames);
-  if (url) await page.goto(url, { waitUntil: "commit" });
+  if (url) await page.goto(url, { waitUntil: "domcontentloaded" });
   return page;
 }
 

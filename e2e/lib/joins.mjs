@@ -18,7 +18,7 @@ export async function joinRepeatedly(browser, server, stream, gaps) {
   for (const gap of gaps) {
     await page.goto("about:blank");
     await pause(gap);
-    await page.goto(server.watchPage(stream), { waitUntil: "commit" });
+    await page.goto(server.watchPage(stream), { waitUntil: "domcontentloaded" });
     await until("a first picture", async () => (await ask(page, "postToFirstFrameMs")) !== null, { every: 100 });
     const live = await until(
       "the picture is of the present",

@@ -5,6 +5,7 @@ import { after, before, describe, test } from "node:test";
 import { ask, onAir, openPage, pictureMoves, stage } from "../lib/browser.mjs";
 import { figure } from "../lib/figures.mjs";
 import { Impair, goThrough, mediaPort } from "../lib/impair.mjs";
+import { openSession } from "../lib/session.mjs";
 import { until } from "../lib/until.mjs";
 
 const STREAM = "saving";
@@ -52,10 +53,7 @@ describe("audience", () => {
 
   test("who wishes fewer lines does not keep larger sizes on", async () => {
     const viewer = await openPage(here.browser, null);
-    const opened = viewer.waitForResponse((response) => response.status() === 201 && /\/whep\/saving$/.test(response.url()));
-    await viewer.goto(here.server.watchPage(STREAM), { waitUntil: "commit" });
-    const layers = `${await (await opened).headerValue("location")}/layers`;
-    const wish = (body) => here.server.fetch(layers, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    const { wish } = await openSession(viewer, here.server.watchPage(STREAM));
     await until("the largest is shown", async () => (await height(viewer)) === 720);
     assert.equal((await wish('{"maxHeight":360}')).status, 200);
     await until("it is shown what it wished", async () => (await height(viewer)) === 360);
@@ -74,11 +72,8 @@ describe("audience", () => {
 
   test("pictures that nobody wishes to see are not made", async () => {
     const viewer = await openPage(here.browser, null);
-    const opened = viewer.waitForResponse((response) => response.status() === 201 && /\/whep\/saving$/.test(response.url()));
-    await viewer.goto(here.server.watchPage(STREAM), { waitUntil: "commit" });
-    const layers = `${await (await opened).headerValue("location")}/layers`;
-    const wish = async (body) =>
-      assert.equal((await here.server.fetch(layers, { method: "POST", headers: { "Content-Type": "application/json" }, body })).status, 200);
+    const session = await openSession(viewer, here.server.watchPage(STREAM));
+    const wish = async (body) => assert.equal((await session.wish(body)).status, 200);
     const largest = async () => (await status()).video?.layers.find(({ rid }) => rid === "f");
     const rate = (what, least, most) =>
       until(what, async () => {
@@ -107,7 +102,7 @@ describe("audience", () => {
     try {
       const viewer = await openPage(browser, null);
       await goThrough(viewer, impair);
-      await viewer.goto(server.watchPage(STREAM), { waitUntil: "commit" });
+      await viewer.goto(server.watchPage(STREAM), { waitUntil: "domcontentloaded" });
       await pictureMoves(viewer);
       const most = async () => (await status()).publisher.wanted_layers.filter(({ active }) => active).at(-1);
       await until("a size is sent that fits", async () => {

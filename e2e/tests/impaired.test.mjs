@@ -25,7 +25,7 @@ describe("a bad network", () => {
       await onAir(publisher);
       const viewer = await openPage(browser, null, { record: true });
       await goThrough(viewer, impair);
-      await viewer.goto(server.watchPage("lossy"), { waitUntil: "commit" });
+      await viewer.goto(server.watchPage("lossy"), { waitUntil: "domcontentloaded" });
       await pictureMoves(viewer);
       await until("frames were shown", () => viewer.evaluate((count) => window.shownFrames.length >= count, FRAMES));
       await until("statistics", async () => (await ask(viewer, "stats"))?.freezes != null);
@@ -59,7 +59,7 @@ describe("a server behind a port forward", () => {
     try {
       const publisher = await openPage(browser, null);
       await goThrough(publisher);
-      await publisher.goto(server.publishPage("forwarded", SMALL), { waitUntil: "commit" });
+      await publisher.goto(server.publishPage("forwarded", SMALL), { waitUntil: "domcontentloaded" });
       await onAir(publisher);
       const told = await publisher.evaluate(() => window.peers[0].remoteDescription.sdp.match(/^a=candidate:.*$/gm));
       assert.deepEqual(told.map((line) => line.split(" ").slice(4, 6).join(":")), told.map(() => impair.address));

@@ -105,7 +105,7 @@ describe("layers", () => {
     try {
       const viewer = await openPage(browser, null);
       await goThrough(viewer, impair);
-      await viewer.goto(server.watchPage("sizes"), { waitUntil: "commit" });
+      await viewer.goto(server.watchPage("sizes"), { waitUntil: "domcontentloaded" });
       await pictureMoves(viewer);
       await becomes(viewer, 720);
       await impair.tell("down rate=600k");

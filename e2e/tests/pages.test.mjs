@@ -34,7 +34,7 @@ describe("pages", () => {
         for (const width of [1280, 390]) {
           const where = `${name}, ${colorScheme}, ${width} px`;
           const page = await openPage(here.browser, null, { colorScheme, viewport: { width, height: width === 390 ? 844 : 720 } });
-          const response = await page.goto(address(), { waitUntil: "commit" });
+          const response = await page.goto(address(), { waitUntil: "domcontentloaded" });
           assert.equal(response.status(), 200, where);
           assert.match(response.headers()["content-security-policy"] ?? "", /default-src|script-src/, where);
           await ready(page);

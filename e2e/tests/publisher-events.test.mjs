@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { openPage, stage } from "../lib/browser.mjs";
+import { openSession } from "../lib/session.mjs";
 import { until } from "../lib/until.mjs";
 
 const STREAM = "plain-publisher";
@@ -61,10 +62,7 @@ describe("what a publisher hears", () => {
 
   test("a viewer, and its wishes", async () => {
     const viewer = await openPage(here.browser, null);
-    const opened = viewer.waitForResponse((response) => response.status() === 201 && /\/whep\/plain-publisher$/.test(response.url()));
-    await viewer.goto(here.server.watchPage(STREAM), { waitUntil: "commit" });
-    const layers = `${await (await opened).headerValue("location")}/layers`;
-    const wish = (body) => here.server.fetch(layers, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    const { wish } = await openSession(viewer, here.server.watchPage(STREAM));
     await hears("all is wanted", (layers) => /large$/.test(wanted(layers)));
     await until("it hears how many watch", () => publisher.evaluate(() => window.viewers === 1));
     assert.equal((await wish('{"maxFrameRate":8}')).status, 200);

@@ -33,7 +33,7 @@ describe("viewers and a publisher who comes and goes", () => {
     const session = (await server.stream("reload")).publisher.session;
 
     const reloadedAt = Date.now();
-    await publisher.reload({ waitUntil: "commit" });
+    await publisher.reload({ waitUntil: "domcontentloaded" });
     await onAir(publisher);
     for (const viewer of viewers) {
       await pictureMoves(viewer, { after: reloadedAt });

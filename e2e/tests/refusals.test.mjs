@@ -33,7 +33,7 @@ describe("a codec that the browser lacks", () => {
     const viewer = await openPage(browser);
     await viewer.addInitScript(forgetAv1);
     const refusal = viewer.waitForResponse((response) => response.request().method() === "POST" && response.url().includes("/whep/"));
-    await viewer.goto(server.watchPage("modern"), { waitUntil: "commit" });
+    await viewer.goto(server.watchPage("modern"), { waitUntil: "domcontentloaded" });
     const response = await refusal;
     assert.equal(response.status(), 406);
     assert.match(response.headers()["content-type"], /^application\/problem\+json/);
@@ -45,7 +45,7 @@ describe("a codec that the browser lacks", () => {
     await watchState(viewer, "unsupported");
     assert.match(await viewer.textContent("#title"), /AV1/);
 
-    await publisher.goto(server.publishPage("modern", { codec: "VP8", res: "360", fps: "15" }), { waitUntil: "commit" });
+    await publisher.goto(server.publishPage("modern", { codec: "VP8", res: "360", fps: "15" }), { waitUntil: "domcontentloaded" });
     await watchState(viewer, "live");
     await pictureMoves(viewer);
     await viewer.end();
@@ -75,7 +75,7 @@ describe("a server with keys", () => {
     assert.match(response.headers.get("content-type"), /^application\/problem\+json/);
 
     await publisher.goto("about:blank");
-    await publisher.goto(server.publishPage("closed", { codec: "VP8", res: "360" }, tokens.publish), { waitUntil: "commit" });
+    await publisher.goto(server.publishPage("closed", { codec: "VP8", res: "360" }, tokens.publish), { waitUntil: "domcontentloaded" });
     await onAir(publisher);
 
     const stranger = await openPage(browser, server.watchPage("closed"));

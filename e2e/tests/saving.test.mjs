@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { ask, onAir, openPage, pictureMoves, stage } from "../lib/browser.mjs";
 import { figure } from "../lib/figures.mjs";
+import { openSession } from "../lib/session.mjs";
 import { until } from "../lib/until.mjs";
 
 const MODES = [
@@ -38,17 +39,15 @@ describe("layers that nobody needs", () => {
       await until("the page hears its session", () => ask(publisher, "isHeard"));
 
       const viewer = await openPage(here.browser, null);
-      const session = new Promise((resolve) => viewer.on("response", (response) => response.status() === 201 && response.headers().location && resolve(response.headers().location)));
       const from = Date.now();
-      await viewer.goto(here.server.watchPage(stream), { waitUntil: "commit" });
+      const session = await openSession(viewer, here.server.watchPage(stream));
       await pictureMoves(viewer, { readings: 2 });
       figure(`${codec} ${svc}, a viewer of a publisher that saved: picture`, [Date.now() - from]);
       await until("the whole picture is shown", async () => (await height(viewer)) === res, { describe: all });
       figure(`${codec} ${svc}, a viewer of a publisher that saved: whole picture`, [Date.now() - from]);
       await comes("all of it comes", res, [12, 18]);
 
-      const layers = new URL(`${await session}/layers`, viewer.url());
-      const wish = async (body) => assert.equal((await fetch(layers, { method: "POST", headers: { "Content-Type": "application/json" }, body })).status, 200);
+      const wish = async (body) => assert.equal((await session.wish(body)).status, 200);
       for (const lines of sizes.filter((lines) => lines < res)) {
         await wish(JSON.stringify({ maxHeight: lines }));
         const wished = Date.now();

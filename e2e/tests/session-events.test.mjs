@@ -59,7 +59,7 @@ describe("events of a session", () => {
     await until("three sizes come in", async () => (await here.server.stream("heard")).video?.layers.length === 3);
     viewer = await openPage(here.browser, null);
     const opened = viewer.waitForResponse((response) => response.status() === 201 && /\/whep\/heard$/.test(response.url()));
-    await viewer.goto(here.server.watchPage("heard"), { waitUntil: "commit" });
+    await viewer.goto(here.server.watchPage("heard"), { waitUntil: "domcontentloaded" });
     const header = await (await opened).headerValue("link");
     links = Object.fromEntries([...header.matchAll(/<([^>]*)>; rel="([^"]*)"(?:; events="([^"]*)")?/g)].map(([, url, rel, events]) => [rel, { url, events }]));
     await pictureMoves(viewer);

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { onAir, openPage, pictureMoves, stage } from "../lib/browser.mjs";
 import { figure } from "../lib/figures.mjs";
+import { openSession } from "../lib/session.mjs";
 import { until } from "../lib/until.mjs";
 
 /** Chromium makes no VP9 layer of less than 135 lines, and of AV1 none of less than 180. */
@@ -27,12 +28,10 @@ describe("layers of one encoding", () => {
       const publisher = await openPage(here.browser, here.server.publishPage(stream, { codec, svc, res, fps: "15", bitrate: res === "720" ? "2000000" : "800000" }));
       await onAir(publisher);
       const viewer = await openPage(here.browser, null);
-      const session = new Promise((resolve) => viewer.on("response", (response) => response.status() === 201 && response.headers().location && resolve(response.headers().location)));
-      await viewer.goto(here.server.watchPage(stream), { waitUntil: "commit" });
+      const session = await openSession(viewer, here.server.watchPage(stream));
       await pictureMoves(viewer);
       await becomes(viewer, Number(res));
-      const layers = new URL(`${await session}/layers`, viewer.url());
-      const wish = async (body) => assert.equal((await fetch(layers, { method: "POST", headers: { "Content-Type": "application/json" }, body })).status, 200);
+      const wish = async (body) => assert.equal((await session.wish(body)).status, 200);
 
       for (const maxHeight of lines) {
         await wish(JSON.stringify({ maxHeight }));
@@ -68,12 +67,9 @@ describe("layers of one encoding", () => {
       // Somebody wishes all layers all the time.
       const other = await openPage(here.browser, here.server.watchPage(stream));
       const viewer = await openPage(here.browser, null);
-      const session = new Promise((resolve) => viewer.on("response", (response) => response.status() === 201 && response.headers().location && resolve(response.headers().location)));
-      await viewer.goto(here.server.watchPage(stream), { waitUntil: "commit" });
+      const { session, wish } = await openSession(viewer, here.server.watchPage(stream));
       await becomes(viewer, 720);
-      const report = new URL(await session, viewer.url());
-      const wish = (body) => fetch(`${report}/layers`, { method: "POST", headers: { "Content-Type": "application/json" }, body });
-      const asked = async () => (await (await fetch(report)).json()).video.key_frame_requests;
+      const asked = async () => (await (await fetch(session)).json()).video.key_frame_requests;
       const took = [];
       let askedFor = 0;
       for (let round = 0; round < 5; round++) {
@@ -102,7 +98,7 @@ describe("layers of one encoding", () => {
     await viewer.addInitScript(() => {
       delete RTCRtpTransceiver.prototype.setHeaderExtensionsToNegotiate;
     });
-    await viewer.goto(here.server.watchPage("plain"), { waitUntil: "commit" });
+    await viewer.goto(here.server.watchPage("plain"), { waitUntil: "domcontentloaded" });
     await pictureMoves(viewer);
     await becomes(viewer, 180);
     await viewer.end();

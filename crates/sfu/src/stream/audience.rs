@@ -106,13 +106,12 @@ impl Audience {
         let viewers = &mut places[carried.map_or(PLACES - 1, place_of)];
         *viewers = viewers.saturating_add(1);
         // It may be shown what fits its wish and its network, or else the smallest.
-        let area = |extent: &Extent| extent.size().map(|(width, height)| u32::from(width) * u32::from(height));
-        let smallest = self.extents.iter().filter_map(area).min();
-        let most = bound.and_then(|encoding| area(&self.extents[encoding]));
+        let smallest = self.extents.iter().filter_map(Extent::pixels).min();
+        let most = bound.and_then(|encoding| self.extents[encoding].pixels());
         for encoding in 0..MAX_ENCODINGS {
             let extent = &self.extents[encoding];
-            let is_within = most.is_none_or(|most| area(extent).is_some_and(|area| area <= most));
-            if is_within && (extent.fits(carried) || area(extent) == smallest) {
+            let is_within = most.is_none_or(|most| extent.pixels().is_some_and(|pixels| pixels <= most));
+            if is_within && (extent.fits(carried) || extent.pixels() == smallest) {
                 self.demand(encoding, wish, carried);
             }
         }

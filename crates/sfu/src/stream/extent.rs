@@ -33,6 +33,7 @@ const ROOM_PERCENT: u64 = 120;
 const KEPT_PERCENT: u64 = 90;
 /// What a layer needed fades by a part in so many at each look, as that of a whole encoding (`encodings`).
 const FADES: u64 = 70;
+
 impl Extent {
     /// Something of it came lately: a picture of this size, these layers, so many pictures a second. `bits`: bits a second by
     /// spatial layer, each with those below it, as far as they are known.
@@ -60,6 +61,11 @@ impl Extent {
     /// Columns and lines of the largest picture that came.
     pub fn size(&self) -> Option<(u16, u16)> {
         self.size
+    }
+
+    /// Pixels of the largest picture that came.
+    pub(super) fn pixels(&self) -> Option<u32> {
+        self.size.map(pixels)
     }
 
     /// The highest spatial and temporal layer that came.
