@@ -1,7 +1,7 @@
 //! What time is it, as a number that fits into a packet?
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Nanoseconds since this process first asked, by the monotonic clock.
 ///
@@ -10,4 +10,9 @@ pub(crate) fn ns(at: Instant) -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let start = *START.get_or_init(Instant::now);
     u64::try_from(at.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The time by which the kernel says when datagrams arrived.
+pub(crate) fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

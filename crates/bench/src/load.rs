@@ -527,9 +527,12 @@ impl Load {
         loop {
             viewer.peer.socket.receive(&mut self.received)?;
             let now = Instant::now();
+            let now_since_epoch = clock::since_epoch();
             for datagram in self.received.datagrams() {
                 let mut media = None;
-                match viewer.handle_datagram(now, datagram.source, datagram.bytes, &mut self.out) {
+                let waited = datagram.arrived.map_or(Duration::ZERO, |at| now_since_epoch.saturating_sub(at));
+                let arrived = now.checked_sub(waited).unwrap_or(now);
+                match viewer.handle_datagram(now, arrived, datagram.source, datagram.bytes, &mut self.out) {
                     Datagram::Handshake => viewer.drive_session(now, &mut self.out),
                     Datagram::Media(flow) => media = Some((flow, None)),
                     Datagram::Opened(flow, place) => media = Some((flow, Some(place))),
@@ -538,7 +541,7 @@ impl Load {
                 let Some((flow, payload)) = media else { continue };
                 self.media_at = now;
                 if viewer.is_verified {
-                    let (arrived_ns, bytes) = (clock::ns(now), datagram.bytes.to_vec());
+                    let (arrived_ns, bytes) = (clock::ns(arrived), datagram.bytes.to_vec());
                     self.unverified.push_back(Unverified { viewer: number, flow, arrived_ns, bytes, payload });
                 }
             }

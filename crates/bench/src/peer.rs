@@ -79,6 +79,8 @@ impl Peer {
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
             // Loopback hands frames over whole: far cheaper than packet by packet.
             receive_offload: true,
+            // When a packet came is no matter of when we come to look.
+            receive_timestamps: true,
             ..Options::default()
         };
         let socket = Socket::bind(SocketAddr::new(plan.local_ip, 0), &options)?;

@@ -197,10 +197,11 @@ impl Viewer {
         self.next_report_at.into_iter().chain(tells).fold(self.peer.wakes_at, Instant::min)
     }
 
-    /// Takes a datagram. For [`Datagram::Handshake`], [`Viewer::drive`] must follow.
+    /// Takes a datagram that `arrived` then. For [`Datagram::Handshake`], [`Viewer::drive`] must follow.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
+        arrived: Instant,
         source: SocketAddr,
         bytes: &mut [u8],
         out: &mut Outgoing,
@@ -231,21 +232,21 @@ impl Viewer {
         if let (Some(feedback), Some(id)) = (&mut self.feedback, self.agreed.transport_cc)
             && let Some(seq) = feedback::transport_seq(bytes, id)
         {
-            feedback.arrived(now, seq, clock::ns(now) / 1_000);
+            feedback.arrived(now, seq, clock::ns(arrived) / 1_000);
         }
         let (seq, timestamp) = (u16::from_be_bytes([s0, s1]), u32::from_be_bytes([t0, t1, t2, t3]));
         match flow {
             Flow::Rtx => {
-                self.handle_retransmission(now, bytes);
+                self.handle_retransmission(arrived, bytes);
                 Datagram::Other
             }
             Flow::Audio => {
-                let arrival = self.audio.as_mut().map(|audio| audio.arrived(now, seq, bytes.len()));
+                let arrival = self.audio.as_mut().map(|audio| audio.arrived(arrived, seq, bytes.len()));
                 if arrival == Some(Arrival::Duplicate) { Datagram::Other } else { Datagram::Media(flow) }
             }
             Flow::Video => {
-                self.joining.first_packet_at.get_or_insert(now);
-                let arrival = self.video.arrived(now, seq, bytes.len());
+                self.joining.first_packet_at.get_or_insert(arrived);
+                let arrival = self.video.arrived(arrived, seq, bytes.len());
                 if arrival == Arrival::Duplicate {
                     return Datagram::Other;
                 }
@@ -253,7 +254,7 @@ impl Viewer {
                 let place = if self.has_joined() { None } else { self.open_in_place(bytes) };
                 if let Some(place) = &place {
                     let payload = bytes.get(place.clone()).unwrap_or_default();
-                    self.look_for_picture(now, second, (seq, timestamp), payload);
+                    self.look_for_picture(arrived, second, (seq, timestamp), payload);
                 }
                 if arrival == Arrival::Gap {
                     self.tell(now, out);

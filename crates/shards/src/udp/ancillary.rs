@@ -5,10 +5,11 @@
 
 use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use libc::{c_int, cmsghdr};
 
-/// Room for the values of one datagram: at most the 40 bytes of `in6_pktinfo`, and 24 each for
+/// Room for the values of one datagram: at most the 40 bytes of `in6_pktinfo`, 32 for `SO_TIMESTAMPNS`, and 24 each for
 /// `SO_RXQ_OVFL` and `UDP_GRO`.
 pub(super) const CONTROL_BYTES: usize = 128;
 
@@ -36,6 +37,8 @@ unsafe impl Plain for u32 {}
 unsafe impl Plain for c_int {}
 // SAFETY: three 4-byte integers.
 unsafe impl Plain for libc::in_pktinfo {}
+// SAFETY: two integers; it is only ever read, where padding (on some libcs) does not matter.
+unsafe impl Plain for libc::timespec {}
 // SAFETY: 16 bytes and a 4-byte integer.
 unsafe impl Plain for libc::in6_pktinfo {}
 
@@ -104,6 +107,8 @@ pub(super) struct Received {
     pub(super) drops: Option<u32>,
     /// Into what pieces the bytes are to be cut (`UDP_GRO`).
     pub(super) segment_bytes: Option<usize>,
+    /// When it arrived, since the epoch (`SO_TIMESTAMPNS`).
+    pub(super) arrived: Option<Duration>,
 }
 
 /// Reads the values in the filled part of a control buffer. Unknown ones are skipped.
@@ -130,6 +135,12 @@ pub(super) fn read(control: &[u8]) -> Received {
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => received.drops = take::<u32>(value),
             (libc::SOL_UDP, libc::UDP_GRO) => {
                 received.segment_bytes = take::<c_int>(value).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+            }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                received.arrived = take::<libc::timespec>(value).and_then(|time| {
+                    let (seconds, ns) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+                    (ns < 1_000_000_000).then(|| Duration::new(seconds, ns))
+                });
             }
             _ => {}
         }
@@ -178,9 +189,15 @@ mod tests {
             writer.push_source(ip);
             writer.push(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 9_u32);
             writer.push(libc::SOL_UDP, libc::UDP_GRO, 1_100 as c_int);
+            writer.push(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, libc::timespec { tv_sec: 7, tv_nsec: 5 });
             let used = writer.used_bytes();
             assert!(used <= CONTROL_BYTES);
-            let expected = Received { destination_ip: Some(ip), drops: Some(9), segment_bytes: Some(1_100) };
+            let expected = Received {
+                destination_ip: Some(ip),
+                drops: Some(9),
+                segment_bytes: Some(1_100),
+                arrived: Some(Duration::new(7, 5)),
+            };
             assert_eq!(read(&control.0[..used]), expected);
         }
     }

@@ -10,6 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::ancillary::{self, CONTROL_BYTES, Control};
 use super::socket::Socket;
@@ -36,6 +37,9 @@ pub struct Datagram<'a> {
     pub source: SocketAddr,
     /// The local address it was sent to; answer from there.
     pub destination_ip: Option<IpAddr>,
+    /// When it arrived, since the epoch; `None` unless the socket was asked for it
+    /// ([`Options::receive_timestamps`](super::Options::receive_timestamps)).
+    pub arrived: Option<Duration>,
     /// The payload, never empty.
     pub bytes: &'a mut [u8],
 }
@@ -48,6 +52,7 @@ struct Slot {
     len_bytes: usize,
     /// Each datagram in it; the last may be shorter.
     segment_bytes: usize,
+    arrived: Option<Duration>,
 }
 
 /// Enough to spread a system call (0.4 µs here, see
@@ -106,6 +111,7 @@ impl ReceiveBatch {
             memory[..slot.len_bytes].chunks_mut(slot.segment_bytes).map(|bytes| Datagram {
                 source: slot.source,
                 destination_ip: slot.destination_ip,
+                arrived: slot.arrived,
                 bytes,
             })
         })
@@ -224,6 +230,7 @@ impl ReceiveBatch {
             destination_ip: beside.destination_ip,
             len_bytes: if is_whole && source.is_some() { len_bytes } else { 0 },
             segment_bytes: beside.segment_bytes.unwrap_or(len_bytes).max(1),
+            arrived: beside.arrived,
         }
     }
 }
@@ -292,6 +299,29 @@ mod tests {
             assert_eq!(arrived.source, here.local_address());
             assert_eq!(arrived.destination_ip, Some(there.local_address().ip()));
         }
+    }
+
+    #[test]
+    fn whoever_asks_is_told_when_a_datagram_arrived() {
+        let since_epoch = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let there = v4_with(&Options { receive_timestamps: true, ..Options::default() });
+        let before = since_epoch();
+        v4().send_to(b"now", there.local_address()).unwrap();
+        let after = since_epoch();
+        let mut batch = ReceiveBatch::new();
+        while there.receive(&mut batch).unwrap() == 0 {}
+        let arrived: Vec<_> = batch.datagrams().filter_map(|datagram| datagram.arrived).collect();
+        let [arrived] = arrived[..] else { panic!("{arrived:?}") };
+        assert!((before..=after).contains(&arrived), "{before:?} {arrived:?} {after:?}");
+        assert!(arrivals_untold(), "nobody else is told");
+    }
+
+    fn arrivals_untold() -> bool {
+        let there = v4();
+        v4().send_to(b"now", there.local_address()).unwrap();
+        let mut batch = ReceiveBatch::new();
+        while there.receive(&mut batch).unwrap() == 0 {}
+        batch.datagrams().all(|datagram| datagram.arrived.is_none())
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Options {
     /// Lets the kernel hand over several datagrams of one peer as one (`UDP_GRO`). Costs 1 MiB in the
     /// [`ReceiveBatch`](super::ReceiveBatch) and pays when publishers send bursts.
     pub receive_offload: bool,
+    /// Has the kernel say when each datagram arrived (`SO_TIMESTAMPNS`): for those who measure, and come to read late.
+    pub receive_timestamps: bool,
 }
 
 /// A guess: 4 MiB is what a shard that is away for 20 ms misses at 1.6 Gbit/s.
@@ -57,6 +59,7 @@ impl Default for Options {
             receive_buffer_bytes: DEFAULT_BUFFER_BYTES,
             send_buffer_bytes: DEFAULT_BUFFER_BYTES,
             receive_offload: false,
+            receive_timestamps: false,
         }
     }
 }
@@ -128,6 +131,9 @@ impl Socket {
         // Only a counter: gVisor has none, and serves nonetheless.
         let _ = set_option(&socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
         let receive_offload = options.receive_offload && set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+        if options.receive_timestamps {
+            set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).map_err(failed("SO_TIMESTAMPNS"))?;
+        }
         set_buffer(&socket, [libc::SO_RCVBUFFORCE, libc::SO_RCVBUF], options.receive_buffer_bytes);
         set_buffer(&socket, [libc::SO_SNDBUFFORCE, libc::SO_SNDBUF], options.send_buffer_bytes);
         socket.bind(&address.into()).map_err(failed("bind"))?;
