@@ -2,7 +2,8 @@
 //!
 //! A shard owns its publishers, its viewers and the logs of the streams that either is in. It is handed
 //! datagrams and commands and asked for datagrams and events; it decides little itself: `publisher` makes packets,
-//! `stream` keeps them, `viewer` sends them.
+//! `stream` keeps them, `viewer` sends them. Here is whose turn it is; publishers come and go in `publishers`, viewers in
+//! `seats`, and what is for others goes by `routing` and `relays`.
 //!
 //! A stream whose publisher is on another shard is *relayed*: this shard subscribes there, and the packets
 //! (shared, never copied) come as commands.
