@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use media::codec::Resolution;
 use media::packet::MAX_ENCODINGS;
@@ -18,8 +18,8 @@ use crate::negotiate::Unusable;
 use crate::publisher::{Ended, Health, Publisher, PublisherSetup};
 use crate::stream::audience::Audience;
 use crate::stream::choice::{Reason, Wish};
+use crate::viewer::ViewerSetup;
 use crate::viewer::track::{Counters as SentCounters, TrackOut};
-use crate::viewer::{Viewer, ViewerSetup};
 
 /// Asked of a shard: by control, by desks, by other shards.
 #[derive(Debug)]
@@ -350,50 +350,6 @@ impl TrackStats {
             nacks: self.nacks + track.counters.nacks,
             ..self
         }
-    }
-}
-
-/// What a shard counts of a stream.
-#[derive(Debug, Default)]
-pub(super) struct StreamStats {
-    pub(super) audio: TrackStats,
-    pub(super) video: TrackStats,
-    /// Pictures of each encoding.
-    pub(super) frames: [u64; MAX_ENCODINGS],
-    pub(super) key_frame_interval: Option<Duration>,
-    key_frame_at: Option<Instant>,
-    /// What was sent to viewers who left.
-    pub(super) gone: TrackStats,
-}
-
-impl StreamStats {
-    /// A packet came. `best`: the encoding whose pictures are counted.
-    pub(super) fn arrived(&mut self, packet: &Packet, best: u8) {
-        let stats = match packet.codec.kind() {
-            MediaKind::Audio => &mut self.audio,
-            MediaKind::Video => &mut self.video,
-        };
-        stats.packets += 1;
-        stats.bytes += packet.payload.len() as u64;
-        if packet.codec.kind() == MediaKind::Video
-            && let Some(frames) = self.frames.get_mut(usize::from(packet.encoding))
-        {
-            *frames += u64::from(packet.starts_frame);
-        }
-        if packet.encoding != best {
-            return;
-        }
-        stats.frames += u64::from(packet.starts_frame);
-        if packet.key_frame_from.is_some() {
-            stats.key_frames += 1;
-            self.key_frame_interval =
-                self.key_frame_at.map(|at| packet.arrived_at.saturating_duration_since(at)).or(self.key_frame_interval);
-            self.key_frame_at = Some(packet.arrived_at);
-        }
-    }
-
-    pub(super) fn left(&mut self, viewer: &Viewer) {
-        self.gone = viewer.tracks().fold(self.gone, TrackStats::plus);
     }
 }
 

@@ -1,0 +1,89 @@
+//! How is a viewer, and how is everything?
+//!
+//! Answers are put together when somebody asks, from what sessions and streams know of themselves.
+
+use media::SessionId;
+use media::packet::MAX_ENCODINGS;
+
+use super::message::SentTrack;
+use super::streams::{Source, Stream};
+use super::{EncodingSnapshot, Networks, Shard, Snapshot, StreamSnapshot, TrackStats, ViewerReport};
+use crate::stream::audience::Audience;
+
+impl Shard {
+    pub(super) fn report(&self, session: SessionId) -> Option<ViewerReport> {
+        let key = self.seat_of(session)?;
+        let viewer = &self.viewers.get(key)?.viewer;
+        let tracks = viewer.tracks().map(|track| SentTrack {
+            kind: track.facts().kind,
+            codec: track.codec(),
+            counters: track.counters,
+            newest: track.newest().map(|n| (n.timestamp, n.captured_at)),
+            flowing: track.is_flowing(),
+            encoding: track.encoding(),
+            within: track.within(),
+            reason: track.reason(),
+            wished: track.wished(),
+        });
+        let transport = (viewer.transport().received, viewer.transport().lost);
+        let estimator = &viewer.transport().estimator;
+        let estimate = estimator.has_feedback().then(|| estimator.estimate());
+        Some(ViewerReport { session, tracks: tracks.collect(), transport, estimate })
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut counters = self.counters;
+        counters.srtcp_rejected += self.viewers.iter().map(|(_, s)| s.viewer.rejected).sum::<u64>();
+        let mut networks = Networks::default();
+        self.viewers.iter().for_each(|(_, seat)| networks.count(&seat.viewer));
+        let streams = self.streams.iter().map(|(id, s)| {
+            let (health, published) = match s.source {
+                Source::Local(key) => {
+                    self.publishers.get(key).map(|p| (Some(p.health), Some(*p.published()))).unwrap_or_default()
+                }
+                _ => (None, None),
+            };
+            let viewers = s.viewers().filter_map(|key| self.viewers.get(key));
+            let mut audience = Audience::new(s.tracks.video.extents());
+            let mut sent = s.stats.gone;
+            for seat in viewers {
+                sent = seat.viewer.tracks().fold(sent, TrackStats::plus);
+                seat.viewer.count(&s.tracks, &mut audience);
+            }
+            StreamSnapshot {
+                stream: *id,
+                is_home: matches!(s.source, Source::Local(_)),
+                viewers: s.viewers().count() as u32,
+                health: health.unwrap_or_default(),
+                published: published.unwrap_or_default(),
+                audio: s.stats.audio,
+                video: s.stats.video,
+                encodings: s.encodings(),
+                best: s.tracks.video.best(),
+                key_frame_interval: s.stats.key_frame_interval,
+                sent,
+                audience,
+            }
+        });
+        Snapshot {
+            shard: self.number,
+            counters,
+            publishers: self.publishers.len() as u32,
+            viewers: self.viewers.len() as u32,
+            streams: streams.collect(),
+            networks,
+        }
+    }
+}
+
+impl Stream {
+    fn encodings(&self) -> [EncodingSnapshot; MAX_ENCODINGS] {
+        let video = &self.tracks.video;
+        std::array::from_fn(|n| EncodingSnapshot {
+            is_live: video.is_live(n as u8),
+            resolution: video.of(n as u8).resolution(),
+            bits_per_second: video.of(n as u8).bits_per_second(),
+            frames: self.stats.frames[n],
+        })
+    }
+}

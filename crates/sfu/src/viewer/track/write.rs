@@ -1,0 +1,228 @@
+//! How does one packet reach a viewer?
+//!
+//! It is given its payload type, its numbers and what else is changed for this viewer, its [`Form`]; and is written into the
+//! batch and sealed there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use media::codec::dependency;
+use media::packet::Extensions;
+use media::{Codec, Packet};
+
+use super::resend::REPAIR_BUDGET_BYTES;
+use super::{Newest, TrackOut};
+use crate::srtp::Seal;
+use crate::stream::Track;
+use crate::transmit::Batch;
+use crate::viewer::header::Fields;
+use crate::viewer::history::Form;
+use crate::viewer::rewrite::Rewritten;
+use crate::viewer::transport::Transport;
+
+/// Where a viewer's datagrams go, and through which keys.
+pub struct Link<'a> {
+    /// Keys towards the viewer.
+    pub seal: &'a Seal,
+    /// The viewer's proven address.
+    pub destination: SocketAddr,
+    /// Our address towards it.
+    pub source: Option<IpAddr>,
+    /// Where to write.
+    pub batch: &'a mut Batch,
+    /// Bytes that may still be sent of the past; live packets have a [`Pace`](crate::viewer::pace::Pace) of
+    /// their own.
+    pub budget: &'a mut i64,
+    /// Counts what is sent.
+    pub transport: &'a mut Transport,
+}
+
+/// The payload type in use, and for what it was chosen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chosen {
+    epoch: u32,
+    pub(super) codec: Codec,
+    /// `None` if the viewer cannot decode it.
+    pub(super) payload_type: Option<u8>,
+    with_red: bool,
+}
+
+/// How often a capture time is written between key frames. The receiver interpolates in between
+/// (abs-capture-time, "timestamp interpolation"); libwebrtc sends one a second.
+const CAPTURE_TIME_INTERVAL_US: u64 = 500_000;
+
+impl TrackOut {
+    /// Sends one packet of the log; returns the bytes it took.
+    pub(super) fn forward(
+        &mut self,
+        now: Instant,
+        track: &Track,
+        position: u64,
+        packet: &Packet,
+        link: &mut Link<'_>,
+    ) -> i64 {
+        let chosen = self.choose(track, packet);
+        let Some(payload_type) = chosen.payload_type else {
+            self.counters.undecodable += 1;
+            return 0;
+        };
+        if !self.rewrite.takes(packet) {
+            return 0;
+        }
+        let mut form = Form {
+            payload_type,
+            encoding: self.encoding,
+            with_red: chosen.with_red,
+            with_capture_time: self.capture_time_is_due(link.transport.now_us(), packet),
+            transport_seq: self.header.has_transport_seq().then(|| link.transport.next()),
+            with_marker: packet.marker,
+            playout: self.playout,
+            ..Form::default()
+        };
+        let is_kept = self.keep(track, position, packet);
+        let shift = is_kept.and_then(|_| self.pictures.shift(&packet.layers.numbers));
+        let (Some(with_marker), Some(shift)) = (is_kept, shift) else {
+            self.pictures.leave_out(packet.codec, &packet.layers.numbers);
+            self.counters.left_out += 1;
+            // Later ones were sent already: a gap would be asked for again and again.
+            let Some(numbers) = self.rewrite.leave_out(packet) else { return 0 };
+            form = Form { is_empty: true, with_marker: false, with_capture_time: false, ..form };
+            return self.send_as(position, packet, numbers, form, link);
+        };
+        (form.with_marker, form.shift) = (with_marker, shift);
+        let Some(numbers) = self.rewrite.rewrite(now, packet) else { return 0 };
+        if let Some(descriptors) = &mut self.descriptors {
+            let within = self.layers.as_ref().map(|layers| layers.layers());
+            form.descriptor = descriptors.number(packet, numbers.index, within);
+        }
+        let written = self.send_as(position, packet, numbers, form, link);
+        if written > 0 && packet.starts_frame {
+            self.newest = Some(Newest {
+                timestamp: numbers.timestamp,
+                captured_at: packet.captured_at,
+                arrived_at: packet.arrived_at,
+            });
+        }
+        written
+    }
+
+    /// Sends a packet for the first time; returns the bytes it took.
+    fn send_as(&mut self, position: u64, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> i64 {
+        if !self.history.is_new(numbers.index) {
+            self.counters.repeated += 1;
+            return 0;
+        }
+        let written = self.write(packet, numbers, form, link);
+        if written == 0 {
+            return 0;
+        }
+        if form.transport_seq.is_some() {
+            link.transport.sent(written, None);
+        }
+        let now_us = link.transport.now_us();
+        if form.with_capture_time {
+            self.capture_written_us = Some(now_us);
+        }
+        self.history.sent(now_us, numbers, position, form);
+        self.counters.packets += 1;
+        self.counters.bytes += payload_of(packet, form).len() as u64;
+        self.repair_budget = (self.repair_budget + written as i64 / 5).min(REPAIR_BUDGET_BYTES);
+        written as i64
+    }
+
+    fn capture_time_is_due(&self, now_us: u64, packet: &Packet) -> bool {
+        // What most packets fail first.
+        packet.starts_frame
+            && packet.captured_at.is_some()
+            && self.capture_written_us.is_none_or(|us| now_us.saturating_sub(us) >= CAPTURE_TIME_INTERVAL_US)
+            && self.facts.extensions.abs_capture_time.is_some()
+            && self.facts.rtx_ssrc.is_some()
+    }
+
+    /// The packet's Dependency Descriptor as this viewer gets it, empty if it has none; `None` if it is not known any more what
+    /// was changed in it under this index.
+    pub(super) fn descriptor_of(&self, packet: &Packet, form: Form, index: u64) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if let (Some(descriptors), Some(described), 1..) = (&self.descriptors, &packet.descriptor, form.descriptor) {
+            let changes = descriptors.changes(form.descriptor, index)?;
+            bytes.resize(dependency::MAX_BYTES, 0);
+            let len = described.write(changes, &mut bytes);
+            bytes.truncate(len);
+        }
+        Some(bytes)
+    }
+
+    /// Writes a packet. The same packet, numbers and form make the same bytes at any time.
+    pub(super) fn write(&mut self, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> usize {
+        let payload = payload_of(packet, form);
+        let (beginning, len) = form.shift.beginning(packet.codec, &packet.layers.numbers, payload);
+        let Some(descriptor) = self.descriptor_of(packet, form, numbers.index) else { return 0 };
+        let fields = Fields {
+            payload_type: form.payload_type,
+            marker: form.with_marker,
+            numbers,
+            transport_seq: form.transport_seq.unwrap_or_default(),
+            extensions: extensions_of(packet, form),
+            captured_at: packet.captured_at.filter(|_| form.with_capture_time),
+            descriptor: &descriptor,
+        };
+        let writer = &mut self.header;
+        let mut written = 0;
+        link.batch.push_with(link.destination, link.source, |out| {
+            let header = writer.write(out, &fields);
+            written = if header == 0 {
+                0
+            } else {
+                link.seal.rtp(out, header, &beginning[..len], &payload[len..], writer.ssrc(), numbers.index)
+            };
+            written
+        });
+        written
+    }
+
+    /// Looks up, once per publisher and codec, which payload type to use.
+    fn choose(&mut self, track: &Track, packet: &Packet) -> Chosen {
+        match self.chosen {
+            Some(chosen) if chosen.epoch == packet.epoch && chosen.codec == packet.codec => chosen,
+            _ => self.choose_anew(track, packet),
+        }
+    }
+
+    #[cold]
+    fn choose_anew(&mut self, track: &Track, packet: &Packet) -> Chosen {
+        let format = track.format(packet.codec);
+        let formats = &self.facts.formats;
+        let mut accepted = formats.pick(format);
+        let mut with_red = accepted.is_some();
+        if packet.codec == Codec::Red {
+            // RFC 2198 blocks carry the publisher's payload type of Opus: RED is passed on only to a viewer that uses
+            // the same. Everyone else gets the primary block.
+            let opus = formats.0.iter().find(|a| a.format.codec == Codec::Opus).copied();
+            if opus.map(|o| u32::from(o.payload_type)) != Some(format.profile) {
+                with_red = false;
+            }
+            if !with_red {
+                accepted = opus;
+            }
+        }
+        let payload_type = accepted.map(|accepted| accepted.payload_type);
+        let chosen = Chosen { epoch: packet.epoch, codec: packet.codec, payload_type, with_red };
+        self.chosen = Some(chosen);
+        chosen
+    }
+}
+
+/// What stands behind the header, before its picture's numbers are moved.
+pub(super) fn payload_of(packet: &Packet, form: Form) -> &[u8] {
+    if form.is_empty { &[] } else { packet.payload(form.with_red) }
+}
+
+/// What the publisher wrote, unless it is changed for this viewer.
+pub(super) fn extensions_of(packet: &Packet, form: Form) -> Extensions {
+    match form.playout {
+        None => packet.extensions,
+        Some(playout) => {
+            Extensions { playout_delay: Some(playout.over(packet.extensions.playout_delay)), ..packet.extensions }
+        }
+    }
+}
