@@ -3,19 +3,22 @@
 //! One that is killed says nothing: no DELETE, no BYE, no close_notify. Long before ICE is given up for lost, those who
 //! watch should read that the stream has paused.
 //!
-//! What counts is what says that media is being sent: RTP, and sender reports. A still screen without sound may bring no
-//! RTP for long, but who sends reports once a second (RFC 3550 §6.4: by sender reports; who has stopped sending changes
-//! to receiver reports). ICE checks and receiver reports say that somebody is there, not that there is something to see:
-//! a publisher who has taken all its tracks away is quiet, one who has muted them sends silence and black pictures.
+//! What counts is what says that media is being sent: RTP, and sender reports. A still screen without sound may bring no RTP
+//! for as long as it likes; its sender goes on with sender reports, and who has stopped sending changes to receiver reports
+//! (RFC 3550 §6.4). ICE checks and receiver reports say that somebody is there, not that there is something to see.
+//!
+//! Who has muted everything stays live: muted tracks send silence and black pictures, and Chromium goes on with sender
+//! reports also when tracks are taken away or switched off (`replaceTrack(null)`, `active: false`). Viewers see what was
+//! shown last, and it is not ours to say that there is no more to come.
 
 use std::time::{Duration, Instant};
 
 /// Without RTP and sender reports for so long, a publisher is quiet.
 ///
-/// Sound comes every 20 ms, with discontinuous transmission every 400 ms; pictures come once a second at the slowest, when
-/// a browser repeats those of a still screen. Of a picture that is not even repeated, sender reports come: libwebrtc's for
-/// video are 0.5 to 1.5 s apart. A report that is lost on top of that pauses the stream for a moment, as a stall of the
-/// network does: then the picture stands still for everybody.
+/// Sound comes every 20 ms, with discontinuous transmission every 400 ms; pictures of the lowest layer come a few times a
+/// second. Where neither comes there are sender reports: libwebrtc's for video are 0.5 to 1.5 s apart. Shorter would call
+/// still screens paused; longer leaves viewers before a frozen picture that is called live. A report that is lost on top of
+/// that pauses the stream for a moment, as a stall of the network does: then the picture stands still for everybody.
 pub const QUIET_AFTER: Duration = Duration::from_secs(2);
 
 /// Who looks later than this after it should have was away itself, and what came meanwhile may still wait in its socket.
