@@ -33,7 +33,7 @@ pub struct Control {
     last_epoch: u32,
     shutting_down: bool,
     /// Bounded by the driver, who drains it after every call: a session adds at most seven effects in
-    /// its whole life. Nothing is ever dropped.
+    /// its whole life, and one each time its media stops or comes again. Nothing is ever dropped.
     effects: VecDeque<Effect>,
 }
 
@@ -138,6 +138,17 @@ impl Control {
             }
         }
         self.settle(stream);
+    }
+
+    /// The floor below says that media of this publisher comes, or that it has stopped coming: the publisher is quiet.
+    /// It stays the publisher. Who connects is taken to send until it is known not to.
+    pub fn flows(&mut self, now: Instant, session: SessionId, flows: bool) {
+        let publisher = self.sessions.get(&session).filter(|session| session.role == Role::Publisher);
+        let Some(id) = publisher.map(|publisher| publisher.stream) else { return };
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.publisher_flows(now, flows);
+        }
+        self.settle(id);
     }
 
     /// The floor below says that this session has ended, or could not be opened.

@@ -38,13 +38,14 @@
 //!   the newest epoch only; whoever was replaced is *fenced*, however late its packets come.
 //! - *connected*: ICE and DTLS are up. Until then a session is *connecting*, and has
 //!   [`CONNECT_DEADLINE`] to get through.
+//! - *quiet*: a connected publisher of whom no media comes. It may be dead, or may have nothing to send.
 //! - *waiting*, *live*, *paused*: see [`State`].
 //!
 //! # What is not here
 //!
 //! Tokens (who may call at all), rates of new sessions (refused at the HTTP door), media, SDP, and
-//! whether a connected peer still answers: the floor below notices silence and reports
-//! [`Control::closed`].
+//! whether a connected peer still answers or sends: the floor below notices silence and reports
+//! [`Control::flows`] and [`Control::closed`].
 //!
 //! # Where to start reading
 //!

@@ -14,9 +14,9 @@ pub enum State {
     /// No publisher has been connected while this stream was remembered, or nobody waits for the
     /// next one.
     Waiting,
-    /// The publisher is connected.
+    /// The publisher is connected, and its media comes.
     Live,
-    /// A publisher was connected and left; viewers stay.
+    /// The publisher is connected and quiet: no media comes of it. Or it has left, and viewers stay.
     Paused,
 }
 
@@ -48,6 +48,8 @@ pub struct PublisherView {
     pub epoch: u32,
     /// When it was connected; `None` while it is connecting.
     pub connected_at: Option<Instant>,
+    /// Since when its media has come without a break; `None` while it is connecting or quiet.
+    pub flows_since: Option<Instant>,
 }
 
 /// A stream and who is in it.
@@ -89,14 +91,22 @@ impl Stream {
     /// A publisher is admitted; the one before must have been taken out.
     pub(crate) fn add_publisher(&mut self, session: SessionId, epoch: u32) {
         assert!(self.publisher.is_none(), "a stream has one publisher");
-        self.publisher = Some(PublisherView { session, epoch, connected_at: None });
+        self.publisher = Some(PublisherView { session, epoch, connected_at: None, flows_since: None });
     }
 
-    /// The publisher is connected.
+    /// The publisher is connected. Its media is expected to come at once.
     pub(crate) fn publisher_connected(&mut self, now: Instant) {
         if let Some(publisher) = &mut self.publisher {
             publisher.connected_at = Some(now);
+            publisher.flows_since = Some(now);
             self.was_live = true;
+        }
+    }
+
+    /// Media of the publisher, if it is connected, comes or has stopped coming.
+    pub(crate) fn publisher_flows(&mut self, now: Instant, flows: bool) {
+        if let Some(publisher) = self.publisher.as_mut().filter(|publisher| publisher.connected_at.is_some()) {
+            publisher.flows_since = flows.then(|| publisher.flows_since.unwrap_or(now));
         }
     }
 
@@ -166,9 +176,10 @@ impl Stream {
     }
 
     fn state(&self) -> State {
+        let is_connected = self.publisher.is_some_and(|publisher| publisher.connected_at.is_some());
         if self.live_since().is_some() {
             State::Live
-        } else if self.was_live && !self.viewers.is_empty() {
+        } else if is_connected || self.was_live && !self.viewers.is_empty() {
             State::Paused
         } else {
             State::Waiting
@@ -176,7 +187,7 @@ impl Stream {
     }
 
     fn live_since(&self) -> Option<Instant> {
-        self.publisher.and_then(|publisher| publisher.connected_at)
+        self.publisher.and_then(|publisher| publisher.flows_since)
     }
 }
 
@@ -247,9 +258,10 @@ mod tests {
             stream.was_live = was_live;
             if let Some(publisher) = publisher {
                 stream.add_publisher(SessionId::from_bytes([1; 16]), 1);
-                if publisher == Publisher::Connected {
+                if publisher != Publisher::Connecting {
                     stream.publisher_connected(Instant::now());
                 }
+                stream.publisher_flows(Instant::now(), publisher != Publisher::Quiet);
             }
             if viewer {
                 stream.add_viewer(SessionId::from_bytes([2; 16]));
@@ -261,8 +273,9 @@ mod tests {
         enum Publisher {
             Connecting,
             Connected,
+            Quiet,
         }
-        use Publisher::{Connected, Connecting};
+        use Publisher::{Connected, Connecting, Quiet};
         check(None, true, false, State::Waiting);
         check(None, true, true, State::Paused);
         check(Some(Connecting), false, false, State::Waiting);
@@ -271,6 +284,8 @@ mod tests {
         check(Some(Connecting), false, true, State::Waiting);
         check(Some(Connected), false, false, State::Live);
         check(Some(Connected), true, true, State::Live);
+        check(Some(Quiet), false, true, State::Paused);
+        check(Some(Quiet), true, true, State::Paused);
     }
 
     #[test]

@@ -414,6 +414,45 @@ fn a_stream_is_paused_only_as_long_as_viewers_stay() {
 }
 
 #[test]
+fn a_stream_is_paused_while_its_publisher_is_quiet() {
+    let mut story = Story::new(Takeover::Refuse);
+    let (alice, bob) = (session(1), session(2));
+    let stream = story.publishes(alice, "demo").unwrap().stream;
+    story.watches(bob, "demo").unwrap();
+    story.connects(bob);
+    story.effects();
+    story.flows(alice, false);
+    assert_eq!((story.effects(), story.state("demo")), (vec![], State::Waiting), "it is not connected yet");
+    story.connects(alice);
+    story.runs(secs(2));
+    story.effects();
+
+    story.flows(alice, false);
+    assert_eq!(story.effects(), [changed(stream)]);
+    assert_eq!((story.state("demo"), story.view("demo").live_since), (State::Paused, None));
+    assert_eq!(story.publishes(session(3), "demo"), Err(Refused::StreamBusy), "it may come again");
+    story.runs(secs(1));
+    story.flows(alice, false);
+    story.flows(bob, false);
+    story.flows(session(9), false);
+    assert_eq!(story.effects(), [], "nothing new, and nobody who publishes");
+
+    story.flows(alice, true);
+    assert_eq!(story.effects(), [changed(stream)]);
+    assert_eq!((story.state("demo"), story.view("demo").live_since), (State::Live, Some(story.now)));
+    let since = story.view("demo").live_since;
+    story.runs(secs(1));
+    story.flows(alice, true);
+    assert_eq!((story.effects(), story.view("demo").live_since), (vec![], since));
+
+    story.flows(alice, false);
+    story.drops(bob);
+    assert_eq!(story.state("demo"), State::Paused, "also when nobody watches: somebody is there to go on");
+    story.drops(alice);
+    assert_eq!(story.control.stream(&name("demo")), None);
+}
+
+#[test]
 fn epochs_grow_over_all_streams_and_over_forgotten_ones() {
     let mut story = Story::new(Takeover::Replace);
     let mut epochs = Vec::new();
@@ -470,6 +509,10 @@ impl Story {
 
     fn connects(&mut self, session: SessionId) {
         self.control.connected(self.now, session);
+    }
+
+    fn flows(&mut self, session: SessionId, flows: bool) {
+        self.control.flows(self.now, session, flows);
     }
 
     fn drops(&mut self, session: SessionId) {

@@ -53,6 +53,10 @@ enum Step {
     Connected {
         who: prop::sample::Index,
     },
+    Flows {
+        who: prop::sample::Index,
+        flows: bool,
+    },
     Closed {
         who: prop::sample::Index,
     },
@@ -77,6 +81,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (name.clone(), ip.clone()).prop_map(|(name, ip)| Step::Publish { name, ip }),
         10 => (name.clone(), ip).prop_map(|(name, ip)| Step::Watch { name, ip }),
         14 => who().prop_map(|who| Step::Connected { who }),
+        8 => (who(), any::<bool>()).prop_map(|(who, flows)| Step::Flows { who, flows }),
         8 => who().prop_map(|who| Step::Closed { who }),
         4 => who().prop_map(|who| Step::Close { who }),
         1 => name.prop_map(|name| Step::Kick { name }),
@@ -134,6 +139,11 @@ impl Walk {
                 let session = self.pick(who);
                 self.control.connected(now, session);
                 self.twin.connected(now, session);
+            }
+            Step::Flows { who, flows } => {
+                let session = self.pick(who);
+                self.control.flows(now, session, flows);
+                self.twin.flows(now, session, flows);
             }
             Step::Closed { who } => {
                 let session = self.pick(who);
@@ -261,7 +271,7 @@ impl Walk {
             assert_eq!(publisher_view, publisher.map(|p| (p.id, p.connected_at)));
             assert_eq!(view.viewers as usize, viewers);
             assert_eq!((view.viewers + view.viewers_connecting) as usize, all_viewers);
-            assert_eq!(view.live_since, publisher.and_then(|p| p.connected_at));
+            assert_eq!(view.live_since, publisher.and_then(|p| p.flows_since));
         }
         for session in &self.asked {
             let owner = control.owner(session).map(|(name, role)| (name.as_str(), role));
@@ -379,6 +389,7 @@ struct TwinSession {
     household: u8,
     admitted_at: Instant,
     connected_at: Option<Instant>,
+    flows_since: Option<Instant>,
 }
 
 impl Twin {
@@ -434,7 +445,8 @@ impl Twin {
         // First in, then out: the stream is remembered meanwhile.
         let connected_at = None;
         let admitted_at = now;
-        self.sessions.push(TwinSession { id, role, name, household, admitted_at, connected_at });
+        let flows_since = None;
+        self.sessions.push(TwinSession { id, role, name, household, admitted_at, connected_at, flows_since });
         if let Some(current) = current {
             self.close(current.id, CloseReason::Replaced);
         }
@@ -443,9 +455,23 @@ impl Twin {
 
     fn connected(&mut self, now: Instant, id: SessionId) {
         if let Some(session) = self.sessions.iter_mut().find(|s| s.id == id) {
-            session.connected_at = session.connected_at.or(Some(now));
             if session.role == Role::Publisher {
+                if session.connected_at.is_none() {
+                    session.flows_since = Some(now);
+                }
                 self.was_live.insert(session.name);
+            }
+            session.connected_at = session.connected_at.or(Some(now));
+        }
+    }
+
+    fn flows(&mut self, now: Instant, id: SessionId, flows: bool) {
+        let is_it = |s: &&mut TwinSession| s.id == id && s.role == Role::Publisher && s.connected_at.is_some();
+        if let Some(session) = self.sessions.iter_mut().find(is_it) {
+            match (session.flows_since, flows) {
+                (None, true) => session.flows_since = Some(now),
+                (Some(_), true) => {}
+                (_, false) => session.flows_since = None,
             }
         }
     }
@@ -496,8 +522,8 @@ impl Twin {
     }
 
     fn state(&self, name: &'static str) -> State {
-        if self.publisher(name).is_some_and(|p| p.connected_at.is_some()) {
-            return State::Live;
+        if let Some(publisher) = self.publisher(name).filter(|p| p.connected_at.is_some()) {
+            return if publisher.flows_since.is_some() { State::Live } else { State::Paused };
         }
         let viewers = self.in_stream(name).any(|s| s.role == Role::Viewer);
         match viewers && self.was_live.contains(name) {

@@ -16,6 +16,7 @@
 pub mod bwe;
 pub mod desk;
 mod dtls;
+pub mod flow;
 pub mod format;
 pub mod layers;
 pub mod negotiate;

@@ -19,6 +19,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 
+use crate::flow::Flow;
 use crate::format::{Format, Published};
 use crate::negotiate::PublisherTrack;
 use crate::negotiate::color_space::ColorSpace;
@@ -63,6 +64,7 @@ pub struct Publisher {
     clock: SenderClock,
     connected: bool,
     heard_at: Instant,
+    flow: Flow,
     /// Source addresses that passed ICE.
     sources: Vec<SocketAddr>,
     out: VecDeque<Arrived>,
@@ -89,6 +91,8 @@ pub enum Arrived {
     Connected,
     /// It sends these formats from now on.
     Published(Published),
+    /// Whether its media comes, if that has changed.
+    Flows(bool),
     /// The session is over.
     Closed(Ended),
 }
@@ -193,6 +197,7 @@ impl Publisher {
             clock: SenderClock::default(),
             connected: false,
             heard_at: now,
+            flow: Flow::default(),
             sources: Vec::new(),
             out: VecDeque::new(),
             next_timeout: now,
@@ -248,6 +253,9 @@ impl Publisher {
         if self.connected && now.saturating_duration_since(self.heard_at) >= SILENCE {
             self.out.push_back(Arrived::Closed(Ended::IceLost));
         }
+        if self.flow.look(now) {
+            self.out.push_back(Arrived::Flows(false));
+        }
         if self.rtc.handle_input(Input::Timeout(now)).is_err() {
             self.out.push_back(Arrived::Closed(Ended::Failed));
         }
@@ -269,13 +277,14 @@ impl Publisher {
         for _ in 0..MAX_OUTPUTS {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
-                    self.next_timeout = at.max(now + SHORTEST_WAIT);
+                    let quiet_at = self.flow.poll_timeout().unwrap_or(at);
+                    self.next_timeout = at.min(quiet_at).max(now + SHORTEST_WAIT);
                     return;
                 }
                 Ok(Output::Transmit(transmit)) => {
                     batch.push(transmit.destination, Some(transmit.source.ip()), &transmit.contents);
                 }
-                Ok(Output::Event(event)) => self.handle_event(clock, event),
+                Ok(Output::Event(event)) => self.handle_event(now, clock, event),
                 Err(_) => {
                     self.out.push_back(Arrived::Closed(Ended::Failed));
                     self.next_timeout = now + Duration::from_secs(3_600);
@@ -308,14 +317,19 @@ impl Publisher {
         let _ = self.rtc.close();
     }
 
-    fn handle_event(&mut self, clock: &WallClock, event: Event) {
+    fn handle_event(&mut self, now: Instant, clock: &WallClock, event: Event) {
         match event {
             Event::Connected => {
                 self.connected = true;
+                self.flow.begin(now);
                 self.out.push_back(Arrived::Connected);
             }
-            Event::RtpPacket(packet) => self.handle_rtp(packet),
+            Event::RtpPacket(packet) => {
+                self.flows(packet.timestamp);
+                self.handle_rtp(packet);
+            }
             Event::SenderFeedback(feedback) => {
+                self.flows(feedback.received_at);
                 let ntp = NtpTime::from_system_time(feedback.sender_info.ntp_time);
                 self.clock.reported(clock.at(feedback.received_at), ntp);
                 let track = self.tracks.iter_mut().find(|t| t.mid == feedback.mid);
@@ -331,6 +345,12 @@ impl Publisher {
             }
             Event::Closed => self.out.push_back(Arrived::Closed(Ended::PeerLeft)),
             _ => {}
+        }
+    }
+
+    fn flows(&mut self, at: Instant) {
+        if self.flow.comes(at) {
+            self.out.push_back(Arrived::Flows(true));
         }
     }
 

@@ -298,6 +298,11 @@ impl Server {
         self.control.session_count()
     }
 
+    /// Whether a stream can be seen; `None` if nobody is in it.
+    pub fn state(&self, name: &StreamName) -> Option<control::State> {
+        self.control.stream(name).map(|view| view.state)
+    }
+
     /// Sessions that desks hold.
     pub fn sessions_on_desks(&self) -> usize {
         self.desks.iter().map(Desk::session_count).sum()
@@ -438,6 +443,7 @@ impl Server {
                 }
                 shard::Event::ToShard { shard, command } => self.to_shards.push_back((shard, command)),
                 shard::Event::PublisherConnected { session } => self.connected(session),
+                shard::Event::PublisherFlows { session, flows } => self.control.flows(self.now, session, flows),
                 shard::Event::PublisherClosed { session, why } => self.session_ended(session, why),
                 shard::Event::PublisherRestarted { session, result } => {
                     self.restarted.insert(session, Some(result));

@@ -573,6 +573,11 @@ impl Story {
 
     // ---- questions
 
+    /// Whether a stream can be seen; `None` if nobody is in it.
+    pub fn state(&self, stream: &str) -> Option<control::State> {
+        self.server.state(&StreamName::parse(stream).expect("a legal name"))
+    }
+
     /// What a viewer sees.
     pub fn screen(&self, peer: Peer) -> &Screen {
         match &self.peers[peer.0].browser.role {

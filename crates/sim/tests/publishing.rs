@@ -1,7 +1,10 @@
 //! The publisher changes: what do those see who watch?
 
-use control::Takeover;
+use std::time::Duration;
+
+use control::{State, Takeover};
 use media::Codec;
+use sfu::flow::QUIET_AFTER;
 use sim::{Filming, Gone, Habits, Link, NotOpened, Path, Peer, Setup, Story, ms, secs};
 
 /// Sequence numbers and timestamps of a viewer go on as if nothing had happened; `holds` checks that timestamps grow.
@@ -76,6 +79,82 @@ fn a_publisher_whose_network_dies_is_gone_after_a_while_and_makes_room() {
     story.runs(secs(3));
     goes_on(&mut story, bob, &[alice, again]);
     story.holds();
+}
+
+/// Lets time pass until a stream is in this state, and returns how long it took.
+fn until(story: &mut Story, state: State) -> Duration {
+    story.runs_until(secs(60), |story| story.state("demo") == Some(state)).expect("it does become so")
+}
+
+#[test]
+fn a_publisher_who_vanishes_pauses_the_stream_long_before_it_is_given_up() {
+    for shards in [1, 2] {
+        let mut story = Story::with(Setup { shards, ..Setup::default() });
+        let alice = story.publishes("demo", Filming::default());
+        story.watches("demo");
+        story.runs(secs(5));
+        assert_eq!(story.state("demo"), Some(State::Live));
+        story.vanishes(alice);
+        let paused = until(&mut story, State::Paused);
+        assert!(paused >= QUIET_AFTER - ms(50) && paused <= QUIET_AFTER + ms(100), "paused after {paused:?}");
+        assert!(story.gone(alice).is_none(), "it may come back");
+        story.runs(secs(20));
+        assert!(story.gone(alice).is_some());
+        assert_eq!(story.state("demo"), Some(State::Paused));
+        story.holds();
+    }
+}
+
+#[test]
+fn a_publisher_whose_network_stalls_goes_on_in_its_session() {
+    let mut story = Story::new();
+    let alice = story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    story.link(alice, Path { up: Link::cut(), down: Link::good() });
+    until(&mut story, State::Paused);
+    story.runs(secs(2));
+    story.link(alice, Path::both(Link::good()));
+    let (from, live) = (story.now(), until(&mut story, State::Live));
+    println!("live again after {live:?}");
+    story.runs(secs(2));
+    assert!(story.gone(alice).is_none());
+    assert!(story.screen(bob).pictures.last().is_some_and(|last| last.at > from + secs(1)));
+    story.holds();
+}
+
+#[test]
+fn a_viewer_whose_network_stalls_pauses_nothing() {
+    let mut story = Story::new();
+    story.publishes("demo", Filming::default());
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    story.link(bob, Path::both(Link::cut()));
+    let paused = story.runs_until(secs(5), |story| story.state("demo") != Some(State::Live));
+    assert_eq!(paused, None);
+    story.holds();
+}
+
+#[test]
+fn a_still_screen_and_a_lone_sound_are_not_quiet() {
+    // Pictures of 5 kB, whatever their rate.
+    let films = |frame_rate: f64, sound| {
+        let bits_per_second = (frame_rate * 40_000.0) as u64;
+        Filming { frame_rate, bits_per_second, sound, ..Filming::default() }
+    };
+    for (what, filming) in [
+        ("a picture every 5 s, and sender reports", films(0.2, None)),
+        ("four pictures a second", films(3.75, None)),
+        ("sound every 400 ms", films(0.001, Some(ms(400)))),
+    ] {
+        let mut story = Story::new();
+        story.publishes("demo", filming);
+        story.watches("demo");
+        until(&mut story, State::Live);
+        let paused = story.runs_until(secs(30), |story| story.state("demo") != Some(State::Live));
+        assert_eq!(paused, None, "{what}");
+        story.holds();
+    }
 }
 
 #[test]

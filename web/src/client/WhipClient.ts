@@ -16,8 +16,11 @@ export interface WhipOptions extends Chosen {
 /** Browsers begin at 300 kb/s and take seconds to look good; most links carry this much at once. A guess. */
 const START_BITRATE = 1_200_000;
 
-/** A page that was reloaded while it connected finds its own old session in the way: the server gives that up after 5 s. */
-const LEAVING_MS = 6_000;
+/**
+ * A page that was reloaded while it connected finds its own old session in the way: the server gives that up after 5 s. So does
+ * one whose browser was killed; a session that was connected and is silent is given up after 10 s.
+ */
+const LEAVING_MS = 12_000;
 
 /** Publishes by WHIP (RFC 9725) and keeps publishing: see {@link LiveConnection} for how. */
 export class WhipClient extends LiveConnection {

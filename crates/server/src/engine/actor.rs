@@ -444,6 +444,7 @@ impl Actor {
     fn handle_shard(&mut self, event: shard::Event) {
         match event {
             shard::Event::PublisherConnected { session } => self.connected(session),
+            shard::Event::PublisherFlows { session, flows } => self.flows(session, flows),
             shard::Event::PublisherClosed { session, why } => self.ended(session, why),
             shard::Event::PublisherRestarted { session, result } => self.restarted(session, Some(result)),
             shard::Event::Published { stream, epoch, published } => {
@@ -480,6 +481,12 @@ impl Actor {
             known.connected = true;
             tracing::info!(session = session.handle(), role = ?known.role, "connected");
         }
+    }
+
+    fn flows(&mut self, session: SessionId, flows: bool) {
+        self.control.flows(Instant::now(), session, flows);
+        let what = if flows { "media of a publisher comes again" } else { "no media of a publisher comes" };
+        tracing::info!(session = session.handle(), "{what}");
     }
 
     fn ended(&mut self, session: SessionId, why: Ended) {

@@ -11,7 +11,7 @@ impl Actor {
     pub(super) fn metrics(&self) -> String {
         let mut text = Text(String::new());
         let (publishers, viewers) = self.control.session_count();
-        text.gauge("nowcast_streams_live", "Streams whose publisher is connected.", self.live_streams() as u64);
+        text.gauge("nowcast_streams_live", "Streams of which media comes.", self.live_streams() as u64);
         text.gauge("nowcast_publishers", "Publishers' sessions, connecting ones included.", publishers as u64);
         text.gauge("nowcast_viewers", "Viewers' sessions, connecting ones included.", viewers as u64);
 

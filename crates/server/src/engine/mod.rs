@@ -148,7 +148,7 @@ pub enum StreamState {
     Waiting,
     /// Packets flow.
     Live,
-    /// The publisher left; viewers keep their sessions and wait.
+    /// No media comes of the publisher any more, or it left; viewers keep their sessions and wait.
     Paused,
 }
 

@@ -1,7 +1,7 @@
 //! What is worth telling a viewer of its session?
 //!
-//! The events of the server-sent events extension of WHEP (draft-murillo-whep-02 §4.6.1): `active` and `inactive` when a
-//! publisher comes and goes, `layers` when what there is or what is sent has changed, `viewercount`. A reader that is
+//! The events of the server-sent events extension of WHEP (draft-murillo-whep-02 §4.6.1): `active` and `inactive` when
+//! media of a publisher comes and stops, `layers` when what there is or what is sent has changed, `viewercount`. A reader that is
 //! new is told how it is; after that only what differs. The `layers` of that draft are an object for each medium, in later
 //! ones an array; players read the object, so that is what we write, with the later name of an encoding (`rid`) beside.
 
@@ -18,9 +18,9 @@ use crate::engine::{LayerStatus, LayerWish, StreamState, StreamStatus, VideoStat
 /// An event of the extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Somebody publishes.
+    /// Media of a publisher comes.
     Active,
-    /// Nobody does any more.
+    /// None does any more.
     Inactive,
     /// What there is to see, and what is sent of it.
     Layers,

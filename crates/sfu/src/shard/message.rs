@@ -204,6 +204,13 @@ pub enum Event {
         /// Which.
         session: SessionId,
     },
+    /// Media of a publisher that is connected has stopped coming, or comes again.
+    PublisherFlows {
+        /// Which.
+        session: SessionId,
+        /// Whether it comes.
+        flows: bool,
+    },
     /// A publisher is gone.
     PublisherClosed {
         /// Which.

@@ -100,6 +100,7 @@ impl Shard {
                     self.arrived(now, stream, packet);
                 }
                 Arrived::Connected => self.events.push_back(Event::PublisherConnected { session }),
+                Arrived::Flows(flows) => self.events.push_back(Event::PublisherFlows { session, flows }),
                 Arrived::Published(published) if !fenced => {
                     if let Some(s) = self.streams.get_mut(&stream) {
                         s.tracks.set_published(&published);
