@@ -18,7 +18,8 @@ const MODES = [
 
 const height = (page) => page.evaluate(() => document.getElementById("video").videoHeight);
 
-describe("layers that nobody needs", () => {
+// Mostly they wait, for what is sent to fade at the server: two at a time.
+describe("layers that nobody needs", { concurrency: 2 }, () => {
   const here = stage({ before, after });
 
   for (const { codec, svc, res, sizes } of MODES) {

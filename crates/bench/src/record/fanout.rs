@@ -9,7 +9,9 @@ use crate::process::Usage;
 use crate::units::count;
 
 /// Viewers at each look. The first pay for what all share, so that memory is counted from there; the third is half the load.
-const AUDIENCES: [usize; 4] = [100, 1_000, 2_500, 5_000];
+const AUDIENCES: [usize; 4] = [100, 1_000, HALF, 5_000];
+/// Half the load.
+pub(super) const HALF: usize = 2_500;
 
 pub(super) fn measure(stage: &Stage, known: &mut Known) -> anyhow::Result<Outcome> {
     let mut play = stage.open(|_| ())?;
@@ -19,11 +21,15 @@ pub(super) fn measure(stage: &Stage, known: &mut Known) -> anyhow::Result<Outcom
         let more = viewers - play.load.viewer_count();
         // Of few viewers more are looked into, for their delay.
         play.join(more, if viewers <= stage.viewers(100) { 0.2 } else { 0.02 })?;
+        if viewers >= stage.viewers(HALF) {
+            play.let_rush_pass(stage)?;
+        }
         resting.push(play.usage()?);
         looks.push(play.watch(0..viewers, stage.window())?);
     }
     let [few, _, half, full] = looks.as_slice() else { unreachable!("there are as many looks as audiences") };
     known.full = Some((full.core_us().unwrap_or_else(|| full.us()), full.seen.packets_per_second()));
+    known.few_us = Some(few.us());
     known.user_us = full.user_and_kernel_us().map(|(user, _)| user);
     let rows = vec![arrives(full, "a key frame every 2 s"), cost(few, full), half_load(half), memory(&looks)];
     let kib: Vec<_> = looks[1..].iter().map(|look| (look.seen.viewers, kib_a_viewer(few, look))).collect();

@@ -80,6 +80,8 @@ struct Outcome {
 struct Known {
     /// Of the server with all viewers: microseconds of its core a packet, and packets a second.
     full: Option<(f64, f64)>,
+    /// Microseconds of the server's CPU a packet with a hundred viewers.
+    few_us: Option<f64>,
     /// The part of the server's CPU a packet that was spent in user space, in microseconds.
     user_us: Option<f64>,
 }

@@ -58,6 +58,9 @@ const WINDOW: Duration = Duration::from_secs(9);
 const PARTS: u32 = 3;
 /// Lets key frames that were asked for, first reports and the allocator come to rest.
 const SETTLE: Duration = Duration::from_millis(2_500);
+/// Who has just come may be served after those who watch (`sfu/src/shard/waiting.rs`: for 10 s). Where the rush itself is not what
+/// is measured, it has to be over, and what it has left as well.
+const RUSH: Duration = Duration::from_secs(13);
 /// A core's time is counted in hundredths of a second, by looking what it does at that moment.
 const LEAST_CORE_TIME: Duration = Duration::from_secs(1);
 /// After something that kept the generator from its work.
@@ -130,6 +133,11 @@ impl Play {
         );
         self.load.run_for(SETTLE)?;
         Ok(joined)
+    }
+
+    /// Waits until nobody has just come.
+    pub(super) fn let_rush_pass(&mut self, stage: &Stage) -> anyhow::Result<()> {
+        self.load.run_for(stage.time(RUSH))
     }
 
     /// Lets these viewers watch.

@@ -32,6 +32,7 @@ impl Actor {
             ("desk_queue_drops", "STUN and DTLS datagrams dropped before a desk.", sum(|c| c.dropped_for_desk)),
             ("shard_queue_drops", "Datagrams dropped between shards.", sum(|c| c.dropped_for_shard)),
             ("route_table_full", "Addresses that were not taken because the table is full.", sum(|c| c.routes_full)),
+            ("messages_sent", "Runs of datagrams to one address given to the kernel at once.", sum(|c| c.messages_out)),
             ("datagrams_sent", "Datagrams given to the kernel.", self.plane.gauge(|g| &g.datagrams_sent)),
             ("bytes_sent", "Bytes given to the kernel.", self.plane.gauge(|g| &g.bytes_sent)),
             ("send_buffer_drops", "Datagrams lost to a full send buffer.", self.plane.gauge(|g| &g.send_buffer_drops)),

@@ -49,7 +49,7 @@ use routing::{Route, UfragRoute};
 use seats::Seat;
 use streams::Stream;
 use timers::{Due, Timers};
-use waiting::{Rank, Waiting};
+use waiting::{Next, Rank, Waiting};
 
 /// One media shard.
 pub struct Shard {
@@ -86,6 +86,9 @@ enum Key {
 
 /// Viewers of one stream that are asked before another stream's are.
 const VIEWERS_IN_A_ROW: usize = 64;
+
+/// Viewers with something of their own that are asked before it is looked who has waited longest.
+const TURNS_IN_A_ROW: usize = 16;
 
 /// Bytes of datagrams after which a round of sending pauses for the system call: large enough that the call
 /// is cheap per packet, small enough to stay in the second-level cache.
@@ -211,7 +214,7 @@ impl Shard {
             Command::Wish { session, wish } => {
                 if let Some(key) = self.seat_of(session) {
                     self.viewers[key].viewer.wish(wish);
-                    self.give_turn(key);
+                    self.give_turn(now, key);
                 }
             }
             Command::Report { session } => {
@@ -250,7 +253,7 @@ impl Shard {
                         && seat.turn_at.is_some_and(|at| at <= now)
                     {
                         seat.turn_at = None;
-                        self.give_turn(key);
+                        self.give_turn(now, key);
                     }
                 }
                 Due::KeyFrame(stream) => (0..MAX_ENCODINGS as u8).for_each(|n| self.ask_for_key_frame(now, stream, n)),
@@ -263,21 +266,31 @@ impl Shard {
         if !self.urgent.is_empty() {
             std::mem::swap(batch, &mut self.urgent);
         }
-        for rank in self.waiting.next_round() {
-            self.take_turns(now, rank, batch);
-            self.sweep(now, rank, batch);
+        while batch.len_bytes() < ROUND_BYTES {
+            match self.waiting.next(|rank, stream| self.waits_since(rank, stream)) {
+                Some(Next::Sweep(rank)) => self.sweep(now, rank, batch),
+                Some(turns) => self.take_turns(now, turns, batch),
+                None => break,
+            }
         }
         self.counters.messages_out += batch.messages().len() as u64;
         self.counters.bytes_out += batch.len_bytes() as u64;
     }
 
+    /// How long the next viewer of a stream has waited, if there is one.
+    fn waits_since(&self, rank: Rank, stream: StreamId) -> Option<Instant> {
+        let stream = self.streams.get(&stream)?;
+        let seat = self.viewers.get(stream.sweeps[rank as usize].ahead(0)?)?;
+        Some(seat.viewer.waits_since(&stream.tracks))
+    }
+
     /// Asks viewers that may have something to send of their own.
-    fn take_turns(&mut self, now: Instant, rank: Rank, batch: &mut Batch) {
-        // A viewer takes one turn a round, however often it is queued meanwhile.
-        let mut left = self.waiting.of(rank).turns.len();
-        while left > 0 && batch.len_bytes() < ROUND_BYTES {
-            left -= 1;
-            let Some(key) = self.waiting.of(rank).turns.pop_front() else { break };
+    fn take_turns(&mut self, now: Instant, of: Next, batch: &mut Batch) {
+        for _ in 0..TURNS_IN_A_ROW {
+            if batch.len_bytes() >= ROUND_BYTES {
+                break;
+            }
+            let Some(key) = self.waiting.pop_turn(of) else { break };
             let Some(seat) = self.viewers.get_mut(key) else { continue };
             seat.queued = false;
             let id = seat.viewer.stream;
@@ -288,37 +301,35 @@ impl Shard {
         }
     }
 
-    /// Asks viewers of streams with new packets.
+    /// Asks viewers of a stream with new packets.
     fn sweep(&mut self, now: Instant, rank: Rank, batch: &mut Batch) {
-        while batch.len_bytes() < ROUND_BYTES {
-            let Some(id) = self.waiting.of(rank).sweeps.pop_front() else { break };
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
-            let sweep = &mut stream.sweeps[rank as usize];
-            let mut wanted = [false; MAX_ENCODINGS];
-            for _ in 0..VIEWERS_IN_A_ROW {
-                let Some(key) = sweep.next() else { break };
-                // The next one's turn is at distance 1.
-                for distance in 1..=PREFETCH_FROM {
-                    let ahead = sweep.ahead(distance - 1);
-                    if let Some(seat) = ahead.and_then(|key| self.viewers.get(key)) {
-                        seat.viewer.prefetch(distance, self.prefetch);
-                    }
-                }
-                if let Some(seat) = self.viewers.get_mut(key)
-                    && let Some(encoding) = seat.send(now, key, &stream.tracks, batch, &mut self.timers)
-                {
-                    wanted[usize::from(encoding)] = true;
-                }
-                if batch.len_bytes() >= ROUND_BYTES {
-                    break;
+        let Some(id) = self.waiting.of(rank).sweeps.pop_front() else { return };
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let sweep = &mut stream.sweeps[rank as usize];
+        let mut wanted = [false; MAX_ENCODINGS];
+        for _ in 0..VIEWERS_IN_A_ROW {
+            let Some(key) = sweep.next() else { break };
+            // The next one's turn is at distance 1.
+            for distance in 1..=PREFETCH_FROM {
+                let ahead = sweep.ahead(distance - 1);
+                if let Some(seat) = ahead.and_then(|key| self.viewers.get(key)) {
+                    seat.viewer.prefetch(distance, self.prefetch);
                 }
             }
-            if !sweep.is_over() {
-                self.waiting.of(rank).sweeps.push_back(id);
+            if let Some(seat) = self.viewers.get_mut(key)
+                && let Some(encoding) = seat.send(now, key, &stream.tracks, batch, &mut self.timers)
+            {
+                wanted[usize::from(encoding)] = true;
             }
-            for (encoding, _) in (0..).zip(wanted).filter(|(_, is_wanted)| *is_wanted) {
-                self.want_key_frame(now, id, encoding);
+            if batch.len_bytes() >= ROUND_BYTES {
+                break;
             }
+        }
+        if !sweep.is_over() {
+            self.waiting.of(rank).sweeps.push_back(id);
+        }
+        for (encoding, _) in (0..).zip(wanted).filter(|(_, is_wanted)| *is_wanted) {
+            self.want_key_frame(now, id, encoding);
         }
     }
 
@@ -365,19 +376,21 @@ impl Shard {
                     self.want_key_frame(now, id, encoding);
                 }
                 if feedback.wants_turn {
-                    self.give_turn(key);
+                    self.give_turn(now, key);
                 }
             }
             Err(_) => seat.viewer.rejected += 1,
         }
     }
 
-    fn give_turn(&mut self, key: usize) {
+    fn give_turn(&mut self, now: Instant, key: usize) {
         if let Some(seat) = self.viewers.get_mut(key)
             && !seat.queued
         {
             seat.queued = true;
-            self.waiting.of(seat.rank).turns.push_back(key);
+            let begins = seat.viewer.is_starting();
+            let queue = if begins { &mut self.waiting.starts } else { &mut self.waiting.of(seat.rank).turns };
+            queue.push_back((key, now));
         }
     }
 
@@ -393,7 +406,7 @@ impl Shard {
             stream.sweeps[Rank::Watching as usize].add(key);
         }
         // It may have waited there, and those here may have had their turn.
-        self.give_turn(key);
+        self.give_turn(now, key);
     }
 
     fn stop(&mut self, now: Instant) {

@@ -38,7 +38,7 @@ impl Shard {
         self.timers.set(report_at, Due::Report(key));
         self.counters.viewers_added += 1;
         self.subscribe(stream);
-        self.give_turn(key);
+        self.give_turn(now, key);
     }
 
     pub(super) fn remove_viewer(&mut self, key: usize) {

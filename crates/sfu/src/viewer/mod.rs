@@ -209,6 +209,18 @@ impl Viewer {
         }
     }
 
+    /// Whether it is being shown the past, or nothing yet.
+    pub fn is_starting(&self) -> bool {
+        self.transport.next() == 0 || self.tracks().any(TrackOut::is_starting)
+    }
+
+    /// Since when something waits to be sent; where that is not known, since its last turn.
+    pub fn waits_since(&self, tracks: &Tracks) -> Instant {
+        let video = self.video.as_ref().map(|video| video.waits_since(&tracks.video));
+        let audio = self.audio.as_ref().map(|audio| audio.waits_since(&tracks.audio));
+        video.or(audio).flatten().unwrap_or(self.budget.refilled_at)
+    }
+
     /// Sends what there is to send. Returns when to come again, and whether a key frame is missing.
     pub fn send(&mut self, now: Instant, tracks: &Tracks, batch: &mut Batch) -> track::Next {
         self.budget.refill(now);

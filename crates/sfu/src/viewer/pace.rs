@@ -43,6 +43,8 @@ const BOUNDED_SECONDS: f32 = 0.2;
 /// What is sent in a burst may be this much faster than the network, which is idle between bursts. libwebrtc has 2.5, and a
 /// router's queue takes the difference; if it is short, a key frame is lost.
 const FACTOR: f32 = 1.5;
+/// Who is later than this with its turn is not given more at once for it.
+const LATEST: Duration = Duration::from_millis(60);
 /// So many packets are no burst.
 const NO_BURST: f32 = 2.0;
 const PACKET_BITS: f32 = 1_200.0 * 8.0;
@@ -64,8 +66,8 @@ impl Pace {
         (bounded.least, bounded.rate) = (least, bounded.rate.max(least));
     }
 
-    /// How many of `waiting` packets may go now.
-    pub fn share(&mut self, now: Instant, waiting: u64) -> u32 {
+    /// How many of `waiting` packets may go now; the first of them came at `since`.
+    pub fn share(&mut self, now: Instant, waiting: u64, since: Option<Instant>) -> u32 {
         let elapsed = now.saturating_duration_since(self.renewed_at);
         if let Some(bounded) = &mut self.bounded {
             if waiting > bounded.waiting {
@@ -73,7 +75,10 @@ impl Pace {
             }
             bounded.waiting = waiting;
             if elapsed >= INTERVAL {
-                let most = NO_BURST.max(bounded.rate * INTERVAL.as_secs_f32());
+                // What we are late with ourselves, the network could have carried meanwhile. Without that, a core that is full
+                // would send ever smaller messages, which cost it more.
+                let late = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)).min(elapsed);
+                let most = NO_BURST.max(bounded.rate * late.clamp(INTERVAL, LATEST).as_secs_f32());
                 bounded.credit = (bounded.credit + bounded.rate * elapsed.as_secs_f32()).min(most);
                 self.renewed_at = now;
             }
@@ -123,7 +128,7 @@ mod tests {
             let came_at = begin + Duration::from_millis(333) * picture;
             let (mut now, mut waiting) = (came_at, packets);
             while waiting > 0 {
-                let share = pace.share(now, waiting).min(waiting as u32);
+                let share = pace.share(now, waiting, Some(came_at)).min(waiting as u32);
                 pace.sent(share);
                 waiting -= u64::from(share);
                 largest = largest.max(share);
@@ -161,5 +166,23 @@ mod tests {
         let (largest, longest) = play_over(3, Some(1e5));
         assert!(largest <= 2 && longest <= Duration::from_millis(70), "{largest}, {longest:?}");
         assert!(play_over(32, Some(100e6)).1 <= Duration::from_millis(5));
+    }
+
+    #[test]
+    fn who_had_to_wait_for_us_gets_what_its_network_could_have_carried_meanwhile() {
+        let share = |late, since: Option<Duration>| {
+            let begin = Instant::now();
+            let mut pace = Pace::new(begin);
+            pace.set_rate(Some(1e6)); // 156 packets a second at one and a half times that
+            pace.share(begin + Duration::from_secs(1), 2, Some(begin + Duration::from_secs(1)));
+            pace.sent(2);
+            let now = begin + Duration::from_secs(1) + Duration::from_millis(late);
+            pace.share(now, 20, since.map(|since| now - since))
+        };
+        assert_eq!(share(33, Some(Duration::ZERO)), 2, "a new picture");
+        assert_eq!(share(7, Some(Duration::from_millis(50))), 1, "the rest of a large one, in time");
+        assert_eq!(share(40, Some(Duration::from_millis(40))), 6, "everybody was late");
+        assert_eq!(share(500, Some(Duration::from_millis(400))), 9, "and very late");
+        assert_eq!(share(33, None), 2);
     }
 }

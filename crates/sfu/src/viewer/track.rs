@@ -279,6 +279,12 @@ impl TrackOut {
         self.history.prefetch(prefetch);
     }
 
+    /// Since when what is sent next has been there; `None` if there is nothing, or if it is of the past.
+    pub fn waits_since(&self, source: &Encodings) -> Option<Instant> {
+        let next = source.of(self.encoding).log().get(self.cursor)?;
+        (self.phase == Phase::Live).then_some(next.arrived_at)
+    }
+
     /// Sends what there is to send.
     pub fn send(&mut self, now: Instant, source: &Encodings, link: &mut Link<'_>) -> Next {
         match self.facts.kind {
@@ -393,7 +399,11 @@ impl TrackOut {
                     if self.fell_behind(track) {
                         continue;
                     }
-                    let share = self.pace.share(now, log.end().saturating_sub(self.cursor));
+                    let share = self.pace.share(
+                        now,
+                        log.end().saturating_sub(self.cursor),
+                        log.get(self.cursor).map(|next| next.arrived_at),
+                    );
                     let stop = self.cursor + u64::from(share);
                     let begun = self.cursor;
                     let mut waits = false;
