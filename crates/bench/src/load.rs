@@ -270,6 +270,11 @@ impl Load {
         }
     }
 
+    /// The networks of these viewers die.
+    pub(crate) fn cut_off(&mut self, viewers: Range<usize>) {
+        self.viewers[viewers].iter_mut().for_each(Viewer::cut_off);
+    }
+
     /// Opens the sockets and makes the offers of those who join next, so that joining costs the generator less.
     pub(crate) fn prepare(&mut self, plan: JoinPlan) -> anyhow::Result<()> {
         self.check_open_files(plan.viewers)?;

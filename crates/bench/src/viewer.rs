@@ -47,6 +47,7 @@ pub(crate) struct Viewer {
     next_report_at: Option<Instant>,
     last_sender_report: Option<(u32, Instant)>,
     last_pli_at: Option<Instant>,
+    is_cut_off: bool,
 }
 
 /// How far a viewer has come, and when.
@@ -79,6 +80,8 @@ const PLI_INTERVAL: Duration = Duration::from_secs(1);
 const KEY_FRAME_PATIENCE: Duration = Duration::from_millis(200);
 /// A receiver that sends nothing has an SSRC all the same (libwebrtc uses 1).
 const OWN_SSRC: u32 = 1;
+/// Longer than anything that is played.
+const NEVER: Duration = Duration::from_secs(24 * 3_600);
 const CNAME: &str = "bench";
 
 impl Viewer {
@@ -124,6 +127,7 @@ impl Viewer {
             next_report_at: None,
             last_sender_report: None,
             last_pli_at: None,
+            is_cut_off: false,
         };
         Ok((viewer, offer))
     }
@@ -154,6 +158,11 @@ impl Viewer {
     /// From now on the network loses this share of its packets.
     pub(crate) fn lose(&mut self, loss: Loss) {
         self.loss = loss;
+    }
+
+    /// From now on its network carries nothing, either way.
+    pub(crate) fn cut_off(&mut self) {
+        self.is_cut_off = true;
     }
 
     /// Whether it sees moving pictures.
@@ -188,6 +197,9 @@ impl Viewer {
 
     /// When to come again.
     pub(crate) fn poll_timeout(&self) -> Instant {
+        if self.is_cut_off {
+            return self.peer.wakes_at + NEVER;
+        }
         // Without keys nothing can be told, however much is missing.
         let feedback = self.feedback.as_ref().and_then(Feedback::poll_timeout);
         let tells = [self.video.poll_timeout(), feedback, self.key_frame_due()]
@@ -206,6 +218,9 @@ impl Viewer {
         bytes: &mut [u8],
         out: &mut Outgoing,
     ) -> Datagram {
+        if self.is_cut_off {
+            return Datagram::Other;
+        }
         if !matches!(bytes.first(), Some(128..=191)) {
             self.peer.handle_datagram(now, source, bytes);
             return Datagram::Handshake;
@@ -289,6 +304,9 @@ impl Viewer {
 
     /// Lets the session do what is due, and tells the server what is due to be told.
     pub(crate) fn drive(&mut self, now: Instant, out: &mut Outgoing) {
+        if self.is_cut_off {
+            return;
+        }
         if self.peer.wakes_at <= now || self.keys.is_none() {
             self.drive_session(now, out);
         }

@@ -1,16 +1,19 @@
 //! Does one core serve five thousand viewers, and what does it cost?
 //!
-//! Every row of the table of the issue "One core, five thousand viewers", measured by one command. Each measurement starts
+//! Every row of the table of the issue "One core, five thousand viewers", measured by one command, and two of "The best picture each
+//! network can carry". Each measurement starts
 //! servers of its own (release builds of `nowcast`), which get their cores and one shard, while the generator has the
 //! other core. A measurement that fails says why, and the others go on.
 //!
 //! - [`stage`]: a server and the load on it, and what one look at them says
 //! - [`row`]: a line of the table
-//! - `fanout`, `long_group`, `limit`, `tick`, `streams`, `joins`, `loss`, `key_frames`, `shards`: the measurements
+//! - `fanout`, `long_group`, `limit`, `tick`, `streams`, `joins`, `loss`, `key_frames`, `shards`, `estimation`, `cut_off`: the measurements
 //! - [`plots`]: its pictures; [`chart`]: how they are drawn
 //! - [`machine`]: where all this was measured
 
 mod chart;
+mod cut_off;
+mod estimation;
 mod fanout;
 mod joins;
 mod key_frames;
@@ -49,7 +52,7 @@ pub(crate) struct Record {
     /// Pin the generator to this core
     #[arg(long, default_value_t = 1)]
     core: usize,
-    /// Only these measurements: fanout, limit, tick, long-group, streams, joins, loss, key-frames, shards
+    /// Only these measurements: fanout, limit, tick, long-group, streams, joins, loss, key-frames, shards, estimation, cut-off
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
     /// A tenth of the viewers and of the time: shows that everything works, not how fast
@@ -87,7 +90,7 @@ struct Known {
 }
 
 /// In the order in which they are made: the limit directly after what is held against it.
-const MEASUREMENTS: [Measurement; 9] = [
+const MEASUREMENTS: [Measurement; 11] = [
     Measurement { name: "fanout", measure: fanout::measure },
     Measurement { name: "limit", measure: limit::measure },
     Measurement { name: "tick", measure: tick::measure },
@@ -97,6 +100,8 @@ const MEASUREMENTS: [Measurement; 9] = [
     Measurement { name: "loss", measure: loss::measure },
     Measurement { name: "key-frames", measure: key_frames::measure },
     Measurement { name: "shards", measure: shards::measure },
+    Measurement { name: "estimation", measure: estimation::measure },
+    Measurement { name: "cut-off", measure: cut_off::measure },
 ];
 
 impl Record {

@@ -11,7 +11,7 @@ use libc::{c_int, cmsghdr};
 
 /// Room for the values of one datagram: at most the 40 bytes of `in6_pktinfo`, 32 for `SO_TIMESTAMPNS`, and 24 each for
 /// `SO_RXQ_OVFL` and `UDP_GRO`.
-pub(super) const CONTROL_BYTES: usize = 128;
+pub(super) const CONTROL_BYTES: usize = 160;
 
 /// A control buffer. Aligned like the `cmsghdr` it begins with.
 #[repr(C, align(8))]
