@@ -19,6 +19,7 @@ pub(super) fn measure(stage: &Stage, _: &mut Known) -> anyhow::Result<Outcome> {
     for viewers in AUDIENCES.map(|viewers| stage.viewers(viewers)) {
         let more = viewers - play.load.viewer_count();
         play.join(more, if viewers <= stage.viewers(100) { 0.2 } else { 0.02 })?;
+        play.let_rush_pass(stage)?;
         looks.push(play.watch(0..viewers, stage.window())?);
     }
     let [few, all] = looks.as_slice() else { unreachable!("there are as many looks as audiences") };

@@ -22,6 +22,7 @@ pub(super) fn measure(stage: &Stage, _: &mut Known) -> anyhow::Result<Outcome> {
     })?;
     let viewers = stage.viewers(VIEWERS);
     play.join(viewers, 0.05)?;
+    play.let_rush_pass(stage)?;
     play.load.stagger_key_frames();
     play.load.run_for(GROUP + GROUP / 4)?;
     let look = play.watch(0..viewers, stage.window())?;
