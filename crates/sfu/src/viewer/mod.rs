@@ -216,9 +216,9 @@ impl Viewer {
 
     /// Since when something waits to be sent; where that is not known, since its last turn.
     pub fn waits_since(&self, tracks: &Tracks) -> Instant {
-        let video = self.video.as_ref().map(|video| video.waits_since(&tracks.video));
-        let audio = self.audio.as_ref().map(|audio| audio.waits_since(&tracks.audio));
-        video.or(audio).flatten().unwrap_or(self.budget.refilled_at)
+        let video = || self.video.as_ref()?.waits_since(&tracks.video);
+        let audio = || self.audio.as_ref()?.waits_since(&tracks.audio);
+        video().or_else(audio).unwrap_or(self.budget.refilled_at)
     }
 
     /// Sends what there is to send. Returns when to come again, and whether a key frame is missing.
