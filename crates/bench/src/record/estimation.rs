@@ -27,8 +27,7 @@ pub(super) fn measure(stage: &Stage, _: &mut Known) -> anyhow::Result<Outcome> {
         without.push(look(false)?);
         with.push(look(true)?);
     }
-    let mean = |looks: &[Watched]| looks.iter().map(Watched::us).sum::<f64>() / looks.len() as f64;
-    let factor = mean(&with) / mean(&without);
+    let factor = Watched::mean_us(&with) / Watched::mean_us(&without);
     let all = |looks: &[Watched]| looks.iter().map(split).collect::<Vec<_>>().join(", ");
     let row = Row {
         what: format!("CPU per packet with feedback and estimation against without, {} viewers", count(viewers)),

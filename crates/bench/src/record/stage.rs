@@ -202,6 +202,11 @@ impl Watched {
         parts.get(parts.len() / 2).copied().unwrap_or_else(|| self.spent.us_per(self.packets))
     }
 
+    /// The mean of it over several looks at the same.
+    pub(super) fn mean_us(looks: &[Watched]) -> f64 {
+        looks.iter().map(Watched::us).sum::<f64>() / looks.len() as f64
+    }
+
     /// Of these in user space, and in the kernel; too short a time does not tell.
     pub(super) fn user_and_kernel_us(&self) -> Option<(f64, f64)> {
         let (us, user) = (self.us(), self.spent.user_share?);
