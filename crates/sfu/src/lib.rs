@@ -18,6 +18,7 @@ pub mod desk;
 mod dtls;
 pub mod flow;
 pub mod format;
+pub mod ingress;
 pub mod layers;
 pub mod negotiate;
 pub mod prefetch;

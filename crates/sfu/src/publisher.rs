@@ -1,8 +1,10 @@
 //! What does a publisher bring?
 //!
-//! A publisher is a whole `str0m::Rtc` in RTP mode: it answers ICE, does DTLS, asks for what is missing,
-//! sends receiver reports and transport-wide feedback. Out of it come [`Packet`]s, described once for all who
-//! forward them.
+//! A publisher is a whole `str0m::Rtc` in RTP mode: it answers ICE, does DTLS, asks for what is missing and
+//! sends receiver reports. Packets pass [`Ingress`] before it sees them. Out of it come [`Packet`]s, described once for
+//! all who forward them.
+
+mod repair;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,6 +23,7 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 
 use crate::flow::Flow;
 use crate::format::{Format, Published};
+use crate::ingress::{Ingress, Verdict};
 use crate::negotiate::PublisherTrack;
 use crate::negotiate::color_space::ColorSpace;
 use crate::negotiate::descriptor::DescriptorBytes;
@@ -43,6 +46,8 @@ pub struct PublisherSetup {
     pub offer: String,
     /// What its m-lines may bring.
     pub tracks: Vec<PublisherTrack>,
+    /// What its packets pass before the session sees them.
+    pub ingress: Box<Ingress>,
 }
 
 /// One publisher on a shard.
@@ -59,6 +64,13 @@ pub struct Publisher {
     /// The offer, for ICE restarts.
     pub offer: String,
     rtc: Box<Rtc>,
+    ingress: Box<Ingress>,
+    /// Where the last authenticated packet came from and went to: feedback goes there.
+    feedback_path: Option<(SocketAddr, SocketAddr)>,
+    /// Payload types of retransmissions (RFC 4588).
+    repair_types: Vec<u8>,
+    /// SSRCs of retransmissions that the offer names (RFC 5576 §4.2).
+    repair_ssrcs: Vec<u32>,
     tracks: Vec<TrackIn>,
     published: Published,
     clock: SenderClock,
@@ -123,6 +135,8 @@ struct EncodingIn {
     /// `None` without simulcast.
     rid: Option<Rid>,
     ssrc: Option<u32>,
+    /// The highest number of this SSRC that str0m has seen.
+    newest: Option<u64>,
     /// Counts changes of SSRC: each begins a new epoch for viewers, because sequence numbers start again.
     run: u32,
     key_frames: KeyFrameStart,
@@ -151,6 +165,7 @@ impl EncodingIn {
             self.report = None;
         }
         self.ssrc = Some(ssrc);
+        self.newest = None;
     }
 }
 
@@ -185,6 +200,11 @@ impl Publisher {
                 *slot = encoding.rid;
             }
         }
+        let params = setup.rtc.codec_config().params();
+        let repair_types = params.iter().filter_map(|params| params.resend().map(|pt| *pt)).collect();
+        let groups = setup.offer.lines().filter_map(|line| line.strip_prefix("a=ssrc-group:FID "));
+        let repair_ssrcs = groups.filter_map(|group| group.split_ascii_whitespace().nth(1)?.parse().ok());
+        let repair_ssrcs = repair_ssrcs.take(MAX_REPAIR_SSRCS).collect();
         Publisher {
             session: setup.session,
             stream: setup.stream,
@@ -192,6 +212,10 @@ impl Publisher {
             ufrag: setup.ufrag,
             offer: setup.offer,
             rtc: setup.rtc,
+            ingress: setup.ingress,
+            feedback_path: None,
+            repair_types,
+            repair_ssrcs,
             tracks,
             published,
             clock: SenderClock::default(),
@@ -229,7 +253,8 @@ impl Publisher {
     /// from an address that did (threat T1).
     pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) -> bool {
         let Ok(receive) = Receive::new(Protocol::Udp, source, destination, bytes) else { return false };
-        let is_stun = matches!(media::demux::classify(bytes), media::demux::Class::Stun);
+        let class = media::demux::classify(bytes);
+        let is_stun = class == media::demux::Class::Stun;
         let input = Input::Receive(now, receive);
         if !self.rtc.accepts(&input) {
             return false;
@@ -241,11 +266,39 @@ impl Publisher {
             }
             self.sources.push(source);
         }
+        if class == media::demux::Class::Rtp {
+            self.handle_protected(now, source, destination, bytes);
+            return true;
+        }
         if self.rtc.handle_input(input).is_err() && self.connected {
             // Only an authenticated message or a deadline ends a session (threats, code rule 5): an error of
             // a peer's bytes is counted by str0m and forgotten by us.
         }
         true
+    }
+
+    /// Takes SRTP or SRTCP from an address that passed ICE.
+    fn handle_protected(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
+        match self.ingress.admit(now, bytes) {
+            Verdict::Drop => return,
+            Verdict::Rtcp => {}
+            Verdict::Rtp(packet) => {
+                self.feedback_path = Some((source, destination));
+                if self.is_unsound_repair(packet) {
+                    self.ingress.empty_payload(packet);
+                }
+            }
+        }
+        let plain = self.ingress.plain();
+        if let Ok(receive) = Receive::new(Protocol::Udp, source, destination, plain) {
+            // As above: what is wrong with a packet does not end a session.
+            let _ = self.rtc.handle_input(Input::Receive(now, receive));
+        }
+    }
+
+    /// How many SRTP and SRTCP datagrams were refused since this was asked last.
+    pub fn take_refused(&mut self) -> u64 {
+        self.ingress.take_refused()
     }
 
     /// Time passed.
@@ -277,12 +330,19 @@ impl Publisher {
         for _ in 0..MAX_OUTPUTS {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
+                    self.send_feedback(now, batch);
                     let quiet_at = self.flow.poll_timeout().unwrap_or(at);
-                    self.next_timeout = at.min(quiet_at).max(now + SHORTEST_WAIT);
+                    let feedback_at = self.ingress.feedback_at().unwrap_or(at);
+                    self.next_timeout = at.min(quiet_at).min(feedback_at).max(now + SHORTEST_WAIT);
                     return;
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    batch.push(transmit.destination, Some(transmit.source.ip()), &transmit.contents);
+                    let (to, from) = (transmit.destination, Some(transmit.source.ip()));
+                    if media::demux::classify(&transmit.contents) == media::demux::Class::Rtp {
+                        batch.push_with(to, from, |out| self.ingress.seal(&transmit.contents, out));
+                    } else {
+                        batch.push(to, from, &transmit.contents);
+                    }
                 }
                 Ok(Output::Event(event)) => self.handle_event(now, clock, event),
                 Err(_) => {
@@ -317,10 +377,19 @@ impl Publisher {
         let _ = self.rtc.close();
     }
 
+    fn send_feedback(&mut self, now: Instant, batch: &mut Batch) {
+        if let Some((peer, local)) = self.feedback_path
+            && self.ingress.feedback_at().is_some_and(|at| at <= now)
+        {
+            batch.push_with(peer, Some(local.ip()), |out| self.ingress.poll_feedback(now, out));
+        }
+    }
+
     fn handle_event(&mut self, now: Instant, clock: &WallClock, event: Event) {
         match event {
             Event::Connected => {
                 self.connected = true;
+                self.ingress.connected();
                 self.flow.begin(now);
                 self.out.push_back(Arrived::Connected);
             }
@@ -338,7 +407,7 @@ impl Publisher {
                 }
             }
             Event::PeerStats(stats) => {
-                self.health = Health { rtt: stats.rtt, loss: stats.ingress_loss_fraction };
+                self.health = Health { rtt: stats.rtt, loss: self.ingress.take_loss() };
             }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 self.out.push_back(Arrived::Closed(Ended::IceLost));
@@ -374,11 +443,15 @@ impl Publisher {
         });
         let Some(encoding) = place.and_then(|place| track.encodings.get_mut(place)) else { return };
         let number = place.unwrap_or_default() as u8;
+        let seq = *rtp.seq_no;
+        if seq > MAX_SEQ {
+            return;
+        }
         encoding.comes_from(ssrc);
+        encoding.newest = encoding.newest.max(Some(seq));
         let changed = track.current.map(|(_, f)| f) != Some(format);
         track.current = Some((payload_type, format));
 
-        let seq = *rtp.seq_no;
         let timestamp = rtp.header.timestamp;
         let description = describe(format.codec, &rtp.payload);
         let (starts_frame, key_frame_from, mut layers) = match track.kind {
@@ -449,6 +522,12 @@ impl Publisher {
         }
     }
 }
+
+/// As many SSRCs as are decrypted; see [`crate::srtp::Open::rtp`].
+const MAX_REPAIR_SSRCS: usize = 64;
+
+/// RFC 3711 §3.3.1: a packet index has 48 bits. Numbers beyond are those of arithmetic that wrapped.
+const MAX_SEQ: u64 = (1 << 48) - 1;
 
 /// A session that asks to be woken at once, again and again, cannot keep its thread.
 pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(1);

@@ -3,6 +3,8 @@
 //! [`provider`] wraps the DTLS of [`crate::dtls`]. Every instance it makes copies the RFC 5764
 //! exporter's output into a [`KeySlot`] at the moment DTLS hands it to str0m. Only public traits are used.
 //!
+//! A publisher's keys are taken away from its `Rtc` ([`withhold`], [`publishers`]): see [`crate::ingress`].
+//!
 //! `RtcConfig::build` makes its DTLS instance synchronously, so a slot armed right before on the same
 //! thread belongs to that `Rtc` ([`arm`]). That is for viewers with data channels; the others' DTLS stands alone
 //! (`desk::handshake`), and the `Rtc` that reads their offer has none ([`hollow`]).
@@ -12,11 +14,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use str0m_proto::crypto::dtls::{
-    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion, SrtpProfile,
+    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, KeyingMaterial, ProtocolVersion, SrtpProfile,
 };
 use str0m_proto::crypto::{CryptoError, CryptoProvider, DtlsVersion};
 
 use crate::dtls;
+use crate::ingress::clear;
 use crate::srtp::{Error, Open, Profile, Role, Seal, split};
 
 /// Where the keys of one session appear once its DTLS handshake is done.
@@ -73,6 +76,8 @@ enum Next {
     Plain,
     /// Its own, and its keys are copied.
     Tapped(KeySlot),
+    /// Its own, and its keys go nowhere else.
+    Withheld(KeySlot),
     /// None: it only reads and writes descriptions.
     Hollow,
 }
@@ -81,6 +86,14 @@ enum Next {
 pub fn arm() -> KeySlot {
     let slot = KeySlot::default();
     NEXT.with(|next| *next.borrow_mut() = Next::Tapped(slot.clone()));
+    slot
+}
+
+/// Makes the next `RtcConfig::build` on this thread put its keys into the slot returned, and into nothing else: its `Rtc`
+/// must be built with [`publishers`].
+pub fn withhold() -> KeySlot {
+    let slot = KeySlot::default();
+    NEXT.with(|next| *next.borrow_mut() = Next::Withheld(slot.clone()));
     slot
 }
 
@@ -100,6 +113,13 @@ pub fn provider() -> Arc<CryptoProvider> {
             Arc::new(provider)
         })
         .clone()
+}
+
+/// [`provider`] with SRTP in the clear ([`clear`]), for an `Rtc` whose keys are withheld.
+pub fn publishers() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    let make = || Arc::new(CryptoProvider { srtp_provider: &clear::Copying, ..(*provider()).clone() });
+    PROVIDER.get_or_init(make).clone()
 }
 
 #[derive(Debug)]
@@ -123,7 +143,8 @@ impl DtlsProvider for Tap {
         }
         let inner = dtls::Provider.new_dtls(certificate, now, version, mtu)?;
         match next {
-            Next::Tapped(slot) => Ok(Box::new(TappedInstance { inner, slot })),
+            Next::Tapped(slot) => Ok(Box::new(TappedInstance { inner, slot, is_withheld: false })),
+            Next::Withheld(slot) => Ok(Box::new(TappedInstance { inner, slot, is_withheld: true })),
             Next::Plain | Next::Hollow => Ok(inner),
         }
     }
@@ -133,6 +154,7 @@ impl DtlsProvider for Tap {
 struct TappedInstance {
     inner: Box<dyn DtlsInstance>,
     slot: KeySlot,
+    is_withheld: bool,
 }
 
 impl DtlsInstance for TappedInstance {
@@ -143,6 +165,10 @@ impl DtlsInstance for TappedInstance {
         if let DtlsOutput::KeyingMaterial(material, profile) = &output {
             let keys = Keys::new(material, *profile, role);
             *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+            if self.is_withheld {
+                let none = KeyingMaterial::new(&clear::MATERIAL);
+                return DtlsOutput::KeyingMaterial(none, SrtpProfile::AEAD_AES_128_GCM);
+            }
         }
         output
     }

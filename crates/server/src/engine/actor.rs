@@ -319,6 +319,7 @@ impl Actor {
             rtc: offer.rtc,
             offer: offer.offer,
             tracks: offer.tracks,
+            ingress: offer.ingress,
         };
         let shard = (admitted.epoch % u32::from(self.plane.shard_count())) as u8;
         self.plane.shard(shard, shard::Command::AddPublisher(Box::new(setup)));

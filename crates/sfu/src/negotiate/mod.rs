@@ -28,6 +28,7 @@ use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
 
 use crate::format::{Accepted, AcceptedFormats, Format, Published};
+use crate::ingress::Ingress;
 use crate::tap::{self, KeySlot};
 use crate::viewer::track::{ExtensionIds, TrackFacts};
 
@@ -65,8 +66,12 @@ impl Identity {
     }
 
     fn rtc(&self, now: Instant, credentials: IceCreds, media: Media) -> Rtc {
+        let provider = match media {
+            Media::OfRtc => tap::publishers(),
+            Media::Elsewhere => tap::provider(),
+        };
         let mut config = RtcConfig::new()
-            .set_crypto_provider(tap::provider())
+            .set_crypto_provider(provider)
             .set_dtls_cert(self.certificate.clone())
             .set_ice_lite(true)
             .set_rtp_mode(true)
@@ -182,6 +187,8 @@ pub struct PublisherOffer {
     pub offer: String,
     /// What each m-line may bring.
     pub tracks: Vec<PublisherTrack>,
+    /// What its packets pass before its session sees them.
+    pub ingress: Box<Ingress>,
 }
 
 /// One m-line of a publisher.
@@ -213,6 +220,7 @@ pub fn publisher(
         numbers::check(offer).map_err(Unusable::Malformed)?;
     }
     let offer = descriptor::if_wanted(&color_space::hidden(&text::with_encodings(offer, MAX_ENCODINGS)));
+    let keys = tap::withhold();
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
     let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
     let answer = text::with_opus_of(&text::with_order_of(&color_space::shown(&answer), &offer), &offer);
@@ -243,7 +251,8 @@ pub fn publisher(
     if tracks.is_empty() {
         return Err(no_codec(&offer));
     }
-    Ok(PublisherOffer { rtc: Box::new(rtc), answer, offer, tracks })
+    let ingress = Box::new(Ingress::new(keys, &answer));
+    Ok(PublisherOffer { rtc: Box::new(rtc), answer, offer, tracks, ingress })
 }
 
 /// A viewer's session, ready for its handshake.

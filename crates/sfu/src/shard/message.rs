@@ -261,6 +261,7 @@ pub struct Counters {
     pub unexpected: u64,
     pub refused: u64,
     pub srtcp_rejected: u64,
+    pub srtp_rejected: u64,
     pub feedback: u64,
     pub fenced: u64,
     pub panics: u64,

@@ -47,7 +47,12 @@ impl Shard {
     ) {
         let local = self.identity.candidate_for(destination);
         let mut accepted = false;
-        self.guarded_publisher(key, |p| accepted = p.handle_datagram(now, source, local, bytes));
+        let mut unsound = 0;
+        self.guarded_publisher(key, |p| {
+            accepted = p.handle_datagram(now, source, local, bytes);
+            unsound = p.take_refused();
+        });
+        self.counters.srtp_rejected += unsound;
         if accepted {
             self.drive_publisher(now, key);
         } else {
