@@ -23,7 +23,7 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 
 use crate::flow::Flow;
 use crate::format::{Format, Published};
-use crate::ingress::{Ingress, Verdict};
+use crate::ingress::{Ingress, NewSources, Verdict};
 use crate::negotiate::PublisherTrack;
 use crate::negotiate::color_space::ColorSpace;
 use crate::negotiate::descriptor::DescriptorBytes;
@@ -79,6 +79,7 @@ pub struct Publisher {
     flow: Flow,
     /// Source addresses that passed ICE.
     sources: Vec<SocketAddr>,
+    new_sources: NewSources,
     out: VecDeque<Arrived>,
     next_timeout: Instant,
     /// Round trip and loss, as str0m measures them.
@@ -223,6 +224,7 @@ impl Publisher {
             heard_at: now,
             flow: Flow::default(),
             sources: Vec::new(),
+            new_sources: NewSources::default(),
             out: VecDeque::new(),
             next_timeout: now,
             health: Health::default(),
@@ -257,6 +259,9 @@ impl Publisher {
         let is_stun = class == media::demux::Class::Stun;
         let input = Input::Receive(now, receive);
         if !self.rtc.accepts(&input) {
+            return false;
+        }
+        if is_stun && !self.sources.contains(&source) && !self.new_sources.take(now) {
             return false;
         }
         self.heard_at = now;

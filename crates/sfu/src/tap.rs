@@ -20,6 +20,7 @@ use str0m_proto::crypto::{CryptoError, CryptoProvider, DtlsVersion};
 
 use crate::dtls;
 use crate::ingress::clear;
+use crate::ingress::sctp::Sctp;
 use crate::srtp::{Error, Open, Profile, Role, Seal, split};
 
 /// Where the keys of one session appear once its DTLS handshake is done.
@@ -143,8 +144,8 @@ impl DtlsProvider for Tap {
         }
         let inner = dtls::Provider.new_dtls(certificate, now, version, mtu)?;
         match next {
-            Next::Tapped(slot) => Ok(Box::new(TappedInstance { inner, slot, is_withheld: false })),
-            Next::Withheld(slot) => Ok(Box::new(TappedInstance { inner, slot, is_withheld: true })),
+            Next::Tapped(slot) => Ok(Box::new(TappedInstance::new(inner, slot, false))),
+            Next::Withheld(slot) => Ok(Box::new(TappedInstance::new(inner, slot, true))),
             Next::Plain | Next::Hollow => Ok(inner),
         }
     }
@@ -155,6 +156,13 @@ struct TappedInstance {
     inner: Box<dyn DtlsInstance>,
     slot: KeySlot,
     is_withheld: bool,
+    sctp: Sctp,
+}
+
+impl TappedInstance {
+    fn new(inner: Box<dyn DtlsInstance>, slot: KeySlot, is_withheld: bool) -> TappedInstance {
+        TappedInstance { inner, slot, is_withheld, sctp: Sctp::default() }
+    }
 }
 
 impl DtlsInstance for TappedInstance {
@@ -170,6 +178,12 @@ impl DtlsInstance for TappedInstance {
                 return DtlsOutput::KeyingMaterial(none, SrtpProfile::AEAD_AES_128_GCM);
             }
         }
+        if let DtlsOutput::ApplicationData(packet) = &output
+            && !self.sctp.admits(packet)
+        {
+            // Too short for SCTP's header: the library drops it.
+            return DtlsOutput::ApplicationData(&[]);
+        }
         output
     }
 
@@ -180,9 +194,11 @@ impl DtlsInstance for TappedInstance {
         self.inner.handle_packet(packet)
     }
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.sctp.refill(now);
         self.inner.handle_timeout(now)
     }
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        self.sctp.sends(data);
         self.inner.send_application_data(data)
     }
     fn is_active(&self) -> bool {

@@ -26,7 +26,11 @@ impl Actor {
             ("unexpected", "Datagrams that their sender's session has no use for.", sum(|c| c.unexpected)),
             ("refused", "Datagrams that did not authenticate.", sum(|c| c.refused)),
             ("srtcp_rejected", "SRTCP that did not authenticate or was replayed.", sum(|c| c.srtcp_rejected)),
-            ("srtp_rejected", "SRTP of publishers that did not authenticate or was malformed.", sum(|c| c.srtp_rejected)),
+            (
+                "srtp_rejected",
+                "SRTP of publishers that did not authenticate or was malformed.",
+                sum(|c| c.srtp_rejected),
+            ),
             ("fenced_packets", "Packets of publishers that were replaced.", sum(|c| c.fenced)),
             ("session_panics", "Sessions that ended because something in them panicked.", sum(|c| c.panics)),
             ("passed_on", "Datagrams passed from one shard to another.", sum(|c| c.passed_on)),

@@ -7,6 +7,7 @@
 //!   dropped without a trace, so that an unauthenticated header never reaches str0m.
 //! - Transport-wide sequence numbers are consumed here ([`feedback::Feedback`]) and blanked in the header.
 //! - Of RTCP, only what str0m needs is passed on, written anew ([`reports`]).
+//! - SCTP packets are counted and cut to what data channels need here ([`sctp`]), for viewers too.
 //! - str0m gets the rest in the clear ([`clear`]): its ciphers copy. What it sends is encrypted here.
 //!
 //! # What must always hold
@@ -30,6 +31,8 @@ pub(crate) mod clear;
 mod feedback;
 mod header;
 mod reports;
+pub(crate) mod sctp;
+mod sources;
 
 use std::time::Instant;
 
@@ -40,6 +43,7 @@ use crate::tap::KeySlot;
 
 pub(crate) use feedback::Feedback;
 pub(crate) use header::Admitted;
+pub(crate) use sources::NewSources;
 
 /// The SRTP of one publisher, and what its packets are checked against.
 #[derive(Debug)]
