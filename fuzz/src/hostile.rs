@@ -133,6 +133,7 @@ struct Names {
     /// Of the offer; then probes (0), and made up ones.
     ssrcs: Vec<u32>,
     payload_types: Vec<u8>,
+    mids: Vec<String>,
     transport_id: u8,
     mid_id: u8,
     repaired_id: u8,
@@ -153,9 +154,11 @@ impl Names {
             line.and_then(|line| line["a=extmap:".len()..].split([' ', '/']).next()?.parse().ok()).unwrap_or(14)
         };
         let payload_types = numbers("a=rtpmap:").into_iter().map(|pt| pt as u8).chain([0, 35, 72, 127]).collect();
+        let mids = world.offer.lines().filter_map(|line| line.trim_end().strip_prefix("a=mid:"));
         Names {
             ssrcs,
             payload_types,
+            mids: mids.map(str::to_owned).chain(["x".to_owned()]).collect(),
             transport_id: id("transport-wide-cc"),
             mid_id: id("sdes:mid"),
             repaired_id: id("repaired-rtp-stream-id"),
@@ -215,7 +218,7 @@ impl Made {
             }
         };
         add(1, names.transport_id, &self.transport.to_be_bytes());
-        add(2, names.mid_id, &[b'0' + self.mid % 4]);
+        add(2, names.mid_id, names.mids[usize::from(self.mid) % names.mids.len()].as_bytes());
         add(4, names.repaired_id, b"q");
         add(8, 1, &[self.mid; 3]);
         add(16, names.transport_id, &self.seq.to_be_bytes());
@@ -419,6 +422,28 @@ mod tests {
         }
         let received: u64 = script.chunks(MAX_STEPS).map(|steps| run(Purpose::Publish, &steps.concat())).sum();
         assert!(received > 0);
+    }
+
+    /// str0m finds the stream of an SSRC by the header before it decrypts: one header could take the stream over.
+    #[test]
+    fn a_forged_header_does_not_take_a_stream_over() {
+        let mut world = World::watched(Purpose::Publish);
+        let names = Names::of(&world);
+        let packet =
+            |seq: u8, ssrc: u8, extensions: u8| Made::of(&[ssrc, 0, 0, seq, 0, 0, 0, 0, 0, extensions, 0, 0, 1]);
+        let mut received = Vec::new();
+        for seq in 0..8 {
+            if seq == 4 {
+                let mut forged = packet(seq, 4, 2).header(&names);
+                forged.extend([7; 40]);
+                world.deliver(PEER, &forged);
+            }
+            send(&mut world, &names, packet(seq, 0, 0), 0);
+            world.pass(Duration::from_millis(40));
+            received.push(world.watchers[0].peer.received);
+        }
+        assert!(received[3] > 0, "{received:?}");
+        assert_eq!(received[7] - received[3], 4, "{received:?}");
     }
 
     #[test]

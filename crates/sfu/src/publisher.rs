@@ -394,7 +394,9 @@ impl Publisher {
         match event {
             Event::Connected => {
                 self.connected = true;
-                self.ingress.connected();
+                if !self.ingress.connected() {
+                    self.out.push_back(Arrived::Closed(Ended::Failed));
+                }
                 self.flow.begin(now);
                 self.out.push_back(Arrived::Connected);
             }

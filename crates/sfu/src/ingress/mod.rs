@@ -95,11 +95,12 @@ impl Ingress {
         }
     }
 
-    /// DTLS is up and the peer's certificate was the expected one.
-    pub(crate) fn connected(&mut self) {
+    /// DTLS is up and the peer's certificate was the expected one. Returns whether there are keys.
+    pub(crate) fn connected(&mut self) -> bool {
         if let Some(Ok(keys)) = self.slot.take() {
             self.keys = Some(keys);
         }
+        self.keys.is_some()
     }
 
     /// Takes an SRTP or SRTCP datagram of the peer.

@@ -69,6 +69,10 @@ impl Sctp {
             let is_sound = match kind {
                 chunk::DATA | chunk::I_DATA => {
                     data = data.saturating_add(1);
+                    if self.cumulative.is_none() {
+                        // An association that was agreed on in SDP has no INIT.
+                        initial = initial.or(u32_at(value, 0));
+                    }
                     self.takes_tsn(u32_at(value, 0)) && stream_at(value, 4)
                 }
                 chunk::FORWARD_TSN => every_stream(value, 4),
@@ -107,7 +111,8 @@ impl Sctp {
     }
 
     fn takes_tsn(&self, tsn: Option<u32>) -> bool {
-        let (Some(cumulative), Some(tsn)) = (self.cumulative, tsn) else { return false };
+        let Some(tsn) = tsn else { return false };
+        let Some(cumulative) = self.cumulative else { return true };
         // RFC 1982 arithmetic: what lies behind is a repetition.
         let ahead = tsn.wrapping_sub(cumulative);
         ahead <= MAX_AHEAD || ahead.cast_signed() < 0
@@ -204,8 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn data_before_an_association_is_refused() {
-        assert!(!Sctp::default().admits(&data(1, 1)));
+    fn without_init_the_first_data_is_where_numbers_begin() {
+        let mut sctp = Sctp::default();
+        assert!(sctp.admits(&data(9_000, 1)));
+        assert!(sctp.admits(&data(9_511, 1)));
+        assert!(!sctp.admits(&data(9_512, 1)));
+        assert!(!sctp.admits(&packet(&[&[0, 3, 0, 4]])));
     }
 
     #[test]
