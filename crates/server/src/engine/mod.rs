@@ -135,9 +135,23 @@ pub enum Refusal {
         /// Which limit, by its option's name.
         limit: &'static str,
     },
+    /// 503: the media threads have no time left for one more session.
+    #[error("the server is too busy: its media threads have no time left for one more session")]
+    Overloaded,
     /// 503: the server is stopping.
     #[error("the server is shutting down")]
     ShuttingDown,
+}
+
+/// Whether the server takes sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// Viewers are refused because the media threads have no time left.
+    Overloaded,
+    /// A media thread has ended, or the server stops.
+    Stuck,
 }
 
 /// Whether a stream can be seen now.
@@ -469,8 +483,8 @@ impl Engine {
     }
 
     /// Whether all shards and desks answer.
-    pub async fn is_ready(&self) -> bool {
-        self.ask(Ask::IsReady).await.unwrap_or(false)
+    pub async fn readiness(&self) -> Readiness {
+        self.ask(Ask::IsReady).await.unwrap_or(Readiness::Stuck)
     }
 
     /// Says goodbye to every session (RTCP BYE, DTLS close_notify) and ends the threads; returns when done.
@@ -497,7 +511,7 @@ enum Ask {
     Stream(StreamName, oneshot::Sender<Option<StreamStatus>>),
     Kick(StreamName, oneshot::Sender<bool>),
     Metrics(oneshot::Sender<String>),
-    IsReady(oneshot::Sender<bool>),
+    IsReady(oneshot::Sender<Readiness>),
     ShutDown(oneshot::Sender<()>),
 }
 

@@ -10,8 +10,8 @@ use super::*;
 use crate::auth::{Claims, Secret, VideoGrant, sign};
 use crate::config::{self, Flags};
 use crate::engine::{
-    IceFragment, LayerWish, Opened, Publish, PublisherStatus, Refusal, Role, SentReport, StreamState, StreamStatus,
-    Trickled, ViewerReport, WantedLayer, Watch,
+    IceFragment, LayerWish, Opened, Publish, PublisherStatus, Readiness, Refusal, Role, SentReport, StreamState,
+    StreamStatus, Trickled, ViewerReport, WantedLayer, Watch,
 };
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -297,6 +297,7 @@ async fn refusals_of_the_engine_become_problems() {
     check(|| Refusal::NoSuchSession, 404, "no such session").await;
     let full = check(|| Refusal::Full { limit: "limits.sessions" }, 503, "limits.sessions").await;
     full.has("retry-after", "10");
+    check(|| Refusal::Overloaded, 503, "too busy").await.has("retry-after", "5");
     check(|| Refusal::ShuttingDown, 503, "shutting down").await;
     let unsupported = || Refusal::UnsupportedCodec { published: "H265".into(), offered: vec!["VP8".into()] };
     let reply = check(unsupported, 406, "published as H265").await;
@@ -636,6 +637,12 @@ async fn operators_learn_how_it_is() {
     let stuck = House::open();
     stuck.engine.state.lock().unwrap().is_stuck = true;
     stuck.ask("GET", "/readyz", &[], "").await.is(503);
+    let busy = House::open();
+    busy.engine.state.lock().unwrap().is_overloaded = true;
+    let reply = busy.ask("GET", "/readyz", &[], "").await;
+    reply.is(503);
+    assert!(reply.body.contains("new viewers are refused"), "{}", reply.body);
+    busy.ask("GET", "/healthz", &[], "").await.is(200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -932,6 +939,7 @@ struct State {
     wanted: Vec<WantedLayer>,
     wish: LayerWish,
     is_stuck: bool,
+    is_overloaded: bool,
     /// How often somebody asked for a stream's status.
     asked: usize,
 }
@@ -1108,8 +1116,13 @@ impl Backend for Double {
         "engine_metrics 1\n".into()
     }
 
-    async fn is_ready(&self) -> bool {
-        !self.state.lock().unwrap().is_stuck
+    async fn readiness(&self) -> Readiness {
+        let state = self.state.lock().unwrap();
+        match (state.is_stuck, state.is_overloaded) {
+            (true, _) => Readiness::Stuck,
+            (false, true) => Readiness::Overloaded,
+            (false, false) => Readiness::Ready,
+        }
     }
 }
 
