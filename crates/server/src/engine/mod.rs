@@ -338,7 +338,8 @@ pub struct SentReport {
     pub temporal_layer: Option<u8>,
     /// The highest spatial layer of it that is sent, where some are left out: smaller pictures.
     pub spatial_layer: Option<u8>,
-    /// Why this one: `best` (there is no better one), `wished`, `network` (it carries no more), `hidden`.
+    /// Why this one: `best` (there is no better one), `wished`, `network` (it carries no more), `hidden`, `load` (the server's core
+    /// cannot send more to each viewer).
     pub reason: &'static str,
     /// Changes from one layer to another.
     pub switches: u64,
