@@ -167,6 +167,31 @@ impl SigningKey for Key {
     }
 }
 
+/// The most records that dimpl reads from one datagram; it drops one with more.
+const MAX_RECORDS: usize = 8;
+
+/// Splits a datagram into runs of at most [`MAX_RECORDS`] records. OpenSSL writes a client's last flight in fragments of
+/// 256 bytes and sends them together: with an RSA certificate that is nine records and more. Bounded by the datagram.
+fn runs_of_records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(datagram);
+    std::iter::from_fn(move || {
+        let packet = rest.take()?;
+        let mut end = 0;
+        for _ in 0..MAX_RECORDS {
+            // RFC 6347 §4.1: type, version, epoch and sequence number take 11 bytes, the length two.
+            let length = packet.get(end + 11..end + 13).map(|length| u16::from_be_bytes([length[0], length[1]]));
+            match length.map(|length| end + 13 + usize::from(length)) {
+                Some(next) if next < packet.len() => end = next,
+                // The last record, or what is none: dimpl says so.
+                _ => return Some(packet),
+            }
+        }
+        let (run, more) = packet.split_at(end);
+        rest = Some(more);
+        Some(run)
+    })
+}
+
 struct Instance {
     dtls: Dtls,
     notes: Notes,
@@ -195,7 +220,7 @@ impl std::fmt::Debug for Instance {
 impl DtlsInstance for Instance {
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
         verify::take_last();
-        let result = self.dtls.handle_packet(packet);
+        let result = runs_of_records(packet).try_for_each(|records| self.dtls.handle_packet(records));
         if let Err(error) = &result
             && self.stage == Stage::Handshake
         {
@@ -261,6 +286,23 @@ impl DtlsInstance for Instance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_datagram_is_split_after_every_eighth_record_and_nothing_of_it_is_lost() {
+        let record =
+            |length: u8| [&[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, length][..], &[7; 9][..length.into()]].concat();
+        for (count, runs) in [(0, 1), (1, 1), (8, 1), (9, 2), (16, 2), (17, 3)] {
+            let datagram: Vec<u8> = (0..count).flat_map(|n| record(n % 10)).collect();
+            let found: Vec<_> = runs_of_records(&datagram).collect();
+            assert_eq!((found.len(), found.concat()), (runs, datagram), "{count} records");
+        }
+        // Cut anywhere, or with a length that lies.
+        let datagram: Vec<u8> = (0..20).flat_map(|n| record(n % 10)).collect();
+        for cut in 0..datagram.len() {
+            assert_eq!(runs_of_records(&datagram[..cut]).collect::<Vec<_>>().concat(), &datagram[..cut]);
+        }
+        assert_eq!(runs_of_records(&[0xff; 40]).count(), 1);
+    }
 
     #[test]
     fn sessions_share_one_configuration() {

@@ -29,7 +29,7 @@ impl Pair {
         ours.set_active(we_begin);
         ours.handle_timeout(now).unwrap();
         let failures = Patience::new(notes);
-        Pair { now, ours, theirs: peer(theirs, !we_begin, now), failures, shown: None, keys: [None, None] }
+        Pair { now, ours, theirs: peer(theirs, !we_begin, 1_200, now), failures, shown: None, keys: [None, None] }
     }
 
     fn our_turn(&mut self) {
@@ -98,6 +98,22 @@ fn peers_with_rsa_and_p384_certificates_agree_on_keys_in_both_roles() {
             assert_eq!(CertificateKind::of(&theirs.certificate).to_string(), kind);
             assert!(pair.keys[0].is_some() && pair.keys[0] == pair.keys[1], "{kind}, we begin: {we_begin}");
         }
+    }
+}
+
+#[test]
+fn a_flight_of_more_than_eight_records_in_one_datagram_is_read() {
+    for we_begin in [false, true] {
+        let mut pair = Pair::new(rsa_certificate(2_048), we_begin);
+        pair.theirs = peer(rsa_certificate(2_048), !we_begin, 256, pair.now);
+        for _ in 0..6 {
+            pair.our_turn();
+            let flight = std::cell::RefCell::new(Vec::new());
+            pair.their_turn(|packet| flight.borrow_mut().append(packet));
+            pair.hear(&flight.into_inner());
+        }
+        assert_eq!(pair.failures.over(pair.now), None);
+        assert!(pair.keys[0].is_some() && pair.keys[0] == pair.keys[1], "we begin: {we_begin}");
     }
 }
 

@@ -29,11 +29,11 @@ pub(crate) fn certificate(key: &KeyPair, names: usize) -> DtlsCert {
 }
 
 /// The other end of a handshake: dimpl with keys that we never have.
-pub(crate) fn peer(certificate: DtlsCert, is_client: bool, now: Instant) -> Dtls {
+pub(crate) fn peer(certificate: DtlsCert, is_client: bool, mtu: usize, now: Instant) -> Dtls {
     static KEYS: OnceLock<Keys> = OnceLock::new();
     let mut provider = super::provider();
     provider.key_provider = KEYS.get_or_init(|| Keys { ecdsa: provider.key_provider });
-    let config = Config::builder().use_server_cookie(false).with_crypto_provider(provider).mtu(1_200).build().unwrap();
+    let config = Config::builder().use_server_cookie(false).with_crypto_provider(provider).mtu(mtu).build().unwrap();
     let mut dtls = Dtls::new_12(Arc::new(config), certificate, now);
     dtls.set_active(is_client);
     dtls.handle_timeout(now).unwrap();
