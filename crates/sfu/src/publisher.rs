@@ -19,8 +19,9 @@ use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpPacket;
-use str0m::{Event, IceConnectionState, Input, Output, Rtc};
+use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
+use crate::dtls::{Failure, Notes, Patience, Reason};
 use crate::flow::Flow;
 use crate::format::{Format, Published};
 use crate::ingress::{Ingress, NewSources, Verdict};
@@ -48,6 +49,8 @@ pub struct PublisherSetup {
     pub tracks: Vec<PublisherTrack>,
     /// What its packets pass before the session sees them.
     pub ingress: Box<Ingress>,
+    /// What goes wrong in its DTLS handshake.
+    pub notes: Notes,
 }
 
 /// One publisher on a shard.
@@ -75,6 +78,7 @@ pub struct Publisher {
     published: Published,
     clock: SenderClock,
     connected: bool,
+    failures: Patience,
     heard_at: Instant,
     flow: Flow,
     /// Source addresses that passed ICE.
@@ -117,8 +121,25 @@ pub enum Ended {
     PeerLeft,
     /// No consent any more (RFC 7675).
     IceLost,
+    /// Its DTLS handshake failed.
+    Handshake(Failure),
     /// It could not go on, or something in it panicked.
     Failed,
+}
+
+impl Ended {
+    pub(crate) fn of_handshake(failure: Option<Failure>) -> Ended {
+        failure.map_or(Ended::Failed, Ended::Handshake)
+    }
+
+    /// An error of str0m; the certificate's fingerprint is checked there.
+    pub(crate) fn of_error(now: Instant, error: &RtcError, failures: &mut Patience) -> Ended {
+        if matches!(error, RtcError::RemoteSdp(_)) {
+            return Ended::Handshake(failures.of_this_peer(Failure::new(Reason::Fingerprint)));
+        }
+        failures.look(now);
+        Ended::of_handshake(failures.over(now))
+    }
 }
 
 #[derive(Debug)]
@@ -221,6 +242,7 @@ impl Publisher {
             published,
             clock: SenderClock::default(),
             connected: false,
+            failures: Patience::new(setup.notes),
             heard_at: now,
             flow: Flow::default(),
             sources: Vec::new(),
@@ -278,6 +300,9 @@ impl Publisher {
         if self.rtc.handle_input(input).is_err() && self.connected {
             // Only an authenticated message or a deadline ends a session (threats, code rule 5): an error of
             // a peer's bytes is counted by str0m and forgotten by us.
+        }
+        if !self.connected && matches!(class, media::demux::Class::Dtls) {
+            self.failures.look(now);
         }
         true
     }
@@ -337,8 +362,12 @@ impl Publisher {
                 Ok(Output::Timeout(at)) => {
                     self.send_feedback(now, batch);
                     let quiet_at = self.flow.poll_timeout().unwrap_or(at);
+                    let over_at = self.failures.poll_timeout().unwrap_or(at);
                     let feedback_at = self.ingress.feedback_at().unwrap_or(at);
-                    self.next_timeout = at.min(quiet_at).min(feedback_at).max(now + SHORTEST_WAIT);
+                    self.next_timeout = at.min(quiet_at).min(over_at).min(feedback_at).max(now + SHORTEST_WAIT);
+                    if let Some(failure) = self.failures.over(now) {
+                        self.out.push_back(Arrived::Closed(Ended::Handshake(failure)));
+                    }
                     return;
                 }
                 Ok(Output::Transmit(transmit)) => {
@@ -350,8 +379,12 @@ impl Publisher {
                     }
                 }
                 Ok(Output::Event(event)) => self.handle_event(now, clock, event),
-                Err(_) => {
-                    self.out.push_back(Arrived::Closed(Ended::Failed));
+                Err(error) => {
+                    let why = match self.connected {
+                        true => Ended::Failed,
+                        false => Ended::of_error(now, &error, &mut self.failures),
+                    };
+                    self.out.push_back(Arrived::Closed(why));
                     self.next_timeout = now + Duration::from_secs(3_600);
                     return;
                 }
@@ -397,6 +430,7 @@ impl Publisher {
                 if !self.ingress.connected() {
                     self.out.push_back(Arrived::Closed(Ended::Failed));
                 }
+                self.failures.forget_but_srtp(now);
                 self.flow.begin(now);
                 self.out.push_back(Arrived::Connected);
             }

@@ -18,14 +18,17 @@ use str0m_proto::crypto::dtls::{
 };
 use str0m_proto::crypto::{CryptoError, CryptoProvider, DtlsVersion};
 
-use crate::dtls;
+use crate::dtls::{self, Notes};
 use crate::ingress::clear;
 use crate::ingress::sctp::Sctp;
 use crate::srtp::{Error, Open, Profile, Role, Seal, split};
 
-/// Where the keys of one session appear once its DTLS handshake is done.
+/// Where the keys of one session appear once its DTLS handshake is done, and what went wrong in it.
 #[derive(Clone, Default)]
-pub struct KeySlot(Arc<Mutex<Option<Keys>>>);
+pub struct KeySlot {
+    keys: Arc<Mutex<Option<Keys>>>,
+    notes: Notes,
+}
 
 /// What the RFC 5764 exporter gave.
 pub(crate) struct Keys {
@@ -37,8 +40,13 @@ pub(crate) struct Keys {
 impl KeySlot {
     /// Takes the keys out, as contexts to send and to receive with; `None` while the handshake lasts.
     pub fn take(&self) -> Option<Result<(Seal, Open), Error>> {
-        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(keys.into_contexts())
+    }
+
+    /// What went wrong in the handshake.
+    pub(crate) fn notes(&self) -> Notes {
+        self.notes.clone()
     }
 }
 
@@ -139,14 +147,17 @@ impl DtlsProvider for Tap {
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
         let next = NEXT.with(|next| std::mem::replace(&mut *next.borrow_mut(), Next::Plain));
-        if matches!(next, Next::Hollow) {
-            return Ok(Box::new(Hollow { now, is_active: false }));
-        }
-        let inner = dtls::Provider.new_dtls(certificate, now, version, mtu)?;
         match next {
-            Next::Tapped(slot) => Ok(Box::new(TappedInstance::new(inner, slot, false))),
-            Next::Withheld(slot) => Ok(Box::new(TappedInstance::new(inner, slot, true))),
-            Next::Plain | Next::Hollow => Ok(inner),
+            Next::Plain => dtls::Provider.new_dtls(certificate, now, version, mtu),
+            Next::Tapped(slot) => {
+                let inner = dtls::noted(certificate, now, version, mtu, slot.notes())?;
+                Ok(Box::new(TappedInstance::new(inner, slot, false)))
+            }
+            Next::Withheld(slot) => {
+                let inner = dtls::noted(certificate, now, version, mtu, slot.notes())?;
+                Ok(Box::new(TappedInstance::new(inner, slot, true)))
+            }
+            Next::Hollow => Ok(Box::new(Hollow { now, is_active: false })),
         }
     }
 }
@@ -172,7 +183,7 @@ impl DtlsInstance for TappedInstance {
         let output = self.inner.poll_output(buf);
         if let DtlsOutput::KeyingMaterial(material, profile) = &output {
             let keys = Keys::new(material, *profile, role);
-            *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+            *self.slot.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
             if self.is_withheld {
                 let none = KeyingMaterial::new(&clear::MATERIAL);
                 return DtlsOutput::KeyingMaterial(none, SrtpProfile::AEAD_AES_128_GCM);
