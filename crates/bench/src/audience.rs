@@ -107,6 +107,7 @@ impl Audience {
                 layers: media::codec::FrameLayers::default(),
                 arrived_at: now,
                 captured_at: Some(self.clock.at(now)),
+                has_wrong_clock: false,
                 descriptor: None,
                 extensions: Extensions::default(),
                 payload: vec![seq as u8; PAYLOAD_BYTES].into(),

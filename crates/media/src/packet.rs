@@ -43,6 +43,9 @@ pub struct Packet {
     /// When the picture or sound was captured, in the server's wall clock, if the publisher told
     /// (abs-capture-time, or a sender report to map the RTP timestamp by).
     pub captured_at: Option<NtpTime>,
+    /// `captured_at` cannot be right: later than `arrived_at`, or absurdly early. It still relates the
+    /// tracks of one publisher to each other (lip sync), and says nothing about delay.
+    pub has_wrong_clock: bool,
     /// Its Dependency Descriptor, if the publisher sends one (AV1).
     pub descriptor: Option<Arc<Described>>,
     /// Header extensions that are carried through.

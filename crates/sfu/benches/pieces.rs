@@ -226,6 +226,7 @@ fn packet(now: Instant, seq: u64) -> Packet {
         layers: media::codec::FrameLayers::default(),
         arrived_at: now,
         captured_at: None,
+        has_wrong_clock: false,
         descriptor: None,
         extensions: Extensions::default(),
         payload: vec![7; PAYLOAD_BYTES].into(),

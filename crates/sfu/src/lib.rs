@@ -14,6 +14,7 @@
 //! Deliberately not here: who may do what (`control`), sockets and threads (`shards`).
 
 pub mod bwe;
+mod clock;
 pub mod desk;
 pub mod dtls;
 pub mod flow;

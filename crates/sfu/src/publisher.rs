@@ -22,6 +22,7 @@ use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use crate::dtls::{Failure, Notes, Patience, Reason};
+use crate::clock::{CaptureClock, SenderClock};
 use crate::flow::Flow;
 use crate::format::{Format, Published};
 use crate::ingress::{Ingress, NewSources, Verdict};
@@ -168,6 +169,7 @@ struct EncodingIn {
     described_layers: DescribedLayers,
     /// The last sender report: NTP time and RTP timestamp of one moment.
     report: Option<(NtpTime, u32)>,
+    capture_clock: CaptureClock,
     key_frame_wanted: bool,
 }
 
@@ -185,6 +187,7 @@ impl EncodingIn {
             self.descriptors = Reader::default();
             self.described_layers = DescribedLayers::default();
             self.report = None;
+            self.capture_clock = CaptureClock::default();
         }
         self.ssrc = Some(ssrc);
         self.newest = None;
@@ -436,7 +439,7 @@ impl Publisher {
             }
             Event::RtpPacket(packet) => {
                 self.flows(packet.timestamp);
-                self.handle_rtp(packet);
+                self.handle_rtp(clock, packet);
             }
             Event::SenderFeedback(feedback) => {
                 self.flows(feedback.received_at);
@@ -464,7 +467,7 @@ impl Publisher {
         }
     }
 
-    fn handle_rtp(&mut self, rtp: RtpPacket) {
+    fn handle_rtp(&mut self, clock: &WallClock, rtp: RtpPacket) {
         let payload_type = *rtp.header.payload_type;
         let ssrc = *rtp.header.ssrc;
         let Some(track) = self.tracks.iter_mut().find(|t| t.formats.iter().any(|(pt, _)| *pt == payload_type)) else {
@@ -517,6 +520,7 @@ impl Publisher {
                 self.clock.to_server(NtpTime::from_unix_ms_f64(ntp.to_unix_ms_f64() + ms))
             }),
         };
+        let has_wrong_clock = captured_at.is_some_and(|at| !encoding.capture_clock.can_be(clock, rtp.timestamp, at));
         let extensions = Extensions {
             playout_delay: playout_delay(values.play_delay_min, values.play_delay_max),
             video_orientation: values.video_orientation.map(|o| o as u8),
@@ -543,6 +547,7 @@ impl Publisher {
             layers,
             arrived_at: rtp.timestamp,
             captured_at,
+            has_wrong_clock,
             descriptor,
             extensions,
             payload: rtp.payload,
@@ -584,49 +589,9 @@ fn playout_delay(min: Option<str0m::media::MediaTime>, max: Option<str0m::media:
     Some([bytes[1], bytes[2], bytes[3]])
 }
 
-/// How far a publisher's wall clock is from ours.
-///
-/// Every sender report tells "now, by my clock"; it arrives later by the time it was on its way. The least
-/// difference seen in a while is the clock's offset plus the shortest way: on a LAN exact to a millisecond,
-/// over the internet wrong by the one-way delay.
-#[derive(Debug, Default)]
-struct SenderClock {
-    offset_ms: Option<f64>,
-    window: VecDeque<f64>,
-}
-
-/// Reports looked back on: at one a second and track, half a minute. A clock drifts 1 ms in that time at most.
-const CLOCK_WINDOW: usize = 64;
-
-impl SenderClock {
-    fn reported(&mut self, arrived: NtpTime, said: NtpTime) {
-        if self.window.len() == CLOCK_WINDOW {
-            self.window.pop_front();
-        }
-        self.window.push_back(arrived.difference_ms(said));
-        self.offset_ms = self.window.iter().copied().reduce(f64::min);
-    }
-
-    fn to_server(&self, theirs: NtpTime) -> Option<NtpTime> {
-        Some(NtpTime::from_unix_ms_f64(theirs.to_unix_ms_f64() + self.offset_ms?))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_offset_of_a_clock_is_the_least_difference_seen() {
-        let at = |ms: f64| NtpTime::from_unix_ms_f64(1_700_000_000_000.0 + ms);
-        let mut clock = SenderClock::default();
-        assert_eq!(clock.to_server(at(0.0)), None);
-        for (said, way) in [(0.0, 30.0), (1_000.0, 5.0), (2_000.0, 80.0)] {
-            clock.reported(at(said + 500.0 + way), at(said));
-        }
-        let server = clock.to_server(at(0.0)).expect("reports came");
-        assert!((server.difference_ms(at(0.0)) - 505.0).abs() < 0.01);
-    }
 
     #[test]
     fn playout_delay_is_two_times_twelve_bits_of_ten_ms() {

@@ -21,6 +21,7 @@ pub fn packet(seq: u64) -> PacketBuilder {
         layers: media::codec::FrameLayers::default(),
         arrived_at: Instant::now(),
         captured_at: None,
+        has_wrong_clock: false,
         descriptor: None,
         extensions: Extensions::default(),
         payload: vec![seq as u8; 100].into(),

@@ -61,6 +61,8 @@ export interface SentReport {
   loss_percent: number | null;
   rtp_timestamp: number;
   captured_at_ms: number | null;
+  /** Why `captured_at_ms` is `null`: the publisher told no clock, or one that cannot be right. */
+  capture_clock: "known" | "untold" | "wrong";
   clock_rate: number;
   layer: string | null;
   reason: "best" | "wished" | "network" | "hidden" | "load";

@@ -173,7 +173,7 @@ function watch(stream: string): void {
       const peer = client.peer;
       sample = peer && client.state === "connected" ? await stats.sample(peer) : null;
       if (state === "live" && !document.hidden) still.keep();
-      overlay.update(sample, latency.latencyMs, latency.report);
+      overlay.update(sample, latency.latencyMs, latency.report, latency.unknown);
       showMenu();
       menu.tell();
       say(byId("controls-delay"), latency.latencyMs === null ? "" : format.milliseconds(latency.latencyMs));

@@ -336,6 +336,10 @@ pub struct SentReport {
     pub rtp_timestamp: u32,
     /// When that packet's picture or sound was captured, server wall clock, ms since the Unix epoch.
     pub captured_at_ms: Option<f64>,
+    /// What is known of the publisher's clock: `known`; `untold` (no sender report or capture time
+    /// came yet); `wrong` (it says that pictures were captured after they arrived, or a minute before).
+    /// `captured_at_ms` is `null` unless it is known.
+    pub capture_clock: &'static str,
     /// Ticks a second of `rtp_timestamp`.
     pub clock_rate: u32,
     /// The `rid` of the layer that is sent, where simulcast names one.

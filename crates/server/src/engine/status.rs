@@ -16,6 +16,7 @@ use sfu::publisher::Health;
 use sfu::shard::{self, Snapshot, StreamSnapshot};
 use sfu::stream::audience::{Audience, Need};
 use sfu::stream::choice::Wish;
+use sfu::viewer::track::Newest;
 
 use super::actor::Actor;
 use super::{
@@ -349,6 +350,20 @@ fn transport_report(report: &shard::ViewerReport) -> Option<TransportReport> {
     })
 }
 
+/// The capture time, unless the publisher's clock cannot be right.
+fn captured_at_ms(newest: Option<Newest>) -> Option<f64> {
+    let newest = newest.filter(|newest| !newest.has_wrong_clock)?;
+    Some(newest.captured_at?.to_unix_ms_f64())
+}
+
+fn capture_clock(newest: Option<Newest>) -> &'static str {
+    match newest {
+        Some(Newest { captured_at: Some(_), has_wrong_clock: true, .. }) => "wrong",
+        Some(Newest { captured_at: Some(_), .. }) => "known",
+        _ => "untold",
+    }
+}
+
 fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
     let counters = &track.counters;
     let rids = if track.kind == MediaKind::Video { published.rids } else { Default::default() };
@@ -362,8 +377,9 @@ fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
         key_frame_requests: counters.key_frame_requests,
         rtt_ms: counters.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
         loss_percent: counters.rtt.map(|_| f64::from(counters.fraction_lost) * 100.0 / 256.0),
-        rtp_timestamp: track.newest.map_or(0, |(timestamp, _)| timestamp),
-        captured_at_ms: track.newest.and_then(|(_, at)| at).map(|at| at.to_unix_ms_f64()),
+        rtp_timestamp: track.newest.map_or(0, |newest| newest.timestamp),
+        captured_at_ms: captured_at_ms(track.newest),
+        capture_clock: capture_clock(track.newest),
         clock_rate: match track.kind {
             MediaKind::Audio => 48_000,
             MediaKind::Video => 90_000,

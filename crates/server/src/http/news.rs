@@ -411,6 +411,7 @@ mod tests {
             loss_percent: None,
             rtp_timestamp: 1,
             captured_at_ms: None,
+            capture_clock: "untold",
             clock_rate: 90_000,
             layer: Some(layer.into()),
             temporal_layer: Some(1),

@@ -1065,6 +1065,7 @@ impl Backend for Double {
             loss_percent: None,
             rtp_timestamp: 0,
             captured_at_ms: None,
+            capture_clock: "untold",
             clock_rate: 90_000,
             layer: None,
             temporal_layer: None,

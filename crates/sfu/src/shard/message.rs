@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use media::codec::Resolution;
 use media::packet::MAX_ENCODINGS;
-use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId};
+use media::{Codec, MediaKind, Packet, SessionId, StreamId};
 use str0m::ice::IceCreds;
 
 use super::load::LoadStatus;
@@ -20,7 +20,7 @@ use crate::publisher::{Ended, Health, Publisher, PublisherSetup};
 use crate::stream::audience::Audience;
 use crate::stream::choice::{Reason, Wish};
 use crate::viewer::ViewerSetup;
-use crate::viewer::track::{Counters as SentCounters, TrackOut};
+use crate::viewer::track::{Counters as SentCounters, Newest, TrackOut};
 
 /// Asked of a shard: by control, by desks, by other shards.
 #[derive(Debug)]
@@ -391,8 +391,8 @@ pub struct SentTrack {
     pub codec: Option<Codec>,
     /// In numbers.
     pub counters: SentCounters,
-    /// The newest picture's outgoing timestamp and when it was captured.
-    pub newest: Option<(u32, Option<NtpTime>)>,
+    /// The newest picture or sound that was sent.
+    pub newest: Option<Newest>,
     /// Whether pictures move.
     pub flowing: bool,
     /// Which encoding.

@@ -18,7 +18,7 @@ impl Shard {
             kind: track.facts().kind,
             codec: track.codec(),
             counters: track.counters,
-            newest: track.newest().map(|n| (n.timestamp, n.captured_at)),
+            newest: track.newest(),
             flowing: track.is_flowing(),
             encoding: track.encoding(),
             within: track.within(),

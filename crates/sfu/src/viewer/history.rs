@@ -32,7 +32,8 @@ struct Entry {
     /// Milliseconds of the viewer's time when it was sent last, modulo 65.5 s.
     sent_ms: u16,
     transport_seq: u16,
-    payload_type: u8,
+    /// Seven bits, and above them the third bit of how often it was sent again.
+    payload_type_and_resends: u8,
     /// Two bits: how often it was sent again. Six bits: [`Form::descriptor`].
     resends_and_descriptor: u8,
     flags: u8,
@@ -49,6 +50,9 @@ const WITH_TRANSPORT_SEQ: u8 = 8;
 const ENCODING_AT: u32 = 4;
 const ENCODING_MASK: u8 = 3;
 const RESENDS_BITS: u8 = 2;
+const LOW_RESENDS: u8 = (1 << RESENDS_BITS) - 1;
+const PAYLOAD_TYPE_BITS: u8 = 7;
+const PAYLOAD_TYPE: u8 = (1 << PAYLOAD_TYPE_BITS) - 1;
 const WITH_MARKER: u8 = 64;
 const EMPTY: u8 = 128;
 
@@ -58,7 +62,14 @@ impl Entry {
     }
 
     fn resends(&self) -> u8 {
-        self.resends_and_descriptor & ((1 << RESENDS_BITS) - 1)
+        let low = self.resends_and_descriptor & LOW_RESENDS;
+        low | (self.payload_type_and_resends >> PAYLOAD_TYPE_BITS) << RESENDS_BITS
+    }
+
+    fn set_resends(&mut self, resends: u8) {
+        let high = (resends >> RESENDS_BITS) << PAYLOAD_TYPE_BITS;
+        self.payload_type_and_resends = self.payload_type_and_resends & PAYLOAD_TYPE | high;
+        self.resends_and_descriptor = self.resends_and_descriptor & !LOW_RESENDS | resends & LOW_RESENDS;
     }
 
     fn encoding(&self) -> u8 {
@@ -101,8 +112,9 @@ pub struct Form {
     pub descriptor: u8,
 }
 
-/// The most times one packet is sent again (threat T13).
-pub const MAX_RESENDS: u8 = 3;
+/// The most times one packet is sent again (threat T13). libwebrtc asks ten times. With three times
+/// and 10 % loss, one of 1,000 lost packets is never repaired: one in 7 s of 1.5 Mb/s.
+pub const MAX_RESENDS: u8 = 7;
 
 /// A packet that may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +125,8 @@ pub struct Sent {
     pub position: u64,
     /// How it was written.
     pub form: Form,
+    /// How often it was sent again, this time included.
+    pub resends: u8,
 }
 
 impl History {
@@ -157,7 +171,7 @@ impl History {
             timestamp: numbers.timestamp,
             sent_ms,
             transport_seq: form.transport_seq.unwrap_or_default(),
-            payload_type: form.payload_type,
+            payload_type_and_resends: form.payload_type & PAYLOAD_TYPE,
             resends_and_descriptor: form.descriptor << RESENDS_BITS,
             flags: IN_USE
                 | (form.encoding & ENCODING_MASK) << ENCODING_AT
@@ -188,7 +202,7 @@ impl History {
         if entry.resends() > 0 && since < rtt {
             return None;
         }
-        entry.resends_and_descriptor += 1;
+        entry.set_resends(entry.resends() + 1);
         entry.sent_ms = now_ms;
         Self::as_sent(entry, index, log_end(entry.encoding()))
     }
@@ -208,8 +222,9 @@ impl History {
         Some(Sent {
             numbers: Rewritten { index, timestamp: entry.timestamp },
             position: log_end.checked_sub(u64::from(back))?,
+            resends: entry.resends(),
             form: Form {
-                payload_type: entry.payload_type,
+                payload_type: entry.payload_type_and_resends & PAYLOAD_TYPE,
                 encoding: entry.encoding(),
                 with_red: entry.flags & WITH_RED != 0,
                 with_capture_time: entry.flags & WITH_CAPTURE_TIME != 0,
@@ -311,7 +326,7 @@ mod tests {
         let mut history = filled(10);
         let at = |ms: u64| NOW + ms * 1_000;
         let times = (0..1_000).filter(|&ms| history.missing(at(ms), 65_505, RTT, |_| END).is_some());
-        assert_eq!(times.collect::<Vec<_>>(), [0, 40, 80]);
+        assert_eq!(times.collect::<Vec<_>>(), [0, 40, 80, 120, 160, 200, 240]);
     }
 
     #[test]
@@ -344,7 +359,7 @@ mod tests {
             for n in 4_000 - entries as u64..4_000 {
                 let sent = history.missing(NOW + 30_000_000, n as u16, RTT, |_| end);
                 let numbers = Rewritten { index: n, timestamp: n as u32 };
-                assert_eq!(sent, Some(Sent { numbers, position: (1 << 32) - 1_000 + n, form }), "{n}");
+                assert_eq!(sent, Some(Sent { numbers, position: (1 << 32) - 1_000 + n, form, resends: 1 }), "{n}");
             }
         }
     }

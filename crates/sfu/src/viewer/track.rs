@@ -36,7 +36,7 @@ use media::{Codec, MediaKind, NtpTime};
 use super::descriptors::Descriptors;
 use super::header::HeaderWriter;
 use super::history::History;
-use super::lossy::Playout;
+use super::lossy::{LEAST_REPAIR_SHARE, Lossy, Playout};
 use super::pace::Pace;
 use super::rewrite::Rewrite;
 use crate::format::AcceptedFormats;
@@ -103,6 +103,8 @@ pub struct TrackOut {
     repair_budget: i64,
     /// How often what is missing is sent.
     copies: usize,
+    /// Share of sent bytes that may be sent again, in 1/256.
+    repair_share: i64,
     playout: Option<Playout>,
     restarted_at: Option<Instant>,
     late: Late,
@@ -121,6 +123,8 @@ pub struct Newest {
     pub timestamp: u32,
     /// When it was captured, server wall clock, if known.
     pub captured_at: Option<NtpTime>,
+    /// The publisher's clock cannot be right: `captured_at` says nothing about delay.
+    pub has_wrong_clock: bool,
     /// When its packet reached the server.
     pub arrived_at: Instant,
 }
@@ -192,6 +196,10 @@ pub struct Next {
 /// and shows no fast-forward. The issue allows 0.5 s of it: a second of 720p decodes in about 0.2 s.
 const SHORT_GROUP: Duration = Duration::from_millis(1_000);
 
+/// Between two parts of the past: longer than a wake-up, shorter than the shard's other timers, and
+/// as many packets as a system call's message is worth (6 at 28 Mb/s).
+const BUDGET_STEP: Duration = Duration::from_millis(2);
+
 /// How long a viewer looks at a held picture before it is given all that came since. Longer than a
 /// request, its answer and a round trip of 100 ms need, with one lost.
 const HOLD: Duration = Duration::from_millis(700);
@@ -235,6 +243,7 @@ impl TrackOut {
             rtx_index: 1 + (seed >> 16 & 0x7ffe),
             repair_budget: REPAIR_BUDGET_BYTES / 4,
             copies: 1,
+            repair_share: LEAST_REPAIR_SHARE,
             playout: None,
             restarted_at: None,
             late: Late::default(),
@@ -275,9 +284,11 @@ impl TrackOut {
         self.pace.set_rate(bps);
     }
 
-    /// How to deal with losses: how often what is missing is sent, and the least time from capture to being shown.
-    pub fn repairs(&mut self, copies: usize, playout: Option<Playout>) {
-        (self.copies, self.playout) = (copies, playout);
+    /// Sets how losses are repaired, by what is known of the viewer's network.
+    pub fn repairs(&mut self, lossy: &Lossy) {
+        self.copies = lossy.copies();
+        self.repair_share = lossy.repair_share();
+        self.playout = lossy.playout();
     }
 
     /// Something will be sent soon, and the memory of the track itself is there.
@@ -369,7 +380,10 @@ impl TrackOut {
                     }
                     while let Some(packet) = log.get(self.cursor) {
                         if packet.timestamp == key_timestamp {
-                            self.forward(now, track, self.cursor, packet, link);
+                            if *link.budget <= 0 {
+                                return Next { at: Some(now + BUDGET_STEP), wants_key_frame: Some(self.encoding) };
+                            }
+                            *link.budget -= self.forward(now, track, self.cursor, packet, link);
                         }
                         self.cursor += 1;
                     }
@@ -398,7 +412,7 @@ impl TrackOut {
                     }
                     while self.cursor < edge {
                         if *link.budget <= 0 {
-                            return Next { at: Some(now + Duration::from_millis(1)), wants_key_frame: None };
+                            return Next { at: Some(now + BUDGET_STEP), wants_key_frame: None };
                         }
                         let Some(packet) = log.get(self.cursor) else { break };
                         if self.waits_for_next(track, packet) {
@@ -409,6 +423,7 @@ impl TrackOut {
                         }
                         self.cursor += 1;
                     }
+                    self.pace.follows(now);
                     self.phase = Phase::Live;
                 }
                 Phase::Live => {
@@ -479,7 +494,7 @@ impl TrackOut {
         if age <= SHORT_GROUP || source.is_deaf() {
             self.catch_up(now, source, at, None);
         } else {
-            self.cursor = at;
+            self.cursor = log.group_from(at);
             self.phase = Phase::Holding { key_at: at, key_timestamp: first.timestamp, since: now };
         }
     }
@@ -489,7 +504,7 @@ impl TrackOut {
         let (Some(first), Some(last)) = (log.get(at), log.last()) else { return };
         let frames = (at..log.end()).filter_map(|p| log.get(p)).filter(|p| p.starts_frame).count();
         self.rewrite.squeeze(now, first.timestamp, last.timestamp, frames as u32, SQUEEZED_FRAME_TICKS);
-        self.cursor = at;
+        self.cursor = log.group_from(at);
         self.phase = Phase::CatchUp { edge: log.end(), skip };
     }
 

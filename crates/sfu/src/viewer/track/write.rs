@@ -100,6 +100,7 @@ impl TrackOut {
             self.newest = Some(Newest {
                 timestamp: numbers.timestamp,
                 captured_at: packet.captured_at,
+                has_wrong_clock: packet.has_wrong_clock,
                 arrived_at: packet.arrived_at,
             });
         }
@@ -126,7 +127,8 @@ impl TrackOut {
         self.history.sent(now_us, numbers, position, form);
         self.counters.packets += 1;
         self.counters.bytes += payload_of(packet, form).len() as u64;
-        self.repair_budget = (self.repair_budget + written as i64 / 5).min(REPAIR_BUDGET_BYTES);
+        let repair = written as i64 * self.repair_share / 256;
+        self.repair_budget = (self.repair_budget + repair).min(REPAIR_BUDGET_BYTES);
         written as i64
     }
 
@@ -134,6 +136,7 @@ impl TrackOut {
         // What most packets fail first.
         packet.starts_frame
             && packet.captured_at.is_some()
+            && !packet.has_wrong_clock
             && self.capture_written_us.is_none_or(|us| now_us.saturating_sub(us) >= CAPTURE_TIME_INTERVAL_US)
             && self.facts.extensions.abs_capture_time.is_some()
             && self.facts.rtx_ssrc.is_some()
