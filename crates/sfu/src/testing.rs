@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use media::codec::Resolution;
 use media::packet::Extensions;
-use media::{Codec, Packet};
+use media::{Codec, Epoch, Packet};
 
 /// A video packet with publisher sequence number `seq`.
 pub fn packet(seq: u64) -> PacketBuilder {
     PacketBuilder(Packet {
         codec: Codec::Vp8,
-        epoch: 1,
+        epoch: Epoch::of(1),
         encoding: 0,
         seq,
         timestamp: (seq as u32).wrapping_mul(3_000),
@@ -22,6 +22,7 @@ pub fn packet(seq: u64) -> PacketBuilder {
         arrived_at: Instant::now(),
         captured_at: None,
         descriptor: None,
+        sets: None,
         extensions: Extensions::default(),
         payload: vec![seq as u8; 100].into(),
         red_primary_at: 0,
@@ -38,8 +39,13 @@ impl PacketBuilder {
         self
     }
     /// From this publisher.
-    pub fn epoch(mut self, epoch: u32) -> Self {
-        self.0.epoch = epoch;
+    pub fn epoch(mut self, publisher: u32) -> Self {
+        self.0.epoch = Epoch { publisher, ..self.0.epoch };
+        self
+    }
+    /// Of this run of its publisher.
+    pub fn run(mut self, run: u32) -> Self {
+        self.0.epoch = Epoch { run, ..self.0.epoch };
         self
     }
     /// Of this encoding of a simulcast.

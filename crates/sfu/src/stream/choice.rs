@@ -69,11 +69,13 @@ pub enum Reason {
     Network,
     /// Nobody looks.
     Hidden,
+    /// The viewer did not negotiate the codec that is published, and is sent nothing.
+    Codec,
 }
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Reason; 4] = [Reason::Best, Reason::Wished, Reason::Network, Reason::Hidden];
+    pub const ALL: [Reason; 5] = [Reason::Best, Reason::Wished, Reason::Network, Reason::Hidden, Reason::Codec];
 
     /// The word for the API.
     pub fn name(self) -> &'static str {
@@ -82,6 +84,7 @@ impl Reason {
             Reason::Wished => "wished",
             Reason::Network => "network",
             Reason::Hidden => "hidden",
+            Reason::Codec => "codec",
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use media::Packet;
+use media::{Epoch, Packet};
 
 /// The last packets of one track. Positions grow by one per packet and are never used again.
 #[derive(Debug)]
@@ -17,8 +17,10 @@ pub struct PacketLog {
     /// Position of `packets[0]`.
     base: u64,
     bytes: usize,
-    /// Where the last picture starts that a decoder can start from.
+    /// Where the last picture of the newest epoch starts that a decoder can start from.
     key_at: Option<u64>,
+    /// The newest epoch that came: what is older is never started from.
+    epoch: Epoch,
     limits: LogLimits,
 }
 
@@ -49,13 +51,18 @@ const KEY_FRAME_REACH: usize = 64;
 impl PacketLog {
     /// An empty log.
     pub fn new(limits: LogLimits) -> PacketLog {
-        PacketLog { packets: VecDeque::new(), base: 0, bytes: 0, key_at: None, limits }
+        PacketLog { packets: VecDeque::new(), base: 0, bytes: 0, key_at: None, epoch: Epoch::default(), limits }
     }
 
     /// Appends a packet; returns its position.
     pub fn push(&mut self, packet: Arc<Packet>) -> u64 {
         let position = self.end();
         self.bytes += packet.payload.len();
+        if packet.epoch > self.epoch {
+            // What came before belongs to another run: a viewer that has seen this one cannot follow it.
+            self.epoch = packet.epoch;
+            self.key_at = None;
+        }
         let key = packet.key_frame_from.map(|seq| (packet.epoch, seq));
         self.packets.push_back(packet);
         if let Some((epoch, seq)) = key {
@@ -92,12 +99,15 @@ impl PacketLog {
 
     /// The picture that starts with `seq` is a key frame: its packet came lately. A retransmission may have
     /// brought an older key frame than the one known; the newer one stays.
-    fn mark_key(&mut self, epoch: u32, seq: u64) {
+    fn mark_key(&mut self, epoch: Epoch, seq: u64) {
+        if epoch != self.epoch {
+            return;
+        }
         let found = self.packets.iter().rev().take(KEY_FRAME_REACH).position(|p| p.epoch == epoch && p.seq == seq);
         let Some(back) = found else { return };
         let position = self.end() - 1 - back as u64;
         let known = self.key_at.and_then(|at| self.get(at));
-        if known.is_none_or(|known| known.epoch != epoch || known.seq <= seq) {
+        if known.is_none_or(|known| known.seq <= seq) {
             self.key_at = Some(position);
         }
     }
@@ -185,6 +195,21 @@ mod tests {
         assert_eq!(log.key_at(), Some(at));
         log.push(Arc::new(packet(3).proves(77).build()));
         assert_eq!(log.key_at(), Some(at), "a packet that never came cannot be started from");
+    }
+
+    #[test]
+    fn a_new_run_forgets_the_key_frame_of_the_run_before() {
+        let mut log = PacketLog::new(limits());
+        log.push(Arc::new(packet(70).key().build()));
+        log.push(Arc::new(packet(71).build()));
+        log.push(Arc::new(packet(5).run(1).build()));
+        assert_eq!(log.key_at(), None);
+        log.push(Arc::new(packet(72).key().build()));
+        assert_eq!(log.key_at(), None, "a late key frame of the run before");
+        let at = log.push(Arc::new(packet(6).run(1).key().build()));
+        assert_eq!(log.key_at(), Some(at));
+        log.push(Arc::new(packet(7).epoch(2).build()));
+        assert_eq!(log.key_at(), None, "another publisher");
     }
 
     #[test]

@@ -209,6 +209,11 @@ impl Viewer {
         }
     }
 
+    /// Starts that were put off, of all its tracks.
+    pub fn starts_refused(&self) -> u64 {
+        self.tracks().map(|track| track.counters.starts_refused).sum()
+    }
+
     /// Whether it is being shown the past, or nothing yet.
     pub fn is_starting(&self) -> bool {
         self.transport.next() == 0 || self.tracks().any(TrackOut::is_starting)
