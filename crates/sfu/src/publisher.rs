@@ -8,6 +8,7 @@ pub(crate) mod allowance;
 mod encoding;
 mod runs;
 mod sprop;
+mod unnamed;
 pub mod warnings;
 
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use media::codec::red;
+use media::demux::Class;
 use media::packet::Extensions;
 use media::{Codec, Epoch, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
@@ -33,6 +35,7 @@ use allowance::Allowance;
 use encoding::{EncodingIn, Read};
 use runs::Verdict;
 use sprop::parameter_sets;
+use unnamed::Unnamed;
 use warnings::Warnings;
 
 /// All that a shard needs to take a publisher in.
@@ -77,6 +80,7 @@ pub struct Publisher {
     /// Source addresses that passed ICE.
     sources: Vec<SocketAddr>,
     out: VecDeque<Arrived>,
+    unnamed: Unnamed,
     strays: u64,
     next_timeout: Instant,
     /// Round trip and loss, as str0m measures them.
@@ -179,6 +183,7 @@ const MAX_SOURCES: usize = 16;
 impl Publisher {
     /// Takes a session in.
     pub fn new(now: Instant, setup: PublisherSetup) -> Publisher {
+        let unnamed = Unnamed::new(&setup.offer, &setup.tracks);
         let tracks = tracks_of_a_stream(setup.tracks).into_iter().map(|track| TrackIn::new(track, &setup.offer));
         let tracks: Vec<_> = tracks.collect();
         let mut published = Published::default();
@@ -202,6 +207,7 @@ impl Publisher {
             flow: Flow::default(),
             sources: Vec::new(),
             out: VecDeque::new(),
+            unnamed,
             strays: 0,
             next_timeout: now,
             health: Health::default(),
@@ -243,7 +249,8 @@ impl Publisher {
     /// from an address that did (threat T1).
     pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) -> bool {
         let Ok(receive) = Receive::new(Protocol::Udp, source, destination, bytes) else { return false };
-        let is_stun = matches!(media::demux::classify(bytes), media::demux::Class::Stun);
+        let class = media::demux::classify(bytes);
+        let is_stun = class == Class::Stun;
         let input = Input::Receive(now, receive);
         if !self.rtc.accepts(&input) {
             return false;
@@ -254,6 +261,9 @@ impl Publisher {
                 self.sources.remove(0);
             }
             self.sources.push(source);
+        }
+        if class == Class::Rtp && !media::rtp::is_rtcp(bytes) {
+            self.expect_source(bytes);
         }
         if self.rtc.handle_input(input).is_err() && self.connected {
             // Only an authenticated message or a deadline ends a session (threats, code rule 5): an error of
@@ -374,6 +384,28 @@ impl Publisher {
         }
     }
 
+    /// Makes str0m take RTP of an SSRC that it does not know, where the section can be told otherwise.
+    fn expect_source(&mut self, bytes: &[u8]) {
+        let Some((payload_type, ssrc)) = self.unnamed.source_of(bytes) else { return };
+        let is_current = |ssrc| {
+            let mut encodings = self.tracks.iter().flat_map(|track| &track.encodings);
+            encodings.any(|encoding| encoding.runs.ssrc() == Some(ssrc))
+        };
+        if is_current(ssrc) {
+            return;
+        }
+        let mut api = self.rtc.direct_api();
+        let Some(mid) = self.unnamed.section_of(&self.tracks, payload_type) else { return };
+        if api.stream_rx(&Ssrc::from(ssrc)).is_some() {
+            return;
+        }
+        // Its packet has not authenticated yet. One such SSRC is known at a time.
+        if let Some(old) = self.unnamed.unproven.replace(ssrc).filter(|old| !is_current(*old)) {
+            api.remove_stream_rx(old.into());
+        }
+        api.expect_stream_rx(ssrc.into(), None, mid, None);
+    }
+
     fn place_of(&mut self, ssrc: Ssrc) -> Option<(usize, usize)> {
         let Publisher { tracks, rtc, .. } = self;
         place_of(tracks, *ssrc, || rtc.direct_api().stream_rx(&ssrc).map(|stream| (stream.mid(), stream.rid())))
@@ -390,11 +422,16 @@ impl Publisher {
             return;
         };
         let encoding = &mut track.encodings[number];
+        let before = encoding.runs.ssrc();
         let of_video = Some(format).filter(|_| track.kind == MediaKind::Video);
         match encoding.runs.observe(rtp.timestamp, *rtp.header.ssrc, of_video, *rtp.seq_no) {
             Verdict::Goes => self.forward(place, number, rtp),
             Verdict::Begins => {
                 encoding.begin();
+                let proved = *rtp.header.ssrc;
+                if let Some(old) = self.unnamed.proved(proved, before) {
+                    self.rtc.direct_api().remove_stream_rx(old.into());
+                }
                 self.forward(place, number, rtp);
             }
             Verdict::Held => encoding.held = Some(Box::new(rtp)),

@@ -1,8 +1,10 @@
 //! Packets for tests, said in one line.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use media::codec::Resolution;
+use media::codec::parameter_sets::Units;
 use media::packet::Extensions;
 use media::{Codec, Epoch, Packet};
 
@@ -71,6 +73,17 @@ impl PacketBuilder {
     /// Not the first packet of its frame.
     pub fn continues(mut self) -> Self {
         self.0.starts_frame = false;
+        self
+    }
+    /// Of this codec, with this payload.
+    pub fn coded(mut self, codec: Codec, payload: &[u8]) -> Self {
+        self.0.codec = codec;
+        self.0.payload = payload.into();
+        self
+    }
+    /// These parameter sets were known by then.
+    pub fn with_sets(mut self, sets: &Arc<Units>) -> Self {
+        self.0.sets = Some(Arc::clone(sets));
         self
     }
     /// Received then.

@@ -5,6 +5,8 @@
 
 pub mod adapt;
 mod descriptors;
+#[cfg(test)]
+mod starting;
 pub mod header;
 pub mod history;
 pub mod lossy;
