@@ -107,7 +107,7 @@ impl Actor {
         for stream in &snapshot.streams {
             let Some(watched) = self.watched.get_mut(&stream.stream) else { continue };
             watched.measured(now, snapshot.shard, stream);
-            for warning in watched.to_log().iter().map(warnings::words) {
+            for warning in watched.take_unlogged().iter().map(warnings::words) {
                 let name = self.control.stream_by_id(stream.stream).map(|view| view.name.to_string());
                 tracing::warn!(stream = name, code = warning.code, "{}", warning.detail);
             }
@@ -228,7 +228,7 @@ impl Watched {
     }
 
     /// What of it is not in the log yet; it counts as logged.
-    fn to_log(&mut self) -> Warnings {
+    fn take_unlogged(&mut self) -> Warnings {
         let news = self.warnings().without(self.logged);
         self.logged = self.logged | news;
         news

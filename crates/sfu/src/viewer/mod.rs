@@ -5,13 +5,13 @@
 
 pub mod adapt;
 mod descriptors;
-#[cfg(test)]
-mod starting;
 pub mod header;
 pub mod history;
 pub mod lossy;
 pub mod pace;
 pub mod rewrite;
+#[cfg(test)]
+mod starting;
 pub mod track;
 pub mod transport;
 

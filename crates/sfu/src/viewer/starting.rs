@@ -102,14 +102,8 @@ impl Watcher {
     fn sent_again(&mut self, seq: u16) -> Vec<Vec<u8>> {
         let mut batch = Batch::new();
         let Viewer { video, transport, seal, address, budget, .. } = &mut self.viewer;
-        let mut link = Link {
-            seal,
-            destination: *address,
-            source: None,
-            batch: &mut batch,
-            budget: &mut budget.bytes,
-            transport,
-        };
+        let mut link =
+            Link { seal, destination: *address, source: None, batch: &mut batch, budget: &mut budget.bytes, transport };
         video.as_mut().expect("it watches video").resend(&self.tracks.video, seq, &mut link);
         batch.datagrams().map(|(_, datagram)| datagram.to_vec()).collect()
     }
@@ -165,9 +159,7 @@ fn coded(codec: Codec) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u8>) {
     let sps_264 = [0x67, 0x64, 0x00, 0x1f, 0xac, 0xb2, 0x00, 0xa0, 0x0b, 0x74, 0x20];
     let sps_265 = [0x42, 0x01, 0x01, 0x01, 0x60, 0, 0, 3, 0, 0x90, 0, 0, 3, 0, 0, 3, 0, 0x5d, 0xa0, 0x02];
     match codec {
-        Codec::H264 => {
-            (vec![sps_264.to_vec(), vec![0x68, 0xeb, 0xc3]], vec![0x65, 0x88, 0x84], vec![0x41, 0x9a, 0x38])
-        }
+        Codec::H264 => (vec![sps_264.to_vec(), vec![0x68, 0xeb, 0xc3]], vec![0x65, 0x88, 0x84], vec![0x41, 0x9a, 0x38]),
         _ => (
             vec![vec![0x40, 0x01, 0x0c, 0x01], sps_265.to_vec(), vec![0x44, 0x01, 0xc1, 0x72]],
             vec![0x28, 0x01, 0xaf, 0x08],
