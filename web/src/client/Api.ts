@@ -70,7 +70,7 @@ export interface SentReport {
   captured_at_ms: number | null;
   clock_rate: number;
   layer: string | null;
-  reason: "best" | "wished" | "network" | "hidden" | "codec";
+  reason: "best" | "wished" | "network" | "hidden" | "codec" | "load";
   /** What to do about the reason, where there is something. */
   detail: string | null;
   switches: number;

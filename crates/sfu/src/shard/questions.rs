@@ -74,6 +74,7 @@ impl Shard {
             viewers: self.viewers.len() as u32,
             streams: streams.collect(),
             networks,
+            load: self.load.status(),
         }
     }
 }
