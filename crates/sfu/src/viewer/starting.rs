@@ -179,7 +179,7 @@ fn a_viewer_that_starts_is_sent_the_parameter_sets_that_the_key_frame_lacks() {
         let got = watcher.comes(packet(500).coded(codec, &key).with_sets(sets).key());
 
         let payloads: Vec<_> = got.iter().map(|got| got.payload.clone()).collect();
-        assert_eq!(payloads, [&units[..], &[key.clone()]].concat(), "{codec}");
+        assert_eq!(payloads, [&units[..], std::slice::from_ref(&key)].concat(), "{codec}");
         assert!(got.windows(2).all(|pair| pair[1].seq == pair[0].seq + 1), "{got:?}");
         assert!(got.iter().all(|each| each.timestamp == got[0].timestamp), "{got:?}");
         let markers: Vec<_> = got.iter().map(|got| got.marker).collect();
