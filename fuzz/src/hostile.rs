@@ -268,7 +268,7 @@ fn relay(world: &mut World, stream: media::StreamId, seq: u64, payload: &[u8], i
     };
     let packet = Packet {
         codec,
-        epoch: 1,
+        epoch: media::Epoch { publisher: 1, run: 0 },
         encoding: 0,
         seq,
         timestamp: (seq as u32).wrapping_mul(960),
@@ -279,7 +279,9 @@ fn relay(world: &mut World, stream: media::StreamId, seq: u64, payload: &[u8], i
         layers: media::codec::FrameLayers::default(),
         arrived_at: world.now,
         captured_at: None,
+        has_wrong_clock: false,
         descriptor: None,
+        sets: None,
         extensions: Extensions::default(),
         payload: payload.into(),
         red_primary_at: 0,

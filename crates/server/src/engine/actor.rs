@@ -638,9 +638,7 @@ impl Actor {
                     self.bump();
                 }
                 Effect::PublisherIs { stream, epoch, .. } => {
-                    let watched = self.watched.entry(stream).or_default();
-                    watched.epoch = epoch;
-                    watched.set_published(Published::default());
+                    self.watched.entry(stream).or_default().publisher_is(epoch);
                 }
                 Effect::PublisherGone { stream, epoch } => {
                     if let Some(watched) = self.watched.get_mut(&stream).filter(|w| w.epoch == epoch) {

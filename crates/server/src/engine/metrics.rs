@@ -33,6 +33,16 @@ impl Actor {
                 sum(|c| c.srtp_rejected),
             ),
             ("fenced_packets", "Packets of publishers that were replaced.", sum(|c| c.fenced)),
+            (
+                "stray_packets",
+                "Publishers' packets that belong to no track, or to an SSRC that was replaced.",
+                sum(|c| c.strays),
+            ),
+            (
+                "starts_refused",
+                "Starts of viewers from a key frame that were put off: too many within a second.",
+                sum(|c| c.starts_refused),
+            ),
             ("session_panics", "Sessions that ended because something in them panicked.", sum(|c| c.panics)),
             ("passed_on", "Datagrams passed from one shard to another.", sum(|c| c.passed_on)),
             ("desk_queue_drops", "STUN and DTLS datagrams dropped before a desk.", sum(|c| c.dropped_for_desk)),

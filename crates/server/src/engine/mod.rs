@@ -7,9 +7,11 @@ mod actor;
 mod addresses;
 mod metrics;
 mod status;
+mod warnings;
 
 pub(crate) use actor::SOCKET_BUFFER_BYTES;
 pub(crate) use addresses::candidates;
+pub use warnings::StreamWarning;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -189,6 +191,8 @@ pub struct StreamStatus {
     pub video: Option<VideoStatus>,
     /// The audio track.
     pub audio: Option<AudioStatus>,
+    /// What is wrong with what is published; empty if nothing is known to be.
+    pub warnings: Vec<StreamWarning>,
     /// What the publisher sends, in bits per second over the last second.
     pub bitrate_in_bps: u64,
     /// What all viewers together are sent.
@@ -349,8 +353,10 @@ pub struct SentReport {
     /// The highest spatial layer of it that is sent, where some are left out: smaller pictures.
     pub spatial_layer: Option<u8>,
     /// Why this one: `best` (there is no better one), `wished`, `network` (it carries no more), `hidden`, `load` (the server's core
-    /// cannot send more to each viewer).
+    /// cannot send more to each viewer), `codec` (the session did not negotiate what is published, and nothing is sent).
     pub reason: &'static str,
+    /// What to do about the reason, for people, where there is something: with `codec`.
+    pub detail: Option<String>,
     /// Changes from one layer to another.
     pub switches: u64,
     /// What the viewer asked for.

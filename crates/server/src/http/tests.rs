@@ -1071,6 +1071,7 @@ impl Backend for Double {
             temporal_layer: None,
             spatial_layer: None,
             reason: "best",
+            detail: None,
             switches: 0,
             wish: self.state.lock().unwrap().wish.clone(),
         };
@@ -1117,6 +1118,7 @@ impl Backend for Double {
             publisher: is_live.then_some(publisher),
             video: None,
             audio: None,
+            warnings: Vec::new(),
             bitrate_in_bps: 0,
             bitrate_out_bps: 0,
         }

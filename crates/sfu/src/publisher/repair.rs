@@ -21,7 +21,7 @@ impl Publisher {
         if packet.is_empty {
             return false;
         }
-        let is_main = self.tracks.iter().flat_map(|t| &t.encodings).any(|e| e.ssrc == Some(packet.ssrc));
+        let is_main = self.tracks.iter().flat_map(|t| &t.encodings).any(|e| e.runs.ssrc() == Some(packet.ssrc));
         let names_original =
             self.repair_types.contains(&packet.payload_type) || self.repair_ssrcs.contains(&packet.ssrc);
         if is_main && !names_original && !packet.names_repaired {
@@ -33,7 +33,7 @@ impl Publisher {
                 let mut api = self.rtc.direct_api();
                 let Some(stream) = api.stream_rx_by_mid(track.mid, encoding.rid) else { continue };
                 if stream.rtx() == Some(ssrc) || (names_original && stream.ssrc() == ssrc) {
-                    let is_known = encoding.ssrc == Some(*stream.ssrc());
+                    let is_known = encoding.runs.ssrc() == Some(*stream.ssrc());
                     let newest = encoding.newest.filter(|_| is_known);
                     return !newest.is_some_and(|newest| is_sound(newest, packet.original_seq));
                 }

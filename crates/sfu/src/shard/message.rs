@@ -16,6 +16,7 @@ use crate::bwe::Estimate;
 use crate::desk::Handed;
 use crate::format::Published;
 use crate::negotiate::Unusable;
+use crate::publisher::warnings::Warnings;
 use crate::publisher::{Ended, Health, Publisher, PublisherSetup};
 use crate::stream::audience::Audience;
 use crate::stream::choice::{Reason, Wish};
@@ -265,6 +266,8 @@ pub struct Counters {
     pub srtp_rejected: u64,
     pub feedback: u64,
     pub fenced: u64,
+    pub strays: u64,
+    pub starts_refused: u64,
     pub panics: u64,
     pub key_frames_asked: u64,
     pub viewers_added: u64,
@@ -307,6 +310,8 @@ pub struct StreamSnapshot {
     pub health: Health,
     /// What is published.
     pub published: Published,
+    /// What is wrong with it, so far as the publisher's shard knows.
+    pub warnings: Warnings,
     /// What came of audio.
     pub audio: TrackStats,
     /// What came of video.
@@ -403,4 +408,6 @@ pub struct SentTrack {
     pub reason: Reason,
     /// What the viewer wishes.
     pub wished: Wish,
+    /// Names of the codecs that were negotiated.
+    pub accepted: Vec<&'static str>,
 }

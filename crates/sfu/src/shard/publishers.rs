@@ -86,6 +86,7 @@ impl Shard {
             return;
         }
         let (stream, session, epoch) = (publisher.stream, publisher.session, publisher.epoch);
+        self.counters.strays += publisher.take_strays();
         let next = publisher.next_timeout();
         self.timers.set(next, Due::Publisher(key));
         let mut ended = None;

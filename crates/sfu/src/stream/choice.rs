@@ -69,13 +69,16 @@ pub enum Reason {
     Network,
     /// The viewer does not look at it.
     Hidden,
+    /// The viewer did not negotiate the codec that is published, and is sent nothing.
+    Codec,
     /// The server's core cannot send more to each of its viewers.
     Load,
 }
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Reason; 5] = [Reason::Best, Reason::Wished, Reason::Network, Reason::Hidden, Reason::Load];
+    pub const ALL: [Reason; 6] =
+        [Reason::Best, Reason::Wished, Reason::Network, Reason::Hidden, Reason::Codec, Reason::Load];
 
     /// The word for the API.
     pub fn name(self) -> &'static str {
@@ -84,6 +87,7 @@ impl Reason {
             Reason::Wished => "wished",
             Reason::Network => "network",
             Reason::Hidden => "hidden",
+            Reason::Codec => "codec",
             Reason::Load => "load",
         }
     }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use media::Packet;
+use media::{Epoch, Packet};
 
 /// The last packets of one track. Positions grow by one per packet and are never used again.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct PacketLog {
     bytes: usize,
     /// The last picture that a decoder can start from.
     key: Option<Key>,
+    /// The newest epoch that came: what is older is never started from.
+    epoch: Epoch,
     limits: LogLimits,
 }
 
@@ -63,13 +65,18 @@ const REORDERED: usize = 32;
 impl PacketLog {
     /// An empty log.
     pub fn new(limits: LogLimits) -> PacketLog {
-        PacketLog { packets: VecDeque::new(), base: 0, bytes: 0, key: None, limits }
+        PacketLog { packets: VecDeque::new(), base: 0, bytes: 0, key: None, epoch: Epoch::default(), limits }
     }
 
     /// Appends a packet; returns its position.
     pub fn push(&mut self, packet: Arc<Packet>) -> u64 {
         let position = self.end();
         self.bytes += packet.payload.len();
+        if packet.epoch > self.epoch {
+            // What came before belongs to another run: a viewer that has seen this one cannot follow it.
+            self.epoch = packet.epoch;
+            self.key = None;
+        }
         let key = packet.key_frame_from.map(|seq| (packet.epoch, seq));
         self.packets.push_back(packet);
         if let Some((epoch, seq)) = key {
@@ -113,14 +120,16 @@ impl PacketLog {
     /// Notes that the picture whose first packet is `seq` is a key frame. An older key frame than
     /// the known one, proved by a retransmission, is ignored. An earlier first packet of the known
     /// one (late parameter sets) replaces it.
-    fn mark_key(&mut self, epoch: u32, seq: u64) {
+    fn mark_key(&mut self, epoch: Epoch, seq: u64) {
+        if epoch != self.epoch {
+            return;
+        }
         let found = self.packets.iter().rev().take(KEY_FRAME_REACH).position(|p| p.epoch == epoch && p.seq == seq);
         let Some(back) = found else { return };
         let index = self.packets.len() - 1 - back;
         let timestamp = self.packets.get(index).map(|packet| packet.timestamp);
         let known = self.key_at().and_then(|at| self.get(at));
-        let is_newest =
-            known.is_none_or(|known| known.epoch != epoch || known.seq <= seq || Some(known.timestamp) == timestamp);
+        let is_newest = known.is_none_or(|known| known.seq <= seq || Some(known.timestamp) == timestamp);
         if !is_newest {
             return;
         }
@@ -247,6 +256,21 @@ mod tests {
         assert_eq!(log.key_at(), Some(slice));
         let sets = log.push(Arc::new(packet(7).at(3_000).proves(7).build()));
         assert_eq!((log.key_at(), log.group_from(sets)), (Some(sets), slice));
+    }
+
+    #[test]
+    fn a_new_run_forgets_the_key_frame_of_the_run_before() {
+        let mut log = PacketLog::new(limits());
+        log.push(Arc::new(packet(70).key().build()));
+        log.push(Arc::new(packet(71).build()));
+        log.push(Arc::new(packet(5).run(1).build()));
+        assert_eq!(log.key_at(), None);
+        log.push(Arc::new(packet(72).key().build()));
+        assert_eq!(log.key_at(), None, "a late key frame of the run before");
+        let at = log.push(Arc::new(packet(6).run(1).key().build()));
+        assert_eq!(log.key_at(), Some(at));
+        log.push(Arc::new(packet(7).epoch(2).build()));
+        assert_eq!(log.key_at(), None, "another publisher");
     }
 
     #[test]

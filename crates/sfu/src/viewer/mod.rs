@@ -10,6 +10,8 @@ pub mod history;
 pub mod lossy;
 pub mod pace;
 pub mod rewrite;
+#[cfg(test)]
+mod starting;
 pub mod track;
 pub mod transport;
 
@@ -207,6 +209,11 @@ impl Viewer {
             }
             _ => self.transport.estimator.prefetch_before(self.transport.next(), prefetch),
         }
+    }
+
+    /// Starts that were put off, of all its tracks.
+    pub fn starts_refused(&self) -> u64 {
+        self.tracks().map(|track| track.counters.starts_refused).sum()
     }
 
     /// Whether it is being shown the past, or nothing yet.
