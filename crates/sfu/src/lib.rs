@@ -18,6 +18,9 @@ pub mod desk;
 mod dtls;
 pub mod flow;
 pub mod format;
+pub mod guard;
+#[cfg(any(test, feature = "inject"))]
+pub mod inject;
 pub mod layers;
 pub mod negotiate;
 pub mod prefetch;

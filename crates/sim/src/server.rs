@@ -445,6 +445,9 @@ impl Server {
                 shard::Event::PublisherConnected { session } => self.connected(session),
                 shard::Event::PublisherFlows { session, flows } => self.control.flows(self.now, session, flows),
                 shard::Event::PublisherClosed { session, why } => self.session_ended(session, why),
+                shard::Event::ViewerFailed { session, desk } => {
+                    self.to_desks.push_back((desk, desk::Command::Fail { session }));
+                }
                 shard::Event::PublisherRestarted { session, result } => {
                     self.restarted.insert(session, Some(result));
                 }
