@@ -178,6 +178,19 @@ impl Event {
             | Event::Closed { .. } => false,
         }
     }
+
+    /// The session that it is about, if it is about one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Event::Opened { session, .. }
+            | Event::Answered { session, .. }
+            | Event::Restarted { session, .. }
+            | Event::Connected { session }
+            | Event::Heard { session, .. }
+            | Event::Closed { session, .. } => Some(*session),
+            Event::ToShard { .. } => None,
+        }
+    }
 }
 
 /// A datagram handed from a shard to a desk.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use media::{NtpTime, WallClock};
+use media::{NtpTime, SessionId, WallClock};
 use sfu::desk::{self, Desk};
 use sfu::negotiate::Identity;
 use sfu::shard::{self, Shard};
@@ -52,6 +52,24 @@ pub enum PlaneEvent {
     Shard(shard::Event),
     /// On a desk.
     Desk(desk::Event),
+}
+
+impl PlaneEvent {
+    /// Whether it may be lost when the one who is told is behind.
+    pub fn may_be_lost(&self) -> bool {
+        match self {
+            PlaneEvent::Shard(event) => event.may_be_lost(),
+            PlaneEvent::Desk(event) => event.may_be_lost(),
+        }
+    }
+
+    /// The session that it is about, if it is about one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            PlaneEvent::Shard(event) => event.session(),
+            PlaneEvent::Desk(event) => event.session(),
+        }
+    }
 }
 
 /// Why the media plane could not start.

@@ -27,7 +27,11 @@ impl Actor {
             ("refused", "Datagrams that did not authenticate.", sum(|c| c.refused)),
             ("srtcp_rejected", "SRTCP that did not authenticate or was replayed.", sum(|c| c.srtcp_rejected)),
             ("fenced_packets", "Packets of publishers that were replaced.", sum(|c| c.fenced)),
-            ("session_panics", "Sessions that ended because something in them panicked.", sum(|c| c.panics)),
+            (
+                "session_panics",
+                "Panics that were survived, most of them by ending one session.",
+                sum(|c| c.panics) + self.plane.gauge(|g| &g.desk_panics),
+            ),
             ("passed_on", "Datagrams passed from one shard to another.", sum(|c| c.passed_on)),
             ("desk_queue_drops", "STUN and DTLS datagrams dropped before a desk.", sum(|c| c.dropped_for_desk)),
             ("shard_queue_drops", "Datagrams dropped between shards.", sum(|c| c.dropped_for_shard)),
@@ -42,10 +46,21 @@ impl Actor {
                 "Datagrams that the kernel dropped on receipt, junk included.",
                 self.plane.gauge(|g| &g.kernel_drops),
             ),
-            ("mailbox_refusals", "Commands that a full mailbox refused.", self.plane.refused()),
+            (
+                "mailbox_drops",
+                "Datagrams, relayed packets and questions between media threads that found a queue full.",
+                self.plane.dropped(),
+            ),
+            (
+                "answers_dropped",
+                "Reports, snapshots and words of viewers that the control task was too late for.",
+                self.dropped.load(std::sync::atomic::Ordering::Relaxed),
+            ),
         ] {
             text.counter(&format!("nowcast_media_{name}_total"), help, value);
         }
+        let help = "Commands that wait for the media thread that is furthest behind.";
+        text.gauge("nowcast_media_commands_waiting", help, self.plane.waiting() as u64);
         let sent = shards
             .iter()
             .flat_map(|s| &s.streams)

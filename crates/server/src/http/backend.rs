@@ -44,6 +44,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn kick(&self, stream: &StreamName) -> impl Future<Output = bool> + Send;
     /// See [`Engine::metrics`].
     fn metrics(&self) -> impl Future<Output = String> + Send;
+    /// See [`Engine::is_alive`].
+    fn is_alive(&self) -> bool;
     /// See [`Engine::is_ready`].
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
 }
@@ -104,6 +106,10 @@ impl Backend for Engine {
 
     async fn metrics(&self) -> String {
         Engine::metrics(self).await
+    }
+
+    fn is_alive(&self) -> bool {
+        Engine::is_alive(self)
     }
 
     async fn is_ready(&self) -> bool {

@@ -329,6 +329,23 @@ impl Event {
             | Event::Stopped { .. } => false,
         }
     }
+
+    /// The session that it is about, if it is about one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Event::PublisherConnected { session }
+            | Event::PublisherFlows { session, .. }
+            | Event::PublisherClosed { session, .. }
+            | Event::ViewerFailed { session, .. }
+            | Event::PublisherRestarted { session, .. }
+            | Event::Report { session, .. } => Some(*session),
+            Event::ToDesk { .. }
+            | Event::ToShard { .. }
+            | Event::Published { .. }
+            | Event::Snapshot(_)
+            | Event::Stopped { .. } => None,
+        }
+    }
 }
 
 /// What has happened on a shard, in numbers that only grow.

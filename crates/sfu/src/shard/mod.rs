@@ -22,6 +22,8 @@ mod routing;
 mod seats;
 mod streams;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod waiting;
 
