@@ -11,7 +11,7 @@ use media::{SessionId, StreamId};
 
 use super::guard::Turn;
 use super::routing::{MAX_ROUTES, Route, UfragRoute};
-use super::streams::Source;
+use super::streams::{News, Source};
 use super::timers::Due;
 use super::{Command, Event, Key, Shard};
 use crate::publisher::{Arrived, Publisher};
@@ -27,6 +27,7 @@ impl Shard {
         if epoch >= s.epoch {
             if matches!(s.source, Source::Local(_)) || s.epoch != epoch {
                 s.tracks.publisher_left();
+                s.news = News::default();
             }
             s.epoch = epoch;
             s.source = Source::Local(key);
@@ -107,12 +108,17 @@ impl Shard {
                 Arrived::Published(published) if !fenced => {
                     if let Some(s) = self.streams.get_mut(&stream) {
                         s.tracks.set_published(&published);
+                        s.news.untold = Some(published);
                     }
-                    self.events.push_back(Event::Published { stream, epoch, published });
                 }
                 Arrived::Published(_) => {}
                 Arrived::Closed(why) => ended = ended.or(Some(why)),
             }
+        }
+        if let Some(s) = self.streams.get_mut(&stream).filter(|s| s.epoch == epoch)
+            && let Some(published) = s.news.poll(now)
+        {
+            self.events.push_back(Event::Published { stream, epoch, published });
         }
         if let Some(why) = ended {
             self.events.push_back(Event::PublisherClosed { session, why });
