@@ -207,9 +207,12 @@ impl Scene {
         let block = ReportBlock { ssrc: SSRC, ..ReportBlock::default() };
         assert!(writer.receiver_report(1, &[block]));
         assert!(writer.nack(1, SSRC, &[self.sent[0].0]));
-        let arrived = (0..).zip(&self.sent).map(|(n, (_, seq))| (*seq, Some(64_000 + n * 1_000)));
+        // The reference time counts in 64 ms (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
+        let came_us = i64::try_from(self.frames * 33_000).expect("a few minutes");
+        let arrived = (0..).zip(&self.sent).map(|(n, (_, seq))| (*seq, Some(came_us + n * 1_000)));
         let arrived: Vec<_> = arrived.collect();
-        assert!(writer.transport_feedback(1, SSRC, self.feedbacks, self.frames as u32, arrived[0].0, &arrived));
+        let reference = (came_us / 64_000) as i32;
+        assert!(writer.transport_feedback(1, SSRC, self.feedbacks, arrived[0].0, reference, &arrived));
         self.feedbacks = self.feedbacks.wrapping_add(1);
         let len = writer.finish();
         let len = self.theirs.rtcp(&mut bytes, len);
