@@ -63,7 +63,7 @@ export interface SentReport {
   captured_at_ms: number | null;
   clock_rate: number;
   layer: string | null;
-  reason: "best" | "wished" | "network" | "hidden";
+  reason: "best" | "wished" | "network" | "hidden" | "load";
   switches: number;
 }
 

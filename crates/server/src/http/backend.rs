@@ -8,7 +8,8 @@ use std::future::Future;
 use media::{SessionId, StreamName};
 
 use crate::engine::{
-    Engine, IceFragment, LayerWish, Opened, Publish, Refusal, Role, StreamStatus, Trickled, ViewerReport, Watch,
+    Engine, IceFragment, LayerWish, Opened, Publish, Readiness, Refusal, Role, StreamStatus, Trickled, ViewerReport,
+    Watch,
 };
 
 /// Streams and sessions; see the methods of [`Engine`].
@@ -28,6 +29,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Trickled, Refusal>> + Send;
     /// See [`Engine::owner`].
     fn owner(&self, session: SessionId) -> impl Future<Output = Option<(StreamName, Role)>> + Send;
+    /// See [`Engine::why_failed`].
+    fn why_failed(&self, session: SessionId) -> impl Future<Output = Option<(StreamName, Role, String)>> + Send;
     /// See [`Engine::close`].
     fn close(&self, session: SessionId) -> impl Future<Output = bool> + Send;
     /// See [`Engine::report`].
@@ -46,8 +49,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn metrics(&self) -> impl Future<Output = String> + Send;
     /// See [`Engine::is_alive`].
     fn is_alive(&self) -> bool;
-    /// See [`Engine::is_ready`].
-    fn is_ready(&self) -> impl Future<Output = bool> + Send;
+    /// See [`Engine::readiness`].
+    fn readiness(&self) -> impl Future<Output = Readiness> + Send;
 }
 
 impl Backend for Engine {
@@ -74,6 +77,10 @@ impl Backend for Engine {
 
     async fn owner(&self, session: SessionId) -> Option<(StreamName, Role)> {
         Engine::owner(self, session).await
+    }
+
+    async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
+        Engine::why_failed(self, session).await
     }
 
     async fn close(&self, session: SessionId) -> bool {
@@ -112,7 +119,7 @@ impl Backend for Engine {
         Engine::is_alive(self)
     }
 
-    async fn is_ready(&self) -> bool {
-        Engine::is_ready(self).await
+    async fn readiness(&self) -> Readiness {
+        Engine::readiness(self).await
     }
 }

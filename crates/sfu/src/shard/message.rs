@@ -9,6 +9,7 @@ use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId};
 use str0m::ice::IceCreds;
 
+use super::load::LoadStatus;
 use super::neighbours::Neighbour;
 use super::networks::Networks;
 use crate::bwe::Estimate;
@@ -368,6 +369,7 @@ pub struct Counters {
     pub dropped_for_desk: u64,
     pub dropped_for_shard: u64,
     pub routes_full: u64,
+    pub load_steps: u64,
 }
 
 /// How a shard is.
@@ -385,6 +387,8 @@ pub struct Snapshot {
     pub streams: Vec<StreamSnapshot>,
     /// How the networks of viewers are.
     pub networks: Networks,
+    /// How busy the shard is, and what it sheds.
+    pub load: LoadStatus,
 }
 
 /// How a stream is, as one shard sees it.
@@ -444,6 +448,8 @@ pub struct TrackStats {
     pub resent: u64,
     /// Reported missing by viewers.
     pub nacks: u64,
+    /// Times viewers were taken to the live edge because the shard served them too late.
+    pub skips: u64,
 }
 
 impl TrackStats {
@@ -453,6 +459,7 @@ impl TrackStats {
             bytes: self.bytes + track.counters.bytes,
             resent: self.resent + track.counters.resent,
             nacks: self.nacks + track.counters.nacks,
+            skips: self.skips + track.counters.skips,
             ..self
         }
     }

@@ -80,6 +80,7 @@ impl Shard {
             viewers: self.viewers.len() as u32,
             streams: streams.collect(),
             networks,
+            load: self.load.status(),
         }
     }
 }

@@ -21,6 +21,7 @@
 //!
 //! Here are the phases. What is shown is changed in `shown`, packets are written in `write`, and sent again in `resend`.
 
+mod late;
 mod resend;
 mod shown;
 mod write;
@@ -46,6 +47,7 @@ use crate::prefetch::Prefetch;
 use crate::stream::Track;
 use crate::stream::choice::{self, Carried, Climb, Reason, Wish};
 use crate::stream::encodings::Encodings;
+use late::Late;
 use resend::{REPAIR_BUDGET_BYTES, REPAIR_OF_A_START};
 use shown::{WHOLE, fresh_key};
 use write::Chosen;
@@ -103,6 +105,7 @@ pub struct TrackOut {
     copies: usize,
     playout: Option<Playout>,
     restarted_at: Option<Instant>,
+    late: Late,
     /// When a capture time was written last, in microseconds since the viewer came.
     capture_written_us: Option<u64>,
     /// Outgoing timestamp of the newest picture or sound, when it was captured, and when it was sent.
@@ -160,6 +163,8 @@ pub struct Counters {
     pub starts: u64,
     /// Times the viewer fell behind what the log keeps.
     pub fell_behind: u64,
+    /// Times packets were left out to take the viewer to the live edge.
+    pub skips: u64,
     /// Times it changed over to another encoding.
     pub switches: u64,
     /// Packets of layers that the viewer does not get.
@@ -232,6 +237,7 @@ impl TrackOut {
             copies: 1,
             playout: None,
             restarted_at: None,
+            late: Late::default(),
             capture_written_us: None,
             newest: None,
             counters: Counters::default(),
@@ -291,8 +297,10 @@ impl TrackOut {
             MediaKind::Audio => self.send_audio(now, source.of(0), link),
             MediaKind::Video => {
                 let may_climb = self.climb.may(now);
-                let choice = choice::choose(source.offered(), &self.wish, self.carried, self.target, may_climb);
+                let (offered, current) = choice::within_load(source.offered(), source.max_bps(), self.target);
+                let choice = choice::choose(offered, &self.wish, self.carried, current, may_climb);
                 self.reason = match choice.reason {
+                    Reason::Best if offered.len() < source.offered().len() => Reason::Load,
                     // It is the best that comes, because nobody has use for more than this viewer wishes.
                     Reason::Best if source.is_spared(&self.wish) => Reason::Wished,
                     reason => reason,
@@ -321,6 +329,14 @@ impl TrackOut {
         if self.cursor < log.start() {
             self.counters.fell_behind += 1;
             self.cursor = log.start();
+        }
+        if late::is_too_late(now, log, self.cursor) {
+            // Any sound can be started from: the newest one, with numbers that go on.
+            self.counters.skips += 1;
+            self.cursor = log.end() - 1;
+            if let Some(packet) = log.last() {
+                self.rewrite.start(now, packet);
+            }
         }
         while let Some(packet) = log.get(self.cursor) {
             let newer = self.rewrite.epoch().is_none_or(|epoch| epoch < packet.epoch);
@@ -398,6 +414,19 @@ impl TrackOut {
                 Phase::Live => {
                     if self.fell_behind(track) {
                         continue;
+                    }
+                    if late::is_too_late(now, log, self.cursor) {
+                        match self.late.next(now, log, self.cursor, source.is_deaf()) {
+                            late::Step::StartFrom(at) => {
+                                self.counters.skips += 1;
+                                self.start_from(now, source, at);
+                                continue;
+                            }
+                            late::Step::Hold(until) => {
+                                return Next { at: Some(until), wants_key_frame: Some(self.encoding) };
+                            }
+                            late::Step::GoOn => {}
+                        }
                     }
                     let share = self.pace.share(
                         now,
