@@ -1,5 +1,7 @@
 //! How does the log look?
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -7,6 +9,23 @@ use crate::config::{LogConfig, LogFormat};
 
 /// Libraries that see headers, and so tokens, stay silent below INFO whatever the level (threat T18).
 const QUIET: [&str; 4] = ["h2=info", "hyper=info", "hyper_util=info", "rustls=info"];
+
+/// Panics that are logged, each in one line, and one of [`THEN_EVERY`] after them: one that bytes of a stranger lead to could
+/// fill a disk. `nowcast_media_session_panics_total` counts all. Guesses.
+const LOGGED_PANICS: u64 = 100;
+const THEN_EVERY: u64 = 1_000;
+
+/// Logs panics as everything else is logged. What they end is said by the guard that caught them.
+fn log_panics() {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    std::panic::set_hook(Box::new(|panic| {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        if count < LOGGED_PANICS || count.is_multiple_of(THEN_EVERY) {
+            let thread = std::thread::current();
+            tracing::error!(thread = thread.name(), "{panic}");
+        }
+    }));
+}
 
 /// Starts logging to standard error. Control characters in texts are escaped by the formatter (threat T30).
 pub fn start(config: &LogConfig) {
@@ -16,10 +35,13 @@ pub fn start(config: &LogConfig) {
     });
     let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start, in tests, changes nothing.
-    let _ = match config.format {
+    let started = match config.format {
         LogFormat::Text => {
             log.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
         }
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
     };
+    if started.is_ok() {
+        log_panics();
+    }
 }

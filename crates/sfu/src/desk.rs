@@ -19,7 +19,7 @@ mod session;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use media::{SessionId, StreamId};
 use str0m::ice::{IceCreds, StunMessage};
 
 use crate::format::Published;
+use crate::guard::Strikes;
 use crate::negotiate::{self, Answers, Identity, Unusable};
 use crate::publisher::Ended;
 use crate::shard;
@@ -51,8 +52,25 @@ pub struct Desk {
     by_source: HashMap<SocketAddr, SessionId>,
     timers: BinaryHeap<Reverse<(Instant, SessionId)>>,
     events: VecDeque<Event>,
+    /// Whose state is being changed: a panic ends that session.
+    turn: Turn,
+    /// Panics that belonged to no session.
+    strikes: Strikes,
     /// What has happened so far.
     pub counters: Counters,
+}
+
+/// Whose state a desk is changing.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// State of all sessions.
+    Shared,
+    /// A datagram of which no session is known yet; it is dropped.
+    Stranger,
+    /// A session that is being opened.
+    Opening(SessionId),
+    /// A session that may be here.
+    Session(SessionId),
 }
 
 /// 64 random bits at a time, handed in: the operating system's in the server, seeded in the simulated world.
@@ -102,8 +120,77 @@ pub enum Command {
         /// Which.
         session: SessionId,
     },
+    /// A panic on its shard ended a session: it is closed as failed, with DTLS close_notify.
+    Fail {
+        /// Which.
+        session: SessionId,
+    },
     /// A datagram that a shard received for one of our sessions.
     Datagram(Handed),
+    /// Tests only: arm a panic on this thread.
+    #[cfg(any(test, feature = "inject"))]
+    Inject(crate::inject::Fault),
+}
+
+impl Command {
+    /// Whether a desk that is behind may be spared it: peers repeat datagrams. All else changes state once and must arrive.
+    pub fn may_be_lost(&self) -> bool {
+        match self {
+            Command::Datagram(_) => true,
+            Command::Open { .. }
+            | Command::Answer { .. }
+            | Command::Restart { .. }
+            | Command::Say { .. }
+            | Command::Close { .. }
+            | Command::Fail { .. } => false,
+            #[cfg(any(test, feature = "inject"))]
+            Command::Inject(_) => false,
+        }
+    }
+
+    fn turn(&self) -> Turn {
+        match self {
+            // Which of those that wait is opened is known later.
+            Command::Open { session, .. } => Turn::Opening(*session),
+            Command::Answer { session, .. }
+            | Command::Restart { session, .. }
+            | Command::Say { session, .. }
+            | Command::Close { session }
+            | Command::Fail { session } => Turn::Session(*session),
+            Command::Datagram(_) => Turn::Stranger,
+            #[cfg(any(test, feature = "inject"))]
+            Command::Inject(_) => Turn::Shared,
+        }
+    }
+}
+
+impl Event {
+    /// Whether it may be lost when the one who is told is behind: what a viewer says on its data channel is answered, so one
+    /// that hears no answer says it again.
+    pub fn may_be_lost(&self) -> bool {
+        match self {
+            Event::Heard { .. } => true,
+            Event::ToShard { command, .. } => command.may_be_lost(),
+            Event::Opened { .. }
+            | Event::Answered { .. }
+            | Event::Restarted { .. }
+            | Event::Connected { .. }
+            | Event::Closed { .. } => false,
+        }
+    }
+
+    /// The session that it is about, if it is about one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Event::Opened { session, .. }
+            | Event::Answered { session, .. }
+            | Event::Restarted { session, .. }
+            | Event::Connected { session }
+            | Event::Heard { session, .. }
+            | Event::Closed { session, .. } => Some(*session),
+            Event::ToShard { .. } => None,
+        }
+    }
 }
 
 /// A datagram handed from a shard to a desk.
@@ -212,6 +299,8 @@ impl Desk {
             by_source: HashMap::new(),
             timers: BinaryHeap::new(),
             events: VecDeque::new(),
+            turn: Turn::Shared,
+            strikes: Strikes::default(),
             counters: Counters::default(),
         }
     }
@@ -229,6 +318,12 @@ impl Desk {
 
     /// Someone asks.
     pub fn handle_command(&mut self, now: Instant, command: Command, batch: &mut Batch) {
+        let turn = command.turn();
+        self.survives(now, turn, |desk| desk.obey(now, command, batch));
+        while !self.survives(now, Turn::Shared, |desk| desk.admit(now)) {}
+    }
+
+    fn obey(&mut self, now: Instant, command: Command, batch: &mut Batch) {
         match command {
             Command::Open { session, stream, offer, published } => {
                 if !self.admission.ask(now, Asked { session, stream, offer, published }) {
@@ -255,13 +350,28 @@ impl Desk {
                 self.drive(now, session, batch);
                 self.remove(session);
             }
+            Command::Fail { session } => {
+                if self.sessions.contains_key(&session) {
+                    self.events.push_back(Event::Closed { session, why: Ended::Failed });
+                    self.guarded(session, Session::close);
+                    self.drive(now, session, batch);
+                    self.remove(session);
+                }
+            }
             Command::Datagram(handed) => self.handle_datagram(now, &handed, batch),
+            #[cfg(any(test, feature = "inject"))]
+            Command::Inject(fault) => crate::inject::arm(fault),
         }
-        self.admit(now);
     }
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant, batch: &mut Batch) {
+        // A timer that panicked is not due any more.
+        while !self.survives(now, Turn::Shared, |desk| desk.look_at_timers(now, batch)) {}
+        while !self.survives(now, Turn::Shared, |desk| desk.admit(now)) {}
+    }
+
+    fn look_at_timers(&mut self, now: Instant, batch: &mut Batch) {
         while let Some(Reverse((at, session))) = self.timers.peek().copied() {
             if at > now {
                 break;
@@ -269,6 +379,7 @@ impl Desk {
             self.timers.pop();
             let Some(s) = self.sessions.get_mut(&session).filter(|s| s.wakes_at == Some(at)) else { continue };
             s.wakes_at = None;
+            self.turn = Turn::Session(session);
             let is_silent = s.serving.is_some() && now.saturating_duration_since(s.consent_at) >= CONSENT;
             if is_silent {
                 self.end(session, Ended::IceLost);
@@ -280,7 +391,6 @@ impl Desk {
                 None => {}
             }
         }
-        self.admit(now);
     }
 
     /// When to come again.
@@ -299,6 +409,8 @@ impl Desk {
         for _ in 0..MAX_OPENED_AT_ONCE {
             match self.admission.next(now) {
                 Some(Next::Open(Asked { session, stream, offer, published })) => {
+                    self.turn = Turn::Opening(session);
+                    crate::guard::fault!(Open, Some(session));
                     let result = self.open(now, session, stream, offer, &published);
                     if result.is_err() {
                         self.admission.done(session);
@@ -338,9 +450,9 @@ impl Desk {
             }
             None => negotiate::offer_to_viewer(&self.identity, now, credentials.clone())?,
         };
-        self.by_ufrag.insert(credentials.ufrag.clone(), session);
-        let sdp = opened.sdp.clone();
+        let (sdp, ufrag) = (opened.sdp.clone(), credentials.ufrag.clone());
         self.sessions.insert(session, Box::new(Session::new(now, stream, credentials, offer, opened)));
+        self.by_ufrag.insert(ufrag, session);
         Ok(sdp)
     }
 
@@ -377,6 +489,7 @@ impl Desk {
 
     fn handle_dtls(&mut self, now: Instant, handed: &Handed, batch: &mut Batch) -> Taken {
         let Some(session) = self.by_source.get(&handed.source).copied() else { return Taken::Refused };
+        self.turn = Turn::Session(session);
         let identity = self.identity.clone();
         let taken = self.guarded(session, |s| s.dtls(now, &identity, handed.as_datagram()));
         self.drive(now, session, batch);
@@ -387,6 +500,7 @@ impl Desk {
         let Ok(message) = StunMessage::parse(&handed.bytes) else { return Taken::Refused };
         let Some((local, _)) = message.split_username() else { return self.handle_answer(handed, &message) };
         let Some(session) = self.by_ufrag.get(local).copied() else { return Taken::Refused };
+        self.turn = Turn::Session(session);
         let Some(authentic) = self.guarded(session, |s| s.ice.authenticate(&message)).flatten() else {
             return Taken::Refused;
         };
@@ -527,6 +641,7 @@ impl Desk {
     /// The answer to our own check: the viewer really is there, and media may follow.
     fn handle_answer(&mut self, handed: &Handed, answer: &StunMessage<'_>) -> Taken {
         let Some(session) = self.by_source.get(&handed.source).copied() else { return Taken::Refused };
+        self.turn = Turn::Session(session);
         let moved = self.guarded(session, |s| {
             let (check, serving) = (s.check.as_ref()?, s.serving.as_mut()?);
             let is_it = answer.is_successful_binding_response()
@@ -574,9 +689,43 @@ impl Desk {
         let done = catch_unwind(AssertUnwindSafe(|| step(s)));
         if done.is_err() {
             self.counters.panics += 1;
-            self.end(session, Ended::Failed);
+            self.failed(session);
         }
         done.ok()
+    }
+
+    /// Runs a step of the desk. Returns whether it came to its end: if not, the session whose turn it was is over.
+    ///
+    /// # Panics
+    ///
+    /// Goes on with a panic that belongs to no session and has happened too often ([`Strikes`]).
+    fn survives(&mut self, now: Instant, turn: Turn, step: impl FnOnce(&mut Desk)) -> bool {
+        self.turn = turn;
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| step(self))) else { return true };
+        self.counters.panics += 1;
+        match self.turn {
+            Turn::Session(session) | Turn::Opening(session) if self.sessions.contains_key(&session) => {
+                self.failed(session);
+            }
+            Turn::Opening(session) => {
+                self.admission.done(session);
+                let unusable = Unusable::Malformed("it could not be processed".to_owned());
+                self.events.push_back(Event::Opened { session, result: Err(unusable) });
+            }
+            // The datagram is dropped, and nothing was changed for it.
+            Turn::Stranger => {}
+            Turn::Session(_) | Turn::Shared => {
+                if !self.strikes.survives(now) {
+                    resume_unwind(panic);
+                }
+            }
+        }
+        false
+    }
+
+    fn failed(&mut self, session: SessionId) {
+        tracing::error!(desk = self.number, session = session.handle(), "a panic ended this session; all others go on");
+        self.end(session, Ended::Failed);
     }
 }
 

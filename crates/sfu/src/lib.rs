@@ -19,7 +19,10 @@ pub mod desk;
 pub mod dtls;
 pub mod flow;
 pub mod format;
+pub mod guard;
 pub mod ingress;
+#[cfg(any(test, feature = "inject"))]
+pub mod inject;
 pub mod layers;
 pub mod negotiate;
 pub mod prefetch;

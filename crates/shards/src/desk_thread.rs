@@ -1,14 +1,16 @@
 //! The loop of one desk: handshakes of viewers, away from the media threads.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::TryRecvError;
 use sfu::desk::{Command, Desk, Event};
 use sfu::shard;
 use sfu::transmit::Batch;
 
-use crate::mailbox::Mailbox;
-use crate::plane::{EventSink, PlaneEvent};
+use crate::mailbox::{Inbox, Mailbox};
+use crate::plane::{EventSink, Gauges, PlaneEvent};
 use crate::udp::affinity::step_back;
 use crate::udp::{SendState, Socket};
 
@@ -17,9 +19,10 @@ pub(crate) struct DeskThread {
     pub(crate) desk: Desk,
     /// Handles on the shards' sockets: what a desk sends must come from their port.
     pub(crate) sockets: Vec<Socket>,
-    pub(crate) mailbox: Receiver<Command>,
+    pub(crate) inbox: Inbox<Command>,
     pub(crate) shards: Vec<Mailbox<shard::Command>>,
     pub(crate) sink: EventSink,
+    pub(crate) gauges: Arc<Gauges>,
     /// Viewers whose keys go to a shard once the datagrams that complete their handshake are out.
     pub(crate) ready: Vec<(u8, shard::Command)>,
 }
@@ -31,8 +34,8 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 /// nothing that can be measured, and newcomers wait for seconds.
 pub const NICENESS: i32 = 5;
 
-/// Commands taken between two looks at the timers.
-const COMMANDS: usize = 256;
+/// Commands, and after them datagrams, taken between two looks at the timers.
+const AT_ONCE: usize = 256;
 
 impl DeskThread {
     /// Runs until all mailboxes to it are gone.
@@ -44,17 +47,21 @@ impl DeskThread {
         let mut sending = SendState::new();
         loop {
             let until = self.desk.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
-            match self.mailbox.recv_timeout(until.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)) {
-                Ok(command) => self.handle(command, &mut batch, &mut sending),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            self.inbox.wait(until.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP));
+            for _ in 0..AT_ONCE {
+                match self.inbox.command() {
+                    Ok(command) => self.handle(command, &mut batch, &mut sending),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
             }
-            for _ in 0..COMMANDS {
-                let Ok(command) = self.mailbox.try_recv() else { break };
-                self.handle(command, &mut batch, &mut sending);
+            for _ in 0..AT_ONCE {
+                let Some(datagram) = self.inbox.datagram() else { break };
+                self.handle(datagram, &mut batch, &mut sending);
             }
             self.desk.handle_timeout(Instant::now(), &mut batch);
             self.flush(&mut batch, &mut sending);
+            self.gauges.desk_panics.store(self.desk.counters.panics, Relaxed);
         }
     }
 

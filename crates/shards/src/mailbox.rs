@@ -1,59 +1,143 @@
-//! How do threads hand each other commands?
+//! How do threads hand each other commands and datagrams?
 //!
-//! A bounded queue and, for a thread that sleeps on sockets, a [`Waker`]. A full mailbox refuses: nobody ever
-//! waits for a media thread, and nobody's commands grow without limit.
+//! By two queues each, and for a thread that sleeps on sockets a [`Waker`]:
+//!
+//! - *Commands* change state once and are never dropped. Nothing ever waits for a media thread, so this queue has no
+//!   capacity; what bounds it is that every command follows from a session that control admitted, or from a datagram that
+//!   the receiving thread itself passed on. While more than [`MANY`] wait, control admits nothing new ([`Mailbox::waiting`]).
+//! - *Datagrams*, and all else that may be lost ([`Message::may_be_lost`]), wait in a queue of [`CAPACITY`] places. What
+//!   finds it full is dropped and counted.
+//!
+//! The receiver takes commands first ([`Inbox`]). A datagram may therefore be looked at later than a command that was sent
+//! after it, and never earlier than one that was sent before it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError, bounded, unbounded};
+use sfu::{desk, shard};
 
 use crate::udp::Waker;
 
-/// The most commands that wait for one thread. At 5,000 joins a second and 10 datagrams a join this is a
+/// The most datagrams that wait for one thread. At 5,000 joins a second and 10 datagrams a join this is a
 /// second's worth; a thread that is behind by more cannot catch up anyway.
 pub const CAPACITY: usize = 65_536;
+
+/// Commands that wait for a thread which is so far behind that no new session is admitted. 5,000 joins a second and
+/// about four commands a join make three seconds' worth.
+pub const MANY: usize = 65_536;
+
+/// What threads hand each other.
+pub trait Message {
+    /// Whether it may be dropped when its receiver is behind.
+    fn may_be_lost(&self) -> bool;
+}
+
+impl Message for shard::Command {
+    fn may_be_lost(&self) -> bool {
+        self.may_be_lost()
+    }
+}
+
+impl Message for desk::Command {
+    fn may_be_lost(&self) -> bool {
+        self.may_be_lost()
+    }
+}
 
 /// The sending end; clones feed the same thread.
 #[derive(Debug)]
 pub struct Mailbox<T> {
-    queue: Sender<T>,
+    commands: Sender<T>,
+    datagrams: Sender<T>,
     waker: Option<Waker>,
-    refused: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub struct Inbox<T> {
+    commands: Receiver<T>,
+    datagrams: Receiver<T>,
 }
 
 impl<T> Clone for Mailbox<T> {
     fn clone(&self) -> Mailbox<T> {
-        Mailbox { queue: self.queue.clone(), waker: self.waker.clone(), refused: self.refused.clone() }
+        Mailbox {
+            commands: self.commands.clone(),
+            datagrams: self.datagrams.clone(),
+            waker: self.waker.clone(),
+            dropped: self.dropped.clone(),
+        }
     }
 }
 
-impl<T> Mailbox<T> {
+impl<T: Message> Mailbox<T> {
     /// A mailbox and its receiving end. `waker` gets the receiver out of its poll.
-    pub fn new(waker: Option<Waker>) -> (Mailbox<T>, Receiver<T>) {
-        let (queue, receiver) = bounded(CAPACITY);
-        (Mailbox { queue, waker, refused: Arc::default() }, receiver)
+    pub fn new(waker: Option<Waker>) -> (Mailbox<T>, Inbox<T>) {
+        let (commands, inbox_commands) = unbounded();
+        let (datagrams, inbox_datagrams) = bounded(CAPACITY);
+        let mailbox = Mailbox { commands, datagrams, waker, dropped: Arc::default() };
+        (mailbox, Inbox { commands: inbox_commands, datagrams: inbox_datagrams })
     }
 
-    /// Puts a command in. Returns whether it was taken: not if the mailbox is full or its thread is gone.
-    pub fn send(&self, command: T) -> bool {
-        match self.queue.try_send(command) {
-            Ok(()) => {
-                if let Some(waker) = &self.waker {
-                    waker.wake();
+    /// Puts a message in. Returns whether it was taken: a command always is while its thread lives.
+    pub fn send(&self, message: T) -> bool {
+        let is_taken = if message.may_be_lost() {
+            match self.datagrams.try_send(message) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                    false
                 }
-                true
             }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                false
-            }
+        } else {
+            self.commands.send(message).is_ok()
+        };
+        if is_taken && let Some(waker) = &self.waker {
+            waker.wake();
         }
+        is_taken
     }
 
-    /// How many commands were not taken so far.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+    /// How many datagrams were dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// How many commands wait.
+    pub fn waiting(&self) -> usize {
+        self.commands.len()
+    }
+}
+
+impl<T> Inbox<T> {
+    /// The next command.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Disconnected`] when all mailboxes are gone and all commands taken.
+    pub fn command(&self) -> Result<T, TryRecvError> {
+        self.commands.try_recv()
+    }
+
+    /// The next datagram. Take the commands first.
+    pub fn datagram(&self) -> Option<T> {
+        self.datagrams.try_recv().ok()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.datagrams.is_empty()
+    }
+
+    /// Sleeps until something comes or `timeout` is over, for a thread that has nothing else to wait for.
+    pub fn wait(&self, timeout: Duration) {
+        let mut select = Select::new();
+        select.recv(&self.commands);
+        select.recv(&self.datagrams);
+        let _ = select.ready_timeout(timeout);
     }
 }
 
@@ -61,17 +145,41 @@ impl<T> Mailbox<T> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_full_mailbox_refuses_and_counts() {
-        let (mailbox, receiver) = Mailbox::new(None);
-        for n in 0..CAPACITY {
-            assert!(mailbox.send(n));
+    impl Message for (bool, usize) {
+        fn may_be_lost(&self) -> bool {
+            self.0
         }
-        assert!(!mailbox.send(0));
-        assert_eq!(mailbox.refused(), 1);
-        assert_eq!(receiver.recv(), Ok(0));
-        assert!(mailbox.send(1), "there is room again");
-        drop(receiver);
-        assert!(!mailbox.send(2), "its thread is gone");
+    }
+
+    const DATAGRAM: bool = true;
+    const COMMAND: bool = false;
+
+    #[test]
+    fn datagrams_that_find_the_queue_full_are_dropped_and_counted_and_commands_are_not() {
+        let (mailbox, inbox) = Mailbox::new(None);
+        let many = CAPACITY + MANY;
+        for n in 0..many {
+            mailbox.send((DATAGRAM, n));
+            assert!(mailbox.send((COMMAND, n)));
+        }
+        assert_eq!((mailbox.dropped(), mailbox.waiting()), ((many - CAPACITY) as u64, many));
+        assert!((0..many).all(|n| inbox.command() == Ok((COMMAND, n))), "all of them, in order");
+        assert_eq!(inbox.command(), Err(TryRecvError::Empty));
+        assert!((0..CAPACITY).all(|n| inbox.datagram() == Some((DATAGRAM, n))));
+        assert!(inbox.is_empty());
+        assert!(mailbox.send((DATAGRAM, 0)), "there is room again");
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_takes_nothing_and_one_without_mailboxes_is_told() {
+        let (mailbox, inbox) = Mailbox::new(None);
+        assert!(mailbox.send((COMMAND, 1)));
+        drop(mailbox);
+        inbox.wait(Duration::MAX);
+        assert_eq!((inbox.command(), inbox.command()), (Ok((COMMAND, 1)), Err(TryRecvError::Disconnected)));
+        inbox.wait(Duration::MAX);
+        let (mailbox, inbox) = Mailbox::new(None);
+        drop(inbox);
+        assert!(!mailbox.send((COMMAND, 1)) && !mailbox.send((DATAGRAM, 1)));
     }
 }

@@ -1,18 +1,19 @@
 //! The media plane as a whole: all shards, all desks, one port.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use media::{NtpTime, WallClock};
+use media::{NtpTime, SessionId, WallClock};
 use sfu::desk::{self, Desk};
 use sfu::negotiate::Identity;
 use sfu::shard::{self, LoadStatus, Shard};
 
 use crate::desk_thread::DeskThread;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{MANY, Mailbox};
 use crate::shard_thread::ShardThread;
 use crate::udp::affinity::pin_current_thread;
 use crate::udp::{BindError, Options, SendReport, Socket, Waker};
@@ -53,6 +54,24 @@ pub enum PlaneEvent {
     Desk(desk::Event),
 }
 
+impl PlaneEvent {
+    /// Whether it may be lost when the one who is told is behind.
+    pub fn may_be_lost(&self) -> bool {
+        match self {
+            PlaneEvent::Shard(event) => event.may_be_lost(),
+            PlaneEvent::Desk(event) => event.may_be_lost(),
+        }
+    }
+
+    /// The session that it is about, if it is about one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            PlaneEvent::Shard(event) => event.session(),
+            PlaneEvent::Desk(event) => event.session(),
+        }
+    }
+}
+
 /// Why the media plane could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -89,6 +108,19 @@ pub struct Gauges {
     pub busy_permille: AtomicU64,
     /// Microseconds for which packets wait for their viewer's turn, over the last 250 ms.
     pub wait_us: AtomicU64,
+    /// Panics on a desk.
+    pub desk_panics: AtomicU64,
+}
+
+/// Whether all media threads run. Clones say the same.
+#[derive(Debug, Clone)]
+pub struct Liveness(Arc<AtomicBool>);
+
+impl Liveness {
+    /// `false` from the moment on when a thread ended that was not asked to; the process aborts then.
+    pub fn is_alive(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Gauges {
@@ -113,6 +145,7 @@ pub struct Plane {
     desks: Vec<Mailbox<desk::Command>>,
     gauges: Vec<Arc<Gauges>>,
     threads: Vec<JoinHandle<()>>,
+    liveness: Liveness,
     identity: Identity,
     port: u16,
     clock: WallClock,
@@ -176,20 +209,27 @@ impl Plane {
         let (desks, desk_ends): (Vec<_>, Vec<_>) = (0..setup.desks).map(|_| Mailbox::new(None)).unzip();
 
         let mut threads = Vec::new();
-        for (number, mailbox) in (0..setup.desks).zip(desk_ends) {
+        let mut gauges = Vec::new();
+        let liveness = Liveness(Arc::new(AtomicBool::new(true)));
+        for (number, inbox) in (0..setup.desks).zip(desk_ends) {
+            let counted = Arc::new(Gauges::default());
+            gauges.push(counted.clone());
             let thread = DeskThread {
                 desk: Desk::new(number, identity.clone(), Box::new(setup.random))
                     .with_handshakes(setup.handshakes.div_ceil(usize::from(setup.desks))),
                 sockets: sockets[0].iter().map(Socket::try_clone).collect::<Result<_, _>>()?,
-                mailbox,
+                inbox,
                 shards: shards.clone(),
                 sink: setup.events.clone(),
+                gauges: counted,
                 ready: Vec::new(),
             };
-            threads.push(std::thread::Builder::new().name(format!("desk-{number}")).spawn(move || thread.run())?);
+            threads.push(start(format!("desk-{number}"), liveness.clone(), move || {
+                thread.run();
+                true
+            })?);
         }
-        let mut gauges = Vec::new();
-        for ((number, own), (mailbox, waker)) in (0..setup.shards).zip(sockets).zip(shard_ends) {
+        for ((number, own), (inbox, waker)) in (0..setup.shards).zip(sockets).zip(shard_ends) {
             let counted = Arc::new(Gauges::default());
             gauges.push(counted.clone());
             let thread = ShardThread {
@@ -197,21 +237,21 @@ impl Plane {
                     .with_prefetch(crate::prefetch::of_this_machine()),
                 sockets: own,
                 waker,
-                mailbox,
+                inbox,
                 shards: shards.clone(),
                 desks: desks.clone(),
                 sink: setup.events.clone(),
                 gauges: counted,
             };
             let pin = setup.pin;
-            threads.push(std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+            threads.push(start(format!("shard-{number}"), liveness.clone(), move || {
                 if pin && let Err(error) = pin_current_thread(usize::from(number)) {
                     tracing::warn!(%error, shard = number, "media.pin_cores: this shard is not pinned");
                 }
-                thread.run();
+                thread.run()
             })?);
         }
-        Ok(Plane { shards, desks, gauges, threads, identity, port, clock })
+        Ok(Plane { shards, desks, gauges, threads, liveness, identity, port, clock })
     }
 
     /// What all sessions share.
@@ -259,15 +299,52 @@ impl Plane {
         self.gauges.iter().map(|g| of(g).load(Ordering::Relaxed)).sum()
     }
 
-    /// Commands that full mailboxes refused.
-    pub fn refused(&self) -> u64 {
-        self.shards.iter().map(Mailbox::refused).sum::<u64>() + self.desks.iter().map(Mailbox::refused).sum::<u64>()
+    /// Datagrams, relayed packets and questions that found the queue of their thread full.
+    pub fn dropped(&self) -> u64 {
+        self.shards.iter().map(Mailbox::dropped).sum::<u64>() + self.desks.iter().map(Mailbox::dropped).sum::<u64>()
+    }
+
+    /// The most commands that wait for one thread.
+    pub fn waiting(&self) -> usize {
+        let shards = self.shards.iter().map(Mailbox::waiting);
+        shards.chain(self.desks.iter().map(Mailbox::waiting)).max().unwrap_or(0)
+    }
+
+    /// Whether a thread is so far behind that no new session should be admitted.
+    pub fn is_behind(&self) -> bool {
+        self.waiting() >= MANY
+    }
+
+    /// Says whether all threads run, from any thread and without asking one.
+    pub fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// Whether all threads run.
     pub fn is_alive(&self) -> bool {
         self.threads.iter().all(|thread| !thread.is_finished())
     }
+}
+
+/// Starts a thread that the process cannot do without. `run` returns whether it was asked to end; if not, or if it panics, the
+/// process aborts: sessions of one thread that is gone look alive to all others, and a supervisor can start a sound process.
+fn start(
+    name: String,
+    liveness: Liveness,
+    run: impl FnOnce() -> bool + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.clone()).spawn(move || {
+        if !catch_unwind(AssertUnwindSafe(run)).unwrap_or(false) {
+            liveness.0.store(false, Ordering::Relaxed);
+            abort(&name);
+        }
+    })
+}
+
+/// Ends the process because a part of it has ended that it cannot do without: one error line, and SIGABRT.
+pub fn abort(part: &str) -> ! {
+    tracing::error!(part, "a part of the server ended that nothing asked to end; the process aborts");
+    std::process::abort()
 }
 
 /// The unspecified addresses of both families: everything this machine has.

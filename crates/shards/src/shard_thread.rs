@@ -4,12 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
 use sfu::desk;
 use sfu::shard::{Command, Event, Shard};
 use sfu::transmit::Batch;
 
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Inbox, Mailbox};
 use crate::plane::{EventSink, Gauges, PlaneEvent};
 use crate::udp::{Poller, ReceiveBatch, SendReport, SendState, Socket, Waker};
 
@@ -18,7 +17,7 @@ pub(crate) struct ShardThread {
     pub(crate) shard: Shard,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) waker: Waker,
-    pub(crate) mailbox: Receiver<Command>,
+    pub(crate) inbox: Inbox<Command>,
     pub(crate) shards: Vec<Mailbox<Command>>,
     pub(crate) desks: Vec<Mailbox<desk::Command>>,
     pub(crate) sink: EventSink,
@@ -31,15 +30,15 @@ const RECEIVE_BATCHES: usize = 4;
 /// From so many datagrams on it pays to have the memory of all their senders fetched at once. A guess.
 const MANY: usize = 3;
 
-/// Commands taken before others get their turn.
-const COMMANDS: usize = 1_024;
+/// Commands taken before others get their turn, and datagrams of other shards.
+const AT_ONCE: usize = 1_024;
 
 /// Sleeping longer than this would hide a clock that was set, or a bug in a timeout.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
 impl ShardThread {
-    /// Runs until the shard has said goodbye to everybody.
-    pub(crate) fn run(mut self) {
+    /// Runs until the shard has said goodbye to all sessions. Returns whether that is why it ended.
+    pub(crate) fn run(mut self) -> bool {
         let mut fds: Vec<_> = self.sockets.iter().map(AsRawFd::as_raw_fd).collect();
         fds.push(self.waker.as_raw_fd());
         let mut poller = Poller::new(&fds);
@@ -58,13 +57,14 @@ impl ShardThread {
                 }
                 Err(error) => {
                     tracing::error!(%error, "a media shard cannot wait for its sockets any more");
-                    return;
+                    return false;
                 }
             };
             if ready.contains(self.sockets.len()) {
                 self.waker.drain();
             }
             self.take_commands();
+            self.take_datagrams();
             for (place, received) in received.iter_mut().enumerate() {
                 if ready.contains(place) {
                     self.receive(place, received);
@@ -78,13 +78,13 @@ impl ShardThread {
             self.send_round(now, &mut batch, &mut sending);
             if self.tell() {
                 while self.send_round(Instant::now(), &mut batch, &mut sending) {}
-                return;
+                return true;
             }
         }
     }
 
     fn sleep(&self, now: Instant) -> Duration {
-        if self.shard.has_turns() || !self.mailbox.is_empty() {
+        if self.shard.has_turns() || !self.inbox.is_empty() {
             return Duration::ZERO;
         }
         let until = self.shard.poll_timeout().map(|at| at.saturating_duration_since(now));
@@ -92,8 +92,16 @@ impl ShardThread {
     }
 
     fn take_commands(&mut self) {
-        for _ in 0..COMMANDS {
-            let Ok(command) = self.mailbox.try_recv() else { break };
+        for _ in 0..AT_ONCE {
+            let Ok(command) = self.inbox.command() else { break };
+            self.shard.handle_command(Instant::now(), command);
+        }
+    }
+
+    /// Takes what other shards passed on: datagrams of sessions here, and packets of streams that are relayed.
+    fn take_datagrams(&mut self) {
+        for _ in 0..AT_ONCE {
+            let Some(command) = self.inbox.datagram() else { break };
             self.shard.handle_command(Instant::now(), command);
         }
     }
@@ -151,6 +159,11 @@ impl ShardThread {
                 Event::ToShard { shard, command } => {
                     if let Some(shard) = self.shards.get(usize::from(shard)) {
                         shard.send(command);
+                    }
+                }
+                Event::ViewerFailed { session, desk } => {
+                    if let Some(desk) = self.desks.get(usize::from(desk)) {
+                        desk.send(desk::Command::Fail { session });
                     }
                 }
                 Event::Stopped { .. } => {

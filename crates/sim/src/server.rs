@@ -53,6 +53,38 @@ pub enum NotOpened {
     Unusable(Unusable),
 }
 
+/// What waits for threads: commands, and behind them what may be lost, as in `shards::mailbox`.
+struct Queues<T> {
+    commands: VecDeque<(u8, T)>,
+    datagrams: VecDeque<(u8, T)>,
+    may_be_lost: fn(&T) -> bool,
+    /// Whether the second queue is full all the time.
+    is_full: bool,
+    dropped: u64,
+}
+
+impl<T> Queues<T> {
+    fn new(may_be_lost: fn(&T) -> bool) -> Queues<T> {
+        Queues { commands: VecDeque::new(), datagrams: VecDeque::new(), may_be_lost, is_full: false, dropped: 0 }
+    }
+
+    fn push(&mut self, (thread, message): (u8, T)) {
+        match ((self.may_be_lost)(&message), self.is_full) {
+            (false, _) => self.commands.push_back((thread, message)),
+            (true, false) => self.datagrams.push_back((thread, message)),
+            (true, true) => self.dropped += 1,
+        }
+    }
+
+    fn pop(&mut self) -> Option<(u8, T)> {
+        self.commands.pop_front().or_else(|| self.datagrams.pop_front())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.datagrams.is_empty()
+    }
+}
+
 /// The whole server.
 pub struct Server {
     shards: Vec<Shard>,
@@ -66,8 +98,8 @@ pub struct Server {
     known: HashMap<SessionId, Known>,
     published: HashMap<StreamId, (u32, Published)>,
     next_desk: u8,
-    to_shards: VecDeque<(u8, shard::Command)>,
-    to_desks: VecDeque<(u8, desk::Command)>,
+    to_shards: Queues<shard::Command>,
+    to_desks: Queues<desk::Command>,
     sent: Vec<Sent>,
     batch: Batch,
     opened: HashMap<SessionId, Result<String, Unusable>>,
@@ -124,8 +156,8 @@ impl Server {
             known: HashMap::new(),
             published: HashMap::new(),
             next_desk: 0,
-            to_shards: VecDeque::new(),
-            to_desks: VecDeque::new(),
+            to_shards: Queues::new(shard::Command::may_be_lost),
+            to_desks: Queues::new(desk::Command::may_be_lost),
             sent: Vec::new(),
             batch: Batch::new(),
             opened: HashMap::new(),
@@ -143,6 +175,17 @@ impl Server {
     /// Its addresses, the IPv4 one first.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// From now on all threads are behind, or none is any more: what may be lost between them is lost.
+    pub fn set_overloaded(&mut self, is_overloaded: bool) {
+        self.to_shards.is_full = is_overloaded;
+        self.to_desks.is_full = is_overloaded;
+    }
+
+    /// Messages between threads that were lost because the threads were behind.
+    pub fn dropped(&self) -> u64 {
+        self.to_shards.dropped + self.to_desks.dropped
     }
 
     /// Which shard a peer's datagrams reach: the kernel hashes addresses and ports.
@@ -200,7 +243,7 @@ impl Server {
             notes: offer.notes,
         };
         let shard = (admitted.epoch % self.shards.len() as u32) as u8;
-        self.to_shards.push_back((shard, shard::Command::AddPublisher(Box::new(setup))));
+        self.to_shards.push((shard, shard::Command::AddPublisher(Box::new(setup))));
         self.run(now);
         Ok((session, offer.answer))
     }
@@ -219,7 +262,7 @@ impl Server {
         self.known.insert(session, Known { is_publisher: false, stream: admitted.stream, desk, connected: false });
         let published = self.published(admitted.stream);
         let command = desk::Command::Open { session, stream: admitted.stream, offer, published };
-        self.to_desks.push_back((desk, command));
+        self.to_desks.push((desk, command));
         self.run(now);
         let opened = self.opened.remove(&session).expect("a desk answers at once");
         opened.map(|sdp| (session, sdp)).map_err(NotOpened::Unusable)
@@ -228,7 +271,7 @@ impl Server {
     pub(crate) fn answer(&mut self, now: Instant, session: SessionId, answer: String) -> Result<(), NotOpened> {
         let Some(known) = self.known.get(&session) else { panic!("no such session") };
         let (desk, published) = (known.desk, self.published(known.stream));
-        self.to_desks.push_back((desk, desk::Command::Answer { session, answer, published }));
+        self.to_desks.push((desk, desk::Command::Answer { session, answer, published }));
         self.run(now);
         let answered = self.answered.remove(&session).flatten().expect("a desk answers at once");
         answered.map_err(NotOpened::Unusable)
@@ -247,10 +290,10 @@ impl Server {
             for shard in 0..self.shards.len() as u8 {
                 let (ufrag, password, credentials) = (ufrag.clone(), password.clone(), ours.clone());
                 let command = shard::Command::RestartPublisher { session, ufrag, password, credentials };
-                self.to_shards.push_back((shard, command));
+                self.to_shards.push((shard, command));
             }
         } else {
-            self.to_desks.push_back((known.desk, desk::Command::Restart { session, ufrag, password }));
+            self.to_desks.push((known.desk, desk::Command::Restart { session, ufrag, password }));
         }
         self.run(now);
         self.restarted.remove(&session).flatten().map(|result| result.expect("credentials that str0m takes"))
@@ -264,7 +307,7 @@ impl Server {
 
     pub(crate) fn wish(&mut self, now: Instant, session: SessionId, wish: sfu::stream::choice::Wish) {
         for shard in 0..self.shards.len() as u8 {
-            self.to_shards.push_back((shard, shard::Command::Wish { session, wish }));
+            self.to_shards.push((shard, shard::Command::Wish { session, wish }));
         }
         self.run(now);
     }
@@ -279,7 +322,7 @@ impl Server {
         self.control.shut_down(now);
         self.run(now);
         for shard in 0..self.shards.len() as u8 {
-            self.to_shards.push_back((shard, shard::Command::Stop));
+            self.to_shards.push((shard, shard::Command::Stop));
         }
         self.run(now);
     }
@@ -287,7 +330,7 @@ impl Server {
     /// How its shards are.
     pub fn snapshots(&mut self, now: Instant) -> Vec<Snapshot> {
         for shard in 0..self.shards.len() as u8 {
-            self.to_shards.push_back((shard, shard::Command::Snapshot));
+            self.to_shards.push((shard, shard::Command::Snapshot));
         }
         self.run(now);
         (0..self.shards.len() as u8).filter_map(|n| self.snapshots.remove(&n)).collect()
@@ -304,7 +347,7 @@ impl Server {
     /// What a viewer is sent.
     pub fn report(&mut self, now: Instant, session: SessionId) -> Option<ViewerReport> {
         for shard in 0..self.shards.len() as u8 {
-            self.to_shards.push_back((shard, shard::Command::Report { session }));
+            self.to_shards.push((shard, shard::Command::Report { session }));
         }
         self.run(now);
         self.reports.remove(&session)
@@ -363,7 +406,7 @@ impl Server {
         // Enough for the longest chain of commands; more is a circle.
         for _ in 0..10_000 {
             let mut busy = false;
-            while let Some((number, command)) = self.to_shards.pop_front() {
+            while let Some((number, command)) = self.to_shards.pop() {
                 busy = true;
                 self.shards[usize::from(number)].handle_command(now, command);
             }
@@ -372,7 +415,7 @@ impl Server {
                 busy |= self.transmit(now, shard);
                 busy |= self.tell(shard);
             }
-            while let Some((number, command)) = self.to_desks.pop_front() {
+            while let Some((number, command)) = self.to_desks.pop() {
                 busy = true;
                 let mut batch = std::mem::take(&mut self.batch);
                 self.desks[usize::from(number)].handle_command(now, command, &mut batch);
@@ -428,7 +471,7 @@ impl Server {
                     after.push((shard, command));
                 }
                 desk::Event::ToShard { shard, command } if !after.is_empty() => after.push((shard, command)),
-                desk::Event::ToShard { shard, command } => self.to_shards.push_back((shard, command)),
+                desk::Event::ToShard { shard, command } => self.to_shards.push((shard, command)),
                 desk::Event::Opened { session, result } => {
                     if result.is_err() {
                         self.known.remove(&session);
@@ -455,7 +498,7 @@ impl Server {
             self.sent.push(Sent { destination: message.destination, bytes: bytes.to_vec() });
         }
         batch.clear();
-        self.to_shards.extend(after);
+        after.into_iter().for_each(|message| self.to_shards.push(message));
     }
 
     fn tell(&mut self, shard: usize) -> bool {
@@ -465,13 +508,16 @@ impl Server {
             match event {
                 shard::Event::ToDesk { desk, handed } => {
                     if usize::from(desk) < self.desks.len() {
-                        self.to_desks.push_back((desk, desk::Command::Datagram(handed)));
+                        self.to_desks.push((desk, desk::Command::Datagram(handed)));
                     }
                 }
-                shard::Event::ToShard { shard, command } => self.to_shards.push_back((shard, command)),
+                shard::Event::ToShard { shard, command } => self.to_shards.push((shard, command)),
                 shard::Event::PublisherConnected { session } => self.connected(session),
                 shard::Event::PublisherFlows { session, flows } => self.control.flows(self.now, session, flows),
                 shard::Event::PublisherClosed { session, why } => self.session_ended(session, why),
+                shard::Event::ViewerFailed { session, desk } => {
+                    self.to_desks.push((desk, desk::Command::Fail { session }));
+                }
                 shard::Event::PublisherRestarted { session, result } => {
                     self.restarted.insert(session, Some(result));
                 }
@@ -523,12 +569,12 @@ impl Server {
                     match role {
                         control::Role::Publisher => {
                             for shard in 0..self.shards.len() as u8 {
-                                self.to_shards.push_back((shard, shard::Command::RemovePublisher { session }));
+                                self.to_shards.push((shard, shard::Command::RemovePublisher { session }));
                             }
                         }
                         control::Role::Viewer => {
                             if let Some(known) = known {
-                                self.to_desks.push_back((known.desk, desk::Command::Close { session }));
+                                self.to_desks.push((known.desk, desk::Command::Close { session }));
                             }
                         }
                     }
@@ -536,7 +582,7 @@ impl Server {
                 Effect::StreamClosed { stream } => {
                     self.published.remove(&stream);
                     for shard in 0..self.shards.len() as u8 {
-                        self.to_shards.push_back((shard, shard::Command::CloseStream { stream }));
+                        self.to_shards.push((shard, shard::Command::CloseStream { stream }));
                     }
                 }
                 Effect::PublisherIs { stream, epoch, .. } => {

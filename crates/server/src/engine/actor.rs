@@ -5,7 +5,9 @@
 //! `waiting` until it does.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use control::{CloseReason, Control, Effect, Refused};
@@ -13,11 +15,12 @@ use media::{SessionId, StreamId, StreamName};
 use sfu::desk;
 use sfu::dtls::Reason;
 use sfu::format::Published;
+use sfu::guard::Strikes;
 use sfu::negotiate::{self, Unusable};
 use sfu::publisher::{Ended, PublisherSetup};
 use sfu::shard::{self, Snapshot};
 use sfu::stream::choice::Wish;
-use shards::plane::everywhere;
+use shards::plane::{EventSink, everywhere};
 use shards::{Plane, PlaneEvent, Setup};
 use str0m::ice::IceCreds;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -33,9 +36,13 @@ use crate::config::{MediaConfig, Takeover};
 /// Requests that wait for the task; beyond that HTTP handlers wait (backpressure).
 const ASKS: usize = 1_024;
 
-/// Events that wait for the task. At 5,000 joins a second and three events a join, four seconds' worth; more are
-/// dropped and logged.
-const EVENTS: usize = 65_536;
+/// Answers of the media plane that may be lost and wait for the task (reports, snapshots, what viewers say): a second's
+/// worth of 20,000 viewers that all ask at once. More are dropped and counted. Events that change state are not limited:
+/// they follow from sessions that this task admitted, and it admits none while any of them waits.
+pub(super) const ANSWERS: usize = 65_536;
+
+/// Named as the limit that is reached while media threads have too many commands to obey ([`Plane::is_behind`]).
+const BEHIND: &str = "the media threads are behind with their commands; try again in a few seconds";
 
 /// How often shards are asked how they are, and rates are computed.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,12 +51,8 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_millis(300);
 
 pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
-    let (event_tx, events) = mpsc::channel(EVENTS);
-    let sink = Arc::new(move |event: PlaneEvent| {
-        if event_tx.try_send(event).is_err() {
-            tracing::error!("the control task is behind; an event of the media plane was dropped");
-        }
-    });
+    let (sink, events) = event_queues();
+    let dropped = events.dropped.clone();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let listen = match (config.loopback_only, config.listen.is_empty()) {
         (true, _) => vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()],
@@ -92,8 +95,11 @@ pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
         },
     )
     .with_busy_limit(limits.busy_percent);
+    let liveness = plane.liveness();
     let actor = Actor {
         plane,
+        dropped,
+        strikes: Strikes::default(),
         control,
         sessions: HashMap::new(),
         waiting: HashMap::new(),
@@ -105,8 +111,38 @@ pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
         changed,
         stopping: None,
     };
-    tokio::spawn(actor.run(questions, events));
-    Ok(Engine { asks, changes })
+    let running = tokio::spawn(actor.run(questions, events));
+    tokio::spawn(async move {
+        // It returns when all handles are gone; a runtime that shuts down cancels it.
+        if running.await.is_err_and(|error| error.is_panic()) {
+            shards::plane::abort("control");
+        }
+    });
+    Ok(Engine { asks, changes, liveness })
+}
+
+/// What the media plane tells this task: what changes state, and behind it what may be lost.
+pub(super) struct Events {
+    pub(super) changes: mpsc::UnboundedReceiver<PlaneEvent>,
+    pub(super) answers: mpsc::Receiver<PlaneEvent>,
+    pub(super) dropped: Arc<AtomicU64>,
+}
+
+/// Both queues, and the end for media threads, which never waits.
+pub(super) fn event_queues() -> (EventSink, Events) {
+    let (change, changes) = mpsc::unbounded_channel();
+    let (answer, answers) = mpsc::channel(ANSWERS);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let counter = dropped.clone();
+    let sink = Arc::new(move |event: PlaneEvent| {
+        if !event.may_be_lost() {
+            // A task that is gone ends the process.
+            let _ = change.send(event);
+        } else if answer.try_send(event).is_err() {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    (sink, Events { changes, answers, dropped })
 }
 
 /// 4 MiB: a shard that is away for 20 ms at 1.6 Gb/s loses nothing. Twice that is granted where allowed.
@@ -114,6 +150,9 @@ pub(crate) const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 pub(super) struct Actor {
     pub(super) plane: Plane,
+    /// Answers of the media plane that found their queue full.
+    pub(super) dropped: Arc<AtomicU64>,
+    strikes: Strikes,
     pub(super) control: Control,
     pub(super) sessions: HashMap<SessionId, Known>,
     waiting: HashMap<SessionId, Vec<Waiting>>,
@@ -171,7 +210,7 @@ struct ReportAsked {
 }
 
 impl Actor {
-    async fn run(mut self, mut questions: mpsc::Receiver<Ask>, mut events: mpsc::Receiver<PlaneEvent>) {
+    async fn run(mut self, mut questions: mpsc::Receiver<Ask>, mut events: Events) {
         let mut tick = tokio::time::interval(SNAPSHOT_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
@@ -179,25 +218,83 @@ impl Actor {
                 .control
                 .poll_timeout()
                 .map_or_else(|| tokio::time::Instant::now() + SNAPSHOT_INTERVAL, tokio::time::Instant::from_std);
+            // In this order: what has happened is known before anything new is admitted, so a task that is behind makes HTTP
+            // wait, and its queue of events does not grow.
             tokio::select! {
-                ask = questions.recv() => match ask {
-                    Some(ask) => self.handle_ask(ask),
+                biased;
+                event = events.changes.recv() => match event {
+                    Some(event) => self.handle_event(event),
                     None => return,
                 },
-                event = events.recv() => match event {
-                    Some(PlaneEvent::Desk(event)) => self.handle_desk(event),
-                    Some(PlaneEvent::Shard(event)) => self.handle_shard(event),
-                    None => return,
-                },
+                () = tokio::time::sleep_until(deadline) => {
+                    self.guarded(|actor| actor.control.handle_timeout(Instant::now()));
+                }
                 _ = tick.tick() => self.to_all_shards(|| shard::Command::Snapshot),
-                () = tokio::time::sleep_until(deadline) => self.control.handle_timeout(Instant::now()),
+                ask = questions.recv() => match ask {
+                    // A panic drops the sender of the answer, by which the asker hears of it.
+                    Some(ask) => drop(catch_unwind(AssertUnwindSafe(|| self.handle_ask(ask)))),
+                    None => return,
+                },
+                event = events.answers.recv() => match event {
+                    Some(event) => self.handle_event(event),
+                    None => return,
+                },
             }
-            self.carry_out();
+            while self.guarded(Actor::carry_out).is_none() {}
+        }
+    }
+
+    /// A panic at an event closes the session that it is about: what the event was to change may be half done.
+    fn handle_event(&mut self, event: PlaneEvent) {
+        let session = event.session();
+        let handled = self.guarded(|actor| match event {
+            PlaneEvent::Desk(event) => actor.handle_desk(event),
+            PlaneEvent::Shard(event) => actor.handle_shard(event),
+        });
+        if let (None, Some(session)) = (handled, session) {
+            tracing::error!(session = session.handle(), "a panic in the control task closes this session");
+            self.guarded(|actor| {
+                actor.fail_waiting(session, || Refusal::NoSuchSession);
+                actor.control.close(Instant::now(), session, CloseReason::Failed)
+            });
+        }
+    }
+
+    /// Runs a step. Returns `None` after a panic.
+    ///
+    /// # Panics
+    ///
+    /// Goes on with a panic that has happened too often ([`Strikes`]): the process aborts then.
+    fn guarded<T>(&mut self, step: impl FnOnce(&mut Actor) -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(|| step(self))) {
+            Ok(done) => Some(done),
+            Err(panic) if self.strikes.survives(Instant::now()) => {
+                drop(panic);
+                None
+            }
+            Err(panic) => resume_unwind(panic),
         }
     }
 
     fn handle_ask(&mut self, ask: Ask) {
         match ask {
+            Ask::Publish(_, reply) if self.plane.is_behind() => {
+                let _ = reply.send(Err(Refusal::Full { limit: BEHIND }));
+            }
+            Ask::Watch(_, reply) if self.plane.is_behind() => {
+                let _ = reply.send(Err(Refusal::Full { limit: BEHIND }));
+            }
+            Ask::Answer(_, _, reply) if self.plane.is_behind() => {
+                let _ = reply.send(Err(Refusal::Full { limit: BEHIND }));
+            }
+            Ask::Trickle(_, _, _, reply) if self.plane.is_behind() => {
+                let _ = reply.send(Err(Refusal::Full { limit: BEHIND }));
+            }
+            Ask::Wish(_, _, reply) if self.plane.is_behind() => {
+                let _ = reply.send(Err(Refusal::Full { limit: BEHIND }));
+            }
+            #[cfg(test)]
+            Ask::Panic(_reply) => panic!("injected"),
             Ask::Publish(request, reply) => {
                 let _ = reply.send(self.publish(request));
             }
@@ -512,7 +609,7 @@ impl Actor {
                     });
                 }
             }
-            shard::Event::ToDesk { .. } | shard::Event::ToShard { .. } => {}
+            shard::Event::ToDesk { .. } | shard::Event::ToShard { .. } | shard::Event::ViewerFailed { .. } => {}
         }
     }
 
@@ -665,8 +762,11 @@ impl Actor {
     fn to_all_shards(&self, command: impl Fn() -> shard::Command) {
         for number in 0..self.plane.shard_count() {
             // A shard that has said goodbye takes no more commands.
-            if !self.plane.shard(number, command()) && self.stopping.is_none() {
-                tracing::error!(shard = number, "a media shard is behind; a command was dropped");
+            let command = command();
+            let may_be_lost = command.may_be_lost();
+            if !self.plane.shard(number, command) && !may_be_lost && self.stopping.is_none() {
+                // It has ended; the process aborts.
+                tracing::error!(shard = number, "a media shard takes no commands any more");
             }
         }
     }
@@ -674,7 +774,7 @@ impl Actor {
     fn to_desk(&self, session: SessionId, command: impl FnOnce(u8) -> desk::Command) {
         let Some(number) = self.sessions.get(&session).map(|k| k.desk) else { return };
         if !self.plane.desk(number, command(number)) {
-            tracing::error!(desk = number, "a desk is behind; a command was dropped");
+            tracing::error!(desk = number, "a desk takes no commands any more");
         }
     }
 

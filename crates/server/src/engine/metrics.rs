@@ -43,7 +43,11 @@ impl Actor {
                 "Starts of viewers from a key frame that were put off: too many within a second.",
                 sum(|c| c.starts_refused),
             ),
-            ("session_panics", "Sessions that ended because something in them panicked.", sum(|c| c.panics)),
+            (
+                "session_panics",
+                "Panics that were survived, most of them by ending one session.",
+                sum(|c| c.panics) + self.plane.gauge(|g| &g.desk_panics),
+            ),
             ("passed_on", "Datagrams passed from one shard to another.", sum(|c| c.passed_on)),
             ("desk_queue_drops", "STUN and DTLS datagrams dropped before a desk.", sum(|c| c.dropped_for_desk)),
             ("shard_queue_drops", "Datagrams dropped between shards.", sum(|c| c.dropped_for_shard)),
@@ -59,14 +63,25 @@ impl Actor {
                 self.plane.gauge(|g| &g.kernel_drops),
             ),
             (
+                "mailbox_drops",
+                "Datagrams, relayed packets and questions between media threads that found a queue full.",
+                self.plane.dropped(),
+            ),
+            (
+                "answers_dropped",
+                "Reports, snapshots and words of viewers that the control task was too late for.",
+                self.dropped.load(std::sync::atomic::Ordering::Relaxed),
+            ),
+            (
                 "load_steps",
                 "Times a shard lowered or raised the bit rate bound of viewers' video.",
                 sum(|c| c.load_steps),
             ),
-            ("mailbox_refusals", "Commands that a full mailbox refused.", self.plane.refused()),
         ] {
             text.counter(&format!("nowcast_media_{name}_total"), help, value);
         }
+        let help = "Commands that wait for the media thread that is furthest behind.";
+        text.gauge("nowcast_media_commands_waiting", help, self.plane.waiting() as u64);
         let sent = shards
             .iter()
             .flat_map(|s| &s.streams)

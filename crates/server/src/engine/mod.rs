@@ -7,6 +7,8 @@ mod actor;
 mod addresses;
 mod metrics;
 mod status;
+#[cfg(test)]
+mod tests;
 mod warnings;
 
 pub(crate) use actor::SOCKET_BUFFER_BYTES;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use media::{SessionId, StreamName};
 use serde::{Deserialize, Serialize};
+use shards::plane::Liveness;
 use tokio::sync::{mpsc, oneshot, watch};
 use utoipa::ToSchema;
 
@@ -28,6 +31,7 @@ use crate::config::MediaConfig;
 pub struct Engine {
     asks: mpsc::Sender<Ask>,
     changes: watch::Receiver<u64>,
+    liveness: Liveness,
 }
 
 /// Someone wants to publish.
@@ -418,7 +422,18 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         self.asks.send(ask(reply)).await.ok()?;
         // Every answer comes from a thread of this process; one that is gone must not hang its client.
-        tokio::time::timeout(ANSWER_WITHIN, answer).await.ok()?.ok()
+        match tokio::time::timeout(ANSWER_WITHIN, answer).await.ok()? {
+            Ok(answer) => Some(answer),
+            Err(_) if self.asks.is_closed() => None,
+            // The control task panicked with this request, and goes on with others. As with a task that is joined, the panic
+            // is now its asker's; HTTP answers 500.
+            Err(_) => std::panic::resume_unwind(Box::new("the control task panicked with this request")),
+        }
+    }
+
+    /// Whether the control task and all media threads run.
+    pub fn is_alive(&self) -> bool {
+        self.liveness.is_alive() && !self.asks.is_closed()
     }
 
     /// Opens a publisher's session.
@@ -535,6 +550,8 @@ enum Ask {
     Kick(StreamName, oneshot::Sender<bool>),
     Metrics(oneshot::Sender<String>),
     IsReady(oneshot::Sender<Readiness>),
+    #[cfg(test)]
+    Panic(oneshot::Sender<()>),
     ShutDown(oneshot::Sender<()>),
 }
 

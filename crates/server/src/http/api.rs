@@ -164,9 +164,16 @@ pub(super) async fn metrics<E: Backend>(app: &App<E>, exchange: Exchange<'_>) ->
 }
 
 /// Is the process alive?
-#[utoipa::path(get, path = "/healthz", tag = "Operation", responses((status = 200, description = "Yes")))]
-pub(super) fn healthz(exchange: Exchange<'_>) -> Result<Reply, Problem> {
+#[utoipa::path(
+    get, path = "/healthz", tag = "Operation",
+    responses((status = 200, description = "Yes"), (status = 503, description = "A thread of it has ended: it aborts"))
+)]
+pub(super) fn healthz<E: Backend>(app: &App<E>, exchange: Exchange<'_>) -> Result<Reply, Problem> {
     only_reads(&exchange)?;
+    if !app.engine.is_alive() {
+        let text = "a part of the server has ended; the process aborts\n";
+        return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", text.into()));
+    }
     Ok(plain(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into()))
 }
 

@@ -47,6 +47,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn kick(&self, stream: &StreamName) -> impl Future<Output = bool> + Send;
     /// See [`Engine::metrics`].
     fn metrics(&self) -> impl Future<Output = String> + Send;
+    /// See [`Engine::is_alive`].
+    fn is_alive(&self) -> bool;
     /// See [`Engine::readiness`].
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
 }
@@ -111,6 +113,10 @@ impl Backend for Engine {
 
     async fn metrics(&self) -> String {
         Engine::metrics(self).await
+    }
+
+    fn is_alive(&self) -> bool {
+        Engine::is_alive(self)
     }
 
     async fn readiness(&self) -> Readiness {

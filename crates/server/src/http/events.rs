@@ -136,7 +136,13 @@ async fn ask<E: Backend>(hub: Arc<Hub>, engine: E, stream: StreamName, newest: w
         // From here on a change wakes us again.
         changes.borrow_and_update();
         let asked_at = Instant::now();
-        let status = engine.stream(&stream).await;
+        let Some(status) = super::unless_it_panics(engine.stream(&stream)).await else {
+            if newest.receiver_count() == 0 && hub.forget(&stream) {
+                return;
+            }
+            sleep(INTERVAL).await;
+            continue;
+        };
         let json = serde_json::to_string(&status).unwrap_or_default();
         let event = Bytes::from(written("status", &json));
         newest.send_if_modified(|newest| {

@@ -33,7 +33,10 @@ mod whip;
 #[cfg(test)]
 mod tests;
 
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -116,7 +119,10 @@ impl<E: Backend> App<E> {
         let exchange = Exchange { method: &head.method, headers: &head.headers, client, remote };
         let mut reply = match &route {
             Ok(route) if head.method == Method::OPTIONS => cors::options(route),
-            Ok(route) => self.answer(route.clone(), exchange, body).await.unwrap_or_else(Problem::into_reply),
+            Ok(route) => {
+                let answer = unless_it_panics(self.answer(route.clone(), exchange, body)).await;
+                answer.unwrap_or_else(|| Err(Problem::panicked())).unwrap_or_else(Problem::into_reply)
+            }
             Err(error) => no_route(error).into_reply(),
         };
         if let Ok(route) = &route {
@@ -158,7 +164,7 @@ impl<E: Backend> App<E> {
             Route::Time => api::time(exchange),
             Route::OpenApi => api::openapi(exchange),
             Route::Metrics => api::metrics(self, exchange).await,
-            Route::Healthz => api::healthz(exchange),
+            Route::Healthz => api::healthz(self, exchange),
             Route::Readyz => api::readyz(self, exchange).await,
             Route::Home => pages::page(pages::Page::Home, exchange.method, exchange.headers),
             Route::PublishPage => pages::page(pages::Page::Publish, exchange.method, exchange.headers),
@@ -224,6 +230,16 @@ impl<E: Backend> App<E> {
             Problem::too_often(what, wait)
         })
     }
+}
+
+/// Waits for a handler. Returns `None` if it panicked: its connection goes on with other requests.
+async fn unless_it_panics<T>(handler: impl Future<Output = T>) -> Option<T> {
+    let mut handler = std::pin::pin!(handler);
+    std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 fn no_route(error: &NoRoute) -> Problem {

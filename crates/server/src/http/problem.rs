@@ -134,6 +134,12 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "send less: no real description is this long")
     }
 
+    /// 500: a bug of ours.
+    pub fn panicked() -> Self {
+        let fix = "try again; if it happens again, report it with the server's log of this moment";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server panicked with this request", fix)
+    }
+
     /// 503.
     pub fn shutting_down() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down", "try again in a few seconds")

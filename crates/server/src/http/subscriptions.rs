@@ -136,7 +136,8 @@ pub(super) fn open<E: Backend>(
         session,
     };
     tokio::spawn(async move {
-        teller.run(&mut told, orders).await;
+        // After a panic as after its end: its place is free again.
+        super::unless_it_panics(teller.run(&mut told, orders)).await;
         teller.subscriptions.close(session, id);
         drop(permit);
     });

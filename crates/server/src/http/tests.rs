@@ -620,6 +620,15 @@ async fn streams_are_shown_and_ended() {
 }
 
 #[tokio::test]
+async fn a_request_that_panics_is_answered_with_500_and_the_next_one_as_ever() {
+    let house = House::locked();
+    let admin = token(VideoGrant { room_admin: true, ..VideoGrant::default() });
+    let panicked = house.ask_as(&admin, "DELETE", "/api/v1/streams/panics", &[], "").await;
+    panicked.is_problem(500, "the server panicked with this request");
+    house.ask_as(&admin, "DELETE", "/api/v1/streams/demo", &[], "").await.is(204);
+}
+
+#[tokio::test]
 async fn operators_learn_how_it_is() {
     let house = House::locked();
     house.ask("GET", "/healthz", &[], "").await.is(200);
@@ -635,6 +644,10 @@ async fn operators_learn_how_it_is() {
     assert!(metrics.body.ends_with("engine_metrics 1\n"));
     let forwarded = house.send(&local, "GET", "/metrics", &[("x-forwarded-for", "192.0.2.9")], b"").await;
     forwarded.is_problem(401, "metrics from another machine");
+
+    let dead = House::open();
+    dead.engine.state.lock().unwrap().is_dead = true;
+    dead.ask("GET", "/healthz", &[], "").await.is(503);
 
     let head = house.ask("HEAD", "/healthz", &[], "").await;
     head.is(200);
@@ -953,6 +966,7 @@ struct State {
     wanted: Vec<WantedLayer>,
     wish: LayerWish,
     is_stuck: bool,
+    is_dead: bool,
     is_overloaded: bool,
     /// How often somebody asked for a stream's status.
     asked: usize,
@@ -1129,6 +1143,7 @@ impl Backend for Double {
     }
 
     async fn kick(&self, stream: &StreamName) -> bool {
+        assert!(stream.as_str() != "panics", "injected");
         let mut state = self.state.lock().unwrap();
         state.said.push(format!("kick {stream}"));
         state.live.iter().any(|live| live == stream.as_str())
@@ -1136,6 +1151,10 @@ impl Backend for Double {
 
     async fn metrics(&self) -> String {
         "engine_metrics 1\n".into()
+    }
+
+    fn is_alive(&self) -> bool {
+        !self.state.lock().unwrap().is_dead
     }
 
     async fn readiness(&self) -> Readiness {

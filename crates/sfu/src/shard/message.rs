@@ -109,8 +109,22 @@ pub enum Command {
         /// The address.
         source: SocketAddr,
     },
-    /// A datagram that another shard received for a session here.
+    /// A datagram that another shard received for a publisher here.
     Datagram(Handed),
+    /// SRTCP that another shard received from a viewer here.
+    Feedback {
+        /// Whose address it came from.
+        session: SessionId,
+        /// The datagram.
+        bytes: Vec<u8>,
+    },
+    /// The publisher of a stream sent something that another shard panicked at.
+    FailPublisher {
+        /// Which stream.
+        stream: StreamId,
+        /// The publisher's fencing number.
+        epoch: u32,
+    },
     /// A stream's publisher is on that shard now.
     StreamHome {
         /// Which stream.
@@ -145,6 +159,8 @@ pub enum Command {
     Relayed {
         /// Which stream.
         stream: StreamId,
+        /// The publisher's fencing number.
+        epoch: u32,
         /// What is published.
         published: Published,
         /// Whether its publisher does not answer key frame requests.
@@ -182,6 +198,47 @@ pub enum Command {
     Snapshot,
     /// Say goodbye to everybody; answered by [`Event::Stopped`].
     Stop,
+    /// Tests only: arm a panic on this thread.
+    #[cfg(any(test, feature = "inject"))]
+    Inject(crate::inject::Fault),
+}
+
+impl Command {
+    /// Whether the thread that gets it may be spared it when it is behind: datagrams and packets, which peers repeat or do
+    /// without, questions, and news that come again within a second. All else changes state once and must arrive.
+    pub fn may_be_lost(&self) -> bool {
+        match self {
+            Command::Datagram(_)
+            | Command::Feedback { .. }
+            | Command::Relayed { .. }
+            | Command::WantKeyFrame { .. }
+            | Command::Neighbours { .. }
+            | Command::Report { .. }
+            | Command::Snapshot => true,
+            Command::CloseStream { .. }
+            | Command::AddPublisher(_)
+            | Command::AdoptPublisher { .. }
+            | Command::PublisherElsewhere { .. }
+            | Command::RouteToShard { .. }
+            | Command::ForgetPublisher { .. }
+            | Command::RestartPublisher { .. }
+            | Command::RemovePublisher { .. }
+            | Command::FailPublisher { .. }
+            | Command::AddViewer(_)
+            | Command::MoveViewer { .. }
+            | Command::RemoveViewer { .. }
+            | Command::Bind { .. }
+            | Command::Unbind { .. }
+            | Command::StreamHome { .. }
+            | Command::StreamAway { .. }
+            | Command::Subscribe { .. }
+            | Command::Unsubscribe { .. }
+            | Command::Wish { .. }
+            | Command::Stop => false,
+            #[cfg(any(test, feature = "inject"))]
+            Command::Inject(_) => false,
+        }
+    }
 }
 
 /// Told by a shard.
@@ -220,6 +277,13 @@ pub enum Event {
         /// Why.
         why: Ended,
     },
+    /// A panic ended a viewer on this shard: its desk is to close the session.
+    ViewerFailed {
+        /// Which.
+        session: SessionId,
+        /// The desk that holds it.
+        desk: u8,
+    },
     /// See [`Command::RestartPublisher`].
     PublisherRestarted {
         /// Whose.
@@ -250,6 +314,40 @@ pub enum Event {
         /// Which shard.
         shard: u8,
     },
+}
+
+impl Event {
+    /// Whether it may be lost when the one who is told is behind: a datagram, or an answer that can be asked for again.
+    pub fn may_be_lost(&self) -> bool {
+        match self {
+            Event::ToDesk { .. } | Event::Report { .. } | Event::Snapshot(_) => true,
+            Event::ToShard { command, .. } => command.may_be_lost(),
+            Event::PublisherConnected { .. }
+            | Event::PublisherFlows { .. }
+            | Event::PublisherClosed { .. }
+            | Event::ViewerFailed { .. }
+            | Event::PublisherRestarted { .. }
+            | Event::Published { .. }
+            | Event::Stopped { .. } => false,
+        }
+    }
+
+    /// The session that it is about, if it is about one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Event::PublisherConnected { session }
+            | Event::PublisherFlows { session, .. }
+            | Event::PublisherClosed { session, .. }
+            | Event::ViewerFailed { session, .. }
+            | Event::PublisherRestarted { session, .. }
+            | Event::Report { session, .. } => Some(*session),
+            Event::ToDesk { .. }
+            | Event::ToShard { .. }
+            | Event::Published { .. }
+            | Event::Snapshot(_)
+            | Event::Stopped { .. } => None,
+        }
+    }
 }
 
 /// What has happened on a shard, in numbers that only grow.

@@ -11,6 +11,7 @@
 //! What must always hold: a datagram reaches a session only by its source address, which ICE proved, or
 //! by an ICE ufrag (threat T1). Nothing waits: not for control, not for a desk, not for a viewer.
 
+mod guard;
 mod load;
 mod message;
 mod neighbours;
@@ -22,6 +23,8 @@ mod routing;
 mod seats;
 mod streams;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod waiting;
 
@@ -32,6 +35,7 @@ pub use message::{
 use neighbours::Neighbours;
 pub use networks::{ESTIMATES_BPS, Networks};
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,11 +46,13 @@ use media::packet::MAX_ENCODINGS;
 use media::{Packet, SessionId, StreamId, WallClock};
 use slab::Slab;
 
+use crate::guard::Strikes;
 use crate::negotiate::Identity;
 use crate::prefetch::Prefetch;
 use crate::publisher::Publisher;
 use crate::transmit::Batch;
 use crate::viewer::PREFETCH_FROM;
+use guard::Turn;
 use load::{Load, OfferedRates};
 use routing::{Route, UfragRoute};
 use seats::Seat;
@@ -79,6 +85,10 @@ pub struct Shard {
     prefetch: Prefetch,
     /// Viewers whose feedback is expected: memory of [`Shard::expect`] to work in.
     expected: Vec<usize>,
+    /// Whose state is being changed: a panic ends that session.
+    turn: Cell<Turn>,
+    /// Panics that belonged to no session.
+    strikes: Strikes,
     stopping: bool,
 }
 
@@ -122,6 +132,8 @@ impl Shard {
             load: Load::default(),
             prefetch: Prefetch::default(),
             expected: Vec::new(),
+            turn: Cell::default(),
+            strikes: Strikes::default(),
             stopping: false,
         }
     }
@@ -134,6 +146,10 @@ impl Shard {
     /// A datagram came in. It may be decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, bytes: &mut [u8]) {
         self.counters.datagrams_in += 1;
+        self.guarded(now, Turn::Stranger, |shard| shard.take_datagram(now, source, destination, bytes));
+    }
+
+    fn take_datagram(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, bytes: &mut [u8]) {
         let class = media::demux::classify(bytes);
         match self.routes.get(&source).copied() {
             Some(Route::Publisher(key)) => self.publisher_datagram(now, key, source, destination, bytes),
@@ -142,7 +158,7 @@ impl Shard {
                 Class::Stun | Class::Dtls => self.hand_to_desk(desk, source, destination, bytes),
                 Class::Rtp if !media::rtp::is_rtcp(bytes) => self.counters.unexpected += 1,
                 Class::Rtp => match serving {
-                    Some(shard) if shard != self.number => self.pass_on(shard, source, destination, bytes),
+                    Some(shard) if shard != self.number => self.pass_feedback_on(shard, session, bytes),
                     _ => self.viewer_feedback(now, session, seat, bytes),
                 },
                 Class::Other => self.counters.unexpected += 1,
@@ -170,6 +186,11 @@ impl Shard {
 
     /// Someone asks.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
+        let turn = Shard::turn_of(&command);
+        self.guarded(now, turn, |shard| shard.obey(now, command));
+    }
+
+    fn obey(&mut self, now: Instant, command: Command) {
         match command {
             Command::CloseStream { stream } => {
                 self.streams.remove(&stream);
@@ -204,13 +225,15 @@ impl Shard {
             }
             Command::Bind { source, session, desk, serving } => self.bind_viewer(source, session, desk, serving),
             Command::Unbind { source } => self.unbind_viewer(source),
-            Command::Datagram(mut handed) => self.relayed_datagram(now, &mut handed),
+            Command::Datagram(handed) => self.relayed_datagram(now, &handed),
+            Command::Feedback { session, mut bytes } => self.viewer_feedback(now, session, None, &mut bytes),
+            Command::FailPublisher { stream, epoch } => self.fail_publisher_of(stream, epoch),
             Command::StreamHome { stream, shard, epoch } => self.stream_home(stream, shard, epoch),
             Command::StreamAway { stream, epoch } => self.stream_away(stream, epoch),
             Command::Subscribe { stream, shard } => self.add_relay(stream, shard),
             Command::Unsubscribe { stream, shard } => self.remove_relay(stream, shard),
-            Command::Relayed { stream, published, deaf, packets } => {
-                self.relayed(now, stream, &published, deaf, packets);
+            Command::Relayed { stream, epoch, published, deaf, packets } => {
+                self.relayed(now, stream, epoch, &published, deaf, packets);
             }
             Command::WantKeyFrame { stream, encoding } => self.want_key_frame(now, stream, encoding),
             Command::Neighbours { address, neighbours } => {
@@ -218,6 +241,7 @@ impl Shard {
             }
             Command::Wish { session, wish } => {
                 if let Some(key) = self.seat_of(session) {
+                    crate::guard::fault!(Wish, Some(session));
                     self.viewers[key].viewer.wish(wish);
                     self.give_turn(now, key);
                 }
@@ -232,13 +256,25 @@ impl Shard {
                 self.events.push_back(Event::Snapshot(Box::new(snapshot)));
             }
             Command::Stop => self.stop(now),
+            #[cfg(any(test, feature = "inject"))]
+            Command::Inject(fault) => crate::inject::arm(fault),
         }
     }
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.look_at_load(now);
+        // A timer that panicked is not due any more.
+        self.guarded(now, Turn::Shared, |shard| shard.look_at_load(now));
+        while self.guarded(now, Turn::Shared, |shard| shard.look_at_timers(now)).is_none() {}
+    }
+
+    fn look_at_timers(&mut self, now: Instant) {
         while let Some(due) = self.timers.pop_due(now) {
+            self.turn.set(match due {
+                Due::Publisher(key) => Turn::Publisher(key),
+                Due::Report(key) | Due::Turn(key) => Turn::Viewer(key),
+                Due::KeyFrame(_) => Turn::Shared,
+            });
             match due {
                 Due::Publisher(key) => {
                     if self.publishers.get(key).is_some_and(|p| p.next_timeout() <= now) {
@@ -247,8 +283,13 @@ impl Shard {
                     }
                 }
                 Due::Report(key) => {
+                    // A timer that another viewer left behind in this seat finds nothing due.
+                    if self.viewers.get(key).is_none_or(|seat| seat.viewer.next_report_at() > now) {
+                        continue;
+                    }
                     self.promote(now, key);
                     if let Some(seat) = self.viewers.get_mut(key) {
+                        crate::guard::fault!(Report, Some(seat.viewer.session));
                         seat.viewer.report(now, &self.clock, &mut self.urgent);
                         self.timers.set(seat.viewer.next_report_at(), Due::Report(key));
                         self.look_at_neighbours(now, key);
@@ -262,7 +303,10 @@ impl Shard {
                         self.give_turn(now, key);
                     }
                 }
-                Due::KeyFrame(stream) => (0..MAX_ENCODINGS as u8).for_each(|n| self.ask_for_key_frame(now, stream, n)),
+                Due::KeyFrame(stream) => {
+                    crate::guard::fault!(Timer, None);
+                    (0..MAX_ENCODINGS as u8).for_each(|n| self.ask_for_key_frame(now, stream, n));
+                }
             }
         }
     }
@@ -306,6 +350,13 @@ impl Shard {
         if !self.urgent.is_empty() {
             std::mem::swap(batch, &mut self.urgent);
         }
+        // What a session wrote before it panicked stays in the batch: whole datagrams under indexes of its own.
+        while self.guarded(now, Turn::Shared, |shard| shard.fill(now, batch)).is_none() {}
+        self.counters.messages_out += batch.messages().len() as u64;
+        self.counters.bytes_out += batch.len_bytes() as u64;
+    }
+
+    fn fill(&mut self, now: Instant, batch: &mut Batch) {
         while batch.len_bytes() < ROUND_BYTES {
             match self.waiting.next(|rank, stream| self.waits_since(rank, stream)) {
                 Some((Next::Sweep(rank), since)) => {
@@ -320,14 +371,14 @@ impl Shard {
                 None => break,
             }
         }
-        self.counters.messages_out += batch.messages().len() as u64;
-        self.counters.bytes_out += batch.len_bytes() as u64;
     }
 
     /// How long the next viewer of a stream has waited, if there is one.
     fn waits_since(&self, rank: Rank, stream: StreamId) -> Option<Instant> {
         let stream = self.streams.get(&stream)?;
-        let seat = self.viewers.get(stream.sweeps[rank as usize].ahead(0)?)?;
+        let key = stream.sweeps[rank as usize].ahead(0)?;
+        let seat = self.viewers.get(key)?;
+        self.turn.set(Turn::Viewer(key));
         Some(seat.viewer.waits_since(&stream.tracks))
     }
 
@@ -340,6 +391,7 @@ impl Shard {
             let Some(key) = self.waiting.pop_turn(of) else { break };
             let Some(seat) = self.viewers.get_mut(key) else { continue };
             seat.queued = false;
+            self.turn.set(Turn::Viewer(key));
             let id = seat.viewer.stream;
             let Some(stream) = self.streams.get(&id) else { continue };
             if let Some(encoding) = seat.send(now, key, &stream.tracks, batch, &mut self.timers) {
@@ -350,8 +402,12 @@ impl Shard {
 
     /// Asks viewers of a stream with new packets.
     fn sweep(&mut self, now: Instant, rank: Rank, batch: &mut Batch) {
-        let Some(id) = self.waiting.of(rank).sweeps.pop_front() else { return };
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        // It stays the first of its queue until the round is over: a panic in between must not lose it.
+        let Some(id) = self.waiting.of(rank).sweeps.front().copied() else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            self.waiting.of(rank).sweeps.pop_front();
+            return;
+        };
         let sweep = &mut stream.sweeps[rank as usize];
         let mut wanted = [false; MAX_ENCODINGS];
         for _ in 0..VIEWERS_IN_A_ROW {
@@ -363,6 +419,7 @@ impl Shard {
                     seat.viewer.prefetch(distance, self.prefetch);
                 }
             }
+            self.turn.set(Turn::Viewer(key));
             if let Some(seat) = self.viewers.get_mut(key)
                 && let Some(encoding) = seat.send(now, key, &stream.tracks, batch, &mut self.timers)
             {
@@ -372,8 +429,12 @@ impl Shard {
                 break;
             }
         }
-        if !sweep.is_over() {
-            self.waiting.of(rank).sweeps.push_back(id);
+        let is_over = sweep.is_over();
+        self.turn.set(Turn::Shared);
+        let sweeps = &mut self.waiting.of(rank).sweeps;
+        sweeps.pop_front();
+        if !is_over {
+            sweeps.push_back(id);
         }
         for (encoding, _) in (0..).zip(wanted).filter(|(_, is_wanted)| *is_wanted) {
             self.want_key_frame(now, id, encoding);
@@ -397,6 +458,7 @@ impl Shard {
     }
 
     fn arrived(&mut self, now: Instant, stream: StreamId, packet: Arc<Packet>) {
+        crate::guard::fault!(Arrived, None);
         let Some(s) = self.streams.get_mut(&stream) else { return };
         let kind = packet.codec.kind();
         let source = s.tracks.of_mut(kind);
@@ -413,9 +475,11 @@ impl Shard {
     fn viewer_feedback(&mut self, now: Instant, session: SessionId, seat: Option<usize>, bytes: &mut [u8]) {
         let is_there = |key: &usize| self.viewers.get(*key).is_some_and(|seat| seat.viewer.session == session);
         let Some(key) = seat.filter(is_there).or_else(|| self.seat_of(session)) else { return };
+        self.turn.set(Turn::Viewer(key));
         let Some(seat) = self.viewers.get_mut(key) else { return };
         let id = seat.viewer.stream;
         let Some(stream) = self.streams.get(&id) else { return };
+        crate::guard::fault!(Feedback, Some(seat.viewer.session));
         match seat.viewer.handle_srtcp(now, &self.clock, bytes, &stream.tracks, &mut self.urgent) {
             Ok(feedback) => {
                 self.counters.feedback += 1;
@@ -460,13 +524,18 @@ impl Shard {
         if std::mem::replace(&mut self.stopping, true) {
             return;
         }
-        for (_, seat) in self.viewers.iter_mut() {
-            seat.viewer.bye(&mut self.urgent);
+        let keys: Vec<_> = self.viewers.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.guarded(now, Turn::Viewer(key), |shard| {
+                if let Some(seat) = shard.viewers.get_mut(key) {
+                    seat.viewer.bye(&mut shard.urgent);
+                }
+            });
         }
         let keys: Vec<_> = self.publishers.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.guarded_publisher(key, Publisher::close);
-            self.drive_publisher(now, key);
+            self.guarded(now, Turn::Publisher(key), |shard| shard.drive_publisher(now, key));
         }
         self.events.push_back(Event::Stopped { shard: self.number });
     }

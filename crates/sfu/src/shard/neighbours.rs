@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::guard::Turn;
 use super::{Command, Shard};
 use crate::bwe::{Found, Share};
 
@@ -148,6 +149,11 @@ impl Neighbours {
         members.iter().map(|one| (one.who, Share { is_scout: Some(one.who) == scout, ..share })).collect()
     }
 
+    /// Forgets all that is known of the viewers at an address: a panic may have left it half changed.
+    pub(super) fn forget(&mut self, address: IpAddr) {
+        self.homes.remove(&home(address));
+    }
+
     /// Forgets who was not heard of for long.
     pub(super) fn clean(&mut self, now: Instant) {
         self.homes.retain(|_, home| {
@@ -265,6 +271,8 @@ impl Shard {
         }
         for ((shard, key), share) in self.neighbours.agree(now, address) {
             if let Some(seat) = self.viewers.get_mut(key).filter(|_| shard == self.number) {
+                self.turn.set(Turn::Viewer(key));
+                crate::guard::fault!(Agree, Some(seat.viewer.session));
                 seat.viewer.agree(share);
             }
         }

@@ -9,11 +9,12 @@ use std::time::Instant;
 
 use media::{SessionId, StreamId};
 
+use super::guard::Turn;
 use super::routing::{MAX_ROUTES, Route, UfragRoute};
-use super::streams::Source;
+use super::streams::{News, Source};
 use super::timers::Due;
 use super::{Command, Event, Key, Shard};
-use crate::publisher::{Arrived, Ended, Publisher};
+use crate::publisher::{Arrived, Publisher};
 
 impl Shard {
     pub(super) fn take_in(&mut self, now: Instant, publisher: Publisher) {
@@ -26,6 +27,7 @@ impl Shard {
         if epoch >= s.epoch {
             if matches!(s.source, Source::Local(_)) || s.epoch != epoch {
                 s.tracks.publisher_left();
+                s.news = News::default();
             }
             s.epoch = epoch;
             s.source = Source::Local(key);
@@ -78,11 +80,13 @@ impl Shard {
     }
 
     pub(super) fn drive_publisher(&mut self, now: Instant, key: usize) {
+        self.turn.set(Turn::Publisher(key));
         let Shard { publishers, urgent, clock, .. } = self;
         let Some(publisher) = publishers.get_mut(key) else { return };
         let alive = catch_unwind(AssertUnwindSafe(|| publisher.drive(now, clock, urgent))).is_ok();
         if !alive {
-            self.publisher_panicked(key);
+            self.counters.panics += 1;
+            self.publisher_failed(key);
             return;
         }
         let (stream, session, epoch) = (publisher.stream, publisher.session, publisher.epoch);
@@ -110,12 +114,17 @@ impl Shard {
                 Arrived::Published(published) if !fenced => {
                     if let Some(s) = self.streams.get_mut(&stream) {
                         s.tracks.set_published(&published);
+                        s.news.untold = Some(published);
                     }
-                    self.events.push_back(Event::Published { stream, epoch, published });
                 }
                 Arrived::Published(_) => {}
                 Arrived::Closed(why) => ended = ended.or(Some(why)),
             }
+        }
+        if let Some(s) = self.streams.get_mut(&stream).filter(|s| s.epoch == epoch)
+            && let Some(published) = s.news.poll(now)
+        {
+            self.events.push_back(Event::Published { stream, epoch, published });
         }
         if let Some(why) = ended {
             self.events.push_back(Event::PublisherClosed { session, why });
@@ -126,28 +135,21 @@ impl Shard {
     pub(super) fn guarded_publisher(&mut self, key: usize, step: impl FnOnce(&mut Publisher)) {
         let Some(publisher) = self.publishers.get_mut(key) else { return };
         if catch_unwind(AssertUnwindSafe(|| step(publisher))).is_err() {
-            self.publisher_panicked(key);
-        }
-    }
-
-    fn publisher_panicked(&mut self, key: usize) {
-        self.counters.panics += 1;
-        if let Some(session) = self.publishers.get(key).map(|p| p.session) {
-            self.events.push_back(Event::PublisherClosed { session, why: Ended::Failed });
-            self.remove_publisher(key);
+            self.counters.panics += 1;
+            self.publisher_failed(key);
         }
     }
 
     /// The publisher of that session is to go, if it is here.
     pub(super) fn end_publisher(&mut self, now: Instant, session: SessionId) {
         if let Some(Key::Publisher(key)) = self.by_session.get(&session).copied() {
-            self.publishers[key].close();
+            self.guarded_publisher(key, Publisher::close);
             self.drive_publisher(now, key);
             self.remove_publisher(key);
         }
     }
 
-    fn remove_publisher(&mut self, key: usize) {
+    pub(super) fn remove_publisher(&mut self, key: usize) {
         if !self.publishers.contains(key) {
             return;
         }
@@ -200,6 +202,7 @@ impl Shard {
     }
 
     pub(super) fn want_key_frame(&mut self, now: Instant, stream: StreamId, encoding: u8) {
+        self.turn.set(Turn::Shared);
         let Some(s) = self.streams.get_mut(&stream) else { return };
         s.tracks.video.of_mut(encoding).key_frames().wanted();
         self.ask_for_key_frame(now, stream, encoding);

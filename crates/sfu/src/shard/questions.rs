@@ -5,6 +5,7 @@
 use media::SessionId;
 use media::packet::MAX_ENCODINGS;
 
+use super::guard::Turn;
 use super::message::SentTrack;
 use super::streams::{Source, Stream};
 use super::{EncodingSnapshot, Networks, Shard, Snapshot, StreamSnapshot, TrackStats, ViewerReport};
@@ -35,22 +36,29 @@ impl Shard {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut counters = self.counters;
-        counters.starts_refused += self.viewers.iter().map(|(_, s)| s.viewer.starts_refused()).sum::<u64>();
-        counters.srtcp_rejected += self.viewers.iter().map(|(_, s)| s.viewer.rejected).sum::<u64>();
         let mut networks = Networks::default();
-        self.viewers.iter().for_each(|(_, seat)| networks.count(&seat.viewer));
+        for (key, seat) in &self.viewers {
+            self.turn.set(Turn::Viewer(key));
+            counters.starts_refused += seat.viewer.starts_refused();
+            counters.srtcp_rejected += seat.viewer.rejected;
+            networks.count(&seat.viewer);
+        }
+        self.turn.set(Turn::Shared);
         let streams = self.streams.iter().map(|(id, s)| {
             let publisher = match s.source {
                 Source::Local(key) => self.publishers.get(key),
                 _ => None,
             };
-            let viewers = s.viewers().filter_map(|key| self.viewers.get(key));
+            let viewers = s.viewers().filter_map(|key| Some((key, self.viewers.get(key)?)));
             let mut audience = Audience::new(s.tracks.video.extents());
             let mut sent = s.stats.gone;
-            for seat in viewers {
+            for (key, seat) in viewers {
+                self.turn.set(Turn::Viewer(key));
+                crate::guard::fault!(Snapshot, Some(seat.viewer.session));
                 sent = seat.viewer.tracks().fold(sent, TrackStats::plus);
                 seat.viewer.count(&s.tracks, &mut audience);
             }
+            self.turn.set(Turn::Shared);
             StreamSnapshot {
                 stream: *id,
                 is_home: matches!(s.source, Source::Local(_)),

@@ -90,11 +90,13 @@ impl Shard {
         &mut self,
         now: Instant,
         stream: StreamId,
+        epoch: u32,
         published: &Published,
         deaf: bool,
         packets: Vec<Arc<Packet>>,
     ) {
-        if let Some(s) = self.streams.get_mut(&stream) {
+        // What an earlier publisher sent may be overtaken by the news of the next one.
+        if let Some(s) = self.streams.get_mut(&stream).filter(|s| s.epoch == epoch) {
             s.tracks.set_published(published);
             s.tracks.video.set_deaf_elsewhere(deaf);
             for packet in packets {
@@ -105,7 +107,7 @@ impl Shard {
 
     /// What came since the last time goes to those who subscribed.
     pub(super) fn flush_relays(&mut self) {
-        for id in std::mem::take(&mut self.relaying) {
+        while let Some(id) = self.relaying.pop() {
             let Some(s) = self.streams.get_mut(&id) else { continue };
             let packets = std::mem::take(&mut s.to_relay);
             for &shard in &s.relays {
@@ -122,6 +124,6 @@ impl Stream {
             Source::Local(key) => publishers.get(key).map(|p| *p.published()).unwrap_or_default(),
             _ => Published::default(),
         };
-        Command::Relayed { stream, published, deaf: self.tracks.video.is_deaf(), packets }
+        Command::Relayed { stream, epoch: self.epoch, published, deaf: self.tracks.video.is_deaf(), packets }
     }
 }

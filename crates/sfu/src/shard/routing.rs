@@ -67,15 +67,11 @@ impl Shard {
     }
 
     /// A datagram that another shard received for a session that lives here.
-    pub(super) fn relayed_datagram(&mut self, now: Instant, handed: &mut Handed) {
+    pub(super) fn relayed_datagram(&mut self, now: Instant, handed: &Handed) {
         if media::demux::classify(&handed.bytes) == Class::Rtp
             && !matches!(self.routes.get(&handed.source), Some(Route::Publisher(_)))
         {
-            // Feedback of a viewer whose address hashes to another shard.
-            let served = self.viewers.iter().find(|(_, s)| s.viewer.address() == handed.source);
-            if let Some(session) = served.map(|(_, s)| s.viewer.session) {
-                self.viewer_feedback(now, session, None, &mut handed.bytes);
-            }
+            self.counters.unknown_source += 1;
             return;
         }
         let Some(UfragRoute::Here(key)) = self.ufrag_route(&handed.bytes) else {
@@ -125,6 +121,17 @@ impl Shard {
         self.counters.passed_on += 1;
     }
 
+    /// SRTCP of a viewer that another shard serves, which finds it by its session.
+    pub(super) fn pass_feedback_on(&mut self, shard: u8, session: SessionId, bytes: &[u8]) {
+        if self.events.len() >= MAX_EVENTS {
+            self.counters.dropped_for_shard += 1;
+            return;
+        }
+        let command = Command::Feedback { session, bytes: bytes.to_vec() };
+        self.events.push_back(Event::ToShard { shard, command });
+        self.counters.passed_on += 1;
+    }
+
     pub(super) fn tell_others(&mut self, command: impl Fn() -> Command) {
         for shard in (0..self.shards).filter(|s| *s != self.number) {
             self.events.push_back(Event::ToShard { shard, command: command() });
@@ -133,6 +140,7 @@ impl Shard {
 
     /// An address passed ICE for a viewer's session.
     pub(super) fn bind_viewer(&mut self, source: SocketAddr, session: SessionId, desk: u8, serving: Option<u8>) {
+        crate::guard::fault!(Bind, Some(session));
         if self.routes.len() < MAX_ROUTES {
             let seat = self.seat_of(session);
             self.routes.insert(source, Route::Viewer { session, desk, serving, seat });

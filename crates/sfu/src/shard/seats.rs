@@ -27,6 +27,7 @@ pub(super) struct Seat {
 impl Shard {
     pub(super) fn add_viewer(&mut self, now: Instant, setup: ViewerSetup) {
         let (session, stream, desk, address) = (setup.session, setup.stream, setup.desk, setup.address);
+        crate::guard::fault!(Add, Some(session));
         let viewer = Viewer::new(now, setup);
         let report_at = viewer.next_report_at();
         let seat = Seat { viewer, queued: false, rank: Rank::New, new_until: now + NEW_FOR, turn_at: None };

@@ -9,6 +9,7 @@ use media::{MediaKind, Packet};
 use super::TrackStats;
 use super::sweep::Sweep;
 use super::waiting::RANKS;
+use crate::format::Published;
 use crate::stream::Tracks;
 use crate::viewer::Viewer;
 
@@ -25,7 +26,36 @@ pub(super) struct Stream {
     pub(super) to_relay: Vec<Arc<Packet>>,
     /// The highest epoch that publishes; lower ones are fenced.
     pub(super) epoch: u32,
+    pub(super) news: News,
     pub(super) stats: StreamStats,
+}
+
+/// What of its formats control is told, and how often: a publisher may change them with every packet.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// The newest, until it is told.
+    pub(super) untold: Option<Published>,
+    since: Option<Instant>,
+    told: u8,
+}
+
+/// Changes of format that are told within a second; after that the newest alone, in the next second. Audio and video of a
+/// publisher that begins are two; the rest is room. A guess.
+const NEWS_A_SECOND: u8 = 8;
+
+impl News {
+    /// What to tell now.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Published> {
+        self.untold?;
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1)) {
+            (self.since, self.told) = (Some(now), 0);
+        }
+        if self.told >= NEWS_A_SECOND {
+            return None;
+        }
+        self.told += 1;
+        self.untold.take()
+    }
 }
 
 /// Where its publisher is.
@@ -93,5 +123,29 @@ impl StreamStats {
 
     pub(super) fn left(&mut self, viewer: &Viewer) {
         self.gone = viewer.tracks().fold(self.gone, TrackStats::plus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use media::Codec;
+
+    use super::*;
+    use crate::format::Format;
+
+    #[test]
+    fn a_publisher_that_changes_formats_with_every_packet_is_told_of_eight_times_a_second_and_the_last_one_is() {
+        let start = Instant::now();
+        let mut news = News::default();
+        let format =
+            |profile| Published { video: Some(Format { codec: Codec::H264, profile }), ..Published::default() };
+        let mut told = Vec::new();
+        for n in 0..1_000 {
+            news.untold = Some(format(n));
+            told.extend(news.poll(start + Duration::from_micros(u64::from(n) * 1_000)));
+        }
+        assert_eq!(told, (0..8).map(format).collect::<Vec<_>>());
+        assert_eq!(news.poll(start + Duration::from_secs(1)), Some(format(999)));
+        assert_eq!(news.poll(start + Duration::from_secs(2)), None, "once");
     }
 }

@@ -5,17 +5,25 @@
 //! six bits, which is remembered with the packet.
 
 use media::Packet;
-use media::codec::dependency::Changes;
+use media::codec::dependency::{self, Changes};
 
 use crate::layers::continuity::DescriptorRun;
 
 /// The descriptors of one track.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Descriptors {
     run: DescriptorRun,
     /// By number, from 1 on; the numbers begin anew when all are used.
     kept: Vec<Kept>,
     newest: u8,
+    /// Memory that a descriptor is written in before it becomes part of a header.
+    written: [u8; dependency::MAX_BYTES],
+}
+
+impl Default for Descriptors {
+    fn default() -> Descriptors {
+        Descriptors { run: DescriptorRun::default(), kept: Vec::new(), newest: 0, written: [0; dependency::MAX_BYTES] }
+    }
 }
 
 /// What was changed in packets from one index on.
@@ -60,6 +68,15 @@ impl Descriptors {
     /// What was changed under a number in the packet of this index; `None` if that is forgotten.
     pub fn changes(&self, number: u8, index: u64) -> Option<&Changes> {
         self.of_number(number).filter(|kept| kept.from <= index).map(|kept| &kept.changes)
+    }
+
+    /// Writes the descriptor of a packet as this viewer gets it. Empty if it is sent without; `None` if it is not known any
+    /// more what was changed in it under this index.
+    pub fn write(&mut self, packet: &Packet, number: u8, index: u64) -> Option<&[u8]> {
+        let (Some(described), 1..) = (&packet.descriptor, number) else { return Some(&[]) };
+        let changes = *self.changes(number, index)?;
+        let len = described.write(&changes, &mut self.written);
+        self.written.get(..len)
     }
 
     fn of_number(&self, number: u8) -> Option<&Kept> {

@@ -248,6 +248,7 @@ impl Viewer {
         if let Some(audio) = audio {
             audio.send(now, &tracks.audio, &mut link);
         }
+        crate::guard::fault!(Send, Some(self.session));
         let Some(video) = video else { return track::Next::default() };
         let mut next = video.send(now, &tracks.video, &mut link);
         let (due, at) = adapt.poll(now, link.transport);

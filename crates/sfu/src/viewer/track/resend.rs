@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use media::Packet;
 
-use super::write::{extensions_of, payload_of};
+use super::write::{descriptor_of, extensions_of, payload_of};
 use super::{Link, TrackOut};
 use crate::layers::continuity::MAX_DESCRIPTOR_BYTES;
 use crate::stream::choice::Carried;
@@ -85,7 +85,9 @@ impl TrackOut {
         probe: Option<u8>,
         link: &mut Link<'_>,
     ) -> usize {
-        let Some(descriptor) = self.descriptor_of(packet, sent.form, sent.numbers.index) else { return 0 };
+        let Some(descriptor) = descriptor_of(&mut self.descriptors, packet, sent.form, sent.numbers.index) else {
+            return 0;
+        };
         let Some(writer) = &mut self.rtx_header else { return 0 };
         let numbers = Rewritten { index: self.rtx_index, timestamp: sent.numbers.timestamp };
         self.rtx_index += 1;
@@ -96,7 +98,7 @@ impl TrackOut {
             transport_seq: link.transport.next(),
             extensions: extensions_of(packet, sent.form),
             captured_at: None,
-            descriptor: &descriptor,
+            descriptor,
         };
         let payload = payload_of(packet, sent.form);
         let (beginning, len) = sent.form.shift.beginning(packet.codec, &packet.layers.numbers, payload);

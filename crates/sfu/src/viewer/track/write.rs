@@ -6,7 +6,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use media::codec::dependency;
 use media::packet::Extensions;
 use media::{Codec, Epoch, Packet};
 
@@ -15,6 +14,7 @@ use super::{Newest, TrackOut};
 use crate::srtp::Seal;
 use crate::stream::Track;
 use crate::transmit::Batch;
+use crate::viewer::descriptors::Descriptors;
 use crate::viewer::header::Fields;
 use crate::viewer::history::{Body, Form};
 use crate::viewer::rewrite::Rewritten;
@@ -173,24 +173,11 @@ impl TrackOut {
             && self.facts.rtx_ssrc.is_some()
     }
 
-    /// The packet's Dependency Descriptor as this viewer gets it, empty if it has none; `None` if it is not known any more what
-    /// was changed in it under this index.
-    pub(super) fn descriptor_of(&self, packet: &Packet, form: Form, index: u64) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        if let (Some(descriptors), Some(described), 1..) = (&self.descriptors, &packet.descriptor, form.descriptor) {
-            let changes = descriptors.changes(form.descriptor, index)?;
-            bytes.resize(dependency::MAX_BYTES, 0);
-            let len = described.write(changes, &mut bytes);
-            bytes.truncate(len);
-        }
-        Some(bytes)
-    }
-
     /// Writes a packet. The same packet, numbers and form make the same bytes at any time.
     pub(super) fn write(&mut self, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> usize {
         let payload = payload_of(packet, form);
         let (beginning, len) = form.shift.beginning(packet.codec, &packet.layers.numbers, payload);
-        let Some(descriptor) = self.descriptor_of(packet, form, numbers.index) else { return 0 };
+        let Some(descriptor) = descriptor_of(&mut self.descriptors, packet, form, numbers.index) else { return 0 };
         let fields = Fields {
             payload_type: form.payload_type,
             marker: form.with_marker,
@@ -198,7 +185,7 @@ impl TrackOut {
             transport_seq: form.transport_seq.unwrap_or_default(),
             extensions: extensions_of(packet, form),
             captured_at: packet.captured_at.filter(|_| form.with_capture_time),
-            descriptor: &descriptor,
+            descriptor,
         };
         let writer = &mut self.header;
         let mut written = 0;
@@ -243,6 +230,20 @@ impl TrackOut {
         let chosen = Chosen { epoch: packet.epoch, codec: packet.codec, payload_type, with_red };
         self.chosen = Some(chosen);
         chosen
+    }
+}
+
+/// The packet's Dependency Descriptor as a viewer gets it, empty if it has none; `None` if it is not known any more what was
+/// changed in it under this index. It is written into memory of `descriptors`: nothing is allocated per packet.
+pub(super) fn descriptor_of<'a>(
+    descriptors: &'a mut Option<Box<Descriptors>>,
+    packet: &Packet,
+    form: Form,
+    index: u64,
+) -> Option<&'a [u8]> {
+    match descriptors {
+        Some(descriptors) => descriptors.write(packet, form.descriptor, index),
+        None => Some(&[]),
     }
 }
 
