@@ -234,7 +234,9 @@ impl Scene {
             let described = Described { bytes: [0xc0, number[0], number[1]].into(), read: None };
             Arc::new(Packet {
                 codec: self.format.codec,
-                epoch: 1,
+                epoch: media::Epoch { publisher: 1, run: 0 },
+                has_wrong_clock: false,
+                sets: None,
                 encoding: 0,
                 seq,
                 timestamp: (self.frames as u32).wrapping_mul(if kind == MediaKind::Audio { 960 } else { 3_000 }),
