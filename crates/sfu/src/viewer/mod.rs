@@ -478,10 +478,10 @@ struct Budget {
     refilled_at: Instant,
 }
 
-/// Together with what is refilled in 10 ms it fits 64 KiB, the default socket buffer of Windows, and
-/// 212,992 bytes of memory at 2,304 for each datagram of 1,200 (Linux): see [`pace`].
-const START_BURST_BYTES: i64 = 24 * 1024;
-const START_BYTES_PER_MS: i64 = 3_500; // 28 Mb/s
+/// With what is refilled in 10 ms, and the first packets that are live, it fits a default socket buffer
+/// of Linux (212,992 bytes of memory at 2,304 for each datagram of 1,200): see [`pace`].
+const START_BURST_BYTES: i64 = 16 * 1024;
+const START_BYTES_PER_MS: i64 = 4_500; // 36 Mb/s
 /// As for live packets ([`pace`]): two and a half times what is carried, and 40 ms of it at once, at least a small key frame.
 const BOUNDED_FACTOR: f32 = 2.5;
 const BOUNDED_BURST_MS: i64 = 40;

@@ -117,8 +117,11 @@ impl Pace {
 
     /// Something else filled the receiver's buffer just now: what follows is no beginning.
     pub fn follows(&mut self, now: Instant) {
-        self.left = 0;
-        self.renewed_at = now;
+        // A network whose rate is known is given no bursts anyway.
+        if self.bounded.is_none() {
+            self.left = 0;
+            self.renewed_at = now;
+        }
     }
 
     /// When more may go.

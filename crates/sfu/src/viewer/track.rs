@@ -210,7 +210,7 @@ pub struct Next {
 const SHORT_GROUP: Duration = Duration::from_millis(1_000);
 
 /// Between two parts of the past: longer than a wake-up, shorter than the shard's other timers, and
-/// as many packets as a system call's message is worth (6 at 28 Mb/s).
+/// as many packets as a system call's message is worth (7 at 36 Mb/s).
 const BUDGET_STEP: Duration = Duration::from_millis(2);
 
 /// How long a viewer looks at a held picture before it is given all that came since. Longer than a

@@ -177,9 +177,9 @@ fn a_twentieth_lost_is_repaired() {
 #[test]
 fn a_tenth_lost_is_no_congestion() {
     let bounds = [
-        at_most("freeze, s", 0.26, 3.0),
-        at_most("frozen", 0.02, 0.5),
-        at_least("pictures", 0.99, 0.6),
+        at_most("freeze, s", 0.26, 0.7),
+        at_most("frozen", 0.02, 0.12),
+        at_least("pictures", 0.99, 0.95),
         at_least("of the largest size", 0.99, 0.98),
         at_least("sounds", 0.89, 0.85),
     ];
