@@ -19,7 +19,7 @@ use crate::camera::Camera;
 use crate::screen::Screen;
 
 /// Names of sizes, small to large.
-const RIDS: [&str; 3] = ["q", "h", "f"];
+const RIDS: [&str; 4] = ["q", "h", "f", "x"];
 
 /// What a browser is for.
 #[derive(Debug)]

@@ -165,7 +165,7 @@ impl Session {
         };
         Session {
             stream,
-            ice: Ice::new(ours, offer.as_deref().and_then(remote_credentials)),
+            ice: Ice::new(ours, offer.as_deref().and_then(negotiate::remote_credentials)),
             addresses: Addresses::default(),
             serving: None,
             check: None,
@@ -193,7 +193,7 @@ impl Session {
             Err(unusable) => return Some(Err(unusable)),
         };
         let early = std::mem::take(early);
-        self.ice.answered(remote_credentials(answer));
+        self.ice.answered(negotiate::remote_credentials(answer));
         self.tracks = tracks;
         let mut handshake = Handshake::new(secured);
         if self.dtls_from.is_some() {
@@ -208,12 +208,13 @@ impl Session {
 
     /// Restarts ICE with new credentials of both sides. Returns our fragment, and a ufrag that is not good any more.
     pub(super) fn restart(&mut self, ours: IceCreds, theirs: IceCreds) -> Result<(String, Option<String>), Unusable> {
-        if !text::is_ice_credential(&theirs.ufrag) || !text::is_ice_credential(&theirs.pass) {
-            return Err(Unusable::Malformed("its ICE credentials are none".to_owned()));
+        if !text::is_ufrag(&theirs.ufrag) || !text::is_password(&theirs.pass) {
+            return Err(Unusable::Malformed(text::ICE_CREDENTIALS.to_owned()));
         }
         let fragment = match &mut self.transport {
             Transport::Whole(whole) => {
-                negotiate::restart_ice(&mut whole.rtc, &whole.offer, &theirs.ufrag, &theirs.pass, ours.clone())?
+                let (role, offer) = (negotiate::Role::Viewer, &whole.offer);
+                negotiate::restart_ice(&mut whole.rtc, role, offer, &theirs.ufrag, &theirs.pass, ours.clone())?
             }
             Transport::Light(_) => text::with_our_credentials(&self.fragment, &ours.ufrag, &ours.pass),
             Transport::Offered { .. } => {
@@ -422,12 +423,6 @@ impl Hearing {
 /// The local address to send from; the unspecified one says "as the routes say".
 pub(super) fn local_source(destination: SocketAddr) -> Option<IpAddr> {
     Some(destination.ip()).filter(|ip| !ip.is_unspecified())
-}
-
-fn remote_credentials(sdp: &str) -> Option<IceCreds> {
-    let ufrag = text::first(sdp, "a=ice-ufrag:")?.to_owned();
-    let pass = text::first(sdp, "a=ice-pwd:")?.to_owned();
-    (text::is_ice_credential(&ufrag) && text::is_ice_credential(&pass)).then_some(IceCreds { ufrag, pass })
 }
 
 #[cfg(test)]
