@@ -437,7 +437,7 @@ mod tests {
     fn dtls_that_overtakes_the_answer_is_read_when_that_comes() {
         let now = Instant::now();
         let (here, there) = (Identity::new(vec![([192, 0, 2, 1], 7_882).into()]), Identity::new(Vec::new()));
-        let credentials = || IceCreds { ufrag: "v00once".to_owned(), pass: "a password of twenty-two".to_owned() };
+        let credentials = || IceCreds { ufrag: "v00once".to_owned(), pass: "0123456789012345678901".to_owned() };
         let opened = negotiate::offer_to_viewer(&here, now, credentials()).unwrap();
         let mut viewer = str0m::Rtc::builder().set_crypto_provider(crate::tap::provider()).build(now);
         let answer = viewer.sdp_api().accept_offer(SdpOffer::from_sdp_string(&opened.sdp).unwrap()).unwrap();

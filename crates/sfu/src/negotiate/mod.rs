@@ -245,9 +245,6 @@ pub fn publisher(
         };
         tracks.push(PublisherTrack { mid, kind, formats: formats.collect(), rids });
     }
-    if tracks.is_empty() {
-        return Err(no_media("sends", "sendonly"));
-    }
     Ok(PublisherOffer { rtc: Box::new(rtc), answer, offer: offer.to_owned(), tracks })
 }
 
@@ -304,9 +301,6 @@ pub fn viewer(
     let mut rtc = identity.rtc(now, credentials, Media::Elsewhere);
     let answer = answered(&mut rtc, &normal, normal.text())?;
     let tracks = facts(&mut rtc, &normal)?;
-    if tracks.is_empty() {
-        return Err(no_media("receives", "recvonly"));
-    }
     can_decode(&tracks, published, offer)?;
     let stage = match keys {
         Some(keys) => Stage::Whole { rtc: Box::new(rtc), keys },
@@ -355,9 +349,6 @@ pub fn accept_answer(
         )
     })?;
     let tracks = facts(rtc, &normal)?;
-    if tracks.is_empty() {
-        return Err(no_media("receives", "recvonly"));
-    }
     can_decode(&tracks, published, answer)?;
     Ok((tracks, secured))
 }
@@ -406,13 +397,6 @@ fn unread(error: impl std::fmt::Display) -> Unusable {
     Unusable::Malformed(
         "this server could not use it, and cannot say which line is the cause; please report it".to_owned(),
     )
-}
-
-fn no_media(verb: &str, direction: &str) -> Unusable {
-    Unusable::Unacceptable {
-        what: format!("no audio or video section {verb}"),
-        fix: format!("offer at least one section as {direction}"),
-    }
 }
 
 /// The sections that str0m negotiated.

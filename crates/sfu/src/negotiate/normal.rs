@@ -129,6 +129,13 @@ impl<'a> Normal<'a> {
                 part.rids = encodings(&part.section)?;
             }
         }
+        if !parts.iter().any(|part| part.fate == Fate::Served && is_media(part.section.kind)) {
+            let (verb, fix) = match role {
+                Role::Publisher => ("sends", "offer at least one section as sendonly"),
+                Role::Viewer | Role::Answerer => ("receives", "take at least one section as recvonly"),
+            };
+            return unacceptable(format!("no audio or video section {verb}"), fix);
+        }
         let transport = Transport::of(&description)?;
         let text = written(role, &description, &parts, &transport)?;
         Ok(Normal { role, text, parts, bundle: description.bundle })
