@@ -87,7 +87,7 @@ pub fn targets() -> Vec<Target> {
         Target::new("srtcp_open", rtp::srtcp_open).like(&["libwebrtc/rtcp"]),
         Target::new("sdp_publisher_offer", sdp::publisher_offer).like(SDP).from(sdp::offers).with_words(sdp::WORDS),
         Target::new("sdp_viewer_offer", sdp::viewer_offer).like(SDP).from(sdp::offers).with_words(sdp::WORDS),
-        Target::new("sdp_viewer_answer", sdp::viewer_answer).like(SDP).from(sdp::answers).with_words(sdp::WORDS),
+        Target::new("sdp_viewer_answer", sdp::viewer_answer).like(SDP).from(sdp::made_answers).with_words(sdp::WORDS),
         Target::new("door_route", door::route).from(door::routes).with_words(door::ROUTE_WORDS),
         Target::new("door_sdpfrag", door::sdpfrag).from(door::fragments).with_words(sdp::WORDS),
         Target::new("door_token", door::token).from(door::tokens).with_words(door::TOKEN_WORDS),

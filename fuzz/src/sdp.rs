@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use sfu::format::{Format, Published};
-use sfu::negotiate::{self, Identity, Stage, Unusable, text};
+use sfu::negotiate::{self, Identity, Role, Stage, Unusable, text};
 use str0m::ice::IceCreds;
 
 use crate::peer::{Peer, Purpose};
@@ -15,9 +15,9 @@ pub fn publisher_offer(data: &[u8]) {
     let sdp = String::from_utf8_lossy(data);
     match negotiate::publisher(identity(), Instant::now(), credentials(), &sdp) {
         Ok(session) => {
-            assert!(session.answer.starts_with("v=0"));
+            answers(&session.answer, &sdp);
             assert!(!session.tracks.is_empty() && session.tracks.iter().all(|track| !track.formats.is_empty()));
-            survives_restart(session.rtc, &session.offer);
+            survives_restart(session.rtc, Role::Publisher, &session.offer);
         }
         Err(error) => is_for_people(&error),
     }
@@ -29,10 +29,10 @@ pub fn viewer_offer(data: &[u8]) {
     for published in [Published::default(), published()] {
         match negotiate::viewer(identity(), Instant::now(), credentials(), &sdp, &published) {
             Ok(session) => {
-                assert!(session.sdp.starts_with("v=0"));
+                answers(&session.sdp, &sdp);
                 assert!(!session.tracks.is_empty() && session.tracks.len() <= 2);
                 if let Stage::Whole { rtc, .. } = session.stage {
-                    survives_restart(rtc, &sdp);
+                    survives_restart(rtc, Role::Viewer, &sdp);
                 }
             }
             Err(error) => is_for_people(&error),
@@ -53,17 +53,33 @@ pub fn viewer_answer(data: &[u8]) {
     }
 }
 
-fn survives_restart(mut rtc: Box<str0m::Rtc>, offer: &str) {
-    let result = negotiate::restart_ice(&mut rtc, offer, "abcd", "0123456789012345678901", credentials());
-    if let Ok(fragment) = result {
-        assert!(fragment.contains(&format!("a=ice-ufrag:{}\r\n", credentials().ufrag)));
-    }
+fn survives_restart(mut rtc: Box<str0m::Rtc>, role: Role, offer: &str) {
+    let result = negotiate::restart_ice(&mut rtc, role, offer, "abcd", "0123456789012345678901", credentials());
+    let fragment = result.expect("what was answered once is answered again");
+    assert!(fragment.contains(&format!("a=ice-ufrag:{}\r\n", credentials().ufrag)));
 }
 
-/// It says something, on few lines.
+/// RFC 3264 §6: an answer has the sections of the offer, in their order; and their mids (RFC 5888 §9.1).
+fn answers(answer: &str, offer: &str) {
+    assert!(answer.starts_with("v=0"));
+    let outline = |sdp: &str| -> Vec<(String, String)> {
+        let of = |s: &text::Section<'_>| (s.kind.to_owned(), s.mid.unwrap_or_default().to_owned());
+        text::sections(sdp).iter().map(of).collect()
+    };
+    assert_eq!(outline(answer), outline(offer), "{answer}");
+    let grouped = text::first(answer, "a=group:BUNDLE").unwrap_or_default();
+    for mid in grouped.split_ascii_whitespace() {
+        assert!(text::sections(answer).iter().any(|s| s.mid == Some(mid) && s.port != "0"), "{answer}");
+    }
+    assert!(text::check(answer).is_ok(), "{answer}");
+}
+
+/// It says something, on one line, and nothing of this process's inside. What is quoted of the description may be anything.
 fn is_for_people(error: &Unusable) {
     let words = error.to_string();
-    assert!(!words.is_empty());
+    assert!(!words.is_empty() && !words.contains('\n') && words.len() < 1_000, "{words}");
+    assert!(!words.contains("cannot say which line"), "an offer that str0m did not take");
+    assert!(!words.contains("Error {") && !words.contains("Error("), "{words}");
 }
 
 /// Offers of a real peer, and of those whose text is kept here.
@@ -75,7 +91,7 @@ pub fn offers() -> Vec<Vec<u8>> {
 }
 
 /// Answers of a real peer to our offer.
-pub fn answers() -> Vec<Vec<u8>> {
+pub fn made_answers() -> Vec<Vec<u8>> {
     answer_to_our_offer().into_iter().map(String::into_bytes).collect()
 }
 
@@ -116,6 +132,16 @@ pub const WORDS: &[&str] = &[
     "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n",
     "a=mid:0\r\n",
     "a=mid:\r\n",
+    "a=mid:video-stream\r\n",
+    "a=mid:0123456789abcdefXYZ\r\n",
+    "m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:2\r\na=inactive\r\na=rtpmap:96 H264/90000\r\n",
+    "m=text 9 UDP/TLS/RTP/SAVPF 98\r\na=mid:t\r\n",
+    "b=TIAS:2500000\r\n",
+    "a=fmtp:96 packetization-mode=1;profile-level-id=640c1f\r\n",
+    "a=fmtp:96 profile-level-id=7A001F\r\n",
+    "a=fmtp:45 level-idx=8;profile=0;tier=1\r\n",
+    "a=rtpmap:98 H265/90000\r\na=fmtp:98 profile-id=2;tier-flag=1;level-id=153\r\n",
+    "a=simulcast:send a;b;c;d\r\na=rid:a send\r\n",
     "a=group:BUNDLE 0 1\r\n",
     "a=group:BUNDLE\r\n",
     "a=rtpmap:255 VP8/90000\r\n",

@@ -63,7 +63,7 @@ pub struct Ladder {
 }
 
 /// As many encodings as are told apart.
-pub const MAX_RUNGS: usize = 3;
+pub const MAX_RUNGS: usize = 4;
 
 /// Of 1280x720, moving: what browsers need for a good picture in VP8 or H.264. Of other sizes in proportion to pixels^0.75
 /// (the larger a picture, the less each of its pixels needs): 880 kb/s for 640x360, 310 for 320x180.
@@ -71,8 +71,9 @@ const MOST_BPS_OF_720P: f64 = 2_500_000.0;
 const PIXELS_OF_720P: f64 = 1_280.0 * 720.0;
 /// Below this share of that a smaller picture looks better.
 const LEAST_SHARE: f64 = 0.32;
-/// Rates that are tried for each encoding, at most: of three, 2,744 combinations.
-const TRIED: usize = 14;
+/// Rates that are tried for each encoding, at most, by the number of encodings: all their combinations are looked at, which
+/// are 2,744 of three encodings and 2,401 of four.
+const TRIED: [usize; MAX_RUNGS + 1] = [14, 14, 14, 14, 7];
 /// A viewer is moved up where its network carries 10 % more than the encoding takes (`sfu::stream::choice`).
 const FITS: f64 = 0.905;
 /// What a viewer loses, in logarithms, to whom not even the smallest encoding fits: as if it had an eighth.
@@ -140,7 +141,8 @@ impl Ladder {
         }
         let now_worth = worth(&self.rates, viewers);
         let mut best = (now_worth, None);
-        let tried: Vec<Vec<f64>> = most.iter().map(|most| tried(*most, viewers)).collect();
+        let tried: Vec<Vec<f64>> =
+            most.iter().map(|rate| tried(*rate, viewers, TRIED[most.len().min(MAX_RUNGS)])).collect();
         let mut rates = vec![0.0; most.len()];
         for combination in 0..tried.iter().map(Vec::len).product() {
             let mut rest: usize = combination;
@@ -199,11 +201,11 @@ fn viewers(order: &[Rung], audience: &Audience<'_>) -> Vec<Viewers> {
 }
 
 /// The rates that are worth trying for an encoding: those that just fit some viewer, the least and the most.
-fn tried(most: f64, viewers: &[Viewers]) -> Vec<f64> {
+fn tried(most: f64, viewers: &[Viewers], at_most: usize) -> Vec<f64> {
     let least = most * LEAST_SHARE;
     let just_fit = viewers.iter().map(|viewers| viewers.carried * FITS).filter(|rate| (least..most).contains(rate));
     let just_fit: Vec<f64> = just_fit.collect();
-    let every = just_fit.len().div_ceil(TRIED - 2).max(1);
+    let every = just_fit.len().div_ceil(at_most - 2).max(1);
     just_fit.into_iter().step_by(every).chain([least, most]).collect()
 }
 
@@ -288,7 +290,7 @@ mod tests {
         let comes = Audience { unknown: 1, ..Audience::default() };
         let wanted = ladder.look(from + Duration::from_secs(11), &RUNGS, &comes);
         assert!(wanted.iter().all(|wanted| wanted.is_active));
-        let wishes = Audience { wished: [0, 0, 1], ..Audience::default() };
+        let wishes = Audience { wished: [0, 0, 1, 0], ..Audience::default() };
         let wanted = ladder.look(from + Duration::from_secs(16), &RUNGS, &wishes);
         assert_eq!(wanted.iter().map(|wanted| wanted.is_active).collect::<Vec<_>>(), [true, false, true]);
     }
@@ -339,6 +341,28 @@ mod tests {
         assert_eq!(at(&mut ladder, 20, 1.3e6), [true, true]);
         assert_eq!(at(&mut ladder, 26, 1.3e6), [true, true]);
         assert_eq!(at(&mut ladder, 29, 1.3e6), [false, true]);
+    }
+
+    #[test]
+    fn four_encodings_cost_no_more_than_three_and_follow_the_audience_as_well() {
+        let rungs: Vec<_> = [160 * 90, 320 * 180, 640 * 360, 1_280 * 720].into_iter().zip(0..).collect();
+        let rungs: Vec<_> = rungs.iter().map(|&(pixels, encoding)| Rung { encoding, pixels: Some(pixels) }).collect();
+        let carried: Vec<_> = (1..=200).map(|n| (f64::from(n) * 25_000.0, 1)).collect();
+        let viewers = viewers(&rungs, &Audience { carried: &carried, ..Audience::default() });
+        for encodings in 1..=MAX_RUNGS {
+            let of = |rung: &Rung| tried(most_of(rung.pixels), &viewers, TRIED[encodings]).len();
+            let combinations: usize = rungs[..encodings].iter().map(of).product();
+            assert!(combinations <= 14_usize.pow(3), "{encodings}: {combinations}");
+        }
+        let mut ladder = Ladder::default();
+        let audience = Audience { carried: &[(8e6, 10), (0.7e6, 10)], ..Audience::default() };
+        let mut wanted = Vec::new();
+        for second in 0..10 {
+            wanted = ladder.look(Instant::now() + Duration::from_secs(second), &rungs, &audience);
+        }
+        assert_eq!(wanted[3].max_bps, 2_500_000);
+        assert!((550_000..=640_000).contains(&wanted[2].max_bps), "{wanted:?}");
+        assert_eq!(wanted.iter().map(|w| w.is_active).collect::<Vec<_>>(), [true, false, true, true]);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use crate::codec::parameter_sets::Units;
 use crate::codec::{Codec, FrameLayers, Resolution};
 use crate::time::NtpTime;
 
-/// The most encodings of one source that a publisher's simulcast may bring (RFC 8853): what browsers send. Further ones
-/// are declined.
-pub const MAX_ENCODINGS: usize = 3;
+/// The most encodings of one source that a publisher's simulcast may bring (RFC 8853): browsers send three, OBS up to
+/// four. An offer of more is refused.
+pub const MAX_ENCODINGS: usize = 4;
 
 /// Which publisher a packet came from, and which run of its packets it belongs to.
 ///

@@ -12,9 +12,29 @@ use str0m::media::Rid;
 pub struct Format {
     /// The codec.
     pub codec: Codec,
-    /// H.264: `packetization-mode << 16 | profile_idc << 8 | constraint flags`; VP9 and AV1: the profile;
-    /// H.265: the profile id; others: 0.
+    /// H.264: `packetization-mode << 16 | profile_idc << 8 | constraint flags`, one value for each class of profiles that
+    /// decoders do not tell apart; VP9 and AV1: the profile; H.265: the profile id; others: 0.
     pub profile: u32,
+}
+
+impl Format {
+    /// The name of the codec, and of the profile where not each decoder of the codec decodes it.
+    pub fn name(self) -> &'static str {
+        match (self.codec, self.profile) {
+            (Codec::H264, _) if self.is_444() => "H264 High 4:4:4 Predictive",
+            (Codec::H265, 2) => "H265 Main 10",
+            (Codec::Vp9, 1) => "VP9 profile 1",
+            (Codec::Vp9, 2) => "VP9 profile 2",
+            (Codec::Vp9, 3) => "VP9 profile 3",
+            (Codec::Av1, 1) => "AV1 High",
+            (codec, _) => codec.name(),
+        }
+    }
+
+    /// Whether it is H.264 in 4:4:4 (profile_idc 244).
+    fn is_444(self) -> bool {
+        self.codec == Codec::H264 && self.profile >> 8 & 0xff == 0xf4
+    }
 }
 
 /// How one viewer wants one format.
@@ -36,15 +56,18 @@ impl AcceptedFormats {
     /// The payload type to use for `format`: the exact profile if it was negotiated, else one that decodes it.
     pub fn pick(&self, format: Format) -> Option<Accepted> {
         let exact = self.0.iter().find(|a| a.format == format);
-        // H.264 profiles: whoever negotiated any profile with the same packetization decodes all that
-        // browsers send; the profile in SDP is what a decoder promises, and decoders promise too little.
+        // H.264: a decoder of any 4:2:0 profile gets any other one. Decoders promise too little in SDP: Firefox
+        // promises Constrained Baseline and decodes High. Of 4:4:4 a decoder of it is needed.
         let loose = || match format.codec {
             Codec::H264 => {
-                let same_mode =
-                    |a: &&Accepted| a.format.codec == Codec::H264 && a.format.profile >> 16 == format.profile >> 16;
-                self.0.iter().find(same_mode).or_else(|| self.0.iter().find(|a| a.format.codec == Codec::H264))
+                let decodes = |a: &&Accepted| a.format.codec == Codec::H264 && (!format.is_444() || a.format.is_444());
+                let same_mode = |a: &&Accepted| decodes(a) && a.format.profile >> 16 == format.profile >> 16;
+                self.0.iter().find(same_mode).or_else(|| self.0.iter().find(decodes))
             }
-            Codec::H265 => self.0.iter().find(|a| a.format.codec == Codec::H265),
+            // A decoder of Main 10 decodes Main (H.265 A.3.3), and one of AV1's High decodes Main (AV1 A.2).
+            Codec::H265 | Codec::Av1 => {
+                self.0.iter().find(|a| a.format.codec == format.codec && a.format.profile >= format.profile)
+            }
             _ => None,
         };
         exact.or_else(loose).copied()
@@ -107,6 +130,20 @@ mod tests {
         assert_eq!(pick(h264(0, 0x4200)), Some(1));
         assert_eq!(pick(Format { codec: Codec::Vp9, profile: 2 }), None, "another VP9 profile is another format");
         assert_eq!(pick(Format { codec: Codec::Vp8, profile: 0 }), None);
+        assert_eq!(pick(h264(1, 0xf400)), None, "4:4:4 needs a decoder of it");
         assert_eq!(formats.names(), ["H264", "VP9"]);
+    }
+
+    #[test]
+    fn a_decoder_of_more_bits_decodes_fewer_and_not_the_other_way_round() {
+        let of = |codec, accepted, published| {
+            let format = |profile| Format { codec, profile };
+            let accepted = Accepted { format: format(accepted), payload_type: 1, rtx_payload_type: None };
+            AcceptedFormats(vec![accepted]).pick(format(published)).is_some()
+        };
+        for codec in [Codec::H265, Codec::Av1] {
+            assert!(of(codec, 2, 1) && of(codec, 1, 1) && !of(codec, 1, 2), "{codec:?}");
+        }
+        assert!(!of(Codec::Vp9, 2, 0), "profiles of VP9 contain none of the others");
     }
 }

@@ -176,7 +176,7 @@ impl TrackIn {
         let names = if names.is_empty() { vec![None] } else { names };
         let mut encodings: Vec<_> = names.into_iter().map(EncodingIn::named).collect();
         // Of several payload types the first that tells sets is taken; what is sent replaces them.
-        let told = track.formats.iter().map(|(pt, format)| (format.codec, parameter_sets(offer, &track.mid, *pt)));
+        let told = track.formats.iter().map(|(pt, format)| (format.codec, parameter_sets(offer, track.mid, *pt)));
         if let Some((codec, units)) = told.into_iter().find(|(_, units)| !units.is_empty()) {
             for encoding in &mut encodings {
                 for unit in &units {

@@ -20,7 +20,7 @@ pub struct Filming {
     pub frame_rate: f64,
     /// Of the pictures; of the largest ones, where there are several sizes.
     pub bits_per_second: u64,
-    /// Sizes that are sent of each picture, at most three: each takes a quarter of the bits of the next (simulcast). Size 0 is
+    /// Sizes that are sent of each picture, at most four: each takes a quarter of the bits of the next (simulcast). Size 0 is
     /// the smallest.
     pub sizes: u8,
     /// Temporal layers of each size, one to three: the rates of pictures double from one to the next (VP8, VP9).
@@ -151,7 +151,7 @@ impl Sized {
     }
 }
 
-const MAX_SIZES: usize = 3;
+const MAX_SIZES: usize = 4;
 /// Pictures that an encoder takes for most of the way to another rate, up and down. A guess: Chromium's is there after some seconds.
 const FOLLOWS_UP: f64 = 30.0;
 const FOLLOWS_DOWN: f64 = 8.0;

@@ -34,6 +34,25 @@ fn on_a_good_network_everybody_sees_the_largest_soon() {
 }
 
 #[test]
+fn four_sizes_are_all_forwarded() {
+    let mut story = Story::new();
+    let four = Filming { sizes: 4, bits_per_second: 2_000_000, ..Filming::default() };
+    let alice = story.publishes("demo", four);
+    story.runs(secs(2));
+    let bob = story.watches("demo");
+    story.runs(secs(3));
+    assert_eq!(story.size(alice, bob), Some(3), "the largest");
+    let from = story.now();
+    for size in [0, 1, 2, 3] {
+        story.wishes(bob, wish(size));
+        story.runs(ms(1_500));
+        assert_eq!(story.size(alice, bob), Some(u32::from(size)));
+    }
+    no_freeze(&story, bob, from);
+    story.holds();
+}
+
+#[test]
 fn a_viewer_goes_from_size_to_size_without_a_gap() {
     for shards in [1, 2] {
         let mut story = Story::with(Setup { shards, ..Setup::default() });

@@ -433,7 +433,7 @@ impl Actor {
             }
         };
         let etag = new_etag();
-        let client_ufrag = negotiate::text::first(&offer.offer, "a=ice-ufrag:").map(str::to_owned);
+        let client_ufrag = negotiate::remote_credentials(&offer.offer).map(|credentials| credentials.ufrag);
         self.sessions.insert(
             session,
             Known {
@@ -477,7 +477,7 @@ impl Actor {
         };
         self.next_desk = (self.next_desk + 1) % self.plane.desk_count();
         let client_ufrag =
-            request.offer.as_deref().and_then(|o| negotiate::text::first(o, "a=ice-ufrag:")).map(str::to_owned);
+            request.offer.as_deref().and_then(negotiate::remote_credentials).map(|credentials| credentials.ufrag);
         self.sessions.insert(
             session,
             Known {
@@ -853,6 +853,7 @@ fn unusable(error: Unusable) -> Refusal {
         Unusable::CannotDecode { published, offered } => {
             Refusal::UnsupportedCodec { published: published.to_owned(), offered }
         }
+        Unusable::Unacceptable { what, fix } => Refusal::NotAcceptable { what, fix },
         Unusable::Busy => Refusal::Full { limit: "limits.handshakes" },
         other => Refusal::BadSdp { reason: other.to_string() },
     }

@@ -107,6 +107,14 @@ pub enum Refusal {
         /// What is wrong, in words.
         reason: String,
     },
+    /// 406: a section of the offer cannot be served.
+    #[error("the offer cannot be served as a whole: {what}; {fix}")]
+    NotAcceptable {
+        /// The section, and what is wrong with it.
+        what: String,
+        /// What to change.
+        fix: String,
+    },
     /// 406: nothing that the viewer offers decodes what is published.
     #[error("the stream is published as {published}, which the viewer does not offer")]
     UnsupportedCodec {

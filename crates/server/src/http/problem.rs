@@ -170,6 +170,7 @@ impl From<Refusal> for Problem {
                 detail,
                 "send the SDP as a WebRTC stack writes it (RFC 9429), unchanged",
             ),
+            Refusal::NotAcceptable { fix, .. } => Self::new(StatusCode::NOT_ACCEPTABLE, detail, fix),
             Refusal::NoSuchLayer { known, .. } => {
                 let fix = match known.as_slice() {
                     [] => "the publisher sends one layer; send {} to watch it".to_owned(),

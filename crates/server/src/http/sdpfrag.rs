@@ -4,6 +4,8 @@
 //! (`a=group`, `m=`, `a=mid`) is read over, because with BUNDLE there is one transport. Tolerant about line ends and
 //! unknown lines; strict about lengths and counts.
 
+use sfu::negotiate::text;
+
 use crate::engine::IceFragment;
 
 use super::limits::FRAGMENT_BYTES;
@@ -12,10 +14,6 @@ use super::limits::FRAGMENT_BYTES;
 const CANDIDATES: usize = 32;
 /// Longest line; a candidate with all its extensions has about 200 bytes.
 const LINE_BYTES: usize = 1024;
-/// RFC 8839 §5.4: 4 to 256 characters.
-const UFRAG: std::ops::RangeInclusive<usize> = 4..=256;
-/// RFC 8839 §5.4: 22 to 256 characters.
-const PASSWORD: std::ops::RangeInclusive<usize> = 22..=256;
 
 /// Why a fragment cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +28,7 @@ pub enum FragmentError {
         line: usize,
     },
     /// `a=ice-ufrag` or `a=ice-pwd` breaks its grammar.
-    #[error("line {line}: ice-ufrag has 4 to 256 and ice-pwd 22 to 256 letters, digits, '+' and '/'")]
+    #[error("line {line}: {}", text::ICE_CREDENTIALS)]
     BadCredentials {
         /// Counted from 1.
         line: usize,
@@ -56,12 +54,12 @@ pub enum FragmentError {
 }
 
 /// Parses a fragment.
-pub fn parse(text: &str) -> Result<IceFragment, FragmentError> {
-    if text.len() > FRAGMENT_BYTES {
+pub fn parse(fragment_text: &str) -> Result<IceFragment, FragmentError> {
+    if fragment_text.len() > FRAGMENT_BYTES {
         return Err(FragmentError::TooLong);
     }
     let mut fragment = IceFragment::default();
-    for (index, line) in text.split('\n').enumerate() {
+    for (index, line) in fragment_text.split('\n').enumerate() {
         let number = index.saturating_add(1);
         let line = line.trim_end_matches('\r').trim_end();
         if line.is_empty() {
@@ -75,9 +73,9 @@ pub fn parse(text: &str) -> Result<IceFragment, FragmentError> {
             continue;
         }
         if let Some(ufrag) = value.strip_prefix("ice-ufrag:") {
-            credential(&mut fragment.ufrag, ufrag, UFRAG, number)?;
+            credential(&mut fragment.ufrag, ufrag, text::is_ufrag, number)?;
         } else if let Some(password) = value.strip_prefix("ice-pwd:") {
-            credential(&mut fragment.password, password, PASSWORD, number)?;
+            credential(&mut fragment.password, password, text::is_password, number)?;
         } else if value.starts_with("candidate:") {
             let printable = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
             // foundation, component, transport, priority, address, port, "typ", type.
@@ -105,12 +103,10 @@ pub fn parse(text: &str) -> Result<IceFragment, FragmentError> {
 fn credential(
     slot: &mut Option<String>,
     value: &str,
-    length: std::ops::RangeInclusive<usize>,
+    is_one: fn(&str) -> bool,
     line: usize,
 ) -> Result<(), FragmentError> {
-    // RFC 8839 §5.4: ice-char is ALPHA / DIGIT / "+" / "/".
-    let legal = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
-    if !legal || !length.contains(&value.len()) {
+    if !is_one(value) {
         return Err(FragmentError::BadCredentials { line });
     }
     match slot {

@@ -211,7 +211,8 @@ mod tests {
         let digest = tap::provider().sha256_provider.sha256(&identity.certificate().certificate);
         let hex = digest.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":");
         let setup = if we_begin { "passive" } else { "active" };
-        Secured::of(&format!("v=0\r\na=fingerprint:sha-256 {hex}\r\na=setup:{setup}\r\n")).unwrap()
+        let ice = "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n";
+        Secured::of(&format!("v=0\r\n{ice}a=fingerprint:sha-256 {hex}\r\na=setup:{setup}\r\n")).unwrap()
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl Session {
         };
         Session {
             stream,
-            ice: Ice::new(ours, offer.as_deref().and_then(remote_credentials)),
+            ice: Ice::new(ours, offer.as_deref().and_then(negotiate::remote_credentials)),
             addresses: Addresses::default(),
             new_sources: NewSources::default(),
             serving: None,
@@ -198,7 +198,7 @@ impl Session {
             Err(unusable) => return Some(Err(unusable)),
         };
         let early = std::mem::take(early);
-        self.ice.answered(remote_credentials(answer));
+        self.ice.answered(negotiate::remote_credentials(answer));
         self.tracks = tracks;
         let mut handshake = Handshake::new(secured);
         if self.dtls_from.is_some() {
@@ -213,12 +213,13 @@ impl Session {
 
     /// Restarts ICE with new credentials of both sides. Returns our fragment, and a ufrag that is not good any more.
     pub(super) fn restart(&mut self, ours: IceCreds, theirs: IceCreds) -> Result<(String, Option<String>), Unusable> {
-        if !text::is_ice_credential(&theirs.ufrag) || !text::is_ice_credential(&theirs.pass) {
-            return Err(Unusable::Malformed("its ICE credentials are none".to_owned()));
+        if !text::is_ufrag(&theirs.ufrag) || !text::is_password(&theirs.pass) {
+            return Err(Unusable::Malformed(text::ICE_CREDENTIALS.to_owned()));
         }
         let fragment = match &mut self.transport {
             Transport::Whole(whole) => {
-                negotiate::restart_ice(&mut whole.rtc, &whole.offer, &theirs.ufrag, &theirs.pass, ours.clone())?
+                let (role, offer) = (negotiate::Role::Viewer, &whole.offer);
+                negotiate::restart_ice(&mut whole.rtc, role, offer, &theirs.ufrag, &theirs.pass, ours.clone())?
             }
             Transport::Light(_) => text::with_our_credentials(&self.fragment, &ours.ufrag, &ours.pass),
             Transport::Offered { .. } => {
@@ -439,12 +440,6 @@ pub(super) fn local_source(destination: SocketAddr) -> Option<IpAddr> {
     Some(destination.ip()).filter(|ip| !ip.is_unspecified())
 }
 
-fn remote_credentials(sdp: &str) -> Option<IceCreds> {
-    let ufrag = text::first(sdp, "a=ice-ufrag:")?.to_owned();
-    let pass = text::first(sdp, "a=ice-pwd:")?.to_owned();
-    (text::is_ice_credential(&ufrag) && text::is_ice_credential(&pass)).then_some(IceCreds { ufrag, pass })
-}
-
 #[cfg(test)]
 mod tests {
     use str0m::change::SdpOffer;
@@ -457,7 +452,7 @@ mod tests {
     fn dtls_that_overtakes_the_answer_is_read_when_that_comes() {
         let now = Instant::now();
         let (here, there) = (Identity::new(vec![([192, 0, 2, 1], 7_882).into()]), Identity::new(Vec::new()));
-        let credentials = || IceCreds { ufrag: "v00once".to_owned(), pass: "a password of twenty-two".to_owned() };
+        let credentials = || IceCreds { ufrag: "v00once".to_owned(), pass: "0123456789012345678901".to_owned() };
         let opened = negotiate::offer_to_viewer(&here, now, credentials()).unwrap();
         let mut viewer = str0m::Rtc::builder().set_crypto_provider(crate::tap::provider()).build(now);
         let answer = viewer.sdp_api().accept_offer(SdpOffer::from_sdp_string(&opened.sdp).unwrap()).unwrap();

@@ -68,8 +68,8 @@ struct Layer {
     pictures: Meter,
 }
 
-/// Layers that are measured: three encodings of three temporal layers are nine, L3T3 in one encoding too. More are as if
-/// they were not there.
+/// Layers that are measured: four encodings of three temporal layers are twelve, L3T3 in one encoding is nine. More are
+/// not measured.
 pub const MAX_LAYERS: usize = 32;
 
 impl Rates {

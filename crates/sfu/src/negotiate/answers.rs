@@ -155,15 +155,15 @@ impl<'a> Kind<'a> {
             return None;
         }
         let mut text = String::with_capacity(offer.len());
-        let (mut has_ufrag, mut has_password) = (false, false);
         for line in offer.lines() {
             if OF_ONE_SESSION.iter().any(|prefix| line.starts_with(prefix)) {
                 continue;
             }
-            if let Some(ufrag) = line.strip_prefix("a=ice-ufrag:") {
-                has_ufrag |= text::is_ice_credential(ufrag);
-            } else if let Some(password) = line.strip_prefix("a=ice-pwd:") {
-                has_password |= text::is_ice_credential(password);
+            // What they are is checked for every session, as certificates are.
+            if line.starts_with("a=ice-ufrag:") {
+                text.push_str("a=ice-ufrag:\n");
+            } else if line.starts_with("a=ice-pwd:") {
+                text.push_str("a=ice-pwd:\n");
             } else if line.starts_with("a=mid:") {
                 // They come in the order of `mids`.
                 text.push_str("a=mid:\n");
@@ -186,7 +186,7 @@ impl<'a> Kind<'a> {
                 text.extend([line, "\n"]);
             }
         }
-        (has_ufrag && has_password).then_some(Kind { text, mids })
+        Some(Kind { text, mids })
     }
 }
 

@@ -5,8 +5,6 @@
 
 use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues};
 
-use super::text;
-
 /// What everyone calls it.
 const URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/color-space";
 /// What it is called towards str0m.
@@ -21,14 +19,21 @@ pub fn extension() -> Extension {
     Extension::with_serializer(HIDDEN_URI, Reader)
 }
 
-/// An offer in which str0m does not recognise the extension.
-pub fn hidden(offer: &str) -> String {
-    text::with_extension_renamed(offer, URI, HIDDEN_URI)
+/// An `a=extmap` line in which str0m does not recognise the extension.
+pub(super) fn hidden(line: &str) -> String {
+    renamed(line, URI, HIDDEN_URI)
 }
 
-/// An answer with the extension's own name.
-pub fn shown(answer: &str) -> String {
-    text::with_extension_renamed(answer, HIDDEN_URI, URI)
+/// An `a=extmap` line with the extension's own name.
+pub(super) fn shown(line: &str) -> String {
+    renamed(line, HIDDEN_URI, URI)
+}
+
+fn renamed(line: &str, from: &str, to: &str) -> String {
+    match line.strip_suffix(from).filter(|head| head.ends_with(' ')) {
+        Some(head) => format!("{head}{to}"),
+        None => line.to_owned(),
+    }
 }
 
 #[derive(Debug)]
@@ -72,8 +77,9 @@ mod tests {
 
     #[test]
     fn the_name_is_hidden_and_shown() {
-        let offer = format!("v=0\r\na=extmap:8 {URI}\r\n");
-        assert!(!hidden(&offer).contains(URI));
-        assert_eq!(shown(&hidden(&offer)), offer);
+        let line = format!("a=extmap:8 {URI}");
+        assert!(!hidden(&line).contains(URI));
+        assert_eq!(shown(&hidden(&line)), line);
+        assert_eq!(hidden(&format!("{line}-2")), format!("{line}-2"));
     }
 }

@@ -5,13 +5,21 @@
 //! there: what is left of it is [`TrackFacts`] and [`Secured`]. Only one who wants a data channel keeps it.
 
 mod answers;
+#[cfg(test)]
+mod cases;
 pub mod color_space;
+mod description;
 pub mod descriptor;
+mod normal;
 mod numbers;
+mod payloads;
+mod profile;
 mod secured;
 pub mod text;
+mod transport;
 
 pub use answers::Answers;
+pub use normal::Role;
 pub use secured::Secured;
 
 use std::net::SocketAddr;
@@ -21,7 +29,7 @@ use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::config::DtlsCert;
-use str0m::format::{Codec as RtcCodec, FormatParams, PayloadParams};
+use str0m::format::{Codec as RtcCodec, FormatParams};
 use str0m::ice::IceCreds;
 use str0m::media::{Direction, Frequency, MediaKind as RtcKind, Mid, Rid, Rids};
 use str0m::rtp::Extension;
@@ -32,6 +40,10 @@ use crate::format::{Accepted, AcceptedFormats, Format, Published};
 use crate::ingress::Ingress;
 use crate::tap::{self, KeySlot};
 use crate::viewer::track::{ExtensionIds, TrackFacts};
+use description::Description;
+use normal::{Normal, Part};
+use payloads::Payload;
+use transport::Transport;
 
 /// What every session of this process shares.
 #[derive(Debug, Clone)]
@@ -142,6 +154,9 @@ fn add_formats(config: &mut RtcConfig) {
     // High 4:4:4 Predictive and, with packetization-mode 0, High.
     codecs.add_h264(39.into(), Some(40.into()), true, 0xf4_001f);
     codecs.add_h264(41.into(), Some(42.into()), false, 0x64_001f);
+    codecs.add_h264(52.into(), Some(53.into()), false, 0xf4_001f);
+    // Main 10, Main tier, level 6.
+    codecs.add_h265(54.into(), Some(55.into()), 2, 0, 180);
     for (pt, rtx, profile) in [(43, 44, 1), (50, 51, 3)] {
         let format = FormatParams { profile_id: Some(profile), ..FormatParams::default() };
         codecs.add_config(u8::into(pt), Some(u8::into(rtx)), RtcCodec::Vp9, Frequency::NINETY_KHZ, None, format);
@@ -156,13 +171,13 @@ pub enum Unusable {
     /// It is not SDP, breaks a limit, or str0m cannot work with it.
     #[error("{0}")]
     Malformed(String),
-    /// It offers no codec that we forward.
-    #[error("it offers no {kind} codec that this server forwards (offered: {})", offered.join(", "))]
-    NoCodec {
-        /// `audio` or `video`.
-        kind: &'static str,
-        /// What it offers.
-        offered: Vec<String>,
+    /// A section of it cannot be served: no codec in it is forwarded, it is one too many, or of the wrong direction.
+    #[error("{what}; {fix}")]
+    Unacceptable {
+        /// The section, and what is wrong with it.
+        what: String,
+        /// What to change.
+        fix: String,
     },
     /// Nothing is wrong with it, but too many come at once.
     #[error("too many viewers come at once")]
@@ -218,47 +233,32 @@ pub fn publisher(
     credentials: IceCreds,
     offer: &str,
 ) -> Result<PublisherOffer, Unusable> {
-    text::check(offer).map_err(Unusable::Malformed)?;
-    if numbers::bind_us(offer) {
-        numbers::check(offer).map_err(Unusable::Malformed)?;
-    }
-    let offer = descriptor::if_wanted(&color_space::hidden(&text::with_encodings(offer, MAX_ENCODINGS)));
-    let parsed = parse_offer(&offer)?;
-    Secured::of(&offer)?;
+    let normal = Normal::of(offer, Role::Publisher)?;
     let keys = tap::withhold();
     let notes = keys.notes();
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
-    let answer = rtc.sdp_api().accept_offer(parsed).map_err(malformed)?.to_sdp_string();
-    let answer = text::with_opus_of(&text::with_order_of(&color_space::shown(&answer), &offer), &offer);
+    let answer = answered(&mut rtc, &normal, normal.text())?;
     let mut tracks = Vec::new();
-    for (section, mid, kind) in negotiated(&offer, &answer) {
-        let Some(media) = rtc.media(mid) else { continue };
-        if !matches!(section.direction, "sendonly" | "sendrecv") {
-            continue;
+    for (part, kind) in media_of(&normal) {
+        let mid = part.name();
+        let agreed = agreed(&rtc, part);
+        if agreed.is_empty() {
+            return Err(unread(format!("nothing was agreed on for {}", part.in_words())));
         }
-        let pts = media.remote_pts();
-        let mut formats = Vec::new();
-        for params in rtc.codec_config().params().iter().filter(|p| pts.contains(&p.pt())) {
-            if let Some(format) = format_of(params) {
-                formats.push((*params.pt(), format));
-                if let Some(red) = params.red() {
-                    formats.push((*red, Format { codec: Codec::Red, profile: u32::from(*params.pt()) }));
-                }
+        let formats = agreed.iter().flat_map(|a| {
+            let red = a.red.map(|red| (red, Format { codec: Codec::Red, profile: u32::from(a.payload_type) }));
+            [Some((a.payload_type, a.format)), red].into_iter().flatten()
+        });
+        let rids = match rtc.media(mid).map(|media| media.rids_rx()) {
+            Some(Rids::Specific(rids)) if kind == MediaKind::Video => {
+                rids.iter().copied().take(MAX_ENCODINGS).collect()
             }
-        }
-        if !formats.is_empty() {
-            let rids = match media.rids_rx() {
-                Rids::Specific(rids) if kind == MediaKind::Video => rids.iter().copied().take(MAX_ENCODINGS).collect(),
-                _ => Vec::new(),
-            };
-            tracks.push(PublisherTrack { mid, kind, formats, rids });
-        }
-    }
-    if tracks.is_empty() {
-        return Err(no_codec(&offer));
+            _ => Vec::new(),
+        };
+        tracks.push(PublisherTrack { mid, kind, formats: formats.collect(), rids });
     }
     let ingress = Box::new(Ingress::new(keys, &answer));
-    Ok(PublisherOffer { rtc: Box::new(rtc), answer, offer, tracks, ingress, notes })
+    Ok(PublisherOffer { rtc: Box::new(rtc), answer, offer: offer.to_owned(), tracks, ingress, notes })
 }
 
 /// A viewer's session, ready for its handshake.
@@ -305,19 +305,15 @@ pub fn viewer(
     offer: &str,
     published: &Published,
 ) -> Result<ViewerOffer, Unusable> {
-    text::check(offer).and_then(|()| numbers::check(offer)).map_err(Unusable::Malformed)?;
-    let parsed = parse_offer(offer)?;
-    let secured = Secured::of(offer)?;
-    let keys = text::sections(offer).iter().any(|s| s.kind == "application").then(tap::arm);
+    let normal = Normal::of(offer, Role::Viewer)?;
+    let secured = Secured::of(normal.text())?;
+    let keys = normal.has_channel().then(tap::arm);
     if keys.is_none() {
         tap::hollow();
     }
     let mut rtc = identity.rtc(now, credentials, Media::Elsewhere);
-    let answer = rtc.sdp_api().accept_offer(parsed).map_err(malformed)?.to_sdp_string();
-    let tracks = facts(&mut rtc, offer, &answer);
-    if tracks.is_empty() {
-        return Err(no_codec(offer));
-    }
+    let answer = answered(&mut rtc, &normal, normal.text())?;
+    let tracks = facts(&mut rtc, &normal)?;
     can_decode(&tracks, published, offer)?;
     let stage = match keys {
         Some(keys) => Stage::Whole { rtc: Box::new(rtc), keys },
@@ -355,83 +351,104 @@ pub fn accept_answer(
     answer: &str,
     published: &Published,
 ) -> Result<(Vec<TrackFacts>, Secured), Unusable> {
-    text::check(answer).and_then(|()| numbers::check(answer)).map_err(Unusable::Malformed)?;
-    let parsed = SdpAnswer::from_sdp_string(answer).map_err(malformed)?;
-    let secured = Secured::of(answer)?;
-    rtc.sdp_api().accept_answer(pending, parsed).map_err(malformed)?;
-    let tracks = facts(rtc, answer, answer);
-    if tracks.is_empty() {
-        return Err(no_codec(answer));
-    }
+    let normal = Normal::of(answer, Role::Answerer)?;
+    let parsed = SdpAnswer::from_sdp_string(normal.text()).map_err(unread)?;
+    let secured = Secured::of(normal.text())?;
+    rtc.sdp_api().accept_answer(pending, parsed).map_err(|error| {
+        tracing::debug!(%error, "an answer does not fit the offer");
+        Unusable::Malformed(
+            "its m= sections are not those of the offer; answer each of them, in the order and with the a=mid of the offer"
+                .to_owned(),
+        )
+    })?;
+    let tracks = facts(rtc, &normal)?;
     can_decode(&tracks, published, answer)?;
     Ok((tracks, secured))
 }
 
-/// Restarts ICE: `offer` is what the session was opened with. Returns our fragment with new credentials.
+/// Restarts ICE: `offer` is what the session was opened with, by `role`. Returns our fragment with new credentials.
 ///
 /// # Errors
 ///
-/// str0m refuses credentials that are too short or the like.
+/// [`Unusable`], in words for the peer.
 pub fn restart_ice(
     rtc: &mut Rtc,
+    role: Role,
     offer: &str,
     ufrag: &str,
     password: &str,
     credentials: IceCreds,
 ) -> Result<String, Unusable> {
-    let offer = text::with_ice_credentials(offer, ufrag, password);
-    let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
+    if !text::is_ufrag(ufrag) || !text::is_password(password) {
+        return Err(Unusable::Malformed(text::ICE_CREDENTIALS.to_owned()));
+    }
+    let normal = Normal::of(offer, role)?;
+    let answer = answered(rtc, &normal, &text::with_ice_credentials(normal.text(), ufrag, password))?;
     // str0m chose credentials of its own; ours say where datagrams belong.
     rtc.direct_api().set_local_ice_credentials(credentials.clone());
     Ok(text::ice_fragment(&text::with_our_credentials(&answer, &credentials.ufrag, &credentials.pass)))
 }
 
+/// The ICE credentials of a peer's description: those of the transport that its sections share.
+pub fn remote_credentials(sdp: &str) -> Option<IceCreds> {
+    Some(Transport::of(&Description::parse(sdp).ok()?).ok()?.credentials())
+}
+
 /// All tracks of a stream are in one media stream, so that they play in sync.
 const STREAM_LABEL: &str = "nowcast";
 
-fn parse_offer(offer: &str) -> Result<SdpOffer, Unusable> {
-    SdpOffer::from_sdp_string(offer).map_err(malformed)
+/// Our answer to what str0m reads in `text`, in the words of the peer.
+fn answered(rtc: &mut Rtc, normal: &Normal<'_>, text: &str) -> Result<String, Unusable> {
+    let offer = SdpOffer::from_sdp_string(text).map_err(unread)?;
+    Ok(normal.give_back(&rtc.sdp_api().accept_offer(offer).map_err(unread)?.to_sdp_string()))
 }
 
-fn malformed(error: impl std::fmt::Display) -> Unusable {
-    Unusable::Malformed(error.to_string())
+/// str0m did not take what was written for it. Its own words are about that text and not about the peer's, and may say what is
+/// in this process's memory.
+fn unread(error: impl std::fmt::Display) -> Unusable {
+    tracing::warn!(%error, "a description that was normalised could not be used");
+    Unusable::Malformed(
+        "this server could not use it, and cannot say which line is the cause; please report it".to_owned(),
+    )
 }
 
-fn no_codec(sdp: &str) -> Unusable {
-    let kind = if text::sections(sdp).iter().any(|s| s.kind == "video") { "video" } else { "audio" };
-    Unusable::NoCodec { kind, offered: text::offered_codecs(sdp, kind) }
+/// The sections that str0m negotiated.
+fn media_of<'n, 'a>(normal: &'n Normal<'a>) -> impl Iterator<Item = (&'n Part<'a>, MediaKind)> {
+    normal.media().map(|part| (part, if part.kind() == "audio" { MediaKind::Audio } else { MediaKind::Video }))
 }
 
-/// The m-lines that both sides use: from the other side's description, with our answer not rejecting them.
-fn negotiated<'a>(theirs: &'a str, answer: &str) -> Vec<(text::Section<'a>, Mid, MediaKind)> {
-    let accepted: Vec<_> =
-        text::sections(answer).into_iter().filter(|s| s.port != "0").filter_map(|s| s.mid.map(Mid::from)).collect();
-    text::sections(theirs)
-        .into_iter()
-        .filter_map(|section| {
-            let kind = match section.kind {
-                "audio" => MediaKind::Audio,
-                "video" => MediaKind::Video,
-                _ => return None,
-            };
-            let mid = section.mid.map(Mid::from).filter(|mid| accepted.contains(mid))?;
-            Some((section, mid, kind))
-        })
-        .collect()
+/// A format that str0m agreed on, with its helpers.
+struct Agreed {
+    format: Format,
+    payload_type: u8,
+    rtx: Option<u8>,
+    red: Option<u8>,
 }
 
-fn facts(rtc: &mut Rtc, theirs: &str, answer: &str) -> Vec<TrackFacts> {
+/// In the order of our configuration.
+fn agreed(rtc: &Rtc, part: &Part<'_>) -> Vec<Agreed> {
+    let Some(media) = rtc.media(part.name()) else { return Vec::new() };
+    let pts = media.remote_pts();
+    let format = |number: u8| part.payloads().iter().find(|p| p.number == number).and_then(Payload::format);
+    let params = rtc.codec_config().params().iter().filter(|p| pts.contains(&p.pt()));
+    let agreed = params.filter_map(|p| {
+        let payload_type = *p.pt();
+        let (rtx, red) = (p.resend().map(|pt| *pt), p.red().map(|pt| *pt));
+        Some(Agreed { format: format(payload_type)?, payload_type, rtx, red })
+    });
+    agreed.collect()
+}
+
+/// What was agreed on with a viewer: a track of each section that it receives.
+fn facts(rtc: &mut Rtc, normal: &Normal<'_>) -> Result<Vec<TrackFacts>, Unusable> {
     let mut tracks: Vec<TrackFacts> = Vec::new();
-    for (section, mid, kind) in negotiated(theirs, answer) {
-        if !matches!(section.direction, "recvonly" | "sendrecv") || tracks.iter().any(|t| t.kind == kind) {
-            continue;
-        }
-        let Some((ssrc, rtx_ssrc)) =
-            rtc.direct_api().stream_tx_by_mid(mid, None).map(|s| (*s.ssrc(), s.rtx().map(|r| *r)))
-        else {
-            continue;
+    for (part, kind) in media_of(normal) {
+        let mid = part.name();
+        let ssrcs = rtc.direct_api().stream_tx_by_mid(mid, None).map(|s| (*s.ssrc(), s.rtx().map(|r| *r)));
+        let agreed = agreed(rtc, part);
+        let (Some((ssrc, rtx_ssrc)), Some(media), false) = (ssrcs, rtc.media(mid), agreed.is_empty()) else {
+            return Err(unread(format!("nothing was agreed on for {}", part.in_words())));
         };
-        let Some(media) = rtc.media(mid) else { continue };
         let id = |extension| media.remote_extmap().id_of(extension).filter(|id| *id <= 14);
         let extensions = ExtensionIds {
             mid: id(Extension::RtpMid),
@@ -443,31 +460,25 @@ fn facts(rtc: &mut Rtc, theirs: &str, answer: &str) -> Vec<TrackFacts> {
             color_space: id(Extension::ColorSpace),
             dependency_descriptor: id(descriptor::extension()),
         };
-        let pts = media.remote_pts();
         let mut formats = Vec::new();
-        for params in rtc.codec_config().params().iter().filter(|p| pts.contains(&p.pt())) {
-            let Some(format) = format_of(params) else { continue };
-            let payload_type = *params.pt();
-            formats.push(Accepted { format, payload_type, rtx_payload_type: params.resend().map(|p| *p) });
-            if let Some(red) = params.red() {
+        for Agreed { format, payload_type, rtx, red } in agreed {
+            formats.push(Accepted { format, payload_type, rtx_payload_type: rtx });
+            if let Some(red) = red {
                 let format = Format { codec: Codec::Red, profile: u32::from(payload_type) };
-                formats.push(Accepted { format, payload_type: *red, rtx_payload_type: None });
+                formats.push(Accepted { format, payload_type: red, rtx_payload_type: None });
             }
-        }
-        if formats.is_empty() {
-            continue;
         }
         let has_rtx = formats.iter().any(|f| f.rtx_payload_type.is_some());
         tracks.push(TrackFacts {
             kind,
-            mid: mid.to_string(),
+            mid: part.mid().to_owned(),
             ssrc,
             rtx_ssrc: rtx_ssrc.filter(|_| has_rtx),
             formats: AcceptedFormats(formats),
             extensions,
         });
     }
-    tracks
+    Ok(tracks)
 }
 
 /// A viewer that can decode no video that is published gets an answer instead of a black picture; so does one
@@ -479,29 +490,10 @@ fn can_decode(tracks: &[TrackFacts], published: &Published, offer: &str) -> Resu
         let opus_inside = format.codec == Codec::Red && track.formats.0.iter().any(|f| f.format.codec == Codec::Opus);
         if track.formats.pick(format).is_none() && !opus_inside {
             return Err(Unusable::CannotDecode {
-                published: format.codec.name(),
+                published: format.name(),
                 offered: text::offered_codecs(offer, name),
             });
         }
     }
     Ok(())
-}
-
-fn format_of(params: &PayloadParams) -> Option<Format> {
-    let spec = params.spec();
-    let format = spec.format;
-    let (codec, profile) = match spec.codec {
-        RtcCodec::Opus => (Codec::Opus, 0),
-        RtcCodec::Vp8 => (Codec::Vp8, 0),
-        RtcCodec::Vp9 => (Codec::Vp9, format.profile_id.unwrap_or(0)),
-        RtcCodec::Av1 => (Codec::Av1, u32::from(format.profile.unwrap_or(0))),
-        RtcCodec::H264 => {
-            // RFC 6184 §8.1: without a profile it is Baseline; the level (last byte) is no part of it.
-            let mode = u32::from(format.packetization_mode.unwrap_or(0));
-            (Codec::H264, mode << 16 | format.profile_level_id.unwrap_or(0x42_0010) >> 8)
-        }
-        RtcCodec::H265 => (Codec::H265, 0),
-        _ => return None,
-    };
-    Some(Format { codec, profile })
 }

@@ -1,11 +1,9 @@
 //! Does every payload type of a description mean one thing?
 //!
-//! RFC 9143 §9.1 demands it of bundled m-lines, and str0m counts on it: where the other side's numbers bind us, it panics at
-//! the second meaning. So those descriptions are refused before it sees them, in words that name the number.
+//! RFC 9143 §9.1 demands it of bundled m-lines, and str0m panics at the second meaning of a number that binds it.
+//! So those descriptions are refused before it sees them, in words that name the number.
 
 use std::collections::BTreeMap;
-
-use super::text;
 
 /// Parameters of a format that make it another one (RFC 4588 §8.1, RFC 6184 §8.1, RFC 9628 §6.1, the AV1 RTP payload §7).
 const TELLING: [&str; 5] = ["apt", "packetization-mode", "profile", "profile-id", "profile-level-id"];
@@ -15,11 +13,6 @@ const TELLING: [&str; 5] = ["apt", "packetization-mode", "profile", "profile-id"
 struct Meaning {
     codec: Option<String>,
     parameters: BTreeMap<&'static str, String>,
-}
-
-/// Whether the numbers of the other side bind us: where it only sends, ours could be others.
-pub(super) fn bind_us(sdp: &str) -> bool {
-    text::sections(sdp).iter().any(|s| matches!(s.direction, "recvonly" | "sendrecv"))
 }
 
 /// Checks that no payload type has two meanings.
@@ -124,13 +117,5 @@ mod tests {
                 (said, _) => panic!("{audio} / {video}: {said:?}"),
             }
         }
-    }
-
-    #[test]
-    fn only_who_receives_binds_us() {
-        assert!(!bind_us(&sdp("sendonly", "sendonly")));
-        assert!(!bind_us(&sdp("inactive", "sendonly")));
-        assert!(bind_us(&sdp("sendonly", "recvonly")));
-        assert!(bind_us(&sdp("", "")));
     }
 }

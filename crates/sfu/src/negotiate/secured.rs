@@ -1,10 +1,10 @@
 //! What does a description say about its sender's DTLS?
 
-use std::str::FromStr;
-
 use str0m::config::Fingerprint;
 
 use super::Unusable;
+use super::description::Description;
+use super::transport::Transport;
 use crate::tap;
 
 /// What DTLS with the sender of a description must be like.
@@ -21,19 +21,14 @@ impl Secured {
     ///
     /// # Errors
     ///
-    /// Without a fingerprint that can be checked nobody could be told from anybody else.
+    /// [`Unusable::Malformed`] without ICE credentials, or without a fingerprint that can be checked.
     pub fn of(sdp: &str) -> Result<Secured, Unusable> {
-        let found = sdp.lines().filter_map(|line| line.strip_prefix("a=fingerprint:"));
-        let checkable = found.filter_map(|text| {
-            let fingerprint = Fingerprint::from_str(text.trim()).ok()?;
-            Some((rank(&fingerprint.hash_func)?, fingerprint))
-        });
-        // RFC 8122 §5.1: the strongest hash of those given.
-        let Some((_, fingerprint)) = checkable.min_by_key(|(rank, _)| *rank) else {
-            return Err(Unusable::Malformed("it has no a=fingerprint with sha-256 or sha-1".to_owned()));
-        };
-        let we_begin = super::text::first(sdp, "a=setup:") == Some("passive");
-        Ok(Secured { we_begin, fingerprint })
+        Ok(Secured::with(&Transport::of(&Description::parse(sdp)?)?))
+    }
+
+    /// Of a transport that was read.
+    pub(super) fn with(transport: &Transport<'_>) -> Secured {
+        Secured { we_begin: transport.we_begin(), fingerprint: transport.fingerprint().clone() }
     }
 
     /// Whether a certificate (DER) is the one that was announced.
@@ -48,8 +43,12 @@ impl Secured {
     }
 }
 
-fn rank(hash: &str) -> Option<u8> {
-    ["sha-256", "sha-1"].iter().position(|known| known.eq_ignore_ascii_case(hash)).map(|at| at as u8)
+/// Hashes that are checked, the strongest first, and how many bytes each has.
+pub(super) const HASHES: [(&str, usize); 2] = [("sha-256", 32), ("sha-1", 20)];
+
+/// The place of a hash in [`HASHES`].
+pub(super) fn rank(hash: &str) -> Option<usize> {
+    HASHES.iter().position(|(known, _)| known.eq_ignore_ascii_case(hash))
 }
 
 #[cfg(test)]
@@ -64,17 +63,30 @@ mod tests {
     fn the_strongest_fingerprint_counts_and_only_its_certificate_fits() {
         let sha256 = hex(&tap::provider().sha256_provider.sha256(b"certificate"));
         let sha1 = hex(&tap::provider().sha1_provider.sha1(b"another"));
-        let sdp = format!("v=0\r\na=fingerprint:sha-1 {sha1}\r\na=fingerprint:SHA-256 {sha256}\r\na=setup:actpass\r\n");
+        let sdp = of(&[&format!("sha-1 {sha1}"), &format!("SHA-256 {sha256}")], "actpass");
         let secured = Secured::of(&sdp).unwrap();
         assert!(secured.is_of(b"certificate") && !secured.is_of(b"another") && !secured.we_begin);
-        let old = Secured::of(&format!("v=0\r\na=fingerprint:sha-1 {sha1}\r\na=setup:passive\r\n")).unwrap();
+        let old = Secured::of(&of(&[&format!("sha-1 {sha1}")], "passive")).unwrap();
         assert!(old.is_of(b"another") && !old.is_of(b"certificate") && old.we_begin);
+    }
+
+    fn of(fingerprints: &[&str], setup: &str) -> String {
+        let lines: String = fingerprints.iter().map(|f| format!("a=fingerprint:{f}\r\n")).collect();
+        let credentials = "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n";
+        format!("v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n{credentials}{lines}a=setup:{setup}\r\n")
     }
 
     #[test]
     fn without_a_fingerprint_that_can_be_checked_there_is_no_session() {
-        for sdp in ["v=0\r\n", "v=0\r\na=fingerprint:md5 00:11\r\n", "v=0\r\na=fingerprint:sha-256 zz\r\n"] {
-            assert!(Secured::of(sdp).is_err(), "{sdp}");
+        for (fingerprints, words) in [
+            (&[][..], "no a=fingerprint"),
+            (&["md5 00:11"], "no a=fingerprint"),
+            (&["sha-256 zz"], "no a=fingerprint"),
+            (&["sha-256 00:11"], "line 5 (a=fingerprint): sha-256 has 32 bytes, and 2 are written"),
+        ] {
+            let said = Secured::of(&of(fingerprints, "actpass")).expect_err(words).to_string();
+            assert!(said.contains(words), "{said}");
         }
+        assert!(Secured::of(&of(&[], "holdconn")).is_err());
     }
 }

@@ -4,6 +4,8 @@
 //! would do differently (simulcast, stream ids) is read and changed here, line by line, with limits
 //! before anything else looks at the text (threat T15).
 
+use super::description::bounded;
+
 /// Limits on an SDP from the network.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// The most lines.
@@ -39,7 +41,10 @@ pub fn check(sdp: &str) -> Result<(), String> {
         let mut bytes = line.bytes();
         let (key, eq) = (bytes.next(), bytes.next());
         if !line.is_empty() && (!key.is_some_and(|k| k.is_ascii_lowercase()) || eq != Some(b'=')) {
-            return Err(format!("line {} is not of the form x=…", n + 1));
+            return Err(format!("line {} ({}) is not of the form x=…", n + 1, bounded(line)));
+        }
+        if line.chars().any(|c| c.is_control() && c != '\t') {
+            return Err(format!("line {} ({}) has a control character", n + 1, bounded(line)));
         }
     }
     match media {
@@ -118,36 +123,8 @@ pub fn offered_codecs(sdp: &str, kind: &str) -> Vec<String> {
     names
 }
 
-/// Leaves at most `most` encodings of each simulcast (RFC 8853) in an offer, the first ones. An alternative for an
-/// encoding is left out, and so is an encoding that begins paused or belongs to no simulcast that is sent.
-pub fn with_encodings(sdp: &str, most: usize) -> String {
-    let mut out = String::with_capacity(sdp.len());
-    for section in split_sections(sdp) {
-        let offered = section.lines().find_map(|line| line.strip_prefix("a=simulcast:"));
-        let kept: Vec<&str> = offered.map(|list| sent_encodings(list).take(most).collect()).unwrap_or_default();
-        out.push_str(&rewrite(section, |line| {
-            if line.starts_with("a=simulcast:") {
-                // One encoding is no simulcast, and needs no name.
-                return (kept.len() > 1).then(|| format!("a=simulcast:send {}", kept.join(";")));
-            }
-            let rid = line.strip_prefix("a=rid:").map(|rest| rest.split_ascii_whitespace().next().unwrap_or_default());
-            let keep = rid.is_none_or(|rid| kept.len() > 1 && kept.contains(&rid));
-            keep.then(|| line.to_owned())
-        }));
-    }
-    out
-}
-
-/// RFC 8853 §5.1: `send a,b;c recv d`: streams with `;` between them, alternatives with `,`, `~` before what is paused.
-fn sent_encodings(list: &str) -> impl Iterator<Item = &str> {
-    let mut words = list.split_ascii_whitespace();
-    let sent = words.find(|word| *word == "send").and_then(|_| words.next()).unwrap_or_default();
-    let first = |stream: &'_ str| -> usize { stream.find(',').unwrap_or(stream.len()) };
-    sent.split(';').map(move |stream| &stream[..first(stream)]).filter(|rid| !rid.is_empty() && !rid.starts_with('~'))
-}
-
 /// The session's part, and then each m-section.
-fn split_sections(sdp: &str) -> Vec<&str> {
+pub(super) fn split_sections(sdp: &str) -> Vec<&str> {
     let starts = sdp.match_indices("\nm=").map(|(at, _)| at + 1);
     let bounds: Vec<usize> = std::iter::once(0).chain(starts).chain([sdp.len()]).collect();
     bounds.windows(2).map(|pair| &sdp[pair[0]..pair[1]]).collect()
@@ -177,51 +154,6 @@ pub fn with_our_credentials(sdp: &str, ufrag: &str, password: &str) -> String {
         } else {
             line.to_owned()
         })
-    })
-}
-
-/// Renames a header extension's URI.
-pub fn with_extension_renamed(sdp: &str, from: &str, to: &str) -> String {
-    rewrite(sdp, |line| {
-        let extmap = line.starts_with("a=extmap:") && line.split_ascii_whitespace().nth(1) == Some(from);
-        Some(if extmap { line.replacen(from, to, 1) } else { line.to_owned() })
-    })
-}
-
-/// Lists the payload types of every m-line of `answer` in the order of the offer's: the first one is what most
-/// publishers send, and the offer's order is their wish (RFC 3264 §6.1).
-pub fn with_order_of(answer: &str, offer: &str) -> String {
-    let mut offered = offer.lines().filter(|l| l.starts_with("m="));
-    rewrite(answer, |line| {
-        if !line.starts_with("m=") {
-            return Some(line.to_owned());
-        }
-        let theirs: Vec<_> = offered.next().unwrap_or_default().split_ascii_whitespace().skip(3).collect();
-        let mut words: Vec<_> = line.split_ascii_whitespace().collect();
-        let place = |pt: &&str| theirs.iter().position(|t| t == pt).unwrap_or(usize::MAX);
-        if let Some(payload_types) = words.get_mut(3..) {
-            payload_types.sort_by_key(place);
-        }
-        Some(words.join(" "))
-    })
-}
-
-/// Answers a publisher's Opus with the publisher's own parameters: whatever it can send (stereo, DTX, FEC, its bitrate)
-/// is passed on as it is, so we want all of it (RFC 7587 §7.1: without `stereo=1` in our answer a browser sends
-/// mono).
-pub fn with_opus_of(answer: &str, offer: &str) -> String {
-    let opus = |sdp: &str| {
-        sdp.lines().find_map(|line| {
-            let (payload_type, name) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
-            name.get(..4).is_some_and(|n| n.eq_ignore_ascii_case("opus")).then(|| format!("a=fmtp:{payload_type} "))
-        })
-    };
-    let (Some(theirs), Some(ours)) = (opus(offer), opus(answer)) else { return answer.to_owned() };
-    let Some(parameters) = first(offer, &theirs) else { return answer.to_owned() };
-    let wants_stereo = parameters.contains("stereo=1") && !parameters.split(';').any(|p| p.trim() == "stereo=1");
-    let stereo = if wants_stereo { ";stereo=1" } else { "" };
-    rewrite(answer, |line| {
-        Some(if line.starts_with(&ours) { format!("{ours}{parameters}{stereo}") } else { line.to_owned() })
     })
 }
 
@@ -272,11 +204,22 @@ pub fn renamed(sdp: &str, ssrcs: &[(u32, u32)], mids: &[(&str, &str)]) -> String
     })
 }
 
-/// Whether this can be an ICE ufrag or password of anybody.
-pub fn is_ice_credential(text: &str) -> bool {
-    // RFC 8839 §5.4: ice-char = ALPHA / DIGIT / "+" / "/", 256 at most. Some clients use more; what would end a ufrag in
-    // USERNAME, or a line in SDP, cannot be taken.
-    (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b':')
+/// What ICE credentials are made of, for errors.
+pub const ICE_CREDENTIALS: &str =
+    "ice-ufrag has 4 to 256 and ice-pwd 22 to 256 letters, digits, '+' and '/' (RFC 8839 §5.4)";
+
+/// Whether this is an ICE ufrag (RFC 8839 §5.4).
+pub fn is_ufrag(text: &str) -> bool {
+    (4..=256).contains(&text.len()) && text.bytes().all(is_ice_char)
+}
+
+/// Whether this is an ICE password (RFC 8839 §5.4).
+pub fn is_password(text: &str) -> bool {
+    (22..=256).contains(&text.len()) && text.bytes().all(is_ice_char)
+}
+
+fn is_ice_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
 }
 
 /// The value of the first line that starts with `prefix`.
@@ -343,10 +286,6 @@ mod tests {
 
     #[test]
     fn changes_touch_only_their_lines() {
-        let plain = with_encodings(OFFER, 1);
-        assert!(!plain.contains("simulcast") && !plain.contains("a=rid"));
-        assert_eq!(plain.lines().count(), OFFER.lines().count() - 2);
-
         let restarted = with_ice_credentials(OFFER, "new", "secret");
         assert_eq!(restarted.matches("a=ice-ufrag:new\r\n").count(), 2);
         assert_eq!(restarted.matches("a=ice-pwd:secret\r\n").count(), 2);
@@ -358,33 +297,6 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_lists_payload_types_in_the_order_of_the_offer() {
-        let answer = "v=0\r\nm=audio 9 X 111\r\nm=video 9 X 97 102 96\r\na=mid:1\r\n";
-        let offer = "v=0\r\nm=audio 9 X 63 111\r\nm=video 9 X 102 103 96 97\r\n";
-        let ordered = with_order_of(answer, offer);
-        assert_eq!(ordered, "v=0\r\nm=audio 9 X 111\r\nm=video 9 X 102 96 97\r\na=mid:1\r\n");
-    }
-
-    #[test]
-    fn opus_is_answered_with_the_parameters_of_the_offer() {
-        let answer = "v=0\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 minptime=10\r\na=fmtp:97 apt=1\r\n";
-        let answered = |fmtp: &str| {
-            let offer = format!("v=0\r\na=rtpmap:111 OPUS/48000/2\r\na=fmtp:111 {fmtp}\r\n");
-            with_opus_of(answer, &offer).lines().nth(2).map(str::to_owned).unwrap_or_default()
-        };
-        assert_eq!(answered("stereo=1;usedtx=1"), "a=fmtp:96 stereo=1;usedtx=1");
-        assert_eq!(answered("useinbandfec=1;sprop-stereo=1"), "a=fmtp:96 useinbandfec=1;sprop-stereo=1;stereo=1");
-        assert_eq!(with_opus_of(answer, "v=0\r\n"), answer);
-    }
-
-    #[test]
-    fn an_extension_is_renamed_in_its_own_lines_only() {
-        let sdp = "v=0\r\na=extmap:3 urn:a\r\na=extmap:4/recvonly urn:ab\r\na=note:3 urn:a\r\n";
-        let renamed = with_extension_renamed(sdp, "urn:a", "urn:z");
-        assert_eq!(renamed, "v=0\r\na=extmap:3 urn:z\r\na=extmap:4/recvonly urn:ab\r\na=note:3 urn:a\r\n");
-    }
-
-    #[test]
     fn ssrcs_and_mids_are_renamed_where_they_are_named() {
         let sdp = "v=0\r\na=group:BUNDLE a b\r\na=mid:a\r\na=x:a\r\na=ssrc-group:FID 5 6\r\na=ssrc:5 cname:5\r\na=ssrc:6 cname:5\r\na=ssrc:7 cname:5\r\n";
         let other = "v=0\r\na=group:BUNDLE 0 b\r\na=mid:0\r\na=x:a\r\na=ssrc-group:FID 50 60\r\na=ssrc:50 cname:5\r\na=ssrc:60 cname:5\r\na=ssrc:7 cname:5\r\n";
@@ -392,11 +304,12 @@ mod tests {
     }
 
     #[test]
-    fn ice_credentials_are_of_one_word() {
-        assert!(is_ice_credential("abcd") && is_ice_credential("0123456789012345678901+/"));
-        for bad in ["", "a b", "a:b", "a\r\nb", &"x".repeat(257)] {
-            assert!(!is_ice_credential(bad), "{bad:?}");
+    fn ice_credentials_are_those_of_the_rfc() {
+        assert!(is_ufrag("abcd") && is_ufrag(&"x".repeat(256)) && is_password("0123456789012345678901+/"));
+        for bad in ["", "abc", "ab cd", "ab:cd", "ab-cd", "ab\r\ncd", &"x".repeat(257)] {
+            assert!(!is_ufrag(bad) && !is_password(bad), "{bad:?}");
         }
+        assert!(!is_password("012345678901234567890"), "21 characters");
     }
 
     #[test]
@@ -418,7 +331,8 @@ mod tests {
         assert!(check(OFFER).is_ok());
         check_says("hello", "v=0");
         check_says("v=0\r\ns=-\r\n", "no m= line");
-        check_says("v=0\r\nnonsense\r\n", "line 2 is not of the form");
+        check_says("v=0\r\nnonsense\r\n", "line 2 (nonsense) is not of the form");
+        check_says("v=0\r\na=x\ry\r\n", "line 2 (a=x?y) has a control character");
         check_says(&format!("v=0\r\na={}\r\n", "x".repeat(5_000)), "longer than");
         check_says(&format!("v=0\r\n{}", "a=x\r\n".repeat(2_001)), "more than 2000 lines");
         check_says(&format!("v=0\r\n{}", "m=audio 9 X 0\r\n".repeat(65)), "more than 64 m=");

@@ -186,7 +186,8 @@ impl Shard {
         let fresh = credentials.ufrag.clone();
         self.guarded_publisher(key, |p| {
             let offer = p.offer.clone();
-            result = Some(crate::negotiate::restart_ice(p.rtc(), &offer, ufrag, password, credentials));
+            let role = crate::negotiate::Role::Publisher;
+            result = Some(crate::negotiate::restart_ice(p.rtc(), role, &offer, ufrag, password, credentials));
         });
         let Some(result) = result else { return };
         if result.is_ok() {
