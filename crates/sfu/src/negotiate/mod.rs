@@ -5,9 +5,11 @@
 //! there: what is left of it is [`TrackFacts`] and [`Secured`]. Only one who wants a data channel keeps it.
 
 mod answers;
+mod candidates;
 pub mod color_space;
 pub mod descriptor;
 mod numbers;
+mod opus;
 mod secured;
 pub mod text;
 
@@ -212,10 +214,12 @@ pub fn publisher(
     if numbers::bind_us(offer) {
         numbers::check(offer).map_err(Unusable::Malformed)?;
     }
-    let offer = descriptor::if_wanted(&color_space::hidden(&text::with_encodings(offer, MAX_ENCODINGS)));
+    let offer =
+        descriptor::if_wanted(&color_space::hidden(&text::with_encodings(&opus::with_channels(offer), MAX_ENCODINGS)));
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
     let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
     let answer = text::with_opus_of(&text::with_order_of(&color_space::shown(&answer), &offer), &offer);
+    let answer = candidates::in_use(&answer);
     let mut tracks = Vec::new();
     for (section, mid, kind) in negotiated(&offer, &answer) {
         let Some(media) = rtc.media(mid) else { continue };
@@ -291,6 +295,7 @@ pub fn viewer(
     published: &Published,
 ) -> Result<ViewerOffer, Unusable> {
     text::check(offer).and_then(|()| numbers::check(offer)).map_err(Unusable::Malformed)?;
+    let offer = &*opus::with_channels(offer);
     let parsed = parse_offer(offer)?;
     let secured = Secured::of(offer)?;
     let keys = text::sections(offer).iter().any(|s| s.kind == "application").then(tap::arm);
@@ -308,7 +313,7 @@ pub fn viewer(
         Some(keys) => Stage::Whole { rtc: Box::new(rtc), keys },
         None => Stage::Agreed(secured),
     };
-    Ok(ViewerOffer { sdp: text::with_one_stream(&answer, STREAM_LABEL), tracks, stage })
+    Ok(ViewerOffer { sdp: candidates::in_use(&text::with_one_stream(&answer, STREAM_LABEL)), tracks, stage })
 }
 
 /// Makes the offer for a viewer who asked without one.
@@ -341,6 +346,7 @@ pub fn accept_answer(
     published: &Published,
 ) -> Result<(Vec<TrackFacts>, Secured), Unusable> {
     text::check(answer).and_then(|()| numbers::check(answer)).map_err(Unusable::Malformed)?;
+    let answer = &*opus::with_channels(answer);
     let parsed = SdpAnswer::from_sdp_string(answer).map_err(malformed)?;
     let secured = Secured::of(answer)?;
     rtc.sdp_api().accept_answer(pending, parsed).map_err(malformed)?;
@@ -368,6 +374,7 @@ pub fn restart_ice(
     let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
     // str0m chose credentials of its own; ours say where datagrams belong.
     rtc.direct_api().set_local_ice_credentials(credentials.clone());
+    let answer = candidates::in_use(&answer);
     Ok(text::ice_fragment(&text::with_our_credentials(&answer, &credentials.ufrag, &credentials.pass)))
 }
 
