@@ -2,6 +2,7 @@
 
     gst_peer.py publish ENDPOINT [--codec VP8|VP9|H264] [--bundle none|max-bundle]
     gst_peer.py watch ENDPOINT [--codec VP8|VP9|H264] [--bundle none|max-bundle] [--frames N] [--server-offers]
+    gst_peer.py --elements    ends with 1 if an element is missing, and names it
 
 Says one line of JSON when it is connected or done, and ends its session at the end of its standard input. Needs Debian's
 GStreamer and its Python bindings.
@@ -222,7 +223,14 @@ class Viewer(Peer):
         return f"{super().state()}" if min(self.seen.values()) else f"{super().state()}, {self.seen}"
 
 
+ELEMENTS = "webrtcbin nicesrc dtlsdec srtpdec vp8enc vp9enc x264enc opusenc vp8dec openh264dec rtpopuspay videotestsrc audiotestsrc".split()
+
+
 def main():
+    Gst.init(None)
+    if sys.argv[1:] == ["--elements"]:
+        missing = [name for name in ELEMENTS if not Gst.ElementFactory.find(name)]
+        sys.exit(f"GStreamer lacks {', '.join(missing)}" if missing else 0)
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["publish", "watch"])
     parser.add_argument("endpoint")
@@ -231,7 +239,6 @@ def main():
     parser.add_argument("--frames", type=int, default=50)
     parser.add_argument("--server-offers", action="store_true")
     options = parser.parse_args()
-    Gst.init(None)
     {"publish": Publisher, "watch": Viewer}[options.what](options).run()
 
 

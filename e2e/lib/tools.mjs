@@ -97,9 +97,9 @@ export function lacksPion() {
 export function lacksGStreamer() {
   if (!existsSync(SYSTEM_PYTHON)) return `GStreamer needs ${SYSTEM_PYTHON}`;
   try {
-    execFileSync(SYSTEM_PYTHON, [here("gst_peer.py"), "--help"], { stdio: ["ignore", "ignore", "pipe"] });
+    execFileSync(SYSTEM_PYTHON, [here("gst_peer.py"), "--elements"], { stdio: ["ignore", "ignore", "pipe"] });
     return false;
   } catch (error) {
-    return `GStreamer's Python bindings are missing: ${String(error.stderr).trim().split("\n").at(-1)}`;
+    return `GStreamer or its Python bindings are missing: ${String(error.stderr).trim().split("\n").at(-1)}`;
   }
 }

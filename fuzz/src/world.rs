@@ -75,8 +75,8 @@ impl World {
                     IceCreds { ufrag: ufrag.clone(), pass: "0123456789abcdef0123456789abcdef".to_owned() };
                 let opened =
                     negotiate::publisher(&identity, now, credentials, &offer).expect("an honest offer is answered");
-                let negotiate::PublisherOffer { rtc, answer, offer, tracks } = opened;
-                let setup = PublisherSetup { session, stream: STREAM, epoch: 1, ufrag, rtc, offer, tracks };
+                let negotiate::PublisherOffer { rtc, answer, offer, tracks, notes } = opened;
+                let setup = PublisherSetup { session, stream: STREAM, epoch: 1, ufrag, rtc, offer, tracks, notes };
                 shard.handle_command(now, shard::Command::AddPublisher(Box::new(setup)));
                 answer
             }

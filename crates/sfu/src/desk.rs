@@ -275,8 +275,8 @@ impl Desk {
                 continue;
             }
             match self.guarded(session, |s| s.handle_timeout(now)) {
-                Some(true) => self.drive(now, session, batch),
-                Some(false) => self.end(session, Ended::Failed),
+                Some(None) => self.drive(now, session, batch),
+                Some(Some(why)) => self.end(session, why),
                 None => {}
             }
         }

@@ -15,7 +15,7 @@
 
 pub mod bwe;
 pub mod desk;
-mod dtls;
+pub mod dtls;
 pub mod flow;
 pub mod format;
 pub mod layers;

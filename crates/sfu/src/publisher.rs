@@ -17,8 +17,9 @@ use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpPacket;
-use str0m::{Event, IceConnectionState, Input, Output, Rtc};
+use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
+use crate::dtls::{Failure, Notes, Patience, Reason};
 use crate::flow::Flow;
 use crate::format::{Format, Published};
 use crate::negotiate::PublisherTrack;
@@ -43,6 +44,8 @@ pub struct PublisherSetup {
     pub offer: String,
     /// What its m-lines may bring.
     pub tracks: Vec<PublisherTrack>,
+    /// What goes wrong in its DTLS handshake.
+    pub notes: Notes,
 }
 
 /// One publisher on a shard.
@@ -63,6 +66,7 @@ pub struct Publisher {
     published: Published,
     clock: SenderClock,
     connected: bool,
+    failures: Patience,
     heard_at: Instant,
     flow: Flow,
     /// Source addresses that passed ICE.
@@ -104,8 +108,25 @@ pub enum Ended {
     PeerLeft,
     /// No consent any more (RFC 7675).
     IceLost,
+    /// Its DTLS handshake failed.
+    Handshake(Failure),
     /// It could not go on, or something in it panicked.
     Failed,
+}
+
+impl Ended {
+    pub(crate) fn of_handshake(failure: Option<Failure>) -> Ended {
+        failure.map_or(Ended::Failed, Ended::Handshake)
+    }
+
+    /// An error of str0m; the certificate's fingerprint is checked there.
+    pub(crate) fn of_error(now: Instant, error: &RtcError, failures: &mut Patience) -> Ended {
+        if matches!(error, RtcError::RemoteSdp(_)) {
+            return Ended::Handshake(failures.of_this_peer(Failure::new(Reason::Fingerprint)));
+        }
+        failures.look(now);
+        Ended::of_handshake(failures.over(now))
+    }
 }
 
 #[derive(Debug)]
@@ -196,6 +217,7 @@ impl Publisher {
             published,
             clock: SenderClock::default(),
             connected: false,
+            failures: Patience::new(setup.notes),
             heard_at: now,
             flow: Flow::default(),
             sources: Vec::new(),
@@ -229,7 +251,8 @@ impl Publisher {
     /// from an address that did (threat T1).
     pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) -> bool {
         let Ok(receive) = Receive::new(Protocol::Udp, source, destination, bytes) else { return false };
-        let is_stun = matches!(media::demux::classify(bytes), media::demux::Class::Stun);
+        let class = media::demux::classify(bytes);
+        let is_stun = matches!(class, media::demux::Class::Stun);
         let input = Input::Receive(now, receive);
         if !self.rtc.accepts(&input) {
             return false;
@@ -244,6 +267,9 @@ impl Publisher {
         if self.rtc.handle_input(input).is_err() && self.connected {
             // Only an authenticated message or a deadline ends a session (threats, code rule 5): an error of
             // a peer's bytes is counted by str0m and forgotten by us.
+        }
+        if !self.connected && matches!(class, media::demux::Class::Dtls) {
+            self.failures.look(now);
         }
         true
     }
@@ -278,15 +304,23 @@ impl Publisher {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
                     let quiet_at = self.flow.poll_timeout().unwrap_or(at);
-                    self.next_timeout = at.min(quiet_at).max(now + SHORTEST_WAIT);
+                    let over_at = self.failures.poll_timeout().unwrap_or(at);
+                    self.next_timeout = at.min(quiet_at).min(over_at).max(now + SHORTEST_WAIT);
+                    if let Some(failure) = self.failures.over(now) {
+                        self.out.push_back(Arrived::Closed(Ended::Handshake(failure)));
+                    }
                     return;
                 }
                 Ok(Output::Transmit(transmit)) => {
                     batch.push(transmit.destination, Some(transmit.source.ip()), &transmit.contents);
                 }
                 Ok(Output::Event(event)) => self.handle_event(now, clock, event),
-                Err(_) => {
-                    self.out.push_back(Arrived::Closed(Ended::Failed));
+                Err(error) => {
+                    let why = match self.connected {
+                        true => Ended::Failed,
+                        false => Ended::of_error(now, &error, &mut self.failures),
+                    };
+                    self.out.push_back(Arrived::Closed(why));
                     self.next_timeout = now + Duration::from_secs(3_600);
                     return;
                 }
@@ -321,6 +355,7 @@ impl Publisher {
         match event {
             Event::Connected => {
                 self.connected = true;
+                self.failures.forget_but_srtp(now);
                 self.flow.begin(now);
                 self.out.push_back(Arrived::Connected);
             }

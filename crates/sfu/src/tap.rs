@@ -16,12 +16,15 @@ use str0m_proto::crypto::dtls::{
 };
 use str0m_proto::crypto::{CryptoError, CryptoProvider, DtlsVersion};
 
-use crate::dtls;
+use crate::dtls::{self, Notes};
 use crate::srtp::{Error, Open, Profile, Role, Seal, split};
 
-/// Where the keys of one session appear once its DTLS handshake is done.
+/// Where the keys of one session appear once its DTLS handshake is done, and what went wrong in it.
 #[derive(Clone, Default)]
-pub struct KeySlot(Arc<Mutex<Option<Keys>>>);
+pub struct KeySlot {
+    keys: Arc<Mutex<Option<Keys>>>,
+    notes: Notes,
+}
 
 /// What the RFC 5764 exporter gave.
 pub(crate) struct Keys {
@@ -33,8 +36,13 @@ pub(crate) struct Keys {
 impl KeySlot {
     /// Takes the keys out, as contexts to send and to receive with; `None` while the handshake lasts.
     pub fn take(&self) -> Option<Result<(Seal, Open), Error>> {
-        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(keys.into_contexts())
+    }
+
+    /// What went wrong in the handshake.
+    pub(crate) fn notes(&self) -> Notes {
+        self.notes.clone()
     }
 }
 
@@ -71,6 +79,8 @@ thread_local! {
 enum Next {
     /// Its own.
     Plain,
+    /// Its own, and what goes wrong in its handshake is noted.
+    Noted(Notes),
     /// Its own, and its keys are copied.
     Tapped(KeySlot),
     /// None: it only reads and writes descriptions.
@@ -82,6 +92,13 @@ pub fn arm() -> KeySlot {
     let slot = KeySlot::default();
     NEXT.with(|next| *next.borrow_mut() = Next::Tapped(slot.clone()));
     slot
+}
+
+/// Makes the next `RtcConfig::build` on this thread note in what is returned what goes wrong in its handshake.
+pub fn noted() -> Notes {
+    let notes = Notes::default();
+    NEXT.with(|next| *next.borrow_mut() = Next::Noted(notes.clone()));
+    notes
 }
 
 /// Makes the next `RtcConfig::build` on this thread go without DTLS: its `Rtc` is only to negotiate.
@@ -118,13 +135,14 @@ impl DtlsProvider for Tap {
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
         let next = NEXT.with(|next| std::mem::replace(&mut *next.borrow_mut(), Next::Plain));
-        if matches!(next, Next::Hollow) {
-            return Ok(Box::new(Hollow { now, is_active: false }));
-        }
-        let inner = dtls::Provider.new_dtls(certificate, now, version, mtu)?;
         match next {
-            Next::Tapped(slot) => Ok(Box::new(TappedInstance { inner, slot })),
-            Next::Plain | Next::Hollow => Ok(inner),
+            Next::Plain => dtls::Provider.new_dtls(certificate, now, version, mtu),
+            Next::Noted(notes) => dtls::noted(certificate, now, version, mtu, notes),
+            Next::Tapped(slot) => {
+                let inner = dtls::noted(certificate, now, version, mtu, slot.notes())?;
+                Ok(Box::new(TappedInstance { inner, slot }))
+            }
+            Next::Hollow => Ok(Box::new(Hollow { now, is_active: false })),
         }
     }
 }
@@ -142,7 +160,7 @@ impl DtlsInstance for TappedInstance {
         let output = self.inner.poll_output(buf);
         if let DtlsOutput::KeyingMaterial(material, profile) = &output {
             let keys = Keys::new(material, *profile, role);
-            *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+            *self.slot.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
         }
         output
     }

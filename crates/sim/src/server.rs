@@ -181,6 +181,7 @@ impl Server {
             rtc: offer.rtc,
             offer: offer.offer,
             tracks: offer.tracks,
+            notes: offer.notes,
         };
         let shard = (admitted.epoch % self.shards.len() as u32) as u8;
         self.to_shards.push_back((shard, shard::Command::AddPublisher(Box::new(setup))));

@@ -4,13 +4,14 @@
 //! that `control` needs no lock. Nothing here waits: what a thread below has to answer first is kept in
 //! `waiting` until it does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control::{CloseReason, Control, Effect, Refused};
-use media::{SessionId, StreamId};
+use media::{SessionId, StreamId, StreamName};
 use sfu::desk;
+use sfu::dtls::Reason;
 use sfu::format::Published;
 use sfu::negotiate::{self, Unusable};
 use sfu::publisher::{Ended, PublisherSetup};
@@ -96,6 +97,8 @@ pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
         waiting: HashMap::new(),
         watched: HashMap::new(),
         snapshots: HashMap::new(),
+        failed: VecDeque::new(),
+        dtls_failures: [0; Reason::ALL.len()],
         next_desk: 0,
         changed,
         stopping: None,
@@ -114,11 +117,27 @@ pub(super) struct Actor {
     waiting: HashMap<SessionId, Vec<Waiting>>,
     pub(super) watched: HashMap<StreamId, Watched>,
     pub(super) snapshots: HashMap<u8, Snapshot>,
+    /// Sessions that failed lately, the newest last; at most [`FAILED`].
+    failed: VecDeque<FailedSession>,
+    /// Sessions that ended because their DTLS handshake failed, by [`Reason`].
+    pub(super) dtls_failures: [u64; Reason::ALL.len()],
     next_desk: u8,
     changed: watch::Sender<u64>,
     /// Set once the server stops: who waits for it.
     stopping: Option<Option<oneshot::Sender<()>>>,
 }
+
+/// A session that is over because its DTLS handshake failed.
+struct FailedSession {
+    session: SessionId,
+    name: StreamName,
+    role: Role,
+    why: String,
+}
+
+/// Failed sessions that are remembered, so that a client that asks for its session is told why it is gone. A guess: those
+/// of some seconds, where something is wrong with many clients.
+const FAILED: usize = 256;
 
 /// What HTTP needs to know of a session between requests.
 pub(super) struct Known {
@@ -195,6 +214,10 @@ impl Actor {
             Ask::Owner(session, reply) => {
                 let owner = self.control.owner(&session).map(|(name, role)| (name.clone(), role_of(role)));
                 let _ = reply.send(owner);
+            }
+            Ask::WhyFailed(session, reply) => {
+                let failed = self.failed.iter().rev().find(|failed| failed.session == session);
+                let _ = reply.send(failed.map(|failed| (failed.name.clone(), failed.role, failed.why.clone())));
             }
             Ask::Close(session, reply) => {
                 let _ = reply.send(self.control.close(Instant::now(), session, CloseReason::Asked));
@@ -319,6 +342,7 @@ impl Actor {
             rtc: offer.rtc,
             offer: offer.offer,
             tracks: offer.tracks,
+            notes: offer.notes,
         };
         let shard = (admitted.epoch % u32::from(self.plane.shard_count())) as u8;
         self.plane.shard(shard, shard::Command::AddPublisher(Box::new(setup)));
@@ -490,8 +514,31 @@ impl Actor {
     }
 
     fn ended(&mut self, session: SessionId, why: Ended) {
-        if self.sessions.remove(&session).is_some() {
-            tracing::info!(session = session.handle(), ?why, "a session ended");
+        let known = self.sessions.remove(&session);
+        match (why, &known) {
+            (Ended::Handshake(failure), Some(known)) => {
+                self.dtls_failures[failure.reason as usize] += 1;
+                let certificate = failure.certificate.map(|kind| kind.to_string());
+                let (role, reason) = (known.role, failure.reason.name());
+                // One line a session: it is gone afterwards.
+                tracing::warn!(
+                    session = session.handle(),
+                    ?role,
+                    reason,
+                    alert = failure.alert,
+                    certificate,
+                    "the DTLS handshake failed: {failure}"
+                );
+                if let Some((name, _)) = self.control.owner(&session) {
+                    let name = name.clone();
+                    if self.failed.len() >= FAILED {
+                        self.failed.pop_front();
+                    }
+                    self.failed.push_back(FailedSession { session, name, role, why: failure.to_string() });
+                }
+            }
+            (_, Some(_)) => tracing::info!(session = session.handle(), ?why, "a session ended"),
+            (_, None) => {}
         }
         self.fail_waiting(session, || Refusal::NoSuchSession);
         self.control.closed(Instant::now(), session);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use sfu::dtls;
 use sfu::shard::{Counters, ESTIMATES_BPS};
 use sfu::stream::choice::Reason;
 
@@ -52,6 +53,10 @@ impl Actor {
             .fold((0, 0), |(resent, nacks), stream| (resent + stream.sent.resent, nacks + stream.sent.nacks));
         text.gauge("nowcast_media_retransmitted", "Packets sent again, in the streams that exist now.", sent.0);
         text.gauge("nowcast_media_nacks", "Packets reported missing, in the streams that exist now.", sent.1);
+        let failures = dtls::Reason::ALL
+            .map(|reason| (format!("reason=\"{}\"", reason.name()), self.dtls_failures[reason as usize]));
+        let name = "nowcast_dtls_failures_total";
+        text.labelled(name, "counter", "Sessions that ended because their DTLS handshake failed.", &failures);
         self.networks(&mut text);
         text.0
     }

@@ -115,6 +115,12 @@ pub enum Refusal {
     /// 404: no such session (any more).
     #[error("there is no such session")]
     NoSuchSession,
+    /// 404: the session is over, because its DTLS handshake failed.
+    #[error("the session has ended, because its DTLS handshake failed: {why}")]
+    HandshakeFailed {
+        /// What went wrong, in words.
+        why: String,
+    },
     /// 400: the publisher sends no such layer.
     #[error("the stream has no layer called {wished}")]
     NoSuchLayer {
@@ -422,6 +428,11 @@ impl Engine {
         self.ask(|reply| Ask::Owner(session, reply)).await.flatten()
     }
 
+    /// Why a session failed, and whose it was, if it did so lately.
+    pub async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
+        self.ask(|reply| Ask::WhyFailed(session, reply)).await.flatten()
+    }
+
     /// Ends a session. Returns whether there was one.
     pub async fn close(&self, session: SessionId) -> bool {
         self.ask(|reply| Ask::Close(session, reply)).await.unwrap_or(false)
@@ -490,6 +501,7 @@ enum Ask {
     Answer(SessionId, String, oneshot::Sender<Result<(), Refusal>>),
     Trickle(SessionId, IceFragment, Option<String>, oneshot::Sender<Result<Trickled, Refusal>>),
     Owner(SessionId, oneshot::Sender<Option<(StreamName, Role)>>),
+    WhyFailed(SessionId, oneshot::Sender<Option<(StreamName, Role, String)>>),
     Close(SessionId, oneshot::Sender<bool>),
     Report(SessionId, oneshot::Sender<Option<ViewerReport>>),
     Wish(SessionId, LayerWish, oneshot::Sender<Result<(), Refusal>>),

@@ -28,6 +28,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Trickled, Refusal>> + Send;
     /// See [`Engine::owner`].
     fn owner(&self, session: SessionId) -> impl Future<Output = Option<(StreamName, Role)>> + Send;
+    /// See [`Engine::why_failed`].
+    fn why_failed(&self, session: SessionId) -> impl Future<Output = Option<(StreamName, Role, String)>> + Send;
     /// See [`Engine::close`].
     fn close(&self, session: SessionId) -> impl Future<Output = bool> + Send;
     /// See [`Engine::report`].
@@ -72,6 +74,10 @@ impl Backend for Engine {
 
     async fn owner(&self, session: SessionId) -> Option<(StreamName, Role)> {
         Engine::owner(self, session).await
+    }
+
+    async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
+        Engine::why_failed(self, session).await
     }
 
     async fn close(&self, session: SessionId) -> bool {

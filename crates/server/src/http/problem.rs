@@ -189,6 +189,10 @@ impl From<Refusal> for Problem {
                 let fix = "the session has ended; begin a new one with POST";
                 Self::new(StatusCode::NOT_FOUND, detail, fix)
             }
+            Refusal::HandshakeFailed { .. } => {
+                let fix = "mend what the detail names in the client, and begin a new session with POST";
+                Self::new(StatusCode::NOT_FOUND, detail, fix)
+            }
             Refusal::StaleEtag { current } => {
                 let fix = "ICE was restarted meanwhile: send candidates of the current generation with its entity tag";
                 Self::new(StatusCode::PRECONDITION_FAILED, detail, fix).with(header::ETAG, format!("\"{current}\""))

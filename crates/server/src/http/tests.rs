@@ -283,6 +283,18 @@ async fn what_cannot_be_an_offer_is_refused() {
 }
 
 #[tokio::test]
+async fn a_session_whose_handshake_failed_is_told_why_it_is_gone() {
+    let house = House::open();
+    let why = "the peer sent the fatal alert 40 (handshake_failure)";
+    house.engine.state.lock().unwrap().failed = Some((Role::Viewer, why.to_owned()));
+    house.ask("GET", &format!("/whep/demo/{ID}"), SDP, "").await.is_problem(404, why);
+    house.ask("DELETE", &format!("/whep/demo/{ID}"), SDP, "").await.is_problem(404, why);
+    // Only to those who could have asked before: the stream and the role are part of the address.
+    house.ask("DELETE", &format!("/whep/other/{ID}"), SDP, "").await.is_problem(404, "no such session");
+    house.ask("DELETE", &format!("/whip/demo/{ID}"), SDP, "").await.is_problem(404, "no such session");
+}
+
+#[tokio::test]
 async fn refusals_of_the_engine_become_problems() {
     let check = async |refusal: fn() -> Refusal, status: u16, detail: &str| {
         let house = House::open();
@@ -927,6 +939,8 @@ struct State {
     said: Vec<String>,
     refusal: Option<fn() -> Refusal>,
     session: Option<Role>,
+    /// The session is over: whose it was, and why.
+    failed: Option<(Role, String)>,
     live: Vec<String>,
     viewers: u32,
     wanted: Vec<WantedLayer>,
@@ -1017,6 +1031,11 @@ impl Backend for Double {
     async fn owner(&self, session: SessionId) -> Option<(StreamName, Role)> {
         let role = self.state.lock().unwrap().session?;
         (session.to_string() == ID).then(|| (StreamName::parse("demo").unwrap(), role))
+    }
+
+    async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
+        let (role, why) = self.state.lock().unwrap().failed.clone()?;
+        (session.to_string() == ID).then(|| (StreamName::parse("demo").unwrap(), role, why))
     }
 
     async fn close(&self, session: SessionId) -> bool {

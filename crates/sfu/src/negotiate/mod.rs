@@ -29,6 +29,7 @@ use str0m::media::{Direction, Frequency, MediaKind as RtcKind, Mid, Rid, Rids};
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
 
+use crate::dtls::Notes;
 use crate::format::{Accepted, AcceptedFormats, Format, Published};
 use crate::tap::{self, KeySlot};
 use crate::viewer::track::{ExtensionIds, TrackFacts};
@@ -184,6 +185,8 @@ pub struct PublisherOffer {
     pub offer: String,
     /// What each m-line may bring.
     pub tracks: Vec<PublisherTrack>,
+    /// What goes wrong in its DTLS handshake.
+    pub notes: Notes,
 }
 
 /// One m-line of a publisher.
@@ -214,10 +217,13 @@ pub fn publisher(
     if numbers::bind_us(offer) {
         numbers::check(offer).map_err(Unusable::Malformed)?;
     }
-    let offer =
-        descriptor::if_wanted(&color_space::hidden(&text::with_encodings(&opus::with_channels(offer), MAX_ENCODINGS)));
+    let offer = opus::with_channels(offer);
+    let offer = descriptor::if_wanted(&color_space::hidden(&text::with_encodings(&offer, MAX_ENCODINGS)));
+    let parsed = parse_offer(&offer)?;
+    Secured::of(&offer)?;
+    let notes = tap::noted();
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
-    let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
+    let answer = rtc.sdp_api().accept_offer(parsed).map_err(malformed)?.to_sdp_string();
     let answer = text::with_opus_of(&text::with_order_of(&color_space::shown(&answer), &offer), &offer);
     let answer = candidates::in_use(&answer);
     let mut tracks = Vec::new();
@@ -247,7 +253,7 @@ pub fn publisher(
     if tracks.is_empty() {
         return Err(no_codec(&offer));
     }
-    Ok(PublisherOffer { rtc: Box::new(rtc), answer, offer, tracks })
+    Ok(PublisherOffer { rtc: Box::new(rtc), answer, offer, tracks, notes })
 }
 
 /// A viewer's session, ready for its handshake.
