@@ -217,7 +217,7 @@ function publish(stream: string): void {
   function show(): void {
     const now = state();
     studio.dataset["state"] = now;
-    say(byId("state-text"), isOpening && !isOn() ? "Opening…" : source && now === "idle" ? "Ready" : stateWords(now));
+    say(byId("state-text"), isOpening && !isOn() ? "Opening…" : source && now === "idle" ? "Ready" : stateWords(now, trouble !== null));
     const go = byId<HTMLButtonElement>("go");
     go.classList.toggle("primary", !isOn());
     go.classList.toggle("stop", isOn());
@@ -253,7 +253,7 @@ function publish(stream: string): void {
     say(byId("problem-title"), trouble?.title ?? "");
     say(byId("problem-text"), trouble?.text ?? "");
 
-    byId("strip").hidden = !isOn();
+    byId("strip").hidden = !isOn() || (now !== "connected" && trouble !== null);
     say(byId("s-bitrate"), format.bitrate(sample?.bitrate));
     say(byId("s-frames"), format.frameRate(sample?.frameRate));
     say(byId("s-size"), format.size(sample?.width, sample?.height));

@@ -90,8 +90,8 @@ export function streamTrouble(problem: Problem, stream: string): Trouble {
   }
 }
 
-/** The connection in words. */
-export function stateWords(state: ConnectionState): string {
+/** The connection in words. `hasTrouble`: a problem is shown beside them. */
+export function stateWords(state: ConnectionState, hasTrouble: boolean): string {
   switch (state) {
     case "idle":
     case "refused":
@@ -101,7 +101,7 @@ export function stateWords(state: ConnectionState): string {
     case "connected":
       return "You are live";
     case "reconnecting":
-      return "Connection lost, reconnecting…";
+      return hasTrouble ? "Not live, trying again…" : "Connection lost, reconnecting…";
     case "ended":
       return "The server ended the stream";
   }
