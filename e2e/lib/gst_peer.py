@@ -129,7 +129,7 @@ class Peer:
 
     def http(self, method, url, body, status):
         headers = {"Content-Type": "application/sdp"} if body else {}
-        request = urllib.request.Request(url, body.encode(), headers, method=method)
+        request = urllib.request.Request(url, body.encode() or None, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
                 text = response.read().decode()

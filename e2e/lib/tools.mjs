@@ -43,16 +43,21 @@ class Tool {
     const status = await until(
       `${this.name} publishes ${codec}`,
       async () => {
-        if (child.exit) throw new Error(`${this.name} ended: ${child.tail()}`);
+        if (child.exit) return { ended: child.tail() };
         const status = await server.stream(stream);
         return said(child)?.connection === "connected" && status?.state === "live" && status.video?.height && status.audio ? status : null;
       },
       { within: 45_000, describe: async () => `${child.tail()} ${JSON.stringify(await server.stream(stream))}` },
-    ).catch(async (error) => {
-      await child.stop();
-      await source?.stop();
-      throw error;
-    });
+    )
+      .then((status) => {
+        if (status.ended) throw new Error(`${this.name} ended: ${status.ended}`);
+        return status;
+      })
+      .catch(async (error) => {
+        await child.stop();
+        await source?.stop();
+        throw error;
+      });
     const stop = async () => {
       child.process.stdin.end();
       const exit = await inTime(`${this.name} ends its session`, 15_000, child.ended).catch(() => child.stop());
