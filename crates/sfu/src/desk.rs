@@ -394,6 +394,10 @@ impl Desk {
         if self.serves_another(handed.source, session) {
             return Taken::Refused;
         }
+        let may_come = |s: &mut Session| s.addresses.way(handed.source).is_some() || s.new_sources.take(now);
+        if self.sessions.get_mut(&session).is_none_or(|s| !may_come(s)) {
+            return Taken::Refused;
+        }
         authentic.retired.map(|retired| self.by_ufrag.remove(&retired));
         let identity = self.identity.clone();
         let taken = self.guarded(session, |s| s.checked(now, &identity, &message, handed.as_datagram(), batch));

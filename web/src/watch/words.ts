@@ -29,7 +29,7 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
       const codec = problem?.codec ?? status?.video?.codec ?? null;
       return words(
         codec ? `This browser cannot play ${format.codec(codec)}` : "This browser cannot play the stream",
-        codecAdvice(codec, problem?.offered ?? []),
+        codecAdvice(codec, problem?.offered ?? receivableCodecs()),
         true,
       );
     }
@@ -49,6 +49,12 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
 /** What most publishers can send, and most browsers play, comes first. */
 const BY_REACH = ["VP8", "H264", "VP9", "AV1", "H265"];
 
+/** Where the server has refused nothing: what changed while this page was watching. */
+function receivableCodecs(): string[] {
+  if (typeof RTCRtpReceiver === "undefined") return [];
+  return (RTCRtpReceiver.getCapabilities("video")?.codecs ?? []).map(({ mimeType }) => mimeType.replace(/^video\//i, ""));
+}
+
 /** What to do about a codec that this browser lacks: `offered` are those that it has. */
 export function codecAdvice(codec: string | null, offered: string[]): string {
   const has = new Set(offered.map((each) => each.toUpperCase()));
@@ -59,6 +65,21 @@ export function codecAdvice(codec: string | null, offered: string[]): string {
     `Try another browser${choice ? `, or ask the publisher to choose ${choice}, which this one plays` : ""}.`,
     "If the codec changes, it will play here by itself.",
   ].filter(Boolean).join(" ");
+}
+
+/** What is wrong with what is published, for who watches; the publisher's page says what to do about it. */
+export function warningWords(status: StreamStatus | null): string {
+  const [first] = status?.warnings ?? [];
+  switch (first?.code) {
+    case undefined:
+      return "";
+    case "b_frames":
+      return "The publisher's encoder sends B-frames: most pictures are lost in browsers";
+    case "no_parameter_sets":
+      return "The publisher sends no parameter sets: the picture cannot be decoded";
+    default:
+      return first?.detail ?? "";
+  }
 }
 
 /** How large the picture is, and why it is not larger. */

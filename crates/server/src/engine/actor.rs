@@ -25,7 +25,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::addresses;
 use super::status::Watched;
 use super::{
-    ANSWER_WITHIN, Ask, Engine, IceFragment, LayerWish, Opened, Publish, Refusal, Role, Trickled, ViewerReport, Watch,
+    ANSWER_WITHIN, Ask, Engine, IceFragment, LayerWish, Opened, Publish, Readiness, Refusal, Role, Trickled,
+    ViewerReport, Watch,
 };
 use crate::config::{MediaConfig, Takeover};
 
@@ -89,7 +90,8 @@ pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
             Takeover::Refuse => control::Takeover::Refuse,
             Takeover::Replace => control::Takeover::Replace,
         },
-    );
+    )
+    .with_busy_limit(limits.busy_percent);
     let actor = Actor {
         plane,
         control,
@@ -246,7 +248,12 @@ impl Actor {
                 let _ = reply.send(self.metrics());
             }
             Ask::IsReady(reply) => {
-                let _ = reply.send(self.plane.is_alive() && self.stopping.is_none());
+                self.measure_load();
+                let _ = reply.send(match self.plane.is_alive() && self.stopping.is_none() {
+                    false => Readiness::Stuck,
+                    true if self.control.is_overloaded() => Readiness::Overloaded,
+                    true => Readiness::Ready,
+                });
             }
             Ask::ShutDown(reply) => {
                 self.control.shut_down(Instant::now());
@@ -298,8 +305,16 @@ impl Actor {
         answer.to_string()
     }
 
+    /// Tells `control` how busy the media threads are now.
+    fn measure_load(&mut self) {
+        let busy = self.plane.highest(|g| &g.busy_permille);
+        let wait = Duration::from_micros(self.plane.highest(|g| &g.wait_us));
+        self.control.measured(control::Load { busy_permille: u16::try_from(busy).unwrap_or(u16::MAX), wait });
+    }
+
     fn publish(&mut self, request: Publish) -> Result<Opened, Refusal> {
         let now = Instant::now();
+        self.measure_load();
         let session = new_session();
         let ip = request.remote.ip();
         let admitted = self.control.publish(now, session, request.stream, ip).map_err(refusal)?;
@@ -342,6 +357,7 @@ impl Actor {
             rtc: offer.rtc,
             offer: offer.offer,
             tracks: offer.tracks,
+            ingress: offer.ingress,
             notes: offer.notes,
         };
         let shard = (admitted.epoch % u32::from(self.plane.shard_count())) as u8;
@@ -353,6 +369,7 @@ impl Actor {
 
     fn watch(&mut self, request: Watch, reply: oneshot::Sender<Result<Opened, Refusal>>) {
         let now = Instant::now();
+        self.measure_load();
         let session = new_session();
         let admitted = match self.control.watch(now, session, request.stream, request.remote.ip()) {
             Ok(admitted) => admitted,
@@ -621,9 +638,7 @@ impl Actor {
                     self.bump();
                 }
                 Effect::PublisherIs { stream, epoch, .. } => {
-                    let watched = self.watched.entry(stream).or_default();
-                    watched.epoch = epoch;
-                    watched.set_published(Published::default());
+                    self.watched.entry(stream).or_default().publisher_is(epoch);
                 }
                 Effect::PublisherGone { stream, epoch } => {
                     if let Some(watched) = self.watched.get_mut(&stream).filter(|w| w.epoch == epoch) {
@@ -728,6 +743,7 @@ fn refusal(refused: Refused) -> Refusal {
     match refused {
         Refused::StreamBusy => Refusal::StreamBusy,
         Refused::Full { limit } => Refusal::Full { limit },
+        Refused::Overloaded => Refusal::Overloaded,
         Refused::ShuttingDown => Refusal::ShuttingDown,
     }
 }

@@ -8,7 +8,8 @@ use std::future::Future;
 use media::{SessionId, StreamName};
 
 use crate::engine::{
-    Engine, IceFragment, LayerWish, Opened, Publish, Refusal, Role, StreamStatus, Trickled, ViewerReport, Watch,
+    Engine, IceFragment, LayerWish, Opened, Publish, Readiness, Refusal, Role, StreamStatus, Trickled, ViewerReport,
+    Watch,
 };
 
 /// Streams and sessions; see the methods of [`Engine`].
@@ -46,8 +47,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn kick(&self, stream: &StreamName) -> impl Future<Output = bool> + Send;
     /// See [`Engine::metrics`].
     fn metrics(&self) -> impl Future<Output = String> + Send;
-    /// See [`Engine::is_ready`].
-    fn is_ready(&self) -> impl Future<Output = bool> + Send;
+    /// See [`Engine::readiness`].
+    fn readiness(&self) -> impl Future<Output = Readiness> + Send;
 }
 
 impl Backend for Engine {
@@ -112,7 +113,7 @@ impl Backend for Engine {
         Engine::metrics(self).await
     }
 
-    async fn is_ready(&self) -> bool {
-        Engine::is_ready(self).await
+    async fn readiness(&self) -> Readiness {
+        Engine::readiness(self).await
     }
 }

@@ -201,6 +201,10 @@ impl From<Refusal> for Problem {
                 let fix = format!("try again later; the option {limit} sets the limit");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, detail, fix).with(header::RETRY_AFTER, "10")
             }
+            Refusal::Overloaded => {
+                let fix = "try again in some seconds; add cores (media.shards) or raise limits.busy_percent";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail, fix).with(header::RETRY_AFTER, "5")
+            }
             Refusal::ShuttingDown => Self::shutting_down(),
         }
     }

@@ -10,8 +10,8 @@ use super::*;
 use crate::auth::{Claims, Secret, VideoGrant, sign};
 use crate::config::{self, Flags};
 use crate::engine::{
-    IceFragment, LayerWish, Opened, Publish, PublisherStatus, Refusal, Role, SentReport, StreamState, StreamStatus,
-    Trickled, ViewerReport, WantedLayer, Watch,
+    IceFragment, LayerWish, Opened, Publish, PublisherStatus, Readiness, Refusal, Role, SentReport, StreamState,
+    StreamStatus, Trickled, ViewerReport, WantedLayer, Watch,
 };
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -309,6 +309,7 @@ async fn refusals_of_the_engine_become_problems() {
     check(|| Refusal::NoSuchSession, 404, "no such session").await;
     let full = check(|| Refusal::Full { limit: "limits.sessions" }, 503, "limits.sessions").await;
     full.has("retry-after", "10");
+    check(|| Refusal::Overloaded, 503, "too busy").await.has("retry-after", "5");
     check(|| Refusal::ShuttingDown, 503, "shutting down").await;
     let unsupported = || Refusal::UnsupportedCodec { published: "H265".into(), offered: vec!["VP8".into()] };
     let reply = check(unsupported, 406, "published as H265").await;
@@ -648,6 +649,12 @@ async fn operators_learn_how_it_is() {
     let stuck = House::open();
     stuck.engine.state.lock().unwrap().is_stuck = true;
     stuck.ask("GET", "/readyz", &[], "").await.is(503);
+    let busy = House::open();
+    busy.engine.state.lock().unwrap().is_overloaded = true;
+    let reply = busy.ask("GET", "/readyz", &[], "").await;
+    reply.is(503);
+    assert!(reply.body.contains("new viewers are refused"), "{}", reply.body);
+    busy.ask("GET", "/healthz", &[], "").await.is(200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -946,6 +953,7 @@ struct State {
     wanted: Vec<WantedLayer>,
     wish: LayerWish,
     is_stuck: bool,
+    is_overloaded: bool,
     /// How often somebody asked for a stream's status.
     asked: usize,
 }
@@ -1057,11 +1065,13 @@ impl Backend for Double {
             loss_percent: None,
             rtp_timestamp: 0,
             captured_at_ms: None,
+            capture_clock: "untold",
             clock_rate: 90_000,
             layer: None,
             temporal_layer: None,
             spatial_layer: None,
             reason: "best",
+            detail: None,
             switches: 0,
             wish: self.state.lock().unwrap().wish.clone(),
         };
@@ -1108,6 +1118,7 @@ impl Backend for Double {
             publisher: is_live.then_some(publisher),
             video: None,
             audio: None,
+            warnings: Vec::new(),
             bitrate_in_bps: 0,
             bitrate_out_bps: 0,
         }
@@ -1127,8 +1138,13 @@ impl Backend for Double {
         "engine_metrics 1\n".into()
     }
 
-    async fn is_ready(&self) -> bool {
-        !self.state.lock().unwrap().is_stuck
+    async fn readiness(&self) -> Readiness {
+        let state = self.state.lock().unwrap();
+        match (state.is_stuck, state.is_overloaded) {
+            (true, _) => Readiness::Stuck,
+            (false, true) => Readiness::Overloaded,
+            (false, false) => Readiness::Ready,
+        }
     }
 }
 

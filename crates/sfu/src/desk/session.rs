@@ -18,6 +18,7 @@ use super::handshake::{Handshake, Said};
 use super::ice::{self, Ice};
 use crate::dtls::Patience;
 use crate::format::Published;
+use crate::ingress::NewSources;
 use crate::negotiate::{self, Identity, Stage, Unusable, ViewerOffer, text};
 use crate::publisher::{Ended, SHORTEST_WAIT};
 use crate::srtp::{self, Open, Seal};
@@ -30,6 +31,7 @@ pub(super) struct Session {
     pub(super) stream: StreamId,
     pub(super) ice: Ice,
     pub(super) addresses: Addresses,
+    pub(super) new_sources: NewSources,
     /// The shard that serves it, and the address that media goes to.
     pub(super) serving: Option<Serving>,
     pub(super) check: Option<AddressCheck>,
@@ -169,6 +171,7 @@ impl Session {
             stream,
             ice: Ice::new(ours, offer.as_deref().and_then(remote_credentials)),
             addresses: Addresses::default(),
+            new_sources: NewSources::default(),
             serving: None,
             check: None,
             is_closing: false,
