@@ -1,5 +1,6 @@
 #!/bin/sh
-# Tests with real clients: Chromium, ffmpeg, aiortc. Installs what is missing, and says so.
+# Tests with real clients: Chromium, Firefox, ffmpeg, aiortc, GStreamer, libdatachannel, Pion. Installs what is missing, and
+# says so. Go, which Pion needs, it does not install: without it those tests are skipped, and the output says SKIPPED.
 #
 #   e2e/run.sh                      all of them
 #   e2e/run.sh tests/join.test.mjs  some of them
@@ -20,6 +21,10 @@ install_debian() {
 
 [ -x "${NOWCAST_BIN:-../target/release/nowcast}" ] || { echo "e2e: build the server first: target/release/nowcast is missing" >&2; exit 1; }
 [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || install_debian chromium fonts-dejavu-core
+[ -x "${FIREFOX:-/usr/bin/firefox-esr}" ] || install_debian firefox-esr
+command -v ip >/dev/null || install_debian iproute2
+/usr/bin/python3 lib/gst_peer.py --elements >/dev/null 2>&1 || install_debian gstreamer1.0-plugins-base \
+    gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-nice python3-gst-1.0 gir1.2-gst-plugins-bad-1.0
 python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
     echo "e2e: npm ci"
@@ -33,6 +38,6 @@ rm -f out/figures.jsonl
 [ $# -gt 0 ] || set -- tests/*.test.mjs
 # One file at a time: browsers measure each other otherwise.
 status=0
-node --test --test-concurrency=1 --test-timeout=180000 --test-reporter=spec "$@" || status=$?
+./network.sh node --test --test-concurrency=1 --test-timeout=180000 --test-reporter=spec "$@" || status=$?
 node tables.mjs
 exit $status

@@ -12,12 +12,15 @@ import { until } from "./until.mjs";
 export const NOWCAST = process.env.NOWCAST_BIN ?? fileURLToPath(new URL("../../target/release/nowcast", import.meta.url));
 
 export class Server {
-  /** Starts one. `dev: false` is a server with keys; `env` sets options. */
-  static async start({ dev = true, env = {} } = {}) {
+  /**
+   * Starts one. `dev: false` is a server with keys; `loopback: false` offers media on the machine's other addresses too, for
+   * clients that do not use loopback; `env` sets options.
+   */
+  static async start({ dev = true, loopback = true, env = {} } = {}) {
     if (!existsSync(NOWCAST)) throw new Error(`${NOWCAST} is missing: build it first`);
     const directory = mkdtempSync(join(tmpdir(), "nowcast-e2e-"));
     const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("NOWCAST_")));
-    const child = new Child(NOWCAST, ["serve", ...(dev ? ["--dev"] : []), "--loopback"], {
+    const child = new Child(NOWCAST, ["serve", ...(dev ? ["--dev"] : []), ...(loopback ? ["--loopback"] : [])], {
       cwd: directory,
       env: {
         ...inherited,

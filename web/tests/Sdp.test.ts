@@ -48,6 +48,12 @@ test("a restart's answer replaces credentials everywhere and candidates once", (
   assert.ok(grafted.endsWith("\r\n"));
 });
 
+test("a restart's candidates go to the first section that is not rejected", () => {
+  const rejected = lines("v=0", "m=audio 0 X 0", "a=ice-ufrag:old", "m=video 9 X 96", "a=ice-ufrag:old", "a=ice-pwd:old");
+  const fragment = lines("a=ice-ufrag:new", "a=ice-pwd:new", "a=candidate:1 1 udp 1 10.0.0.2 7882 typ host");
+  assert.match(graftFragment(rejected, fragment), /m=video 9 X 96\r\na=ice-ufrag:new\r\na=ice-pwd:new\r\na=candidate:1 /);
+});
+
 test("an answer without new credentials changes nothing", () => {
   assert.equal(graftFragment(SDP, ""), SDP);
 });

@@ -35,8 +35,8 @@ export function graftFragment(sdp: string, fragment: string): string {
     else if (!(candidates.length > 0 && /^a=(?:candidate:|end-of-candidates)/.test(line))) out.push(line);
   }
   if (candidates.length > 0) {
-    // Bundled: the first section's transport is everybody's.
-    const media = out.findIndex((line) => line.startsWith("m="));
+    // The bundle begins with the first section that is not rejected (port 0): its transport is that of all.
+    const media = out.findIndex((line) => /^m=\S+ (?!0 )/.test(line));
     const next = out.findIndex((line, index) => index > media && line.startsWith("m="));
     out.splice(next < 0 ? out.length : next, 0, ...candidates);
   }

@@ -1,6 +1,7 @@
 import type { Access } from "./Access";
 import { BackOff } from "./BackOff";
 import { fragmentFromCandidate, fragmentFromSdp, graftFragment } from "./IceFragment";
+import { isLoopbackOnly, noMediaProblem } from "./MediaPath";
 import { Problem } from "./Problem";
 import { SessionResource } from "./SessionResource";
 
@@ -22,6 +23,8 @@ const DISCONNECTED_MS = 2_000;
 const RESTART_MS = 4_000;
 /** Answered, yet not connected: a handshake over a bad link takes 2–3 s. A guess with room. */
 const CONNECT_MS = 10_000;
+/** On the machine's own loopback interface a handshake takes some 20 ms, on a busy machine ten times that. */
+const LOOPBACK_CONNECT_MS = 3_000;
 
 /** Answers that say that the request is wrong, not the moment. */
 const FINAL = new Set([400, 401, 403, 404, 405, 406, 413, 415, 422]);
@@ -170,7 +173,8 @@ export abstract class LiveConnection {
       this.negotiated(peer);
       this.#watchTransport(peer, current);
       if (peer.connectionState !== "connected") {
-        this.#after(CONNECT_MS, () => this.#retry(Problem.noMedia()));
+        const within = isLoopbackOnly(session.answer) ? LOOPBACK_CONNECT_MS : CONNECT_MS;
+        this.#after(within, () => this.#retry(this.#noMedia(peer)));
       }
     } catch (thrown) {
       if (current()) this.#failed(Problem.from(thrown));
@@ -204,7 +208,7 @@ export abstract class LiveConnection {
           this.#after(DISCONNECTED_MS, () => void this.#restartIce(peer, current));
           break;
         case "failed":
-          this.#retry(this.#wasConnected ? null : Problem.noMedia());
+          this.#retry(this.#wasConnected ? null : this.#noMedia(peer));
           break;
         case "closed":
           void this.#closedByServer(current);
@@ -274,6 +278,14 @@ export abstract class LiveConnection {
     this.#drop();
     this.#set("reconnecting", problem);
     this.#after(Math.max(problem?.retryAfterMs ?? 0, this.#backOff.next()), () => void this.#open());
+  }
+
+  #noMedia(peer: RTCPeerConnection): Problem {
+    return noMediaProblem({
+      answer: this.#session?.answer ?? null,
+      offer: peer.localDescription?.sdp ?? "",
+      pageHost: location.hostname,
+    });
   }
 
   #drop(): void {

@@ -8,6 +8,8 @@ export class Problem extends Error {
   readonly fix: string | null;
   /** 406: what is published. */
   readonly codec: string | null;
+  /** 406: what the viewer has offered to decode. */
+  readonly offered: string[];
   /** When the server asks to come again. */
   readonly retryAfterMs: number | null;
 
@@ -17,6 +19,7 @@ export class Problem extends Error {
     detail?: string;
     fix?: string | null;
     codec?: string | null;
+    offered?: string[];
     retryAfterMs?: number | null;
   }) {
     super(what.detail || what.title);
@@ -26,6 +29,7 @@ export class Problem extends Error {
     this.detail = what.detail ?? "";
     this.fix = what.fix ?? null;
     this.codec = what.codec ?? null;
+    this.offered = what.offered ?? [];
     this.retryAfterMs = what.retryAfterMs ?? null;
   }
 
@@ -45,6 +49,7 @@ export class Problem extends Error {
       detail: text("detail") ?? "",
       fix: text("fix"),
       codec: text("codec"),
+      offered: Array.isArray(body["offered"]) ? body["offered"].filter((each): each is string => typeof each === "string") : [],
       retryAfterMs: Number.isFinite(retryAfter) ? retryAfter * 1000 : null,
     });
   }
@@ -61,16 +66,6 @@ export class Problem extends Error {
       status: 0,
       title: "The server does not answer",
       detail: "The page will go on trying by itself.",
-    });
-  }
-
-  /** HTTP works and media does not. */
-  static noMedia(): Problem {
-    return new Problem({
-      status: 0,
-      title: "The server answers, but media does not get through",
-      detail: "UDP seems to be blocked on the way between this browser and the server.",
-      fix: "Try another network, or ask the operator whether the media port is open and advertised.",
     });
   }
 }

@@ -27,6 +27,9 @@ interface TrackGenerator extends MediaStreamTrack {
 }
 declare const MediaStreamTrackGenerator: (new (init: { kind: "video" }) => TrackGenerator) | undefined;
 
+/** What takes a frame of a canvas when it is told to: its track, or its stream. */
+type ByHand = (MediaStreamTrack | MediaStream) & { requestFrame?(): void };
+
 /** What to draw. */
 export interface TestPictureOptions {
   /** Lines; 720 gives 1280×720. */
@@ -156,8 +159,12 @@ function trackFrom(canvas: HTMLCanvasElement, frameRate: number): [MediaStreamTr
       },
     ];
   }
-  const byHand = canvas.captureStream(0).getVideoTracks()[0] as CanvasCaptureMediaStreamTrack | undefined;
-  if (byHand?.requestFrame) return [byHand, () => byHand.requestFrame()];
+  // The standard has `requestFrame` on the track, Firefox on the stream. A stream that is given a frame rate is
+  // captured on every n-th repaint: 30 frames a second of a screen with 60 become 20.
+  const stream: ByHand = canvas.captureStream(0);
+  const byHand: ByHand | undefined = stream.getVideoTracks()[0];
+  const taker = [byHand, stream].find((each) => each?.requestFrame);
+  if (byHand && taker) return [byHand as MediaStreamTrack, () => taker.requestFrame?.()];
   const track = canvas.captureStream(frameRate).getVideoTracks()[0];
   if (!track) throw new Error("This browser cannot capture a canvas.");
   return [track, () => {}];

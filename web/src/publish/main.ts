@@ -5,6 +5,7 @@ import { streamPath, type StreamStatus } from "../client/Api";
 import { LevelMeter } from "../client/LevelMeter";
 import type { ConnectionState } from "../client/LiveConnection";
 import { PublisherEvents } from "../client/PublisherEvents";
+import { canSendSizes } from "../client/SendSupport";
 import { Stats, type StatsSample } from "../client/Stats";
 import { StreamEvents } from "../client/StreamEvents";
 import { STREAM_NAME_RULE, streamFromPath } from "../client/StreamName";
@@ -13,7 +14,7 @@ import { byId, copyText, inside, say } from "../ui/dom";
 import * as format from "../ui/format";
 import { sendOptions, settingsFromQuery, type SourceKind } from "./settings";
 import { Source } from "./Source";
-import { mediaTrouble, sendingWords, stateWords, streamTrouble, type Trouble } from "./words";
+import { mediaTrouble, sendingWords, sizesWords, stateWords, streamTrouble, type Trouble } from "./words";
 
 const access = Access.fromLocation(location);
 const query = new URLSearchParams(location.search);
@@ -216,7 +217,7 @@ function publish(stream: string): void {
   function show(): void {
     const now = state();
     studio.dataset["state"] = now;
-    say(byId("state-text"), isOpening && !isOn() ? "Opening…" : source && now === "idle" ? "Ready" : stateWords(now));
+    say(byId("state-text"), isOpening && !isOn() ? "Opening…" : source && now === "idle" ? "Ready" : stateWords(now, trouble !== null));
     const go = byId<HTMLButtonElement>("go");
     go.classList.toggle("primary", !isOn());
     go.classList.toggle("stop", isOn());
@@ -224,7 +225,11 @@ function publish(stream: string): void {
     go.disabled = isOpening && !isOn();
     selects.codec.disabled = isOn();
     byId<HTMLInputElement>("sound").disabled = isOn();
-    byId<HTMLInputElement>("simulcast").disabled = isOn();
+    const sizes = byId<HTMLInputElement>("simulcast");
+    const hasSizes = canSendSizes(settings.codec);
+    sizes.disabled = isOn() || !hasSizes;
+    sizes.checked = settings.simulcast && hasSizes;
+    say(byId("simulcast-label"), sizesWords(settings.codec, hasSizes));
 
     byId("screen-empty").hidden = source !== null;
     byId("screen").classList.toggle("mirrored", source?.kind === "camera");
@@ -248,7 +253,7 @@ function publish(stream: string): void {
     say(byId("problem-title"), trouble?.title ?? "");
     say(byId("problem-text"), trouble?.text ?? "");
 
-    byId("strip").hidden = !isOn();
+    byId("strip").hidden = !isOn() || (now !== "connected" && trouble !== null);
     say(byId("s-bitrate"), format.bitrate(sample?.bitrate));
     say(byId("s-frames"), format.frameRate(sample?.frameRate));
     say(byId("s-size"), format.size(sample?.width, sample?.height));
@@ -299,7 +304,10 @@ function publish(stream: string): void {
   byId("go").addEventListener("click", () => (isOn() ? stop() : void goLive()));
   selects.height.addEventListener("change", () => ((settings.height = Number(selects.height.value)), reopenSource()));
   selects.rate.addEventListener("change", () => ((settings.frameRate = Number(selects.rate.value)), reopenSource()));
-  selects.codec.addEventListener("change", () => (settings.codec = selects.codec.value || null));
+  selects.codec.addEventListener("change", () => {
+    settings.codec = selects.codec.value || null;
+    show();
+  });
   selects.camera.addEventListener("change", () => ((settings.camera = selects.camera.value || null), reopenSource()));
   selects.microphone.addEventListener("change", () => ((settings.microphone = selects.microphone.value || null), reopenSource()));
   byId<HTMLInputElement>("simulcast").addEventListener("change", ({ target }) => {
@@ -346,7 +354,6 @@ function publish(stream: string): void {
   selects.height.value = String(settings.height);
   selects.rate.value = String(settings.frameRate);
   byId<HTMLInputElement>("sound").checked = settings.sound;
-  byId<HTMLInputElement>("simulcast").checked = settings.simulcast;
   selectTab(settings.source);
   void listDevices();
   events.start();

@@ -1,4 +1,5 @@
 import { encodingsFor } from "../client/Encodings";
+import { canSendSizes, modeOfSizes } from "../client/SendSupport";
 import type { WhipOptions } from "../client/WhipClient";
 
 export type SourceKind = "camera" | "screen" | "test";
@@ -48,18 +49,16 @@ export function settingsFromQuery(query: URLSearchParams): Settings {
   };
 }
 
-/** How to send what was chosen. */
-export function sendOptions(settings: Settings): WhipOptions {
+/** How to send what was chosen. `canSend` says whether this browser sends a codec in several sizes. */
+export function sendOptions(settings: Settings, canSend: (codec: string | null) => boolean = canSendSizes): WhipOptions {
   const at30 = BITRATE_AT_30.get(settings.height) ?? 2_500_000;
   const factor = settings.frameRate >= 60 ? 1.5 : settings.frameRate <= 15 ? 0.65 : 1;
   const encodings = encodingsFor(settings.height, settings.bitrate ?? Math.round(at30 * factor));
-  const isSimulcast = settings.simulcast && !settings.scalabilityMode && encodings.length > 1;
-  // Without a mode Chromium makes of several VP9 encodings one with spatial layers.
-  const needsMode = isSimulcast && ["VP9", "AV1"].includes(settings.codec ?? "");
+  const isSimulcast = settings.simulcast && !settings.scalabilityMode && encodings.length > 1 && canSend(settings.codec);
   return {
     codec: settings.codec,
     encodings: isSimulcast ? encodings : encodings.slice(-1),
-    scalabilityMode: needsMode ? "L1T1" : settings.scalabilityMode,
+    scalabilityMode: isSimulcast ? modeOfSizes(settings.codec) : settings.scalabilityMode,
     maxFrameRate: settings.frameRate,
     // Text must stay readable; faces had better keep moving.
     degradation: settings.source === "camera" ? "balanced" : "maintain-resolution",

@@ -1,6 +1,7 @@
 import type { Sending } from "../client/Encodings";
 import type { ConnectionState } from "../client/LiveConnection";
 import type { Problem } from "../client/Problem";
+import * as format from "../ui/format";
 import type { SourceKind } from "./settings";
 
 /** What went wrong, and what to do about it. */
@@ -28,6 +29,11 @@ export function sendingWords(
   }
   if (limitation === "bandwidth") return "The network is too narrow for the full quality just now; the picture adapts.";
   return null;
+}
+
+/** What the box for several sizes offers. */
+export function sizesWords(codec: string | null, hasSizes: boolean): string {
+  return hasSizes ? "Smaller sizes for slow networks" : `One size only: this browser cannot send ${format.codec(codec)} in several`;
 }
 
 /** Why there is no picture to send. */
@@ -84,8 +90,8 @@ export function streamTrouble(problem: Problem, stream: string): Trouble {
   }
 }
 
-/** The connection in words. */
-export function stateWords(state: ConnectionState): string {
+/** The connection in words. `hasTrouble`: a problem is shown beside them. */
+export function stateWords(state: ConnectionState, hasTrouble: boolean): string {
   switch (state) {
     case "idle":
     case "refused":
@@ -95,7 +101,7 @@ export function stateWords(state: ConnectionState): string {
     case "connected":
       return "You are live";
     case "reconnecting":
-      return "Connection lost, reconnecting…";
+      return hasTrouble ? "Not live, trying again…" : "Connection lost, reconnecting…";
     case "ended":
       return "The server ended the stream";
   }

@@ -29,8 +29,7 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
       const codec = problem?.codec ?? status?.video?.codec ?? null;
       return words(
         codec ? `This browser cannot play ${format.codec(codec)}` : "This browser cannot play the stream",
-        `${codec ? `The stream is published in ${format.codec(codec)}. ` : ""}Try another browser, or ask the publisher to choose VP8 or H.264. ` +
-          "If the codec changes, it will play here by itself.",
+        codecAdvice(codec, problem?.offered ?? receivableCodecs()),
         true,
       );
     }
@@ -45,6 +44,27 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
     case "refused":
       return words(problem?.title ?? "The server refused", [problem?.detail, problem?.fix].filter(Boolean).join(" "), true);
   }
+}
+
+/** What most publishers can send, and most browsers play, comes first. */
+const BY_REACH = ["VP8", "H264", "VP9", "AV1", "H265"];
+
+/** Where the server has refused nothing: what changed while this page was watching. */
+function receivableCodecs(): string[] {
+  if (typeof RTCRtpReceiver === "undefined") return [];
+  return (RTCRtpReceiver.getCapabilities("video")?.codecs ?? []).map(({ mimeType }) => mimeType.replace(/^video\//i, ""));
+}
+
+/** What to do about a codec that this browser lacks: `offered` are those that it has. */
+export function codecAdvice(codec: string | null, offered: string[]): string {
+  const has = new Set(offered.map((each) => each.toUpperCase()));
+  const playable = BY_REACH.filter((each) => has.has(each) && each !== codec?.toUpperCase());
+  const choice = playable.slice(0, 2).map(format.codec).join(" or ");
+  return [
+    codec ? `The stream is published in ${format.codec(codec)}.` : "",
+    `Try another browser${choice ? `, or ask the publisher to choose ${choice}, which this one plays` : ""}.`,
+    "If the codec changes, it will play here by itself.",
+  ].filter(Boolean).join(" ");
 }
 
 /** What is wrong with what is published, for who watches; the publisher's page says what to do about it. */

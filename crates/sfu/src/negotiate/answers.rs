@@ -216,6 +216,33 @@ mod tests {
         IceCreds { ufrag: format!("v{n:018x}"), pass: format!("{n:032x}") }
     }
 
+    #[test]
+    fn an_offer_of_gstreamer_gets_sound_and_candidates_where_they_are_read() {
+        let from = |channels: &str, audio: &str| {
+            let transport = "a=ice-ufrag:RtJWb9Wq\r\na=ice-pwd:QQNVsnVz7hP0i3LRTgC5YsLNHhg5HVgK\r\na=setup:actpass\r\na=rtcp-mux\r\n\
+                a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n";
+            format!(
+                "v=0\r\no=- 1 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE audio0 video1\r\n\
+                 m=audio 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\n{transport}a=recvonly\r\n\
+                 a=rtpmap:96 {audio}{channels}\r\na=mid:audio0\r\n\
+                 m=video 9 UDP/TLS/RTP/SAVPF 101\r\nc=IN IP4 0.0.0.0\r\n{transport}a=recvonly\r\n\
+                 a=rtpmap:101 VP8/90000\r\na=mid:video1\r\n"
+            )
+        };
+        for (offer, is_heard) in
+            [(from("", "OPUS/48000"), true), (from("/2", "OPUS/48000"), true), (from("", "PCMA/8000"), false)]
+        {
+            let viewer = Door::new().ask(&offer, &Published::default()).unwrap();
+            let kinds: Vec<_> = viewer.tracks.iter().map(|track| track.kind).collect();
+            assert_eq!(kinds.contains(&media::MediaKind::Audio), is_heard, "{}", viewer.sdp);
+            assert!(kinds.contains(&media::MediaKind::Video), "{}", viewer.sdp);
+            let used =
+                text::split_sections(&viewer.sdp).into_iter().skip(1).find(|section| !text::is_rejected(section));
+            assert!(used.is_some_and(|section| section.contains("a=candidate:")), "{}", viewer.sdp);
+            assert!(text::ice_fragment(&viewer.sdp).contains("a=candidate:"), "{}", viewer.sdp);
+        }
+    }
+
     struct Door {
         identity: Identity,
         answers: Answers,

@@ -130,6 +130,11 @@ pub(super) fn split_sections(sdp: &str) -> Vec<&str> {
     bounds.windows(2).map(|pair| &sdp[pair[0]..pair[1]]).collect()
 }
 
+/// Whether a section of [`split_sections`] has port 0 (RFC 3264 §6).
+pub(super) fn is_rejected(section: &str) -> bool {
+    section.starts_with("m=") && section.split_ascii_whitespace().nth(1) == Some("0")
+}
+
 /// Replaces the ICE credentials of every section, and drops the candidates that belonged to the old ones (an
 /// ICE restart, said as a whole description).
 pub fn with_ice_credentials(sdp: &str, ufrag: &str, password: &str) -> String {
@@ -240,22 +245,22 @@ pub fn ice_fragment(sdp: &str) -> String {
             push(&format!("{prefix}{value}"));
         }
     }
-    if let Some(media) = sdp.lines().find(|l| l.starts_with("m=")) {
-        push(media);
-        if let Some(mid) = first(sdp, "a=mid:") {
+    // The section that the bundle begins with stands for all (RFC 8840 §4.4.3).
+    if let Some(section) = split_sections(sdp).into_iter().skip(1).find(|section| !is_rejected(section)) {
+        push(section.lines().next().unwrap_or_default());
+        if let Some(mid) = first(section, "a=mid:") {
             push(&format!("a=mid:{mid}"));
         }
-        for candidate in sdp.lines().skip_while(|l| !l.starts_with("m=")).skip(1).take_while(|l| !l.starts_with("m=")) {
-            if candidate.starts_with("a=candidate:") {
-                push(candidate);
-            }
+        for candidate in section.lines().filter(|line| line.starts_with("a=candidate:")) {
+            push(candidate);
         }
         push("a=end-of-candidates");
     }
     fragment
 }
 
-fn rewrite(sdp: &str, mut line: impl FnMut(&str) -> Option<String>) -> String {
+/// Replaces or leaves out lines; all end with CRLF afterwards.
+pub(super) fn rewrite(sdp: &str, mut line: impl FnMut(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(sdp.len() + 64);
     for kept in sdp.lines().filter(|l| !l.is_empty()).filter_map(&mut line) {
         out.push_str(&kept);
