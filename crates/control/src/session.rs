@@ -154,13 +154,6 @@ mod tests {
     }
 
     fn session(role: Role, address: Address) -> Session {
-        Session {
-            stream: StreamId(1),
-            role,
-            address,
-            identity: None,
-            admitted_at: Instant::now(),
-            connected_at: None,
-        }
+        Session { stream: StreamId(1), role, address, identity: None, admitted_at: Instant::now(), connected_at: None }
     }
 }

@@ -93,7 +93,8 @@ impl Stream {
     /// A publisher is admitted; the one before must have been taken out.
     pub(crate) fn add_publisher(&mut self, session: SessionId, epoch: u32) {
         assert!(self.publisher.is_none(), "a stream has one publisher");
-        self.publisher = Some(PublisherView { session, epoch, connected_at: None, flows_since: None, quiet_since: None });
+        self.publisher =
+            Some(PublisherView { session, epoch, connected_at: None, flows_since: None, quiet_since: None });
     }
 
     /// The publisher is connected. Its media is expected to come at once.

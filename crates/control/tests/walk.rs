@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use control::{
-    Admitted, CONNECT_DEADLINE, CONNECTING_GRACE, Caller, CloseReason, Control, Effect, Limits, OWN_GRACE, PublisherView,
-    Refused, Role, State, Takeover,
+    Admitted, CONNECT_DEADLINE, CONNECTING_GRACE, Caller, CloseReason, Control, Effect, Limits, OWN_GRACE,
+    PublisherView, Refused, Role, State, Takeover,
 };
 use media::{SessionId, StreamId, StreamName};
 use proptest::prelude::*;

@@ -12,6 +12,7 @@ use super::cidr::Cidr;
 use super::file::{self, File};
 use super::{ConfigError, Flags};
 use crate::auth::{Anonymous, Secret};
+use crate::http::prefix::Prefix;
 
 /// Shortest secret of a key: as many bytes as HS256's hash yields (RFC 7518 §3.2).
 const SECRET_BYTES: usize = 32;
@@ -47,8 +48,10 @@ pub struct HttpConfig {
     pub tls: Tls,
     /// Origins whose pages may use WHIP, WHEP and the reading part of the API; `None` is any.
     pub cors_origins: Option<Vec<String>>,
-    /// Networks whose `X-Forwarded-For` is believed.
+    /// Networks whose `X-Forwarded-For` and `X-Forwarded-Prefix` are believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// The path below which a reverse proxy shows the server.
+    pub base_path: Prefix,
     /// What clients are told to use, in `Link` headers.
     pub ice_servers: Vec<IceServer>,
     /// Bounds on what clients may cause.
@@ -267,6 +270,10 @@ fn check_http(http: &file::Http, ice_servers: Vec<IceServer>, limits: HttpLimits
         tls,
         cors_origins: (!any).then(|| http.cors_origins.iter().map(|origin| origin.to_ascii_lowercase()).collect()),
         trusted_proxies: networks("http.trusted_proxies", &http.trusted_proxies)?,
+        base_path: Prefix::parse(&http.base_path).map_err(|error| {
+            let reason = format!("{:?} {error}; write it like \"/live\", or \"\" for none", http.base_path);
+            ConfigError::new("http.base_path", reason)
+        })?,
         ice_servers,
         limits,
     })
@@ -552,6 +559,9 @@ mod tests {
         check("[http]\ncors_origins = [\"https://a/\"]", "http.cors_origins: \"https://a/\" is not an origin");
         check("[http]\ncors_origins = [\"a.example\"]", "http.cors_origins: ");
         check("[http]\ntrusted_proxies = [\"10.0.0.1/8\"]", "http.trusted_proxies: \"10.0.0.1/8\": has bits set");
+        check("[http]\nbase_path = \"live\"", "http.base_path: \"live\" does not begin with");
+        check("[http]\nbase_path = \"https://a.example/live\"", "http.base_path: ");
+        check("[http]\nbase_path = \"//a\"", "http.base_path: \"//a\" has an empty segment");
         check("[media]\nudp_port = 65536", "media.udp_port: 65536 is out of range");
         check("[media]\nudp_port = -1", "media.udp_port: -1 is out of range");
         check("[media]\nshards = 65", "media.shards: ");

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control::{CloseReason, Control, Effect, Refused};
+use control::{Caller, CloseReason, Control, Effect, Refused};
 use media::{SessionId, StreamId};
 use sfu::desk;
 use sfu::format::Published;
@@ -24,7 +24,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::addresses;
 use super::status::Watched;
 use super::{
-    ANSWER_WITHIN, Ask, Engine, IceFragment, LayerWish, Opened, Publish, Refusal, Role, Trickled, ViewerReport, Watch,
+    ANSWER_WITHIN, Ask, Engine, IceFragment, LayerWish, Opened, Owner, Publish, Refusal, Role, Trickled, ViewerReport,
+    Watch,
 };
 use crate::config::{MediaConfig, Takeover};
 
@@ -193,7 +194,12 @@ impl Actor {
             },
             Ask::Trickle(session, fragment, if_match, reply) => self.trickle(session, fragment, if_match, reply),
             Ask::Owner(session, reply) => {
-                let owner = self.control.owner(&session).map(|(name, role)| (name.clone(), role_of(role)));
+                let identity = self.control.identity(&session).map(str::to_owned);
+                let owner = self.control.owner(&session).map(|(stream, role)| Owner {
+                    stream: stream.clone(),
+                    role: role_of(role),
+                    identity,
+                });
                 let _ = reply.send(owner);
             }
             Ask::Close(session, reply) => {
@@ -279,7 +285,8 @@ impl Actor {
         let now = Instant::now();
         let session = new_session();
         let ip = request.remote.ip();
-        let admitted = self.control.publish(now, session, request.stream, ip).map_err(refusal)?;
+        let caller = Caller { ip, identity: request.identity.clone() };
+        let admitted = self.control.publish(now, session, request.stream, caller).map_err(refusal)?;
         let (ufrag, password) = (format!("p{:016x}", random()), format!("{:016x}{:016x}", random(), random()));
         let credentials = IceCreds { ufrag: ufrag.clone(), pass: password };
         let identity = self.plane.identity();
@@ -330,7 +337,8 @@ impl Actor {
     fn watch(&mut self, request: Watch, reply: oneshot::Sender<Result<Opened, Refusal>>) {
         let now = Instant::now();
         let session = new_session();
-        let admitted = match self.control.watch(now, session, request.stream, request.remote.ip()) {
+        let caller = Caller { ip: request.remote.ip(), identity: request.identity };
+        let admitted = match self.control.watch(now, session, request.stream, caller) {
             Ok(admitted) => admitted,
             Err(refused) => {
                 let _ = reply.send(Err(refusal(refused)));
@@ -679,7 +687,7 @@ fn role_of(role: control::Role) -> Role {
 
 fn refusal(refused: Refused) -> Refusal {
     match refused {
-        Refused::StreamBusy => Refusal::StreamBusy,
+        Refused::StreamBusy { retry_after } => Refusal::StreamBusy { retry_after },
         Refused::Full { limit } => Refusal::Full { limit },
         Refused::ShuttingDown => Refusal::ShuttingDown,
     }

@@ -2,6 +2,8 @@
 //!
 //! The description is generated from the handlers' own annotations; a test in `tests.rs` follows every path of it.
 
+use std::sync::LazyLock;
+
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -39,7 +41,13 @@ impl Modify for Token {
     }
 }
 
-/// Returns the description.
-pub(super) fn document() -> utoipa::openapi::OpenApi {
-    Description::openapi()
+/// Returns the description as JSON. `root` is the path or the relative reference that leads to the server's root.
+///
+/// It is made once: making it takes milliseconds, and anyone may ask for it.
+pub(super) fn document(root: &str) -> String {
+    static DOCUMENT: LazyLock<String> =
+        LazyLock::new(|| serde_json::to_string(&Description::openapi()).expect("a description is plain values"));
+    let rest = DOCUMENT.strip_prefix('{').unwrap_or_default();
+    // A prefix has unreserved characters only, so that it stands in JSON as it is.
+    format!("{{\"servers\":[{{\"url\":\"{root}\"}}],{rest}")
 }
