@@ -7,6 +7,7 @@ import type { ConnectionState } from "../client/LiveConnection";
 import { PublisherEvents } from "../client/PublisherEvents";
 import { Stats, type StatsSample } from "../client/Stats";
 import { StreamEvents } from "../client/StreamEvents";
+import { root } from "../client/root";
 import { STREAM_NAME_RULE, streamFromPath } from "../client/StreamName";
 import { WhipClient } from "../client/WhipClient";
 import { byId, copyText, inside, say } from "../ui/dom";
@@ -17,7 +18,7 @@ import { mediaTrouble, sendingWords, stateWords, streamTrouble, type Trouble } f
 
 const access = Access.fromLocation(location);
 const query = new URLSearchParams(location.search);
-const stream = streamFromPath(location.pathname);
+const stream = streamFromPath(location.pathname, root);
 for (const link of document.querySelectorAll<HTMLAnchorElement>("[data-home]")) link.href = access.link("/");
 
 if (stream === null) {

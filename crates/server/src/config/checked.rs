@@ -225,6 +225,23 @@ pub(super) fn check(file: &File, flags: &Flags) -> Result<Config, ConfigError> {
     Ok(Config { http, media, auth, log, shutdown_timeout, dev: flags.dev })
 }
 
+/// What works, and not for everyone.
+pub(super) fn remarks(config: &Config) -> Vec<String> {
+    let splits = |text: &str| text.contains([',', ';']);
+    let is_split = |server: &&IceServer| {
+        server.username.as_deref().is_some_and(splits)
+            || server.credential.as_ref().is_some_and(|credential| splits(credential.expose()))
+    };
+    let remark = |server: &IceServer| {
+        format!(
+            "media.ice_servers: the username or the credential of {} has a comma or a semicolon, at which OBS and others \
+             split the Link header; give the TURN user others",
+            server.urls.join(" ")
+        )
+    };
+    config.http.ice_servers.iter().filter(is_split).map(remark).collect()
+}
+
 fn check_http(http: &file::Http, ice_servers: Vec<IceServer>, limits: HttpLimits) -> Result<HttpConfig, ConfigError> {
     let mut listen = Vec::new();
     for text in &http.listen {
@@ -335,7 +352,7 @@ fn check_ice_servers(servers: &[file::IceServer]) -> Result<Vec<IceServer>, Conf
         }
         for url in &server.urls {
             let known = ["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme));
-            if !known || !url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"' | b'\\'))
+            if !known || !url.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"\\,;".contains(&byte))
             {
                 let reason =
                     format!("{url:?} is not the URL of a STUN or TURN server, such as \"turn:turn.example.com:3478\"");
@@ -587,6 +604,20 @@ mod tests {
         check("[limits]\nsessions = 0", "limits.sessions: 0 is out of range");
         check("[log]\nformat = \"xml\"", "log.format: \"xml\" is unknown");
         check("[log]\nlevel = \"a=b=c\"", "log.level: ");
+    }
+
+    #[test]
+    fn a_turn_credential_at_which_clients_split_the_link_header_is_remarked() {
+        let remarks_of = |credential: &str| {
+            let server = format!("[{{ urls = [\"turn:x\"], username = \"u\", credential = \"{credential}\" }}]");
+            remarks(&checked(&format!("[media]\nice_servers = {server}\n{KEY}"), &Flags::default()).unwrap())
+        };
+        assert_eq!(remarks_of("aB3+/="), Vec::<String>::new());
+        for credential in ["s3cret,1", "s3cret;1"] {
+            let remarks = remarks_of(credential);
+            assert!(remarks.len() == 1 && remarks[0].starts_with("media.ice_servers: "), "{remarks:?}");
+            assert!(!remarks[0].contains("s3cret"), "{remarks:?}");
+        }
     }
 
     #[test]
