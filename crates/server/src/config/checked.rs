@@ -352,8 +352,7 @@ fn check_ice_servers(servers: &[file::IceServer]) -> Result<Vec<IceServer>, Conf
         }
         for url in &server.urls {
             let known = ["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme));
-            if !known || !url.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"\\,;".contains(&byte))
-            {
+            if !known || !url.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"\\,;".contains(&byte)) {
                 let reason =
                     format!("{url:?} is not the URL of a STUN or TURN server, such as \"turn:turn.example.com:3478\"");
                 return Err(ConfigError::new(OPTION, reason));
