@@ -1,6 +1,6 @@
 """aiortc as a WHEP viewer or a WHIP publisher: an implementation of WebRTC that is nobody's browser.
 
-    aiortc_peer.py watch|publish ENDPOINT [--srtp cm|gcm] [--codec VP8|H264] [--frames N] [--seconds N]
+    aiortc_peer.py watch|publish ENDPOINT [--rsa] [--passive] [--srtp cm|gcm] [--codec VP8|H264] [--frames N] [--seconds N]
 
 Says one line of JSON when it is done, or when it publishes.
 """
@@ -18,6 +18,8 @@ from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription, Video
 from aiortc.mediastreams import AudioStreamTrack
 from aiortc import rtcdtlstransport
 from av import VideoFrame
+from cryptography.hazmat.primitives.asymmetric import rsa
+from OpenSSL import SSL
 
 # The server under test is on loopback only, which aioice leaves out.
 aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
@@ -36,6 +38,26 @@ def choose_srtp(which):
     return sorted(p.openssl_profile.decode() for p in profiles)
 
 
+def use_rsa():
+    """Certificates are RSA 2048, and servers with RSA or ECDSA are taken."""
+
+    def generate(cls):
+        key = rsa.generate_private_key(65537, 2048)
+        return cls(key=key, cert=rtcdtlstransport.generate_certificate(key))
+
+    def context(self, srtp_profiles):
+        made = SSL.Context(SSL.DTLS_METHOD)
+        made.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+        made.use_certificate(self._cert)
+        made.use_privatekey(self._key)
+        made.set_cipher_list(b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256")
+        made.set_tlsext_use_srtp(b":".join(profile.openssl_profile for profile in srtp_profiles))
+        return made
+
+    rtcdtlstransport.RTCCertificate.generateCertificate = classmethod(generate)
+    rtcdtlstransport.RTCCertificate._create_ssl_context = context
+
+
 def post(endpoint, sdp):
     request = urllib.request.Request(
         endpoint, data=sdp.encode(), headers={"Content-Type": "application/sdp", "Accept": "application/sdp"}
@@ -50,9 +72,12 @@ def delete(endpoint, location):
         return response.status
 
 
-async def negotiate(pc, endpoint):
+async def negotiate(pc, endpoint, passive):
     await pc.setLocalDescription(await pc.createOffer())
-    location, answer = await asyncio.to_thread(post, endpoint, pc.localDescription.sdp)
+    sdp = pc.localDescription.sdp
+    # Then the server is the DTLS client.
+    sdp = sdp.replace("a=setup:actpass", "a=setup:passive") if passive else sdp
+    location, answer = await asyncio.to_thread(post, endpoint, sdp)
     await pc.setRemoteDescription(RTCSessionDescription(sdp=answer, type="answer"))
     return location
 
@@ -78,7 +103,7 @@ async def watch(options, srtp):
     tasks = []
     pc.on("track", lambda track: tasks.append(asyncio.ensure_future(consume(track))))
     started = time.monotonic()
-    location = await negotiate(pc, options.endpoint)
+    location = await negotiate(pc, options.endpoint, options.passive)
     while time.monotonic() - started < options.seconds and min(seen.values()) < options.frames:
         await asyncio.sleep(0.05)
     print(
@@ -128,7 +153,7 @@ async def publish(options, srtp):
     transceiver.setCodecPreferences([c for c in codecs if c.mimeType == f"video/{options.codec}"])
     for each in pc.getTransceivers():
         each.direction = "sendonly"
-    location = await negotiate(pc, options.endpoint)
+    location = await negotiate(pc, options.endpoint, options.passive)
     started = time.monotonic()
     while pc.connectionState not in ("connected", "failed") and time.monotonic() - started < 30:
         await asyncio.sleep(0.05)
@@ -143,12 +168,16 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["watch", "publish"])
     parser.add_argument("endpoint")
+    parser.add_argument("--rsa", action="store_true")
+    parser.add_argument("--passive", action="store_true")
     parser.add_argument("--srtp", choices=["cm", "gcm"], default="cm")
     parser.add_argument("--codec", default="VP8")
     parser.add_argument("--frames", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=40)
     options = parser.parse_args()
     srtp = choose_srtp(options.srtp)
+    if options.rsa:
+        use_rsa()
     asyncio.run({"watch": watch, "publish": publish}[options.what](options, srtp))
 
 

@@ -69,4 +69,30 @@ describe("aiortc", () => {
       }
     });
   }
+
+  for (const role of ["active", "passive"]) {
+    test(`publishes and watches with RSA certificates, ${role} in DTLS`, async () => {
+      const { server } = here;
+      const stream = `rsa-${role}`;
+      const options = role === "passive" ? ["--rsa", "--passive"] : ["--rsa"];
+      const publisher = peer("publish", `${server.url}/whip/${stream}`, ...options);
+      try {
+        await until("aiortc is connected", () => {
+          if (publisher.exit) throw new Error(publisher.tail());
+          return said(publisher)?.connection === "connected";
+        }, { describe: () => publisher.tail() });
+        const viewer = peer("watch", `${server.url}/whep/${stream}`, ...options);
+        try {
+          await inTime("aiortc is done", 60_000, viewer.ended);
+          const report = said(viewer);
+          assert.ok(report?.video >= 50, `${JSON.stringify(report)}\n${viewer.tail()}`);
+        } finally {
+          await viewer.stop();
+        }
+        publisher.process.stdin.end();
+      } finally {
+        await publisher.stop();
+      }
+    });
+  }
 });

@@ -12,10 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fuzz::Target;
+use fuzz::memory::resident_bytes;
 use fuzz::mutate::{Random, mutated};
 
 /// An input that takes longer is a failure too: parsers are linear, sessions bounded.
 const TOO_LONG: Duration = Duration::from_secs(20);
+
+/// All targets together stay below 300 MB; an input that makes the process larger than this fails.
+const TOO_MUCH: u64 = 2 << 30;
 
 struct Options {
     target: Option<String>,
@@ -103,7 +107,7 @@ fn keep(target: &str, input: &[u8], what: &str) {
     }
 }
 
-/// Ends the process if one input takes [`TOO_LONG`].
+/// Ends the process if one input takes [`TOO_LONG`] or [`TOO_MUCH`].
 struct Watch(Arc<Mutex<Option<Running>>>);
 
 struct Running {
@@ -120,8 +124,14 @@ impl Watch {
             loop {
                 std::thread::sleep(Duration::from_secs(1));
                 let running = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(stuck) = running.as_ref().filter(|running| running.began_at.elapsed() > TOO_LONG) {
-                    keep(stuck.target, &stuck.input, "took too long");
+                let Some(running) = running.as_ref() else { continue };
+                let (is_stuck, is_huge) = (running.began_at.elapsed() > TOO_LONG, resident_bytes() > TOO_MUCH);
+                if is_stuck || is_huge {
+                    keep(
+                        running.target,
+                        &running.input,
+                        if is_huge { "took too much memory" } else { "took too long" },
+                    );
                     println!("fuzz: 0 passed, 1 failed");
                     std::process::exit(1);
                 }

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use ::media::codec::dependency::{Changes, MAX_BYTES, MAX_REFERENCES, Reader, rewrite};
 use ::media::codec::layers::{self, LayerTracker};
+use ::media::codec::parameter_sets::{MAX_SET_BYTES, MAX_SETS, lacks};
 use ::media::codec::red::{Blocks, primary_at};
-use ::media::codec::{Codec, FrameStart, KeyFrameStart, MediaKind, describe};
+use ::media::codec::{Codec, FrameStart, KeyFrameStart, MediaKind, ParameterSets, describe};
 use ::media::demux::{Class, classify};
 use ::media::rtp::{FIXED_HEADER_BYTES, Header, header_bytes, is_rtcp, write_header};
 use ::media::{NtpTime, SeqUnwrapper, SessionId, StreamName, TimestampUnwrapper};
@@ -24,6 +25,13 @@ pub fn codec_descriptions(data: &[u8]) {
         }
         if codec.kind() == MediaKind::Audio {
             assert_eq!(description.starts_frame, description.key);
+        }
+        let mut sets = ParameterSets::default();
+        sets.observe(codec, data);
+        if let Some(units) = sets.current(codec) {
+            assert!((1..=MAX_SETS).contains(&units.len()));
+            assert!((0..units.len()).all(|place| (1..=MAX_SET_BYTES).contains(&units.payload(place).len())));
+            assert!(!lacks(units, [data]), "a picture that brings all sets lacks none");
         }
     }
 }

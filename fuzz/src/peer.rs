@@ -36,6 +36,8 @@ pub struct Peer {
     pub is_connected: bool,
     /// It was told that the session is over, or believes so.
     pub is_over: bool,
+    /// RTP packets that it received.
+    pub received: u64,
     rtc: Rtc,
     reach: Reach,
     seal: Option<Seal>,
@@ -51,7 +53,17 @@ impl Peer {
         let config = RtcConfig::new().set_crypto_provider(provider()).set_dtls_cert(certificate()).set_rtp_mode(true);
         let mut rtc = config.enable_h264(true).build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("a good address"));
-        Peer { address, is_connected: false, is_over: false, rtc, reach, seal: None, pending: None, wakes_at: now }
+        Peer {
+            address,
+            is_connected: false,
+            is_over: false,
+            received: 0,
+            rtc,
+            reach,
+            seal: None,
+            pending: None,
+            wakes_at: now,
+        }
     }
 
     /// Offers audio, video and, unless it only watches, a data channel.
@@ -105,6 +117,7 @@ impl Peer {
                 }
                 Ok(Output::Transmit(transmit)) => sent.push(transmit.contents.to_vec()),
                 Ok(Output::Event(Event::Connected)) => self.is_connected = true,
+                Ok(Output::Event(Event::RtpPacket(_))) => self.received += 1,
                 Ok(Output::Event(Event::Closed)) | Err(_) => self.is_over = true,
                 Ok(Output::Event(_)) => {}
             }

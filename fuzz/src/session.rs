@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media::packet::Extensions;
-use media::{Codec, Packet};
+use media::{Codec, Epoch, Packet};
 use sfu::desk;
 use sfu::format::{Format, Published};
 use sfu::shard;
@@ -258,7 +258,7 @@ fn relay(world: &mut World, seq: u64, how: u8, payload: &[u8]) {
     };
     let packet = Packet {
         codec,
-        epoch: 1 + u32::from(how >> 7),
+        epoch: Epoch { publisher: 1, run: u32::from(how >> 7) },
         // One more than there is.
         encoding: how >> 4 & 3,
         seq,
@@ -270,7 +270,9 @@ fn relay(world: &mut World, seq: u64, how: u8, payload: &[u8]) {
         layers: media::codec::FrameLayers::default(),
         arrived_at: world.now,
         captured_at: None,
+        has_wrong_clock: false,
         descriptor: None,
+        sets: None,
         extensions: Extensions::default(),
         payload: payload.into(),
         red_primary_at: media::codec::red::primary_at(payload).unwrap_or(0),

@@ -26,10 +26,26 @@ pub(crate) const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::ne
 /// The stream that everybody here is in.
 pub(crate) const STREAM: StreamId = StreamId(1);
 
+/// Another stream, that [`Watcher`]s of [`World::watched`] see go on.
+pub(crate) const OTHER: StreamId = StreamId(2);
+
+/// A viewer that behaves.
+pub(crate) struct Watcher {
+    pub(crate) peer: Peer,
+    pub(crate) stream: StreamId,
+}
+
 /// A desk, a shard, one session and its peer.
 pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) peer: Peer,
+    /// Viewers beside it.
+    pub(crate) watchers: Vec<Watcher>,
+    /// Datagrams that went to the peer.
+    pub(crate) to_peer: usize,
+    /// The peer's offer and our answer.
+    pub(crate) offer: String,
+    pub(crate) answer: String,
     /// What the peer sent and the server has not seen yet.
     pub(crate) on_the_way: VecDeque<Vec<u8>>,
     /// Bytes that went to anybody but the peer, and came from them.
@@ -75,17 +91,23 @@ impl World {
                     IceCreds { ufrag: ufrag.clone(), pass: "0123456789abcdef0123456789abcdef".to_owned() };
                 let opened =
                     negotiate::publisher(&identity, now, credentials, &offer).expect("an honest offer is answered");
-                let negotiate::PublisherOffer { rtc, answer, offer, tracks } = opened;
-                let setup = PublisherSetup { session, stream: STREAM, epoch: 1, ufrag, rtc, offer, tracks };
+                let negotiate::PublisherOffer { rtc, answer, offer, tracks, ingress, notes } = opened;
+                let setup =
+                    PublisherSetup { session, stream: STREAM, epoch: 1, ufrag, rtc, offer, tracks, ingress, notes };
                 shard.handle_command(now, shard::Command::AddPublisher(Box::new(setup)));
                 answer
             }
         };
         peer.accept(&answer);
+        let answered = answer.clone();
         let of = |sdp: &str, what| negotiate::text::first(sdp, what).unwrap_or_default().to_owned();
         World {
             now,
             peer,
+            watchers: Vec::new(),
+            to_peer: 0,
+            offer: offer.clone(),
+            answer: answered,
             on_the_way: VecDeque::new(),
             to_strangers: 0,
             from_strangers: 0,
@@ -98,6 +120,31 @@ impl World {
             desk,
             shard,
         }
+    }
+
+    /// [`World::new`] with a viewer of its stream and one of another, all connected.
+    pub(crate) fn watched(purpose: Purpose) -> World {
+        let mut world = World::new(purpose);
+        for (n, stream) in [STREAM, OTHER].into_iter().enumerate() {
+            let address = SocketAddr::from(([192, 0, 2, 20 + n as u8], 5_000));
+            let mut peer = Peer::new(world.now, address);
+            let offer = Some(peer.offer(Purpose::Watch));
+            let session = SessionId::from_bytes([20 + n as u8; 16]);
+            let command = desk::Command::Open { session, stream, offer, published: Published::default() };
+            world.desk.handle_command(world.now, command, &mut Batch::new());
+            match world.desk.poll_event() {
+                Some(desk::Event::Opened { result: Ok(answer), .. }) => peer.accept(&answer),
+                other => panic!("an honest offer is answered, but: {other:?}"),
+            }
+            world.watchers.push(Watcher { peer, stream });
+        }
+        for _ in 0..50 {
+            world.pass(STEP);
+            if world.peer.is_connected && world.watchers.iter().all(|watcher| watcher.peer.is_connected) {
+                return world;
+            }
+        }
+        panic!("honest peers connect within a second");
     }
 
     /// A datagram reaches the server.
@@ -134,8 +181,16 @@ impl World {
     pub(crate) fn talk(&mut self) {
         for _ in 0..40 {
             self.on_the_way.extend(self.peer.drive(self.now));
-            if self.on_the_way.is_empty() {
+            let mut of_watchers = Vec::new();
+            for Watcher { peer, .. } in &mut self.watchers {
+                of_watchers.extend(peer.drive(self.now).into_iter().map(|datagram| (peer.address, datagram)));
+            }
+            if self.on_the_way.is_empty() && of_watchers.is_empty() {
                 return;
+            }
+            for (source, mut datagram) in of_watchers {
+                self.shard.handle_datagram(self.now, source, SERVER, &mut datagram);
+                self.settle();
             }
             while let Some(datagram) = self.on_the_way.pop_front() {
                 self.deliver(PEER, &datagram);
@@ -223,8 +278,12 @@ impl World {
 
     fn carry(&mut self, batch: &Batch) {
         for (message, datagram) in batch.datagrams() {
+            let watcher = self.watchers.iter_mut().find(|watcher| watcher.peer.address == message.destination);
             if message.destination == PEER {
+                self.to_peer += 1;
                 self.peer.receive(self.now, SERVER, datagram);
+            } else if let Some(watcher) = watcher {
+                watcher.peer.receive(self.now, SERVER, datagram);
             } else {
                 self.to_strangers += datagram.len();
             }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { capturedAt } from "../src/client/LatencyMeter";
+import { capturedAt, plausibleDelay } from "../src/client/LatencyMeter";
 import { clockOffset } from "../src/client/ServerClock";
 
 const REPORT = { rtp_timestamp: 900_000, captured_at_ms: 5_000, clock_rate: 90_000 };
@@ -20,6 +20,14 @@ test("RTP timestamps wrap at 32 bits, in both directions", () => {
 test("without a capture time there is no telling", () => {
   assert.equal(capturedAt(1, { ...REPORT, captured_at_ms: null }), null);
   assert.equal(capturedAt(1, { ...REPORT, clock_rate: 0 }), null);
+});
+
+test("a delay that cannot be is unknown, and one within the error of clocks is none", () => {
+  assert.equal(plausibleDelay(120), 120);
+  assert.equal(plausibleDelay(-5), 0);
+  assert.equal(plausibleDelay(-69), null);
+  assert.equal(plausibleDelay(3_600_000), null);
+  assert.equal(plausibleDelay(Number.NaN), null);
 });
 
 test("the quickest answer sets the clock", () => {

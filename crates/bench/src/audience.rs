@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use media::packet::Extensions;
 use media::rtp::Header;
-use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
+use media::{Codec, Epoch, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
 use sfu::format::{Accepted, AcceptedFormats, Format, Published};
 use sfu::negotiate::Identity;
 use sfu::rtcp::{self, ReportBlock};
@@ -96,7 +96,7 @@ impl Audience {
             let seq = 1_000 + self.packets + n;
             Arc::new(Packet {
                 codec: Codec::Vp8,
-                epoch: 1,
+                epoch: Epoch::of(1),
                 encoding: 0,
                 seq,
                 timestamp: (self.frames as u32).wrapping_mul(3_000),
@@ -107,7 +107,9 @@ impl Audience {
                 layers: media::codec::FrameLayers::default(),
                 arrived_at: now,
                 captured_at: Some(self.clock.at(now)),
+                has_wrong_clock: false,
                 descriptor: None,
+                sets: None,
                 extensions: Extensions::default(),
                 payload: vec![seq as u8; PAYLOAD_BYTES].into(),
                 red_primary_at: 0,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use media::{SessionId, StreamId, StreamName};
 
+use crate::admission::{Admission, Load};
 use crate::deadlines::Deadlines;
 use crate::effect::{CloseReason, Effect};
 use crate::limits::{Address, Limits, Refused};
@@ -24,6 +25,7 @@ use crate::takeover::{Claimant, Holder, Takeover};
 pub struct Control {
     limits: Limits,
     takeover: Takeover,
+    admission: Admission,
     sessions: Sessions,
     streams: Streams,
     deadlines: Deadlines,
@@ -51,6 +53,7 @@ impl Control {
         Control {
             limits,
             takeover,
+            admission: Admission::default(),
             sessions: Sessions::default(),
             streams: Streams::default(),
             deadlines: Deadlines::default(),
@@ -58,6 +61,29 @@ impl Control {
             shutting_down: false,
             effects: VecDeque::new(),
         }
+    }
+
+    /// Refuses viewers while a media thread is busy for `percent` of its time, as
+    /// [`measured`](Self::measured) tells; 100: never, which is how it begins.
+    #[must_use]
+    pub fn with_busy_limit(mut self, percent: u8) -> Control {
+        self.admission.set_limit(percent);
+        self
+    }
+
+    /// Takes the load of the media threads; it is most useful right before a session is admitted.
+    pub fn measured(&mut self, load: Load) {
+        self.admission.measured(load);
+    }
+
+    /// Whether viewers are refused at the moment because of the load.
+    pub fn is_overloaded(&self) -> bool {
+        self.admission.is_overloaded()
+    }
+
+    /// Sessions refused because of the load so far.
+    pub fn refused_by_load(&self) -> u64 {
+        self.admission.refused()
     }
 
     /// Someone wants to publish. The session is admitted as connecting.
@@ -80,6 +106,10 @@ impl Control {
         // Whoever is replaced makes room: a publisher can come back to a full house.
         let leaving = replaced.and_then(|session| self.sessions.get(&session));
         self.check_room(&name, address, leaving)?;
+        // A publisher that replaces another adds no load.
+        if replaced.is_none() && !self.admission.takes_publisher() {
+            return Err(Refused::Overloaded);
+        }
         // 2^32 publishers have been here: nothing but a restart helps, and the old are not repeated.
         let epoch = self.last_epoch.checked_add(1).ok_or(Refused::Full { limit: Limits::SESSIONS })?;
 
@@ -114,6 +144,11 @@ impl Control {
         self.check_open(&session)?;
         self.check_room(&name, address, None)?;
         self.check_audience(&name)?;
+        let viewers = self.sessions.len() - self.sessions.publishers();
+        let connecting = self.deadlines.len().min(viewers);
+        if !self.admission.takes_viewer(viewers - connecting, connecting) {
+            return Err(Refused::Overloaded);
+        }
 
         let stream = self.find_or_open(name)?;
         self.add_session(now, session, stream, Role::Viewer, caller);

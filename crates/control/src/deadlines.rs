@@ -34,6 +34,11 @@ impl Deadlines {
         Some(session)
     }
 
+    /// Returns how many sessions have a deadline.
+    pub(crate) fn len(&self) -> usize {
+        self.by_time.len()
+    }
+
     /// Returns the earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)

@@ -52,8 +52,9 @@
 //! # Where to start reading
 //!
 //! [`Control`] routes; small values decide: [`Takeover`] about a second publisher, [`Limits`] about
-//! room, `stream` about what a stream looks like from outside, `deadlines` about time.
+//! room, `admission` about load, `stream` about what a stream looks like from outside, `deadlines` about time.
 
+mod admission;
 pub mod bound;
 mod control;
 mod deadlines;
@@ -64,6 +65,7 @@ mod session;
 mod stream;
 mod takeover;
 
+pub use admission::Load;
 pub use control::{Admitted, CONNECT_DEADLINE, Control};
 pub use effect::{CloseReason, Effect};
 pub use limits::{Limits, Refused};

@@ -42,6 +42,9 @@ pub enum Refused {
         /// The limit's option name, for example `limits.viewers`.
         limit: &'static str,
     },
+    /// The media threads have no time left for one more session.
+    #[error("the server is too busy")]
+    Overloaded,
     /// [`Control::shut_down`](crate::Control::shut_down) has been called.
     #[error("the server is shutting down")]
     ShuttingDown,

@@ -29,6 +29,6 @@ pub mod time;
 
 pub use codec::{Codec, Description, MediaKind, Resolution};
 pub use id::{SessionId, StreamId, StreamName, StreamNameError};
-pub use packet::Packet;
+pub use packet::{Epoch, Packet};
 pub use seq::{SeqUnwrapper, TimestampUnwrapper};
 pub use time::{NtpTime, WallClock};

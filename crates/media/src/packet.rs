@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::codec::dependency::Described;
+use crate::codec::parameter_sets::Units;
 use crate::codec::{Codec, FrameLayers, Resolution};
 use crate::time::NtpTime;
 
@@ -13,13 +14,33 @@ use crate::time::NtpTime;
 /// are declined.
 pub const MAX_ENCODINGS: usize = 3;
 
+/// Which publisher a packet came from, and which run of its packets it belongs to.
+///
+/// Ordered: a later publisher is greater whatever its run, then a later run. Within one epoch and encoding, sequence
+/// numbers count one RTP flow of one format; between epochs they have nothing to do with each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch {
+    /// Counts publishers, of all streams (`control`).
+    pub publisher: u32,
+    /// Counts the runs of one encoding of this publisher, from 0: a change of SSRC, of the video format, or a jump of
+    /// the sequence number begins the next one. It never wraps; see `sfu::publisher::runs`.
+    pub run: u32,
+}
+
+impl Epoch {
+    /// The first run of a publisher.
+    pub const fn of(publisher: u32) -> Epoch {
+        Epoch { publisher, run: 0 }
+    }
+}
+
 /// A published RTP packet, immutable and shared (`Arc<Packet>`).
 #[derive(Debug, Clone)]
 pub struct Packet {
     /// What the payload is coded with.
     pub codec: Codec,
-    /// Which publisher session this came from; grows with every new publisher of a stream.
-    pub epoch: u32,
+    /// Which publisher and run this came from; only grows within one encoding of a stream.
+    pub epoch: Epoch,
     /// Which encoding of a simulcast it belongs to: its place in the publisher's offer, below [`MAX_ENCODINGS`]. 0 without
     /// simulcast. Sequence numbers and timestamps of different encodings have nothing to do with each other.
     pub encoding: u8,
@@ -43,10 +64,16 @@ pub struct Packet {
     /// When the picture or sound was captured, in the server's wall clock, if the publisher told
     /// (abs-capture-time, or a sender report to map the RTP timestamp by).
     pub captured_at: Option<NtpTime>,
+    /// `captured_at` cannot be right: later than `arrived_at`, or absurdly early. It still relates the
+    /// tracks of one publisher to each other (lip sync), and says nothing about delay.
+    pub has_wrong_clock: bool,
     /// Its Dependency Descriptor, if the publisher sends one (AV1).
     pub descriptor: Option<Arc<Described>>,
     /// Header extensions that are carried through.
     pub extensions: Extensions,
+    /// On a packet that may begin a key frame: the parameter sets known by then (H.264, H.265). What is sent before the key
+    /// frame follows from the packet alone, so that it can be sent again as it was.
+    pub sets: Option<Arc<Units>>,
     /// The payload without header, extensions and padding. Empty for a pure padding packet.
     pub payload: Arc<[u8]>,
     /// Where the primary block starts in a RED payload (RFC 2198); 0 for other codecs.
@@ -71,5 +98,18 @@ impl Packet {
     /// Returns the payload for a viewer that negotiated RED, or the primary block for one that did not.
     pub fn payload(&self, with_red: bool) -> &[u8] {
         if with_red { &self.payload } else { self.payload.get(usize::from(self.red_primary_at)..).unwrap_or_default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Epoch;
+
+    #[test]
+    fn a_later_publisher_is_greater_than_any_run_of_an_earlier_one() {
+        let last = Epoch { publisher: (1 << 24) - 1, run: u32::MAX };
+        assert!(last < Epoch::of(1 << 24));
+        assert!(Epoch::of(1 << 24) < Epoch { publisher: 1 << 24, run: 256 });
+        assert!(Epoch { publisher: u32::MAX - 1, run: 300 } < Epoch::of(u32::MAX));
     }
 }

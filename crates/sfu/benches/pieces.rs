@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use media::packet::Extensions;
-use media::{Codec, NtpTime, Packet, SessionId, WallClock};
+use media::{Codec, Epoch, NtpTime, Packet, SessionId, WallClock};
 use sfu::negotiate::Identity;
 use sfu::rtcp::{self, ReportBlock, Writer};
 use sfu::shard::{Command, Shard};
@@ -215,7 +215,7 @@ fn batch(group: &mut BenchmarkGroup<'_, WallTime>) {
 fn packet(now: Instant, seq: u64) -> Packet {
     Packet {
         codec: Codec::Vp8,
-        epoch: 1,
+        epoch: Epoch::of(1),
         encoding: 0,
         seq,
         timestamp: 3_000,
@@ -226,7 +226,9 @@ fn packet(now: Instant, seq: u64) -> Packet {
         layers: media::codec::FrameLayers::default(),
         arrived_at: now,
         captured_at: None,
+        has_wrong_clock: false,
         descriptor: None,
+        sets: None,
         extensions: Extensions::default(),
         payload: vec![7; PAYLOAD_BYTES].into(),
         red_primary_at: 0,

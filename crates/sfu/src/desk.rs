@@ -275,8 +275,8 @@ impl Desk {
                 continue;
             }
             match self.guarded(session, |s| s.handle_timeout(now)) {
-                Some(true) => self.drive(now, session, batch),
-                Some(false) => self.end(session, Ended::Failed),
+                Some(None) => self.drive(now, session, batch),
+                Some(Some(why)) => self.end(session, why),
                 None => {}
             }
         }
@@ -392,6 +392,10 @@ impl Desk {
         };
         // Whoever has a session of their own may forge another's address; that one keeps it.
         if self.serves_another(handed.source, session) {
+            return Taken::Refused;
+        }
+        let may_come = |s: &mut Session| s.addresses.way(handed.source).is_some() || s.new_sources.take(now);
+        if self.sessions.get_mut(&session).is_none_or(|s| !may_come(s)) {
             return Taken::Refused;
         }
         authentic.retired.map(|retired| self.by_ufrag.remove(&retired));

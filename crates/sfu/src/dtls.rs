@@ -6,15 +6,28 @@
 //! browser asks for, was a fifth of all samples of a join. Protocol, curves, cipher suites and SRTP profiles are dimpl's
 //! own; only the work is shared.
 
+mod failure;
+#[cfg(test)]
+mod peers;
+mod suites;
+#[cfg(test)]
+pub(crate) mod testing;
+mod verify;
+
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-use dimpl::crypto::{Buf, HashAlgorithm, KeyProvider, SignatureAlgorithm, SigningKey};
+use dimpl::crypto::{Buf, CryptoProvider, HashAlgorithm, KeyProvider, SignatureAlgorithm, SigningKey};
 use dimpl::{Config, CryptoOperation, Dtls};
 use str0m_proto::crypto::dtls::{DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
 use str0m_proto::crypto::{CryptoError, DtlsVersion};
+
+pub(crate) use failure::Patience;
+pub use failure::{Failure, Notes, Reason};
+pub use verify::CertificateKind;
+use verify::Verifier;
 
 /// Makes DTLS instances that share what can be shared.
 #[derive(Debug)]
@@ -32,16 +45,27 @@ impl DtlsProvider for Provider {
         version: DtlsVersion,
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        let config = shared(mtu)?;
-        let certificate = certificate.clone();
-        let dtls = match version {
-            DtlsVersion::Dtls12 => Dtls::new_12(config, certificate, now),
-            DtlsVersion::Dtls13 => Dtls::new_13(config, certificate, now),
-            DtlsVersion::Auto => Dtls::new_auto(config, certificate, now),
-            _ => return Err(CryptoError::Other(format!("DTLS version {version} is not known here"))),
-        };
-        Ok(Box::new(Instance(dtls)))
+        noted(certificate, now, version, mtu, Notes::default())
     }
+}
+
+/// Makes a DTLS instance that notes what goes wrong in its handshake.
+pub(crate) fn noted(
+    certificate: &DtlsCert,
+    now: Instant,
+    version: DtlsVersion,
+    mtu: Option<usize>,
+    notes: Notes,
+) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+    let config = shared(mtu)?;
+    let certificate = certificate.clone();
+    let dtls = match version {
+        DtlsVersion::Dtls12 => Dtls::new_12(config, certificate, now),
+        DtlsVersion::Dtls13 => Dtls::new_13(config, certificate, now),
+        DtlsVersion::Auto => Dtls::new_auto(config, certificate, now),
+        _ => return Err(CryptoError::Other(format!("DTLS version {version} is not known here"))),
+    };
+    Ok(Box::new(Instance { dtls, notes, stage: Stage::Handshake }))
 }
 
 /// The configuration of all sessions with this MTU. There is one in practice: the MTU is ours to choose, not a peer's.
@@ -55,11 +79,24 @@ fn shared(mtu: Option<usize>) -> Result<Arc<Config>, CryptoError> {
     Ok(config)
 }
 
-fn configure(mtu: Option<usize>) -> Result<Config, CryptoError> {
-    let mut provider = str0m_aws_lc_rs::dimpl_crypto_provider();
+/// dimpl's cryptography, with the process's key read once and with RSA certificates of peers.
+fn provider() -> CryptoProvider {
+    static PROVIDER: OnceLock<CryptoProvider> = OnceLock::new();
     static KEYS: OnceLock<Keys> = OnceLock::new();
-    provider.key_provider = KEYS.get_or_init(|| Keys { of_others: provider.key_provider, last: Mutex::default() });
-    // Whoever reaches DTLS has passed ICE from that address: a cookie would prove it a second time.
+    static VERIFIER: OnceLock<Verifier> = OnceLock::new();
+    let make = || {
+        let mut provider = str0m_aws_lc_rs::dimpl_crypto_provider();
+        provider.key_provider = KEYS.get_or_init(|| Keys { of_others: provider.key_provider, last: Mutex::default() });
+        provider.signature_verification = VERIFIER.get_or_init(|| Verifier { ecdsa: provider.signature_verification });
+        provider.cipher_suites = suites::with_rsa(provider.cipher_suites);
+        provider
+    };
+    PROVIDER.get_or_init(make).clone()
+}
+
+fn configure(mtu: Option<usize>) -> Result<Config, CryptoError> {
+    let provider = provider();
+    // DTLS is taken from addresses that passed ICE only: a cookie would prove the address a second time.
     let mut builder = Config::builder().use_server_cookie(false).with_crypto_provider(provider);
     if let Some(mtu) = mtu {
         builder = builder.mtu(mtu);
@@ -130,7 +167,49 @@ impl SigningKey for Key {
     }
 }
 
-struct Instance(Dtls);
+/// The most records that dimpl reads from one datagram; it drops one with more.
+const MAX_RECORDS: usize = 8;
+
+/// Splits a datagram into runs of at most [`MAX_RECORDS`] records. OpenSSL writes a client's last flight in fragments of
+/// 256 bytes and sends them together: with an RSA certificate that is nine records and more. Bounded by the datagram.
+fn runs_of_records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(datagram);
+    std::iter::from_fn(move || {
+        let packet = rest.take()?;
+        let mut end = 0;
+        for _ in 0..MAX_RECORDS {
+            // RFC 6347 §4.1: type, version, epoch and sequence number take 11 bytes, the length two.
+            let length = packet.get(end + 11..end + 13).map(|length| u16::from_be_bytes([length[0], length[1]]));
+            match length.map(|length| end + 13 + usize::from(length)) {
+                Some(next) if next < packet.len() => end = next,
+                // The last record, or what is none: dimpl says so.
+                _ => return Some(packet),
+            }
+        }
+        let (run, more) = packet.split_at(end);
+        rest = Some(more);
+        Some(run)
+    })
+}
+
+struct Instance {
+    dtls: Dtls,
+    notes: Notes,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Handshake,
+    /// The handshake is done, and keys for SRTP did not come yet.
+    Connected,
+    /// Nothing more is noted.
+    Done,
+    /// The peer's certificate is larger than what there is room for: nothing comes out any more, keys least of all.
+    Refused {
+        needed: usize,
+    },
+}
 
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -139,41 +218,91 @@ impl std::fmt::Debug for Instance {
 }
 
 impl DtlsInstance for Instance {
-    fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
-    }
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
+        verify::take_last();
+        let result = runs_of_records(packet).try_for_each(|records| self.dtls.handle_packet(records));
+        if let Err(error) = &result
+            && self.stage == Stage::Handshake
+        {
+            self.notes.error(error);
+        }
+        result
     }
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        self.0.poll_output(buf)
+        if let Stage::Refused { needed } = self.stage {
+            return DtlsOutput::BufferTooSmall { needed };
+        }
+        let output = self.dtls.poll_output(buf);
+        match &output {
+            DtlsOutput::PeerCert(certificate) => self.notes.certificate(certificate),
+            DtlsOutput::Connected => self.stage = Stage::Connected,
+            DtlsOutput::KeyingMaterial(..) => self.stage = Stage::Done,
+            // The keys follow right after: here they do not.
+            DtlsOutput::Timeout(_) if self.stage == Stage::Connected => {
+                self.stage = Stage::Done;
+                self.notes.failure(Failure::new(Reason::Srtp));
+            }
+            // Records that we write fit; a certificate of the peer's need not.
+            DtlsOutput::BufferTooSmall { needed } if self.stage == Stage::Handshake => {
+                self.stage = Stage::Refused { needed: *needed };
+                self.notes.failure(Failure::new(Reason::Certificate));
+            }
+            _ => {}
+        }
+        output
     }
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
+        let result = self.dtls.handle_timeout(now);
+        if let Err(error) = &result
+            && self.stage == Stage::Handshake
+        {
+            self.notes.error(error);
+        }
+        result
+    }
+    fn set_active(&mut self, active: bool) {
+        self.dtls.set_active(active);
     }
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.0.send_application_data(data)
+        self.dtls.send_application_data(data)
     }
     fn is_active(&self) -> bool {
-        self.0.is_active()
+        self.dtls.is_active()
     }
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
+        self.dtls.protocol_version()
     }
     fn is_closing(&self) -> bool {
-        self.0.is_closing()
+        self.dtls.is_closing()
     }
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.dtls.is_closed()
     }
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
+        self.dtls.close()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_datagram_is_split_after_every_eighth_record_and_nothing_of_it_is_lost() {
+        let record =
+            |length: u8| [&[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, length][..], &[7; 9][..length.into()]].concat();
+        for (count, runs) in [(0, 1), (1, 1), (8, 1), (9, 2), (16, 2), (17, 3)] {
+            let datagram: Vec<u8> = (0..count).flat_map(|n| record(n % 10)).collect();
+            let found: Vec<_> = runs_of_records(&datagram).collect();
+            assert_eq!((found.len(), found.concat()), (runs, datagram), "{count} records");
+        }
+        // Cut anywhere, or with a length that lies.
+        let datagram: Vec<u8> = (0..20).flat_map(|n| record(n % 10)).collect();
+        for cut in 0..datagram.len() {
+            assert_eq!(runs_of_records(&datagram[..cut]).collect::<Vec<_>>().concat(), &datagram[..cut]);
+        }
+        assert_eq!(runs_of_records(&[0xff; 40]).count(), 1);
+    }
 
     #[test]
     fn sessions_share_one_configuration() {

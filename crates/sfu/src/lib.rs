@@ -14,10 +14,12 @@
 //! Deliberately not here: who may do what (`control`), sockets and threads (`shards`).
 
 pub mod bwe;
+mod clock;
 pub mod desk;
-mod dtls;
+pub mod dtls;
 pub mod flow;
 pub mod format;
+pub mod ingress;
 pub mod layers;
 pub mod negotiate;
 pub mod prefetch;

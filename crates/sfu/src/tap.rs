@@ -3,6 +3,8 @@
 //! [`provider`] wraps the DTLS of [`crate::dtls`]. Every instance it makes copies the RFC 5764
 //! exporter's output into a [`KeySlot`] at the moment DTLS hands it to str0m. Only public traits are used.
 //!
+//! A publisher's keys are taken away from its `Rtc` ([`withhold`], [`publishers`]): see [`crate::ingress`].
+//!
 //! `RtcConfig::build` makes its DTLS instance synchronously, so a slot armed right before on the same
 //! thread belongs to that `Rtc` ([`arm`]). That is for viewers with data channels; the others' DTLS stands alone
 //! (`desk::handshake`), and the `Rtc` that reads their offer has none ([`hollow`]).
@@ -12,16 +14,21 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use str0m_proto::crypto::dtls::{
-    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion, SrtpProfile,
+    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, KeyingMaterial, ProtocolVersion, SrtpProfile,
 };
 use str0m_proto::crypto::{CryptoError, CryptoProvider, DtlsVersion};
 
-use crate::dtls;
+use crate::dtls::{self, Notes};
+use crate::ingress::clear;
+use crate::ingress::sctp::Sctp;
 use crate::srtp::{Error, Open, Profile, Role, Seal, split};
 
-/// Where the keys of one session appear once its DTLS handshake is done.
+/// Where the keys of one session appear once its DTLS handshake is done, and what went wrong in it.
 #[derive(Clone, Default)]
-pub struct KeySlot(Arc<Mutex<Option<Keys>>>);
+pub struct KeySlot {
+    keys: Arc<Mutex<Option<Keys>>>,
+    notes: Notes,
+}
 
 /// What the RFC 5764 exporter gave.
 pub(crate) struct Keys {
@@ -33,8 +40,13 @@ pub(crate) struct Keys {
 impl KeySlot {
     /// Takes the keys out, as contexts to send and to receive with; `None` while the handshake lasts.
     pub fn take(&self) -> Option<Result<(Seal, Open), Error>> {
-        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(keys.into_contexts())
+    }
+
+    /// What went wrong in the handshake.
+    pub(crate) fn notes(&self) -> Notes {
+        self.notes.clone()
     }
 }
 
@@ -73,6 +85,8 @@ enum Next {
     Plain,
     /// Its own, and its keys are copied.
     Tapped(KeySlot),
+    /// Its own, and its keys go nowhere else.
+    Withheld(KeySlot),
     /// None: it only reads and writes descriptions.
     Hollow,
 }
@@ -81,6 +95,14 @@ enum Next {
 pub fn arm() -> KeySlot {
     let slot = KeySlot::default();
     NEXT.with(|next| *next.borrow_mut() = Next::Tapped(slot.clone()));
+    slot
+}
+
+/// Makes the next `RtcConfig::build` on this thread put its keys into the slot returned, and into nothing else: its `Rtc`
+/// must be built with [`publishers`].
+pub fn withhold() -> KeySlot {
+    let slot = KeySlot::default();
+    NEXT.with(|next| *next.borrow_mut() = Next::Withheld(slot.clone()));
     slot
 }
 
@@ -102,6 +124,13 @@ pub fn provider() -> Arc<CryptoProvider> {
         .clone()
 }
 
+/// [`provider`] with SRTP in the clear ([`clear`]), for an `Rtc` whose keys are withheld.
+pub fn publishers() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    let make = || Arc::new(CryptoProvider { srtp_provider: &clear::Copying, ..(*provider()).clone() });
+    PROVIDER.get_or_init(make).clone()
+}
+
 #[derive(Debug)]
 struct Tap;
 
@@ -118,13 +147,17 @@ impl DtlsProvider for Tap {
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
         let next = NEXT.with(|next| std::mem::replace(&mut *next.borrow_mut(), Next::Plain));
-        if matches!(next, Next::Hollow) {
-            return Ok(Box::new(Hollow { now, is_active: false }));
-        }
-        let inner = dtls::Provider.new_dtls(certificate, now, version, mtu)?;
         match next {
-            Next::Tapped(slot) => Ok(Box::new(TappedInstance { inner, slot })),
-            Next::Plain | Next::Hollow => Ok(inner),
+            Next::Plain => dtls::Provider.new_dtls(certificate, now, version, mtu),
+            Next::Tapped(slot) => {
+                let inner = dtls::noted(certificate, now, version, mtu, slot.notes())?;
+                Ok(Box::new(TappedInstance::new(inner, slot, false)))
+            }
+            Next::Withheld(slot) => {
+                let inner = dtls::noted(certificate, now, version, mtu, slot.notes())?;
+                Ok(Box::new(TappedInstance::new(inner, slot, true)))
+            }
+            Next::Hollow => Ok(Box::new(Hollow { now, is_active: false })),
         }
     }
 }
@@ -133,6 +166,14 @@ impl DtlsProvider for Tap {
 struct TappedInstance {
     inner: Box<dyn DtlsInstance>,
     slot: KeySlot,
+    is_withheld: bool,
+    sctp: Sctp,
+}
+
+impl TappedInstance {
+    fn new(inner: Box<dyn DtlsInstance>, slot: KeySlot, is_withheld: bool) -> TappedInstance {
+        TappedInstance { inner, slot, is_withheld, sctp: Sctp::default() }
+    }
 }
 
 impl DtlsInstance for TappedInstance {
@@ -142,7 +183,17 @@ impl DtlsInstance for TappedInstance {
         let output = self.inner.poll_output(buf);
         if let DtlsOutput::KeyingMaterial(material, profile) = &output {
             let keys = Keys::new(material, *profile, role);
-            *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+            *self.slot.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+            if self.is_withheld {
+                let none = KeyingMaterial::new(&clear::MATERIAL);
+                return DtlsOutput::KeyingMaterial(none, SrtpProfile::AEAD_AES_128_GCM);
+            }
+        }
+        if let DtlsOutput::ApplicationData(packet) = &output
+            && !self.sctp.admits(packet)
+        {
+            // Too short for SCTP's header: the library drops it.
+            return DtlsOutput::ApplicationData(&[]);
         }
         output
     }
@@ -154,9 +205,11 @@ impl DtlsInstance for TappedInstance {
         self.inner.handle_packet(packet)
     }
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.sctp.refill(now);
         self.inner.handle_timeout(now)
     }
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        self.sctp.sends(data);
         self.inner.send_application_data(data)
     }
     fn is_active(&self) -> bool {

@@ -1,16 +1,18 @@
 //! Packets for tests, said in one line.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use media::codec::Resolution;
+use media::codec::parameter_sets::Units;
 use media::packet::Extensions;
-use media::{Codec, Packet};
+use media::{Codec, Epoch, Packet};
 
 /// A video packet with publisher sequence number `seq`.
 pub fn packet(seq: u64) -> PacketBuilder {
     PacketBuilder(Packet {
         codec: Codec::Vp8,
-        epoch: 1,
+        epoch: Epoch::of(1),
         encoding: 0,
         seq,
         timestamp: (seq as u32).wrapping_mul(3_000),
@@ -21,7 +23,9 @@ pub fn packet(seq: u64) -> PacketBuilder {
         layers: media::codec::FrameLayers::default(),
         arrived_at: Instant::now(),
         captured_at: None,
+        has_wrong_clock: false,
         descriptor: None,
+        sets: None,
         extensions: Extensions::default(),
         payload: vec![seq as u8; 100].into(),
         red_primary_at: 0,
@@ -38,8 +42,13 @@ impl PacketBuilder {
         self
     }
     /// From this publisher.
-    pub fn epoch(mut self, epoch: u32) -> Self {
-        self.0.epoch = epoch;
+    pub fn epoch(mut self, publisher: u32) -> Self {
+        self.0.epoch = Epoch { publisher, ..self.0.epoch };
+        self
+    }
+    /// Of this run of its publisher.
+    pub fn run(mut self, run: u32) -> Self {
+        self.0.epoch = Epoch { run, ..self.0.epoch };
         self
     }
     /// Of this encoding of a simulcast.
@@ -65,6 +74,17 @@ impl PacketBuilder {
     /// Not the first packet of its frame.
     pub fn continues(mut self) -> Self {
         self.0.starts_frame = false;
+        self
+    }
+    /// Of this codec, with this payload.
+    pub fn coded(mut self, codec: Codec, payload: &[u8]) -> Self {
+        self.0.codec = codec;
+        self.0.payload = payload.into();
+        self
+    }
+    /// These parameter sets were known by then.
+    pub fn with_sets(mut self, sets: &Arc<Units>) -> Self {
+        self.0.sets = Some(Arc::clone(sets));
         self
     }
     /// Received then.

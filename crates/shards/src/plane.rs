@@ -9,7 +9,7 @@ use std::time::Instant;
 use media::{NtpTime, WallClock};
 use sfu::desk::{self, Desk};
 use sfu::negotiate::Identity;
-use sfu::shard::{self, Shard};
+use sfu::shard::{self, LoadStatus, Shard};
 
 use crate::desk_thread::DeskThread;
 use crate::mailbox::Mailbox;
@@ -85,9 +85,18 @@ pub struct Gauges {
     pub send_errors: AtomicU64,
     /// Datagrams lost because a receive buffer was full.
     pub kernel_drops: AtomicU64,
+    /// Thousandths of its time in which the thread was not asleep, over about a second.
+    pub busy_permille: AtomicU64,
+    /// Microseconds for which packets wait for their viewer's turn, over the last 250 ms.
+    pub wait_us: AtomicU64,
 }
 
 impl Gauges {
+    pub(crate) fn loaded(&self, load: &LoadStatus) {
+        self.busy_permille.store((load.busy * 1_000.0) as u64, Ordering::Relaxed);
+        self.wait_us.store(load.wait.as_micros() as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn sent(&self, report: &SendReport) {
         self.datagrams_sent.fetch_add(report.datagrams, Ordering::Relaxed);
         self.bytes_sent.fetch_add(report.bytes, Ordering::Relaxed);
@@ -238,6 +247,11 @@ impl Plane {
     /// Asks a desk. Returns whether it took the command.
     pub fn desk(&self, number: u8, command: desk::Command) -> bool {
         self.desks.get(usize::from(number)).is_some_and(|desk| desk.send(command))
+    }
+
+    /// The highest value of a gauge among the shards.
+    pub fn highest(&self, of: impl Fn(&Gauges) -> &AtomicU64) -> u64 {
+        self.gauges.iter().map(|g| of(g).load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
     /// What the threads count: sums over all shards.

@@ -47,8 +47,15 @@ impl ShardThread {
         let mut batch = Batch::new();
         let mut sending = SendState::new();
         loop {
-            let ready = match poller.wait(Some(self.sleep())) {
-                Ok(ready) => ready,
+            let began_at = Instant::now();
+            let sleep = self.sleep(began_at);
+            let ready = match poller.wait(Some(sleep)) {
+                Ok(ready) => {
+                    if !sleep.is_zero() {
+                        self.shard.slept(began_at.elapsed());
+                    }
+                    ready
+                }
                 Err(error) => {
                     tracing::error!(%error, "a media shard cannot wait for its sockets any more");
                     return;
@@ -65,6 +72,7 @@ impl ShardThread {
             }
             let now = Instant::now();
             self.shard.handle_timeout(now);
+            self.gauges.loaded(&self.shard.load());
             // One round, then back to the sockets: while thousands are served, a publisher's next packets and a viewer's
             // NACK must not wait for the last of them.
             self.send_round(now, &mut batch, &mut sending);
@@ -75,11 +83,11 @@ impl ShardThread {
         }
     }
 
-    fn sleep(&self) -> Duration {
+    fn sleep(&self, now: Instant) -> Duration {
         if self.shard.has_turns() || !self.mailbox.is_empty() {
             return Duration::ZERO;
         }
-        let until = self.shard.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
+        let until = self.shard.poll_timeout().map(|at| at.saturating_duration_since(now));
         until.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 

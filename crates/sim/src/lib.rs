@@ -30,6 +30,7 @@
 mod asking;
 mod browser;
 mod camera;
+mod core;
 mod ledger;
 mod link;
 mod picture;

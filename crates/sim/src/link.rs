@@ -19,7 +19,16 @@ pub struct Link {
     duplication: f64,
     bits_per_second: Option<u64>,
     queue: Duration,
+    socket: Option<Socket>,
     is_cut: bool,
+}
+
+/// What the receiver's kernel holds until the receiver reads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Socket {
+    datagrams: u32,
+    bytes: usize,
+    read_every: Duration,
 }
 
 /// Gilbert–Elliott: a path is good or bad, and loses everything while it is bad.
@@ -27,10 +36,16 @@ pub struct Link {
 struct Burst {
     begins: f64,
     ends: f64,
+    longest: Duration,
 }
 
 /// The longest that a datagram waits behind others before it is dropped, unless said otherwise: a router's buffer. A guess.
 const QUEUE: Duration = Duration::from_millis(200);
+
+/// A burst of the average length takes half of this for each datagram of media (200 a second). A
+/// fade of a radio ends with time. If it ended only with datagrams, the reports against the media,
+/// or a handshake with its timers of seconds, would lose everything they send for that long.
+const DATAGRAM_TIME: Duration = Duration::from_millis(10);
 
 /// Headers of IP and UDP.
 const HEADER_BYTES: usize = 28;
@@ -55,6 +70,7 @@ impl Link {
             duplication: 0.0,
             bits_per_second: None,
             queue: QUEUE,
+            socket: None,
             is_cut: false,
         }
     }
@@ -74,9 +90,11 @@ impl Link {
         Link { loss, ..self }
     }
 
-    /// Bursts begin at this share of datagrams and are this long on average.
+    /// Bursts begin at this share of datagrams and are this long on average; at the latest they end
+    /// after [`DATAGRAM_TIME`] for each of these.
     pub fn bursts(self, begins: f64, datagrams: f64) -> Link {
-        Link { burst: Some(Burst { begins, ends: 1.0 / datagrams }), ..self }
+        let longest = DATAGRAM_TIME.mul_f64(datagrams);
+        Link { burst: Some(Burst { begins, ends: 1.0 / datagrams, longest }), ..self }
     }
 
     /// This share is overtaken by those behind it.
@@ -97,6 +115,12 @@ impl Link {
     /// No more than this, with a queue before it.
     pub fn rate(self, bits_per_second: u64) -> Link {
         Link { bits_per_second: Some(bits_per_second), ..self }
+    }
+
+    /// The receiver reads at this interval, and between two reads its socket holds so many datagrams
+    /// and bytes of payload: the rest is lost.
+    pub fn socket(self, datagrams: u32, bytes: usize, read_every: Duration) -> Link {
+        Link { socket: Some(Socket { datagrams, bytes, read_every }), ..self }
     }
 
     /// The one-way delay without jitter and queue.
@@ -128,8 +152,12 @@ pub struct Wire {
     pub link: Link,
     random: Random,
     is_bad: bool,
+    bad_until: Option<Instant>,
     free_at: Option<Instant>,
     last_at: Option<Instant>,
+    began_at: Option<Instant>,
+    /// When the receiver reads next, and what it will find.
+    held: (Option<Instant>, u32, usize),
     /// Datagrams given to it.
     pub sent: u64,
     /// Datagrams that it lost.
@@ -141,7 +169,19 @@ pub struct Wire {
 impl Wire {
     /// A wire that draws its own lots.
     pub fn new(link: Link, random: Random) -> Wire {
-        Wire { link, random, is_bad: false, free_at: None, last_at: None, sent: 0, lost: 0, bytes: 0 }
+        Wire {
+            link,
+            random,
+            is_bad: false,
+            bad_until: None,
+            free_at: None,
+            last_at: None,
+            began_at: None,
+            held: (None, 0, 0),
+            sent: 0,
+            lost: 0,
+            bytes: 0,
+        }
     }
 
     /// Takes a datagram of `bytes`. Returns when it arrives: never, once or twice.
@@ -162,8 +202,11 @@ impl Wire {
             return None;
         }
         if let Some(burst) = self.link.burst {
-            self.is_bad =
-                if self.is_bad { !self.random.happens(burst.ends) } else { self.random.happens(burst.begins) };
+            let was_bad = self.is_bad && self.bad_until.is_some_and(|until| now < until);
+            self.is_bad = if was_bad { !self.random.happens(burst.ends) } else { self.random.happens(burst.begins) };
+            if self.is_bad && !was_bad {
+                self.bad_until = Some(now + burst.longest);
+            }
             if self.is_bad {
                 return None;
             }
@@ -187,7 +230,28 @@ impl Wire {
         }
         let in_order = arrives.max(self.last_at.unwrap_or(arrives));
         self.last_at = Some(in_order);
-        Some(in_order)
+        match self.link.socket {
+            Some(socket) => self.read_at(in_order, bytes, socket),
+            None => Some(in_order),
+        }
+    }
+
+    /// When the receiver reads what arrives at `at`; `None` if its socket is full.
+    fn read_at(&mut self, at: Instant, bytes: usize, socket: Socket) -> Option<Instant> {
+        let began_at = *self.began_at.get_or_insert(at);
+        let each = socket.read_every.as_nanos().max(1);
+        let reads = at.saturating_duration_since(began_at).as_nanos() / each + 1;
+        let read_at = began_at + Duration::from_nanos(u64::try_from(reads * each).ok()?);
+        let (next, datagrams, held) = &mut self.held;
+        if next.replace(read_at) != Some(read_at) {
+            (*datagrams, *held) = (0, 0);
+        }
+        if *datagrams >= socket.datagrams || *held + bytes > socket.bytes {
+            return None;
+        }
+        *datagrams += 1;
+        *held += bytes;
+        Some(read_at)
     }
 }
 

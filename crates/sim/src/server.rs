@@ -18,6 +18,7 @@ use sfu::shard::{self, Shard, Snapshot, StreamSnapshot, ViewerReport};
 use sfu::transmit::Batch;
 use str0m::ice::IceCreds;
 
+use crate::core::Core;
 use crate::random::Random;
 
 /// How a server is set up.
@@ -55,6 +56,8 @@ pub enum NotOpened {
 /// The whole server.
 pub struct Server {
     shards: Vec<Shard>,
+    /// The core that each shard runs on.
+    cores: Vec<Core>,
     desks: Vec<Desk>,
     control: Control,
     identity: Identity,
@@ -101,7 +104,7 @@ impl Server {
     pub(crate) fn new(setup: Setup, base: Instant, addresses: Vec<SocketAddr>, mut random: Random) -> Server {
         let identity = Identity::new(addresses.clone());
         let clock = WallClock::new(base, NtpTime::from_unix_ms(1_800_000_000_000));
-        let shards = (0..setup.shards).map(|n| Shard::new(n, setup.shards, identity.clone(), clock)).collect();
+        let shards: Vec<_> = (0..setup.shards).map(|n| Shard::new(n, setup.shards, identity.clone(), clock)).collect();
         let desks = (0..setup.desks)
             .map(|n| {
                 let mut random = random.branch();
@@ -109,8 +112,10 @@ impl Server {
             })
             .collect();
         let limits = control::Limits { streams: 1_000, sessions: 10_000, viewers: 5_000, sessions_per_ip: 0 };
+        let cores = vec![Core::new(base); shards.len()];
         Server {
             shards,
+            cores,
             desks,
             control: Control::new(limits, setup.takeover),
             identity,
@@ -150,6 +155,16 @@ impl Server {
         hash.below(self.shards.len() as u64) as u8
     }
 
+    /// Each shard's core sends this many datagrams a second from now on; `None`: any number.
+    pub fn set_core(&mut self, datagrams_per_second: Option<u32>) {
+        self.cores.iter_mut().for_each(|core| core.set_rate(datagrams_per_second));
+    }
+
+    /// How busy a shard is, and what it sheds.
+    pub fn load(&self, shard: u8) -> shard::LoadStatus {
+        self.shards[usize::from(shard)].load()
+    }
+
     // ---- what HTTP asks
 
     pub(crate) fn publish(
@@ -181,6 +196,8 @@ impl Server {
             rtc: offer.rtc,
             offer: offer.offer,
             tracks: offer.tracks,
+            ingress: offer.ingress,
+            notes: offer.notes,
         };
         let shard = (admitted.epoch % self.shards.len() as u32) as u8;
         self.to_shards.push_back((shard, shard::Command::AddPublisher(Box::new(setup))));
@@ -330,6 +347,9 @@ impl Server {
     /// Does all there is to do at `now`.
     pub(crate) fn run(&mut self, now: Instant) {
         self.now = now;
+        for (shard, core) in self.shards.iter_mut().zip(&mut self.cores) {
+            shard.slept(core.slept_until(now));
+        }
         for desk in 0..self.desks.len() {
             let mut batch = std::mem::take(&mut self.batch);
             self.desks[desk].handle_timeout(now, &mut batch);
@@ -374,21 +394,28 @@ impl Server {
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
         let shards = self.shards.iter().filter_map(Shard::poll_timeout);
+        let cores = self.shards.iter().zip(&self.cores).filter(|(shard, _)| shard.has_turns());
+        let cores = cores.map(|(_, core)| core.free_at());
         let desks = self.desks.iter().filter_map(Desk::poll_timeout);
-        shards.chain(desks).chain(self.control.poll_timeout()).min()
+        shards.chain(cores).chain(desks).chain(self.control.poll_timeout()).min()
     }
 
     fn transmit(&mut self, now: Instant, shard: usize) -> bool {
         let mut any = false;
         loop {
+            if !self.cores[shard].is_free(now) {
+                return any;
+            }
             self.shards[shard].poll_transmit(now, &mut self.batch);
             if self.batch.is_empty() {
                 return any;
             }
             any = true;
+            let before = self.sent.len();
             for (message, bytes) in self.batch.datagrams() {
                 self.sent.push(Sent { destination: message.destination, bytes: bytes.to_vec() });
             }
+            self.cores[shard].works(now, self.sent.len() - before);
             self.batch.clear();
         }
     }

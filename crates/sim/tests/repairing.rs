@@ -1,11 +1,14 @@
 //! The network loses, delays and doubles: what is repaired?
 
 use media::Codec;
-use sim::{Filming, Habits, Link, Path, Peer, Story, ms, secs};
+use sim::{Filming, Habits, Link, Path, Peer, Setup, Story, ms, secs, seeds};
 
-/// Watches for half a minute over these links, and prints what became of it.
+/// Watches for half a minute over these links.
 fn watched(publisher: Path, viewer: Path, filming: Filming, habits: Habits) -> (Story, Peer, Peer) {
-    let mut story = Story::new();
+    told(Story::new(), publisher, viewer, filming, habits)
+}
+
+fn told(mut story: Story, publisher: Path, viewer: Path, filming: Filming, habits: Habits) -> (Story, Peer, Peer) {
     story.path(publisher);
     let alice = story.publishes("demo", filming);
     story.runs(secs(2));
@@ -23,6 +26,8 @@ struct Repair {
     /// Share of lost video packets that came all the same.
     share: f64,
     pictures: usize,
+    /// Of those that were filmed since it was connected.
+    of_filmed: f64,
     given_up: u32,
     longest_freeze_ms: u128,
     asked: usize,
@@ -30,21 +35,26 @@ struct Repair {
 
 fn repair(what: &str, story: &mut Story, alice: Peer, bob: Peer) -> Repair {
     let came = story.came_at(bob);
+    // How long a handshake takes over a network that loses is not the question here.
+    let connected = came + story.connected_after(bob).unwrap_or_default();
+    let watched = story.now() - connected;
     let screen = story.screen(bob);
     let (late, missing) = (screen.video().late, screen.video().missing(story.instant(), ms(1_500)));
     let share = late as f64 / (late as f64 + missing as f64).max(1.0);
     let repair = Repair {
         share,
         pictures: screen.pictures.len(),
+        of_filmed: screen.pictures.len() as f64 / (30.0 * watched.as_secs_f64()),
         given_up: screen.given_up,
-        longest_freeze_ms: screen.longest_freeze(came + secs(2)).as_millis(),
+        longest_freeze_ms: screen.longest_freeze(connected + secs(2)).as_millis(),
         asked: story.camera(alice).asked_at.len(),
     };
     println!(
-        "{what}: {:.1} % of {} gaps repaired, {} pictures, {} given up, longest freeze {} ms, {} key frames asked for",
+        "{what}: {:.1} % of {} gaps repaired, {} pictures ({:.3}), {} given up, longest freeze {} ms, {} key frames asked for",
         share * 100.0,
         late + missing as u64,
         repair.pictures,
+        repair.of_filmed,
         repair.given_up,
         repair.longest_freeze_ms,
         repair.asked
@@ -52,27 +62,45 @@ fn repair(what: &str, story: &mut Story, alice: Peer, bob: Peer) -> Repair {
     repair
 }
 
+/// Worlds that the story of losses is told in, unless `SIM_SEEDS` says otherwise. Each takes 0.7 s.
+const LOSS_SEEDS: u64 = 4;
+
 #[test]
 fn losses_on_either_side_are_repaired() {
-    let good = Path::both(Link::of(ms(20)));
+    let (good, lossy) = (Link::of(ms(20)), |share| Link::of(ms(20)).loss(share));
+    let bursts = Link::of(ms(20)).bursts(0.005, 8.0);
+    // The most groups given up, the longest freeze, the least share of pictures.
     let rows = [
-        ("2 % before the server", Link::of(ms(20)).loss(0.02), Link::of(ms(20)), 0.99, 500),
-        ("2 % behind the server", Link::of(ms(20)), Link::of(ms(20)).loss(0.02), 0.99, 500),
-        ("2 % on both sides", Link::of(ms(20)).loss(0.02), Link::of(ms(20)).loss(0.02), 0.99, 700),
-        ("10 % behind the server", Link::of(ms(20)), Link::of(ms(20)).loss(0.1), 0.97, 2_500),
-        ("10 % before the server", Link::of(ms(20)).loss(0.1), Link::of(ms(20)), 0.95, 2_500),
-        ("bursts of 8 behind the server", Link::of(ms(20)), Link::of(ms(20)).bursts(0.005, 8.0), 0.97, 1_500),
-        ("bursts of 8 before the server", Link::of(ms(20)).bursts(0.005, 8.0), Link::of(ms(20)), 0.95, 1_500),
+        // What a run begins with may be given up once or twice: the next key frame is there before it.
+        ("2 % before the server", lossy(0.02), good, 2, 500, 0.95),
+        ("2 % behind the server", good, lossy(0.02), 2, 500, 0.95),
+        ("2 % on both sides", lossy(0.02), lossy(0.02), 2, 700, 0.95),
+        ("10 % behind the server", good, lossy(0.1), 4, 900, 0.95),
+        // The library asks a publisher five times, and each answer may be lost: 1.4 s for a key frame.
+        ("10 % before the server", lossy(0.1), good, 6, 2_500, 0.75),
+        ("bursts of 8 behind the server", good, bursts, 4, 1_800, 0.85),
+        ("bursts of 8 before the server", bursts, good, 4, 2_500, 0.85),
     ];
-    assert_eq!(good.up, good.down);
-    for (what, up, down, share, freeze_ms) in rows {
-        let (mut story, alice, bob) = watched(Path::both(up), Path::both(down), Filming::default(), Habits::default());
-        let repair = repair(what, &mut story, alice, bob);
-        assert!(repair.share >= share, "{what}: {:.3}", repair.share);
-        assert!(repair.longest_freeze_ms < freeze_ms, "{what}: froze for {} ms", repair.longest_freeze_ms);
-        assert!(repair.pictures > 850, "{what}: {} pictures", repair.pictures);
-        story.holds();
+    let mut broken = Vec::new();
+    for seed in seeds(LOSS_SEEDS) {
+        for (what, up, down, given_up, freeze_ms, pictures) in rows {
+            let story = Story::seeded(Setup::default(), seed);
+            let (up, down) = (Path::both(up), Path::both(down));
+            let (mut story, alice, bob) = told(story, up, down, Filming::default(), Habits::default());
+            let repair = repair(what, &mut story, alice, bob);
+            let is_kept =
+                repair.given_up <= given_up && repair.longest_freeze_ms < freeze_ms && repair.of_filmed >= pictures;
+            if !is_kept {
+                broken.push(format!(
+                    "{what}: {} given up, froze for {} ms, {:.3} of the pictures; to replay it:\n    \
+                     SIM_SEED={seed} cargo test -p sim losses_on_either -- --nocapture",
+                    repair.given_up, repair.longest_freeze_ms, repair.of_filmed
+                ));
+            }
+            story.holds();
+        }
     }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 #[test]

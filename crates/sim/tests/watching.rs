@@ -207,3 +207,47 @@ fn sound_goes_on_when_there_are_no_pictures_yet() {
     assert!(story.screen(bob).sounds.len() > 120);
     story.holds();
 }
+
+/// What two default sockets hold: Windows counts 65,536 bytes of payload, Linux 212,992 bytes of
+/// memory, of which a datagram of 1,200 takes 2,304.
+const SOCKETS: [(u32, usize); 2] = [(u32::MAX, 65_536), (92, usize::MAX)];
+
+#[test]
+fn what_came_since_an_old_key_frame_fits_a_default_socket_that_is_read_every_10_ms() {
+    for (datagrams, bytes) in SOCKETS {
+        for (is_deaf, age) in [(true, secs(7)), (true, ms(900)), (false, secs(7)), (false, ms(100))] {
+            let mut story = Story::new();
+            let filming =
+                Filming { is_deaf, key_frame_interval: secs(8), bits_per_second: 6_000_000, ..Filming::default() };
+            story.publishes("demo", filming);
+            story.runs(secs(8) + age);
+            story.path(Path { up: Link::good(), down: Link::good().socket(datagrams, bytes, ms(10)) });
+            let bob = story.watches("demo");
+            story.runs(secs(12));
+            let lost = story.wires(bob).1.lost;
+            let began = story.screen(bob).pictures.first().expect("pictures").at;
+            let connected = story.came_at(bob) + story.connected_after(bob).expect("connected");
+            println!("{age:?} old: {lost} lost, first picture {:?} after connecting", began - connected);
+            assert_eq!(lost, 0, "of {datagrams} datagrams or {bytes} bytes, {age:?} after the key frame");
+            story.holds();
+        }
+    }
+}
+
+#[test]
+fn what_a_publisher_sends_at_once_fits_a_default_socket_that_is_read_every_10_ms() {
+    // The pace of live media is that of the larger one: a key frame of 100 kB is out after 10 ms.
+    for (datagrams, bytes) in SOCKETS.into_iter().skip(1) {
+        let mut story = Story::new();
+        let alice = story.publishes("demo", Filming { bits_per_second: 2_000_000, ..Filming::default() });
+        story.runs(secs(1));
+        story.path(Path { up: Link::good(), down: Link::good().socket(datagrams, bytes, ms(10)) });
+        let bob = story.watches("demo");
+        story.runs(secs(2));
+        // The publisher's network holds back half a second, and delivers it at once.
+        story.link(alice, Path { up: Link::of(ms(500)), down: Link::good() }).runs(ms(400));
+        story.link(alice, Path::both(Link::good())).runs(secs(4));
+        assert_eq!(story.wires(bob).1.lost, 0, "of {datagrams} datagrams or {bytes} bytes");
+        story.holds();
+    }
+}

@@ -26,6 +26,12 @@ export interface WantedLayer {
   max_temporal_layer: number | null;
 }
 
+/** Something that is wrong with what is published, though it is forwarded. */
+export interface StreamWarning {
+  code: string;
+  detail: string;
+}
+
 export interface StreamStatus {
   stream: string;
   state: StreamState;
@@ -48,6 +54,7 @@ export interface StreamStatus {
     layers: LayerStatus[];
   } | null;
   audio: { codec: string; bitrate_bps: number } | null;
+  warnings: StreamWarning[];
   bitrate_in_bps: number;
   bitrate_out_bps: number;
 }
@@ -63,9 +70,13 @@ export interface SentReport {
   loss_percent: number | null;
   rtp_timestamp: number;
   captured_at_ms: number | null;
+  /** Why `captured_at_ms` is `null`: the publisher told no clock, or one that cannot be right. */
+  capture_clock: "known" | "untold" | "wrong";
   clock_rate: number;
   layer: string | null;
-  reason: "best" | "wished" | "network" | "hidden";
+  reason: "best" | "wished" | "network" | "hidden" | "codec" | "load";
+  /** What to do about the reason, where there is something. */
+  detail: string | null;
   switches: number;
 }
 
@@ -98,6 +109,7 @@ export function waitingStream(stream: string): StreamStatus {
     publisher: null,
     video: null,
     audio: null,
+    warnings: [],
     bitrate_in_bps: 0,
     bitrate_out_bps: 0,
   };

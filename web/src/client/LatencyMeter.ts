@@ -10,6 +10,17 @@ export function capturedAt(frameRtp: number, report: Pick<SentReport, "rtp_times
   return report.captured_at_ms + (ticks / report.clock_rate) * 1000;
 }
 
+/** Two clocks are compared over a network: below zero by this much is no delay at all. A guess: half of a round trip that is not symmetric. */
+const UNCERTAIN_MS = 50;
+/** Older pictures are of another clock. As the server judges (`sfu/src/clock.rs`). */
+const LONGEST_MS = 60_000;
+
+/** A delay as it can be: never below zero, and `null` where one of the clocks must be wrong. */
+export function plausibleDelay(ms: number): number | null {
+  if (!(ms >= -UNCERTAIN_MS && ms <= LONGEST_MS)) return null;
+  return Math.max(0, ms);
+}
+
 const POLL_MS = 2_000;
 /** Where changes are told by events, the report is for the delay alone: the clocks of the picture and of the server drift by some ms a minute. */
 const QUIET_POLL_MS = 10_000;
@@ -80,8 +91,20 @@ export class LatencyMeter {
     return this.#report;
   }
 
-  /** Median delay over the last frames in milliseconds; `null` when no picture is moving, or nothing is known. */
+  /** Median delay over the last frames in milliseconds; `null` when no picture is moving, or nothing is known: see {@link LatencyMeter.unknown}. */
   get latencyMs(): number | null {
+    const median = this.#median;
+    return median === null ? null : plausibleDelay(median);
+  }
+
+  /** Why there is no delay to show, as far as clocks are to blame. */
+  get unknown(): "untold" | "wrong" | null {
+    const clock = this.#report?.video?.capture_clock;
+    if (clock === "untold" || clock === "wrong") return clock;
+    return this.#median !== null && this.latencyMs === null ? "wrong" : null;
+  }
+
+  get #median(): number | null {
     if (this.#recent.length === 0 || localNow() - this.#lastAt > 2_000) return null;
     const sorted = [...this.#recent].sort((a, b) => a - b);
     return sorted[sorted.length >> 1] ?? null;

@@ -256,7 +256,9 @@ function publish(stream: string): void {
     say(byId("s-codec"), format.codec(sample?.codec));
     say(byId("s-rtt"), format.milliseconds(sample?.rttMs));
     say(byId("s-loss"), format.percent(sample?.lossPercent));
-    const aside = now === "connected" ? sendingWords(sample?.limitation ?? null, settings, client?.sending ?? []) : null;
+    const warning = status?.warnings[0]?.detail ?? null;
+    const sent = sendingWords(sample?.limitation ?? null, settings, client?.sending ?? []);
+    const aside = now === "connected" ? (warning ?? sent) : null;
     byId("limitation").hidden = aside === null;
     say(byId("limitation"), aside ?? "");
     document.title = `${now === "connected" ? "● " : ""}${stream} · Nowcast`;

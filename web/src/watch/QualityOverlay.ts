@@ -66,12 +66,12 @@ export class QualityOverlay {
   }
 
   /** Once a second, open or not: the lines show the past too. */
-  update(sample: StatsSample | null, delayMs: number | null, report: ViewerReport | null): void {
+  update(sample: StatsSample | null, delayMs: number | null, report: ViewerReport | null, unknown: "untold" | "wrong" | null): void {
     this.#delayLine.push(delayMs);
     const [number = "–", unit = "ms"] = format.milliseconds(delayMs).split(" ");
     say(byId("delay"), number);
     say(byId("delay-unit"), delayMs === null ? "" : unit);
-    say(byId("delay-note"), this.#delayNote(delayMs, sample));
+    say(byId("delay-note"), this.#delayNote(delayMs, sample, unknown));
     this.#element.dataset["delay"] =
       delayMs === null ? "unknown" : delayMs <= 250 ? "good" : delayMs <= 500 ? "fair" : "poor";
 
@@ -88,7 +88,9 @@ export class QualityOverlay {
     this.#draw();
   }
 
-  #delayNote(delayMs: number | null, sample: StatsSample | null): string {
+  #delayNote(delayMs: number | null, sample: StatsSample | null, unknown: "untold" | "wrong" | null): string {
+    if (delayMs === null && sample?.frameRate && unknown === "wrong") return "unknown: a clock of the publisher or of this device is wrong";
+    if (delayMs === null && sample?.frameRate && unknown === "untold") return "unknown: the publisher has not told its clock";
     if (delayMs === null) return sample?.frameRate ? "measuring…" : "no picture to measure";
     if (delayMs <= 250) return "from the camera to this screen";
     return delayMs <= 500 ? "from camera to screen: still under half a second" : "from camera to screen: the way is slow";

@@ -19,7 +19,7 @@ import { QualityMenu } from "./QualityMenu";
 import { QualityOverlay } from "./QualityOverlay";
 import { Still } from "./Still";
 import { watchState, type WatchState } from "./watchState";
-import { pictureWords, wordsFor } from "./words";
+import { pictureWords, warningWords, wordsFor } from "./words";
 
 const access = Access.fromLocation(location);
 const query = new URLSearchParams(location.search);
@@ -135,7 +135,8 @@ function watch(stream: string): void {
   else (video as HTMLVideoElement).addEventListener("timeupdate", () => ((frameAt = performance.now()), update()));
 
   function update(): void {
-    const next = watchState({ connection: client.state, problem: client.problem, status, statusAt, frameAt });
+    const next = watchState({ connection: client.state, problem: client.problem, status, statusAt, frameAt, report: latency.report });
+    if (next === "unsupported" && state === "live") frameAt = 0;
     state = next;
     player.dataset["state"] = state;
     player.classList.toggle("has-picture", frameAt > 0);
@@ -156,7 +157,9 @@ function watch(stream: string): void {
 
   function about(): string {
     if (state !== "live" && state !== "paused") return words(state);
+    const warning = state === "live" ? warningWords(status) : "";
     const facts = [
+      warning,
       status?.live_since_ms && state === "live" ? `live for ${format.duration(Date.now() - status.live_since_ms)}` : words(state),
       pictureWords(video.videoHeight || status?.video?.height || null, latency.report),
       status?.video ? format.codec(status.video.codec) : "",
@@ -174,7 +177,7 @@ function watch(stream: string): void {
       const peer = client.peer;
       sample = peer && client.state === "connected" ? await stats.sample(peer) : null;
       if (state === "live" && !document.hidden) still.keep();
-      overlay.update(sample, latency.latencyMs, latency.report);
+      overlay.update(sample, latency.latencyMs, latency.report, latency.unknown);
       showMenu();
       menu.tell();
       say(byId("controls-delay"), latency.latencyMs === null ? "" : format.milliseconds(latency.latencyMs));

@@ -1,4 +1,4 @@
-import type { StreamStatus } from "../client/Api";
+import type { StreamStatus, ViewerReport } from "../client/Api";
 import type { ConnectionState } from "../client/LiveConnection";
 import type { Problem } from "../client/Problem";
 
@@ -25,8 +25,10 @@ export function watchState(known: {
   /** When the status came, and when the last frame was shown; `performance.now()`, 0 for never. */
   statusAt: number;
   frameAt: number;
+  /** What the server last said about our session. */
+  report: ViewerReport | null;
 }): WatchState {
-  const { connection, problem, status, statusAt, frameAt } = known;
+  const { connection, problem, status, statusAt, frameAt, report } = known;
   switch (connection) {
     case "refused":
       if (problem?.status === 406) return "unsupported";
@@ -42,6 +44,8 @@ export function watchState(known: {
       break;
   }
   const pictureIsNews = frameAt > 0 && frameAt > statusAt + NEWER_MS;
+  // The codec was published after we came, so there was nothing to refuse then.
+  if (status?.state === "live" && status.video && report?.video?.reason === "codec" && !pictureIsNews) return "unsupported";
   if (!status) return frameAt > 0 ? "live" : "connecting";
   if (status.state !== "live" && !pictureIsNews) return status.state;
   return frameAt > 0 || !status.video ? "live" : "connecting";

@@ -47,6 +47,21 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
   }
 }
 
+/** What is wrong with what is published, for who watches; the publisher's page says what to do about it. */
+export function warningWords(status: StreamStatus | null): string {
+  const [first] = status?.warnings ?? [];
+  switch (first?.code) {
+    case undefined:
+      return "";
+    case "b_frames":
+      return "The publisher's encoder sends B-frames: most pictures are lost in browsers";
+    case "no_parameter_sets":
+      return "The publisher sends no parameter sets: the picture cannot be decoded";
+    default:
+      return first?.detail ?? "";
+  }
+}
+
 /** How large the picture is, and why it is not larger. */
 export function pictureWords(height: number | null, report: ViewerReport | null): string {
   if (!height) return "";

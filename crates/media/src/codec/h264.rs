@@ -2,6 +2,7 @@
 
 use super::bits::Bits;
 use super::layers::{FrameLayers, TemporalSwitch};
+use super::parameter_sets::{Key, Kind};
 use super::{Description, Resolution};
 
 pub(super) fn describe(payload: &[u8]) -> Description {
@@ -58,6 +59,34 @@ fn summarise(payload: &[u8]) -> Summary {
         _ => {}
     }
     summary
+}
+
+/// The whole NAL units of a payload: of a single NAL unit packet or a STAP-A.
+pub(super) fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (single, aggregated) = match payload {
+        [head, units @ ..] if nal_type(*head) == 24 => (None, units),
+        [head, ..] if matches!(nal_type(*head), 1..=23) => (Some(payload), &[][..]),
+        _ => (None, &[][..]),
+    };
+    single.into_iter().chain(Aggregated(aggregated))
+}
+
+/// Which parameter set a NAL unit is, if it is one.
+pub(super) fn parameter_set(unit: &[u8]) -> Option<Key> {
+    let (head, body) = unit.split_first()?;
+    let mut bits = Bits::of_nal_unit(body);
+    let kind = match nal_type(*head) {
+        7 => {
+            bits.skip(24)?; // profile, constraint flags, level
+            Kind::Sequence
+        }
+        8 => Kind::Picture,
+        _ => return None,
+    };
+    let id = bits.exp_golomb()?;
+    // H.264 §7.4.2.1.1 and §7.4.2.2.
+    let most = if kind == Kind::Sequence { 31 } else { 255 };
+    (id <= most).then_some(Key { kind, id })
 }
 
 /// The NAL units of an aggregation packet, each after its length: RFC 6184 §5.7.1.

@@ -2,6 +2,7 @@
 
 use super::bits::Bits;
 use super::layers::{FrameLayers, TemporalSwitch};
+use super::parameter_sets::{Key, Kind};
 use super::{Description, Resolution};
 
 pub(super) fn describe(payload: &[u8]) -> Description {
@@ -77,6 +78,36 @@ fn split_head(unit: &[u8]) -> Option<(Head, &[u8])> {
     let layer = ((first & 0x01) << 5) | (second >> 3);
     let temporal_layer = (second & 0x07).saturating_sub(1);
     Some((Head { nal_type: (first >> 1) & 0x3f, layer, temporal_layer }, body))
+}
+
+/// The whole NAL units of a payload: of a single NAL unit packet or an aggregation packet.
+pub(super) fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (single, aggregated) = match split_head(payload) {
+        Some((Head { nal_type: 48, .. }, units)) => (None, units),
+        Some((Head { nal_type: 0..=47, .. }, _)) => (Some(payload), &[][..]),
+        _ => (None, &[][..]),
+    };
+    single.into_iter().chain(Aggregated(aggregated))
+}
+
+/// Which parameter set of layer 0 a NAL unit is, if it is one.
+pub(super) fn parameter_set(unit: &[u8]) -> Option<Key> {
+    let (head, body) = split_head(unit).filter(|(head, _)| head.layer == 0)?;
+    let mut bits = Bits::of_nal_unit(body);
+    // H.265 §7.4.3.1, §7.4.3.2.1 and §7.4.3.3.1: the largest ids.
+    let (kind, id, most) = match head.nal_type {
+        32 => (Kind::Video, bits.number(4)?, 15),
+        33 => {
+            bits.skip(4)?; // sps_video_parameter_set_id
+            let sub_layers = bits.number(3)?;
+            bits.skip(1)?; // sps_temporal_id_nesting_flag
+            skip_profile_tier_level(&mut bits, sub_layers)?;
+            (Kind::Sequence, bits.exp_golomb()?, 15)
+        }
+        34 => (Kind::Picture, bits.exp_golomb()?, 63),
+        _ => return None,
+    };
+    (id <= most).then_some(Key { kind, id })
 }
 
 /// The NAL units of an aggregation packet, each after its length: RFC 7798 §4.4.2.

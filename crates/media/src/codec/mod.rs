@@ -14,7 +14,9 @@ pub mod dependency;
 mod h264;
 mod h265;
 pub mod layers;
+pub mod parameter_sets;
 pub mod red;
+pub mod reorder;
 pub mod start;
 mod vp8;
 mod vp9;
@@ -22,6 +24,8 @@ mod vp9;
 use std::fmt;
 
 pub use layers::{FrameLayers, LayerTracker};
+pub use parameter_sets::ParameterSets;
+pub use reorder::ReorderTracker;
 pub use start::{FrameStart, KeyFrameStart};
 
 /// Sound or picture.

@@ -138,6 +138,8 @@ pub struct MediaLimits {
     pub viewers: usize,
     /// `limits.handshakes`: viewers' handshakes under way at once.
     pub handshakes: usize,
+    /// `limits.busy_percent`: viewers are refused while a media thread is busy for this share of its time.
+    pub busy_percent: u8,
 }
 
 /// What happens when somebody publishes a stream that has a publisher.
@@ -339,6 +341,7 @@ fn check_media(file: &File, flags: &Flags) -> Result<MediaConfig, ConfigError> {
             sessions_per_ip: (sessions_per_ip > 0).then_some(sessions_per_ip),
             viewers: number("limits.viewers", file.limits.viewers, 1, 10_000_000)?,
             handshakes: number("limits.handshakes", file.limits.handshakes, 1, 10_000_000)?,
+            busy_percent: number("limits.busy_percent", file.limits.busy_percent, 1, 100)?,
         },
     })
 }

@@ -132,6 +132,8 @@ pub struct Limits {
     pub viewers: i64,
     /// Viewers' handshakes under way at once.
     pub handshakes: i64,
+    /// Percent of a media thread's time from which on viewers are refused.
+    pub busy_percent: i64,
     /// Open event streams.
     pub event_streams: i64,
     /// HTTP connections of one address that have not shown a token.
@@ -207,6 +209,8 @@ impl Default for Limits {
             new_sessions_per_ip: 5,
             viewers: 10_000,
             handshakes: 1_000,
+            // A tenth is left for publishers, rejoins and key frames (a guess, checked by hand).
+            busy_percent: 90,
             event_streams: 5_000,
             connections_per_ip: 64,
         }

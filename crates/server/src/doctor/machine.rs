@@ -42,6 +42,8 @@ pub struct Machine {
     pub taken: Vec<Taken>,
     /// What clients would be told to send to.
     pub candidates: Vec<SocketAddr>,
+    /// Failed DTLS handshakes by reason, of the server that runs here; `None`: it could not be asked.
+    pub dtls_failures: Option<Vec<(String, u64)>>,
 }
 
 /// What the kernel gives to a UDP socket.
@@ -99,6 +101,7 @@ impl Machine {
                 .zip(number("/proc/sys/net/netfilter/nf_conntrack_max")),
             taken: if with_ports { taken(config) } else { Vec::new() },
             candidates: engine::candidates(&config.media).unwrap_or_default(),
+            dtls_failures: with_ports.then(|| super::dtls::look(&config.http.listen)).flatten(),
         }
     }
 }
@@ -277,6 +280,7 @@ impl Machine {
             tracked: Some((0, 262_144)),
             taken: Vec::new(),
             candidates: vec![SocketAddr::from(([8, 8, 8, 8], 0))],
+            dtls_failures: None,
         }
     }
 }

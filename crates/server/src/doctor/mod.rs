@@ -4,6 +4,7 @@
 //! say one [`Finding`] each. `nowcast doctor` prints them all; the server says at start those that are not in order,
 //! one line each.
 
+mod dtls;
 mod host;
 mod machine;
 mod network;
@@ -120,7 +121,7 @@ pub fn remarks(config: &Config) -> Vec<String> {
 
 /// All checks, in the order in which they are read.
 fn examine(machine: &Machine, config: &Config) -> Vec<Finding> {
-    [network::examine(machine, config), host::examine(machine, config)].concat()
+    [network::examine(machine, config), vec![dtls::examine(machine)], host::examine(machine, config)].concat()
 }
 
 fn configuration(path: Option<&Path>, remarks: &[String]) -> Finding {

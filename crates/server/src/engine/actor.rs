@@ -4,13 +4,14 @@
 //! that `control` needs no lock. Nothing here waits: what a thread below has to answer first is kept in
 //! `waiting` until it does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control::{Caller, CloseReason, Control, Effect, Refused};
-use media::{SessionId, StreamId};
+use media::{SessionId, StreamId, StreamName};
 use sfu::desk;
+use sfu::dtls::Reason;
 use sfu::format::Published;
 use sfu::negotiate::{self, Unusable};
 use sfu::publisher::{Ended, PublisherSetup};
@@ -24,8 +25,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::addresses;
 use super::status::Watched;
 use super::{
-    ANSWER_WITHIN, Ask, Engine, IceFragment, LayerWish, Opened, Owner, Publish, Refusal, Role, Trickled, ViewerReport,
-    Watch,
+    ANSWER_WITHIN, Ask, Engine, IceFragment, LayerWish, Opened, Owner, Publish, Readiness, Refusal, Role, Trickled,
+    ViewerReport, Watch,
 };
 use crate::config::{MediaConfig, Takeover};
 
@@ -89,7 +90,8 @@ pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
             Takeover::Refuse => control::Takeover::Refuse,
             Takeover::Replace => control::Takeover::Replace,
         },
-    );
+    )
+    .with_busy_limit(limits.busy_percent);
     let actor = Actor {
         plane,
         control,
@@ -97,6 +99,8 @@ pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
         waiting: HashMap::new(),
         watched: HashMap::new(),
         snapshots: HashMap::new(),
+        failed: VecDeque::new(),
+        dtls_failures: [0; Reason::ALL.len()],
         next_desk: 0,
         changed,
         stopping: None,
@@ -115,11 +119,27 @@ pub(super) struct Actor {
     waiting: HashMap<SessionId, Vec<Waiting>>,
     pub(super) watched: HashMap<StreamId, Watched>,
     pub(super) snapshots: HashMap<u8, Snapshot>,
+    /// Sessions that failed lately, the newest last; at most [`FAILED`].
+    failed: VecDeque<FailedSession>,
+    /// Sessions that ended because their DTLS handshake failed, by [`Reason`].
+    pub(super) dtls_failures: [u64; Reason::ALL.len()],
     next_desk: u8,
     changed: watch::Sender<u64>,
     /// Set once the server stops: who waits for it.
     stopping: Option<Option<oneshot::Sender<()>>>,
 }
+
+/// A session that is over because its DTLS handshake failed.
+struct FailedSession {
+    session: SessionId,
+    name: StreamName,
+    role: Role,
+    why: String,
+}
+
+/// Failed sessions that are remembered, so that a client that asks for its session is told why it is gone. A guess: those
+/// of some seconds, where something is wrong with many clients.
+const FAILED: usize = 256;
 
 /// What HTTP needs to know of a session between requests.
 pub(super) struct Known {
@@ -202,6 +222,10 @@ impl Actor {
                 });
                 let _ = reply.send(owner);
             }
+            Ask::WhyFailed(session, reply) => {
+                let failed = self.failed.iter().rev().find(|failed| failed.session == session);
+                let _ = reply.send(failed.map(|failed| (failed.name.clone(), failed.role, failed.why.clone())));
+            }
             Ask::Close(session, reply) => {
                 let _ = reply.send(self.control.close(Instant::now(), session, CloseReason::Asked));
             }
@@ -229,7 +253,12 @@ impl Actor {
                 let _ = reply.send(self.metrics());
             }
             Ask::IsReady(reply) => {
-                let _ = reply.send(self.plane.is_alive() && self.stopping.is_none());
+                self.measure_load();
+                let _ = reply.send(match self.plane.is_alive() && self.stopping.is_none() {
+                    false => Readiness::Stuck,
+                    true if self.control.is_overloaded() => Readiness::Overloaded,
+                    true => Readiness::Ready,
+                });
             }
             Ask::ShutDown(reply) => {
                 self.control.shut_down(Instant::now());
@@ -281,8 +310,16 @@ impl Actor {
         answer.to_string()
     }
 
+    /// Tells `control` how busy the media threads are now.
+    fn measure_load(&mut self) {
+        let busy = self.plane.highest(|g| &g.busy_permille);
+        let wait = Duration::from_micros(self.plane.highest(|g| &g.wait_us));
+        self.control.measured(control::Load { busy_permille: u16::try_from(busy).unwrap_or(u16::MAX), wait });
+    }
+
     fn publish(&mut self, request: Publish) -> Result<Opened, Refusal> {
         let now = Instant::now();
+        self.measure_load();
         let session = new_session();
         let ip = request.remote.ip();
         let caller = Caller { ip, identity: request.identity.clone() };
@@ -326,6 +363,8 @@ impl Actor {
             rtc: offer.rtc,
             offer: offer.offer,
             tracks: offer.tracks,
+            ingress: offer.ingress,
+            notes: offer.notes,
         };
         let shard = (admitted.epoch % u32::from(self.plane.shard_count())) as u8;
         self.plane.shard(shard, shard::Command::AddPublisher(Box::new(setup)));
@@ -336,6 +375,7 @@ impl Actor {
 
     fn watch(&mut self, request: Watch, reply: oneshot::Sender<Result<Opened, Refusal>>) {
         let now = Instant::now();
+        self.measure_load();
         let session = new_session();
         let caller = Caller { ip: request.remote.ip(), identity: request.identity };
         let admitted = match self.control.watch(now, session, request.stream, caller) {
@@ -498,8 +538,31 @@ impl Actor {
     }
 
     fn ended(&mut self, session: SessionId, why: Ended) {
-        if self.sessions.remove(&session).is_some() {
-            tracing::info!(session = session.handle(), ?why, "a session ended");
+        let known = self.sessions.remove(&session);
+        match (why, &known) {
+            (Ended::Handshake(failure), Some(known)) => {
+                self.dtls_failures[failure.reason as usize] += 1;
+                let certificate = failure.certificate.map(|kind| kind.to_string());
+                let (role, reason) = (known.role, failure.reason.name());
+                // One line a session: it is gone afterwards.
+                tracing::warn!(
+                    session = session.handle(),
+                    ?role,
+                    reason,
+                    alert = failure.alert,
+                    certificate,
+                    "the DTLS handshake failed: {failure}"
+                );
+                if let Some((name, _)) = self.control.owner(&session) {
+                    let name = name.clone();
+                    if self.failed.len() >= FAILED {
+                        self.failed.pop_front();
+                    }
+                    self.failed.push_back(FailedSession { session, name, role, why: failure.to_string() });
+                }
+            }
+            (_, Some(_)) => tracing::info!(session = session.handle(), ?why, "a session ended"),
+            (_, None) => {}
         }
         self.fail_waiting(session, || Refusal::NoSuchSession);
         self.control.closed(Instant::now(), session);
@@ -582,9 +645,7 @@ impl Actor {
                     self.bump();
                 }
                 Effect::PublisherIs { stream, epoch, .. } => {
-                    let watched = self.watched.entry(stream).or_default();
-                    watched.epoch = epoch;
-                    watched.set_published(Published::default());
+                    self.watched.entry(stream).or_default().publisher_is(epoch);
                 }
                 Effect::PublisherGone { stream, epoch } => {
                     if let Some(watched) = self.watched.get_mut(&stream).filter(|w| w.epoch == epoch) {
@@ -689,6 +750,7 @@ fn refusal(refused: Refused) -> Refusal {
     match refused {
         Refused::StreamBusy { retry_after } => Refusal::StreamBusy { retry_after },
         Refused::Full { limit } => Refusal::Full { limit },
+        Refused::Overloaded => Refusal::Overloaded,
         Refused::ShuttingDown => Refusal::ShuttingDown,
     }
 }

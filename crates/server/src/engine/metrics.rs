@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use sfu::shard::{Counters, ESTIMATES_BPS};
+use sfu::dtls;
+use sfu::shard::{Counters, ESTIMATES_BPS, LoadStatus};
 use sfu::stream::choice::Reason;
 
 use super::actor::Actor;
@@ -26,7 +27,22 @@ impl Actor {
             ("unexpected", "Datagrams that their sender's session has no use for.", sum(|c| c.unexpected)),
             ("refused", "Datagrams that did not authenticate.", sum(|c| c.refused)),
             ("srtcp_rejected", "SRTCP that did not authenticate or was replayed.", sum(|c| c.srtcp_rejected)),
+            (
+                "srtp_rejected",
+                "SRTP of publishers that did not authenticate or was malformed.",
+                sum(|c| c.srtp_rejected),
+            ),
             ("fenced_packets", "Packets of publishers that were replaced.", sum(|c| c.fenced)),
+            (
+                "stray_packets",
+                "Publishers' packets that belong to no track, or to an SSRC that was replaced.",
+                sum(|c| c.strays),
+            ),
+            (
+                "starts_refused",
+                "Starts of viewers from a key frame that were put off: too many within a second.",
+                sum(|c| c.starts_refused),
+            ),
             ("session_panics", "Sessions that ended because something in them panicked.", sum(|c| c.panics)),
             ("passed_on", "Datagrams passed from one shard to another.", sum(|c| c.passed_on)),
             ("desk_queue_drops", "STUN and DTLS datagrams dropped before a desk.", sum(|c| c.dropped_for_desk)),
@@ -42,6 +58,11 @@ impl Actor {
                 "Datagrams that the kernel dropped on receipt, junk included.",
                 self.plane.gauge(|g| &g.kernel_drops),
             ),
+            (
+                "load_steps",
+                "Times a shard lowered or raised the bit rate bound of viewers' video.",
+                sum(|c| c.load_steps),
+            ),
             ("mailbox_refusals", "Commands that a full mailbox refused.", self.plane.refused()),
         ] {
             text.counter(&format!("nowcast_media_{name}_total"), help, value);
@@ -52,8 +73,35 @@ impl Actor {
             .fold((0, 0), |(resent, nacks), stream| (resent + stream.sent.resent, nacks + stream.sent.nacks));
         text.gauge("nowcast_media_retransmitted", "Packets sent again, in the streams that exist now.", sent.0);
         text.gauge("nowcast_media_nacks", "Packets reported missing, in the streams that exist now.", sent.1);
+        self.load(&mut text);
+        let failures = dtls::Reason::ALL
+            .map(|reason| (format!("reason=\"{}\"", reason.name()), self.dtls_failures[reason as usize]));
+        let name = "nowcast_dtls_failures_total";
+        text.labelled(name, "counter", "Sessions that ended because their DTLS handshake failed.", &failures);
         self.networks(&mut text);
         text.0
+    }
+
+    /// How busy the media threads are, and what follows.
+    fn load(&self, text: &mut Text) {
+        let mut shards: Vec<_> = self.snapshots.values().collect();
+        shards.sort_by_key(|shard| shard.shard);
+        let by_shard = |of: fn(&LoadStatus) -> u64| {
+            shards.iter().map(|s| (format!("shard=\"{}\"", s.shard), of(&s.load))).collect::<Vec<_>>()
+        };
+        let help = "Percent of its time in which a media thread is not asleep.";
+        text.labelled("nowcast_media_busy_percent", "gauge", help, &by_shard(|load| (load.busy * 100.0) as u64));
+        let help = "Milliseconds for which packets wait for their viewer's turn.";
+        text.labelled("nowcast_media_wait_ms", "gauge", help, &by_shard(|load| load.wait.as_millis() as u64));
+        let help = "Bit rate above which video is left out because of the load; 0: none is.";
+        text.labelled("nowcast_media_shed_above_bps", "gauge", help, &by_shard(|load| load.max_bps.unwrap_or(0)));
+        let skips = shards.iter().flat_map(|s| &s.streams).map(|stream| stream.sent.skips).sum();
+        let help = "Times viewers were taken to the live edge, in the streams that exist now.";
+        text.gauge("nowcast_media_skips", help, skips);
+        let help = "Sessions refused because the media threads were busy.";
+        text.counter("nowcast_sessions_refused_by_load_total", help, self.control.refused_by_load());
+        let help = "Whether viewers are refused because the media threads are busy.";
+        text.gauge("nowcast_overloaded", help, u64::from(self.control.is_overloaded()));
     }
 
     /// The networks of viewers.

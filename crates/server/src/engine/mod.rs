@@ -7,9 +7,11 @@ mod actor;
 mod addresses;
 mod metrics;
 mod status;
+mod warnings;
 
 pub(crate) use actor::SOCKET_BUFFER_BYTES;
 pub(crate) use addresses::candidates;
+pub use warnings::StreamWarning;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -118,6 +120,12 @@ pub enum Refusal {
     /// 404: no such session (any more).
     #[error("there is no such session")]
     NoSuchSession,
+    /// 404: the session is over, because its DTLS handshake failed.
+    #[error("the session has ended, because its DTLS handshake failed: {why}")]
+    HandshakeFailed {
+        /// What went wrong, in words.
+        why: String,
+    },
     /// 400: the publisher sends no such layer.
     #[error("the stream has no layer called {wished}")]
     NoSuchLayer {
@@ -138,9 +146,23 @@ pub enum Refusal {
         /// Which limit, by its option's name.
         limit: &'static str,
     },
+    /// 503: the media threads have no time left for one more session.
+    #[error("the server is too busy: its media threads have no time left for one more session")]
+    Overloaded,
     /// 503: the server is stopping.
     #[error("the server is shutting down")]
     ShuttingDown,
+}
+
+/// Whether the server takes sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// Viewers are refused because the media threads have no time left.
+    Overloaded,
+    /// A media thread has ended, or the server stops.
+    Stuck,
 }
 
 /// Whether a stream can be seen now.
@@ -172,6 +194,8 @@ pub struct StreamStatus {
     pub video: Option<VideoStatus>,
     /// The audio track.
     pub audio: Option<AudioStatus>,
+    /// What is wrong with what is published; empty if nothing is known to be.
+    pub warnings: Vec<StreamWarning>,
     /// What the publisher sends, in bits per second over the last second.
     pub bitrate_in_bps: u64,
     /// What all viewers together are sent.
@@ -319,6 +343,10 @@ pub struct SentReport {
     pub rtp_timestamp: u32,
     /// When that packet's picture or sound was captured, server wall clock, ms since the Unix epoch.
     pub captured_at_ms: Option<f64>,
+    /// What is known of the publisher's clock: `known`; `untold` (no sender report or capture time
+    /// came yet); `wrong` (it says that pictures were captured after they arrived, or a minute before).
+    /// `captured_at_ms` is `null` unless it is known.
+    pub capture_clock: &'static str,
     /// Ticks a second of `rtp_timestamp`.
     pub clock_rate: u32,
     /// The `rid` of the layer that is sent, where simulcast names one.
@@ -327,8 +355,11 @@ pub struct SentReport {
     pub temporal_layer: Option<u8>,
     /// The highest spatial layer of it that is sent, where some are left out: smaller pictures.
     pub spatial_layer: Option<u8>,
-    /// Why this one: `best` (there is no better one), `wished`, `network` (it carries no more), `hidden`.
+    /// Why this one: `best` (there is no better one), `wished`, `network` (it carries no more), `hidden`, `load` (the server's core
+    /// cannot send more to each viewer), `codec` (the session did not negotiate what is published, and nothing is sent).
     pub reason: &'static str,
+    /// What to do about the reason, for people, where there is something: with `codec`.
+    pub detail: Option<String>,
     /// Changes from one layer to another.
     pub switches: u64,
     /// What the viewer asked for.
@@ -425,6 +456,11 @@ impl Engine {
         self.ask(|reply| Ask::Owner(session, reply)).await.flatten()
     }
 
+    /// Why a session failed, and whose it was, if it did so lately.
+    pub async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
+        self.ask(|reply| Ask::WhyFailed(session, reply)).await.flatten()
+    }
+
     /// Ends a session. Returns whether there was one.
     pub async fn close(&self, session: SessionId) -> bool {
         self.ask(|reply| Ask::Close(session, reply)).await.unwrap_or(false)
@@ -472,8 +508,8 @@ impl Engine {
     }
 
     /// Whether all shards and desks answer.
-    pub async fn is_ready(&self) -> bool {
-        self.ask(Ask::IsReady).await.unwrap_or(false)
+    pub async fn readiness(&self) -> Readiness {
+        self.ask(Ask::IsReady).await.unwrap_or(Readiness::Stuck)
     }
 
     /// Says goodbye to every session (RTCP BYE, DTLS close_notify) and ends the threads; returns when done.
@@ -493,6 +529,7 @@ enum Ask {
     Answer(SessionId, String, oneshot::Sender<Result<(), Refusal>>),
     Trickle(SessionId, IceFragment, Option<String>, oneshot::Sender<Result<Trickled, Refusal>>),
     Owner(SessionId, oneshot::Sender<Option<Owner>>),
+    WhyFailed(SessionId, oneshot::Sender<Option<(StreamName, Role, String)>>),
     Close(SessionId, oneshot::Sender<bool>),
     Report(SessionId, oneshot::Sender<Option<ViewerReport>>),
     Wish(SessionId, LayerWish, oneshot::Sender<Result<(), Refusal>>),
@@ -500,7 +537,7 @@ enum Ask {
     Stream(StreamName, oneshot::Sender<Option<StreamStatus>>),
     Kick(StreamName, oneshot::Sender<bool>),
     Metrics(oneshot::Sender<String>),
-    IsReady(oneshot::Sender<bool>),
+    IsReady(oneshot::Sender<Readiness>),
     ShutDown(oneshot::Sender<()>),
 }
 

@@ -13,11 +13,14 @@ use media::{MediaKind, SessionId, StreamId, StreamName};
 use sfu::bwe::State;
 use sfu::format::Published;
 use sfu::publisher::Health;
+use sfu::publisher::warnings::Warnings;
 use sfu::shard::{self, Snapshot, StreamSnapshot};
 use sfu::stream::audience::{Audience, Need};
-use sfu::stream::choice::Wish;
+use sfu::stream::choice::{Reason, Wish};
+use sfu::viewer::track::Newest;
 
 use super::actor::Actor;
+use super::warnings;
 use super::{
     AudioStatus, LayerStatus, LayerWish, PublisherStatus, SentReport, StreamState, StreamStatus, TransportReport,
     VideoStatus, ViewerReport, WantedLayer,
@@ -29,6 +32,8 @@ pub(super) struct Watched {
     pub(super) epoch: u32,
     pub(super) published: Published,
     home: Option<StreamSnapshot>,
+    /// What of the publisher's session is in the log already.
+    logged: Warnings,
     health: Health,
     /// Per shard: bytes sent when it was last asked, and when.
     out: HashMap<u8, (u64, Instant)>,
@@ -86,6 +91,7 @@ pub(super) fn unknown(name: &StreamName) -> StreamStatus {
         publisher: None,
         video: None,
         audio: None,
+        warnings: Vec::new(),
         bitrate_in_bps: 0,
         bitrate_out_bps: 0,
     }
@@ -100,8 +106,11 @@ impl Actor {
             watched.audiences.remove(&snapshot.shard);
         });
         for stream in &snapshot.streams {
-            if let Some(watched) = self.watched.get_mut(&stream.stream) {
-                watched.measured(now, snapshot.shard, stream);
+            let Some(watched) = self.watched.get_mut(&stream.stream) else { continue };
+            watched.measured(now, snapshot.shard, stream);
+            for warning in watched.take_unlogged().iter().map(warnings::words) {
+                let name = self.control.stream_by_id(stream.stream).map(|view| view.name.to_string());
+                tracing::warn!(stream = name, code = warning.code, "{}", warning.detail);
             }
         }
         for stream in &snapshot.streams {
@@ -150,6 +159,7 @@ impl Actor {
             publisher,
             video: live.then(|| watched.video()).flatten(),
             audio: live.then(|| watched.audio()).flatten(),
+            warnings: if live { warnings::told(watched.warnings()) } else { Vec::new() },
             bitrate_in_bps: if live { (watched.audio_bps + watched.video_bps) as u64 } else { 0 },
             bitrate_out_bps: watched.rate_out.values().sum::<f64>() as u64,
         }
@@ -211,6 +221,29 @@ impl Watched {
         self.health = stream.health;
         self.home = Some(*stream);
         self.home_at = Some(now);
+    }
+
+    /// What is wrong with what is published.
+    fn warnings(&self) -> Warnings {
+        self.home.map(|home| home.warnings).unwrap_or_default()
+    }
+
+    /// What of it is not in the log yet; it counts as logged.
+    fn take_unlogged(&mut self) -> Warnings {
+        let news = self.warnings().without(self.logged);
+        self.logged = self.logged | news;
+        news
+    }
+
+    /// Another publisher was admitted.
+    pub(super) fn publisher_is(&mut self, epoch: u32) {
+        self.epoch = epoch;
+        self.logged = Warnings::default();
+        // What is known of the one before does not hold any more.
+        if let Some(home) = &mut self.home {
+            home.warnings = Warnings::default();
+        }
+        self.set_published(Published::default());
     }
 
     /// A viewer wishes this from now on.
@@ -349,8 +382,25 @@ fn transport_report(report: &shard::ViewerReport) -> Option<TransportReport> {
     })
 }
 
+/// The capture time, unless the publisher's clock cannot be right.
+fn captured_at_ms(newest: Option<Newest>) -> Option<f64> {
+    let newest = newest.filter(|newest| !newest.has_wrong_clock)?;
+    Some(newest.captured_at?.to_unix_ms_f64())
+}
+
+fn capture_clock(newest: Option<Newest>) -> &'static str {
+    match newest {
+        Some(Newest { captured_at: Some(_), has_wrong_clock: true, .. }) => "wrong",
+        Some(Newest { captured_at: Some(_), .. }) => "known",
+        _ => "untold",
+    }
+}
+
 fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
     let counters = &track.counters;
+    let format = published.of(track.kind);
+    // Without a publisher there is nothing to lack.
+    let reason = if track.reason == Reason::Codec && format.is_none() { Reason::Best } else { track.reason };
     let rids = if track.kind == MediaKind::Video { published.rids } else { Default::default() };
     let rid = |encoding: u8| rids.get(usize::from(encoding)).copied().flatten().map(|rid| rid.to_string());
     SentReport {
@@ -362,8 +412,9 @@ fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
         key_frame_requests: counters.key_frame_requests,
         rtt_ms: counters.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
         loss_percent: counters.rtt.map(|_| f64::from(counters.fraction_lost) * 100.0 / 256.0),
-        rtp_timestamp: track.newest.map_or(0, |(timestamp, _)| timestamp),
-        captured_at_ms: track.newest.and_then(|(_, at)| at).map(|at| at.to_unix_ms_f64()),
+        rtp_timestamp: track.newest.map_or(0, |newest| newest.timestamp),
+        captured_at_ms: captured_at_ms(track.newest),
+        capture_clock: capture_clock(track.newest),
         clock_rate: match track.kind {
             MediaKind::Audio => 48_000,
             MediaKind::Video => 90_000,
@@ -371,7 +422,15 @@ fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
         layer: rid(track.encoding),
         temporal_layer: track.within.map(|within| within.1).filter(|layer| *layer < u8::MAX),
         spatial_layer: track.within.map(|within| within.0).filter(|layer| *layer < u8::MAX),
-        reason: track.reason.name(),
+        reason: reason.name(),
+        detail: (reason == Reason::Codec).then(|| {
+            let published = format.map_or("something else", |format| format.codec.name());
+            let accepted = track.accepted.join(", ");
+            format!(
+                "the stream is published as {published}, and this session negotiated {accepted} only; publish it as \
+                 H264 or VP8, or watch with a browser that has {published}"
+            )
+        }),
         switches: counters.switches,
         wish: LayerWish {
             media_id: None,
@@ -383,5 +442,36 @@ fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
             temporal_layer_id: track.wished.max_temporal,
             paused: track.wished.is_hidden,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use media::Codec;
+    use sfu::format::Format;
+
+    use super::*;
+
+    #[test]
+    fn a_viewer_that_lacks_the_published_codec_is_told_both() {
+        let track = shard::SentTrack {
+            kind: MediaKind::Video,
+            codec: None,
+            counters: Default::default(),
+            newest: None,
+            flowing: false,
+            encoding: 0,
+            within: None,
+            reason: Reason::Codec,
+            wished: Wish::default(),
+            accepted: vec!["VP8", "VP9"],
+        };
+        let format = Some(Format { codec: Codec::H264, profile: 0 });
+        let report = sent_report(&track, &Published { video: format, ..Published::default() });
+        let detail = report.detail.unwrap_or_default();
+        assert_eq!(report.reason, "codec");
+        assert!(detail.starts_with("the stream is published as H264, and this session negotiated VP8, VP9 only"));
+        let report = sent_report(&track, &Published::default());
+        assert_eq!((report.reason, report.detail), ("best", None), "nothing is published any more");
     }
 }

@@ -17,7 +17,7 @@ use super::backend::Backend;
 use super::body::Body;
 use super::problem::{Content, Problem};
 use super::{App, Exchange, Reply, openapi as description, session};
-use crate::engine::{StreamState, StreamStatus};
+use crate::engine::{Readiness, StreamState, StreamStatus};
 
 /// Methods of what can only be read.
 pub(super) const READ_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -176,16 +176,22 @@ pub(super) fn healthz(exchange: Exchange<'_>) -> Result<Reply, Problem> {
 /// Does it take sessions?
 #[utoipa::path(
     get, path = "/readyz", tag = "Operation",
-    responses((status = 200, description = "Yes"), (status = 503, description = "Not now: it starts, stops or is stuck"))
+    responses((status = 200, description = "Yes"), (status = 503, description = "Not now: it starts, stops, is stuck, or refuses viewers because it is busy"))
 )]
 pub(super) async fn readyz<E: Backend>(app: &App<E>, exchange: Exchange<'_>) -> Result<Reply, Problem> {
     only_reads(&exchange)?;
     let (status, text) = if *app.stopping.borrow() {
         (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
-    } else if tokio::time::timeout(READY_TIMEOUT, app.engine.is_ready()).await == Ok(true) {
-        (StatusCode::OK, "ready\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: a media thread does not answer\n")
+        match tokio::time::timeout(READY_TIMEOUT, app.engine.readiness()).await {
+            Ok(Readiness::Ready) => (StatusCode::OK, "ready\n"),
+            Ok(Readiness::Overloaded) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "not ready: the media threads are busy, new viewers are refused\n")
+            }
+            Ok(Readiness::Stuck) | Err(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "not ready: a media thread does not answer\n")
+            }
+        }
     };
     Ok(plain(status, "text/plain; charset=utf-8", text.into()))
 }

@@ -8,7 +8,8 @@ use std::future::Future;
 use media::{SessionId, StreamName};
 
 use crate::engine::{
-    Engine, IceFragment, LayerWish, Opened, Owner, Publish, Refusal, StreamStatus, Trickled, ViewerReport, Watch,
+    Engine, IceFragment, LayerWish, Opened, Owner, Publish, Readiness, Refusal, Role, StreamStatus, Trickled,
+    ViewerReport, Watch,
 };
 
 /// Streams and sessions; see the methods of [`Engine`].
@@ -28,6 +29,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Trickled, Refusal>> + Send;
     /// See [`Engine::owner`].
     fn owner(&self, session: SessionId) -> impl Future<Output = Option<Owner>> + Send;
+    /// See [`Engine::why_failed`].
+    fn why_failed(&self, session: SessionId) -> impl Future<Output = Option<(StreamName, Role, String)>> + Send;
     /// See [`Engine::close`].
     fn close(&self, session: SessionId) -> impl Future<Output = bool> + Send;
     /// See [`Engine::report`].
@@ -44,8 +47,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn kick(&self, stream: &StreamName) -> impl Future<Output = bool> + Send;
     /// See [`Engine::metrics`].
     fn metrics(&self) -> impl Future<Output = String> + Send;
-    /// See [`Engine::is_ready`].
-    fn is_ready(&self) -> impl Future<Output = bool> + Send;
+    /// See [`Engine::readiness`].
+    fn readiness(&self) -> impl Future<Output = Readiness> + Send;
 }
 
 impl Backend for Engine {
@@ -72,6 +75,10 @@ impl Backend for Engine {
 
     async fn owner(&self, session: SessionId) -> Option<Owner> {
         Engine::owner(self, session).await
+    }
+
+    async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
+        Engine::why_failed(self, session).await
     }
 
     async fn close(&self, session: SessionId) -> bool {
@@ -106,7 +113,7 @@ impl Backend for Engine {
         Engine::metrics(self).await
     }
 
-    async fn is_ready(&self) -> bool {
-        Engine::is_ready(self).await
+    async fn readiness(&self) -> Readiness {
+        Engine::readiness(self).await
     }
 }

@@ -55,8 +55,12 @@ pub(super) struct MediumLayers {
     layers: Vec<Layer>,
     /// What is sent to this viewer.
     current: Option<Current>,
-    /// Why: `best` (there is no better one), `wished`, `network` (it carries no more), `hidden`.
+    /// Why: `best` (there is no better one), `wished`, `network` (it carries no more), `hidden`, `codec` (the session did not
+    /// negotiate what is published, and nothing is sent).
     reason: Option<&'static str>,
+    /// What to do about the reason, for people, where there is something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
     /// What the viewer asked for.
     wish: LayerWish,
     /// Bits a second that the viewer's network carries, by our estimate.
@@ -257,6 +261,7 @@ fn layers(stream: &StreamStatus, session: &ViewerReport) -> BTreeMap<u8, MediumL
             temporal_layer_id: sent.temporal_layer,
         }),
         reason: sent.map(|sent| sent.reason),
+        detail: sent.and_then(|sent| sent.detail.clone()),
         wish: sent.map(|sent| sent.wish.clone()).unwrap_or_default(),
         carried_bitrate: session.transport.map(|transport| transport.estimate_bps),
     };
@@ -338,6 +343,19 @@ mod tests {
     }
 
     #[test]
+    fn a_codec_that_the_session_lacks_is_told_at_once() {
+        let mut news = News::new(vec![Kind::Layers]);
+        let now = Instant::now();
+        let stream = stream(StreamState::Live);
+        news.poll(now, &stream, &session("h", 1_000_000));
+        let mut session = session("h", 1_000_000);
+        let video = session.video.as_mut().unwrap();
+        (video.reason, video.detail) = ("codec", Some("published as H264".into()));
+        let text = news.poll(now, &stream, &session);
+        assert!(text.contains(r#""reason":"codec","detail":"published as H264""#), "{text}");
+    }
+
+    #[test]
     fn one_encoding_without_a_name_is_a_layer_too() {
         let mut stream = stream(StreamState::Live);
         stream.publisher = None;
@@ -394,6 +412,7 @@ mod tests {
                 layers: vec![layer("h", 500_000, Some((640, 360))), layer("q", 150_000, None)],
             }),
             audio: None,
+            warnings: Vec::new(),
             bitrate_in_bps: 0,
             bitrate_out_bps: 0,
         }
@@ -411,11 +430,13 @@ mod tests {
             loss_percent: None,
             rtp_timestamp: 1,
             captured_at_ms: None,
+            capture_clock: "untold",
             clock_rate: 90_000,
             layer: Some(layer.into()),
             temporal_layer: Some(1),
             spatial_layer: None,
             reason: "network",
+            detail: None,
             switches: 0,
             wish: LayerWish::default(),
         };

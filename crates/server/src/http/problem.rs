@@ -199,6 +199,10 @@ impl From<Refusal> for Problem {
                 let fix = "the session has ended; begin a new one with POST";
                 Self::new(StatusCode::NOT_FOUND, detail, fix)
             }
+            Refusal::HandshakeFailed { .. } => {
+                let fix = "mend what the detail names in the client, and begin a new session with POST";
+                Self::new(StatusCode::NOT_FOUND, detail, fix)
+            }
             Refusal::StaleEtag { current } => {
                 let fix = "ICE was restarted meanwhile: send candidates of the current generation with its entity tag";
                 Self::new(StatusCode::PRECONDITION_FAILED, detail, fix).with(header::ETAG, format!("\"{current}\""))
@@ -206,6 +210,10 @@ impl From<Refusal> for Problem {
             Refusal::Full { limit } => {
                 let fix = format!("try again later; the option {limit} sets the limit");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, detail, fix).with(header::RETRY_AFTER, "10")
+            }
+            Refusal::Overloaded => {
+                let fix = "try again in some seconds; add cores (media.shards) or raise limits.busy_percent";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail, fix).with(header::RETRY_AFTER, "5")
             }
             Refusal::ShuttingDown => Self::shutting_down(),
         }

@@ -69,7 +69,14 @@ pub(super) async fn owned<E: Backend>(
     session: SessionId,
     role: Role,
 ) -> Result<(), Problem> {
-    if is_of(&app.engine, stream, session, role).await { Ok(()) } else { Err(Refusal::NoSuchSession.into()) }
+    if is_of(&app.engine, stream, session, role).await {
+        return Ok(());
+    }
+    Err(match app.engine.why_failed(session).await {
+        Some((owner, was, why)) if owner == *stream && was == role => Refusal::HandshakeFailed { why },
+        _ => Refusal::NoSuchSession,
+    }
+    .into())
 }
 
 /// Whether there is such a session of this stream.

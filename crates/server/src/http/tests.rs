@@ -15,7 +15,7 @@ use super::*;
 use crate::auth::{Claims, Secret, VideoGrant, sign};
 use crate::config::{self, Flags};
 use crate::engine::{
-    IceFragment, LayerWish, Opened, Owner, Publish, PublisherStatus, Refusal, Role, SentReport, StreamState,
+    IceFragment, LayerWish, Opened, Owner, Publish, PublisherStatus, Readiness, Refusal, Role, SentReport, StreamState,
     StreamStatus, Trickled, ViewerReport, WantedLayer, Watch,
 };
 
@@ -288,6 +288,18 @@ async fn what_cannot_be_an_offer_is_refused() {
 }
 
 #[tokio::test]
+async fn a_session_whose_handshake_failed_is_told_why_it_is_gone() {
+    let house = House::open();
+    let why = "the peer sent the fatal alert 40 (handshake_failure)";
+    house.engine.state.lock().unwrap().failed = Some((Role::Viewer, why.to_owned()));
+    house.ask("GET", &format!("/whep/demo/{ID}"), SDP, "").await.is_problem(404, why);
+    house.ask("DELETE", &format!("/whep/demo/{ID}"), SDP, "").await.is_problem(404, why);
+    // Only to those who could have asked before: the stream and the role are part of the address.
+    house.ask("DELETE", &format!("/whep/other/{ID}"), SDP, "").await.is_problem(404, "no such session");
+    house.ask("DELETE", &format!("/whip/demo/{ID}"), SDP, "").await.is_problem(404, "no such session");
+}
+
+#[tokio::test]
 async fn refusals_of_the_engine_become_problems() {
     let check = async |refusal: fn() -> Refusal, status: u16, detail: &str| {
         let house = House::open();
@@ -307,6 +319,7 @@ async fn refusals_of_the_engine_become_problems() {
     check(|| Refusal::NoSuchSession, 404, "no such session").await;
     let full = check(|| Refusal::Full { limit: "limits.sessions" }, 503, "limits.sessions").await;
     full.has("retry-after", "10");
+    check(|| Refusal::Overloaded, 503, "too busy").await.has("retry-after", "5");
     check(|| Refusal::ShuttingDown, 503, "shutting down").await;
     let unsupported = || Refusal::UnsupportedCodec { published: "H265".into(), offered: vec!["VP8".into()] };
     let reply = check(unsupported, 406, "published as H265").await;
@@ -646,6 +659,12 @@ async fn operators_learn_how_it_is() {
     let stuck = House::open();
     stuck.engine.state.lock().unwrap().is_stuck = true;
     stuck.ask("GET", "/readyz", &[], "").await.is(503);
+    let busy = House::open();
+    busy.engine.state.lock().unwrap().is_overloaded = true;
+    let reply = busy.ask("GET", "/readyz", &[], "").await;
+    reply.is(503);
+    assert!(reply.body.contains("new viewers are refused"), "{}", reply.body);
+    busy.ask("GET", "/healthz", &[], "").await.is(200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -950,11 +969,14 @@ struct State {
     /// The identity that opened the session.
     identity: Option<String>,
     session: Option<Role>,
+    /// The session is over: whose it was, and why.
+    failed: Option<(Role, String)>,
     live: Vec<String>,
     viewers: u32,
     wanted: Vec<WantedLayer>,
     wish: LayerWish,
     is_stuck: bool,
+    is_overloaded: bool,
     /// How often somebody asked for a stream's status.
     asked: usize,
 }
@@ -1056,6 +1078,11 @@ impl Backend for Double {
         (session.to_string() == ID).then(|| Owner { stream: StreamName::parse("demo").unwrap(), role, identity })
     }
 
+    async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
+        let (role, why) = self.state.lock().unwrap().failed.clone()?;
+        (session.to_string() == ID).then(|| (StreamName::parse("demo").unwrap(), role, why))
+    }
+
     async fn close(&self, session: SessionId) -> bool {
         let mut state = self.state.lock().unwrap();
         state.said.push(format!("close {session}"));
@@ -1075,11 +1102,13 @@ impl Backend for Double {
             loss_percent: None,
             rtp_timestamp: 0,
             captured_at_ms: None,
+            capture_clock: "untold",
             clock_rate: 90_000,
             layer: None,
             temporal_layer: None,
             spatial_layer: None,
             reason: "best",
+            detail: None,
             switches: 0,
             wish: self.state.lock().unwrap().wish.clone(),
         };
@@ -1126,6 +1155,7 @@ impl Backend for Double {
             publisher: is_live.then_some(publisher),
             video: None,
             audio: None,
+            warnings: Vec::new(),
             bitrate_in_bps: 0,
             bitrate_out_bps: 0,
         }
@@ -1145,8 +1175,13 @@ impl Backend for Double {
         "engine_metrics 1\n".into()
     }
 
-    async fn is_ready(&self) -> bool {
-        !self.state.lock().unwrap().is_stuck
+    async fn readiness(&self) -> Readiness {
+        let state = self.state.lock().unwrap();
+        match (state.is_stuck, state.is_overloaded) {
+            (true, _) => Readiness::Stuck,
+            (false, true) => Readiness::Overloaded,
+            (false, false) => Readiness::Ready,
+        }
     }
 }
 

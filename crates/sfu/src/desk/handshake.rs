@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use str0m::DATAGRAM_MTU_TARGET;
 use str0m_proto::crypto::DtlsVersion;
-use str0m_proto::crypto::dtls::{DtlsInstance, DtlsOutput, DtlsProvider};
+use str0m_proto::crypto::dtls::{DtlsInstance, DtlsOutput};
 
-use crate::dtls::Provider;
+use crate::dtls::{self, Failure, Notes, Patience, Reason};
 use crate::negotiate::{Identity, Secured};
 use crate::srtp::{self, Open, Role, Seal};
 use crate::tap::Keys;
@@ -24,6 +24,8 @@ pub(super) struct Handshake {
     is_verified: bool,
     is_connected: bool,
     keys: Option<Keys>,
+    notes: Notes,
+    failures: Patience,
 }
 
 /// What a handshake said when it was asked.
@@ -33,23 +35,26 @@ pub(super) enum Said {
     Wake(Instant),
     /// The viewer said goodbye.
     Goodbye,
-    /// It cannot go on: another certificate than announced, or no answer.
-    Failed,
+    /// It cannot go on.
+    Failed(Option<Failure>),
 }
 
 /// Bytes that mean nothing to DTLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// The largest record that is written or read. Datagrams to a desk are no longer.
-const MAX_RECORD_BYTES: usize = 2_048;
+/// The largest record that is written or read, and the largest certificate: str0m's own limit for publishers. A
+/// certificate of RSA 4096 has about 1,300 bytes.
+const MAX_RECORD_BYTES: usize = 2_000;
 
 /// Outputs taken in one turn; a handshake has about ten.
 const MAX_OUTPUTS: usize = 200;
 
 impl Handshake {
     pub(super) fn new(secured: Secured) -> Handshake {
-        Handshake { instance: None, secured, is_verified: false, is_connected: false, keys: None }
+        let notes = Notes::default();
+        let failures = Patience::new(notes.clone());
+        Handshake { instance: None, secured, is_verified: false, is_connected: false, keys: None, notes, failures }
     }
 
     /// The viewer's address is known: begins, if that is our part.
@@ -62,17 +67,30 @@ impl Handshake {
     /// Takes a datagram.
     pub(super) fn receive(&mut self, now: Instant, identity: &Identity, datagram: &[u8]) -> Result<(), Malformed> {
         if self.instance.is_none() {
-            self.instance = Some(made(now, identity, self.secured.we_begin)?);
+            self.instance = Some(made(now, identity, self.secured.we_begin, self.notes.clone())?);
         }
         let Some(instance) = &mut self.instance else { return Err(Malformed) };
         // It remembers when it last answered a repeated flight, and takes the time from here only.
         instance.handle_timeout(now).map_err(|_| Malformed)?;
-        instance.handle_packet(datagram).map_err(|_| Malformed)
+        let taken = instance.handle_packet(datagram).map_err(|_| Malformed);
+        if !self.is_connected && !datagram.is_empty() {
+            self.failures.look(now);
+        }
+        taken
     }
 
-    /// Time passed. Returns whether it can go on.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
-        self.instance.as_mut().is_none_or(|instance| instance.handle_timeout(now).is_ok())
+    /// Time passed.
+    ///
+    /// # Errors
+    ///
+    /// It cannot go on.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), Option<Failure>> {
+        let Some(instance) = self.instance.as_mut() else { return Ok(()) };
+        let result = instance.handle_timeout(now);
+        match self.failures.over(now) {
+            Some(failure) => Err(Some(failure)),
+            None => result.map_err(|_| Some(self.failures.of_this_peer(Failure::new(Reason::Timeout)))),
+        }
     }
 
     /// Says goodbye.
@@ -83,29 +101,45 @@ impl Handshake {
     }
 
     /// Gives out what it has to send, and what happened. `None`: it waits to be spoken to.
-    pub(super) fn poll(&mut self, mut send: impl FnMut(&[u8])) -> Option<Said> {
+    pub(super) fn poll(&mut self, now: Instant, mut send: impl FnMut(&[u8])) -> Option<Said> {
         let instance = self.instance.as_mut()?;
         let mut buffer = [0; MAX_RECORD_BYTES];
         for _ in 0..MAX_OUTPUTS {
             let role = if instance.is_active() { Role::Client } else { Role::Server };
             match instance.poll_output(&mut buffer) {
                 DtlsOutput::Packet(packet) => send(packet),
-                DtlsOutput::Timeout(at) => return Some(Said::Wake(at)),
-                DtlsOutput::Connected => self.is_connected = true,
+                DtlsOutput::Timeout(at) => {
+                    if self.is_connected && self.keys.is_none() {
+                        // Of what was noted, only that there are no keys counts now.
+                        self.failures.look(now);
+                    }
+                    if let Some(failure) = self.failures.over(now) {
+                        return Some(Said::Failed(Some(failure)));
+                    }
+                    return Some(Said::Wake(self.failures.poll_timeout().map_or(at, |over| over.min(at))));
+                }
+                DtlsOutput::Connected => {
+                    self.is_connected = true;
+                    self.failures.forget();
+                }
                 DtlsOutput::PeerCert(certificate) => {
                     self.is_verified = self.secured.is_of(certificate);
                     if !self.is_verified {
-                        return Some(Said::Failed);
+                        let failure = self.failures.of_this_peer(Failure::new(Reason::Fingerprint));
+                        return Some(Said::Failed(Some(failure)));
                     }
                 }
                 DtlsOutput::KeyingMaterial(material, profile) => self.keys = Some(Keys::new(&material, profile, role)),
                 // No data channel was negotiated.
                 DtlsOutput::ApplicationData(_) => {}
                 DtlsOutput::CloseNotify => return Some(Said::Goodbye),
-                _ => return Some(Said::Failed),
+                _ => {
+                    self.failures.look(now);
+                    return Some(Said::Failed(self.failures.over(now)));
+                }
             }
         }
-        Some(Said::Failed)
+        Some(Said::Failed(None))
     }
 
     /// Takes the keys out once the handshake is done, and only once.
@@ -117,8 +151,9 @@ impl Handshake {
     }
 }
 
-fn made(now: Instant, identity: &Identity, we_begin: bool) -> Result<Box<dyn DtlsInstance>, Malformed> {
-    let made = Provider.new_dtls(identity.certificate(), now, DtlsVersion::Dtls12, Some(DATAGRAM_MTU_TARGET));
+fn made(now: Instant, identity: &Identity, we_begin: bool, notes: Notes) -> Result<Box<dyn DtlsInstance>, Malformed> {
+    let mtu = Some(DATAGRAM_MTU_TARGET);
+    let made = dtls::noted(identity.certificate(), now, DtlsVersion::Dtls12, mtu, notes);
     let mut instance = made.map_err(|_| Malformed)?;
     instance.set_active(we_begin);
     Ok(instance)
@@ -151,11 +186,11 @@ mod tests {
         /// One flight each way. `loses`: ours do not arrive.
         fn turn(&mut self, loses: bool) -> [Option<Said>; 2] {
             let (mut out, mut back) = (Vec::new(), Vec::new());
-            let ours = self.ours.poll(|packet| out.push(packet.to_vec()));
+            let ours = self.ours.poll(self.now, |packet| out.push(packet.to_vec()));
             for packet in out.iter().filter(|_| !loses) {
                 let _ = self.theirs.receive(self.now, &self.them, packet);
             }
-            let theirs = self.theirs.poll(|packet| back.push(packet.to_vec()));
+            let theirs = self.theirs.poll(self.now, |packet| back.push(packet.to_vec()));
             for packet in &back {
                 let _ = self.ours.receive(self.now, &self.us, packet);
             }
@@ -194,7 +229,9 @@ mod tests {
     fn another_certificate_than_announced_fails_and_gives_no_keys() {
         let mut pair = Pair::new(false, |_| Identity::new(Vec::new()));
         pair.theirs.begin(pair.now, &pair.them);
-        let failed = (0..10).any(|_| pair.turn(false)[0] == Some(Said::Failed));
+        let failed = (0..10).any(|_| {
+            matches!(pair.turn(false)[0], Some(Said::Failed(Some(Failure { reason: Reason::Fingerprint, .. }))))
+        });
         assert!(failed && pair.ours.take_keys().is_none());
     }
 
@@ -215,14 +252,14 @@ mod tests {
         // Until we are done, then lose what we say.
         while !pair.ours.is_connected {
             let (mut out, mut back) = (Vec::new(), Vec::new());
-            pair.ours.poll(|packet| out.push(packet.to_vec()));
+            pair.ours.poll(pair.now, |packet| out.push(packet.to_vec()));
             if pair.ours.is_connected {
                 break;
             }
             for packet in &out {
                 pair.theirs.receive(pair.now, &pair.them, packet).unwrap();
             }
-            pair.theirs.poll(|packet| back.push(packet.to_vec()));
+            pair.theirs.poll(pair.now, |packet| back.push(packet.to_vec()));
             for packet in &back {
                 pair.ours.receive(pair.now, &pair.us, packet).unwrap();
             }
@@ -230,7 +267,7 @@ mod tests {
         assert!(pair.ours.take_keys().is_some() && !pair.theirs.is_connected);
         for _ in 0..20 {
             pair.now += std::time::Duration::from_millis(500);
-            assert!(pair.theirs.handle_timeout(pair.now));
+            assert!(pair.theirs.handle_timeout(pair.now).is_ok());
             pair.turn(false);
         }
         assert!(pair.theirs.is_connected, "the flight came again");

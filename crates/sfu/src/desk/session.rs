@@ -16,7 +16,9 @@ use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Rtc};
 use super::addresses::{Addresses, Way};
 use super::handshake::{Handshake, Said};
 use super::ice::{self, Ice};
+use crate::dtls::Patience;
 use crate::format::Published;
+use crate::ingress::NewSources;
 use crate::negotiate::{self, Identity, Stage, Unusable, ViewerOffer, text};
 use crate::publisher::{Ended, SHORTEST_WAIT};
 use crate::srtp::{self, Open, Seal};
@@ -29,6 +31,7 @@ pub(super) struct Session {
     pub(super) stream: StreamId,
     pub(super) ice: Ice,
     pub(super) addresses: Addresses,
+    pub(super) new_sources: NewSources,
     /// The shard that serves it, and the address that media goes to.
     pub(super) serving: Option<Serving>,
     pub(super) check: Option<AddressCheck>,
@@ -85,6 +88,7 @@ const MAX_EARLY: usize = 4;
 struct Whole {
     rtc: Box<Rtc>,
     keys: KeySlot,
+    failures: Patience,
     /// For ICE restarts.
     offer: String,
     channel: Option<ChannelId>,
@@ -167,6 +171,7 @@ impl Session {
             stream,
             ice: Ice::new(ours, offer.as_deref().and_then(remote_credentials)),
             addresses: Addresses::default(),
+            new_sources: NewSources::default(),
             serving: None,
             check: None,
             is_closing: false,
@@ -272,16 +277,16 @@ impl Session {
         }
     }
 
-    /// Time passed. Returns whether it can go on.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+    /// Time passed. Returns why it cannot go on, if it cannot.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Ended> {
         match &mut self.transport {
-            Transport::Light(handshake) => handshake.handle_timeout(now),
+            Transport::Light(handshake) => handshake.handle_timeout(now).err().map(Ended::of_handshake),
             Transport::Whole(whole) => {
                 // An error shows again when it is driven.
                 let _ = whole.rtc.handle_input(Input::Timeout(now));
-                true
+                None
             }
-            Transport::Offered { .. } => true,
+            Transport::Offered { .. } => None,
         }
     }
 
@@ -311,7 +316,7 @@ impl Session {
             Transport::Light(handshake) => {
                 let serving = self.serving.as_ref().map(|s| s.address).filter(|_| self.is_closing);
                 let way = serving.or(self.dtls_from).and_then(|to| self.addresses.way(to));
-                let said = handshake.poll(|packet| {
+                let said = handshake.poll(now, |packet| {
                     if let Some(way) = way {
                         batch.push(way.address, local_source(way.destination), packet);
                     }
@@ -320,7 +325,7 @@ impl Session {
                     None => Driven::quiet(None, None),
                     Some(Said::Wake(at)) => Driven::quiet(Some(at.max(now + SHORTEST_WAIT)), None),
                     Some(Said::Goodbye) => Driven::quiet(None, Some(Ended::PeerLeft)),
-                    Some(Said::Failed) => Driven::quiet(None, Some(Ended::Failed)),
+                    Some(Said::Failed(why)) => Driven::quiet(None, Some(Ended::of_handshake(why))),
                 }
             }
             Transport::Offered { .. } => Driven::quiet(None, None),
@@ -353,7 +358,8 @@ pub(super) struct Datagram<'a> {
 impl Whole {
     fn new(now: Instant, rtc: Box<Rtc>, keys: KeySlot, offer: String) -> Whole {
         let hears = Hearing { since: now, messages: 0 };
-        Whole { rtc, keys, offer, channel: None, heard: Vec::new(), hears }
+        let failures = Patience::new(keys.notes());
+        Whole { rtc, keys, failures, offer, channel: None, heard: Vec::new(), hears }
     }
 
     /// Something came on a channel.
@@ -373,7 +379,11 @@ impl Whole {
         if !self.rtc.accepts(&input) {
             return Taken::Refused;
         }
-        if self.rtc.handle_input(input).is_ok() { Taken::Well } else { Taken::Malformed }
+        let taken = if self.rtc.handle_input(input).is_ok() { Taken::Well } else { Taken::Malformed };
+        if !self.rtc.is_connected() && matches!(media::demux::classify(datagram.bytes), media::demux::Class::Dtls) {
+            self.failures.look(now);
+        }
+        taken
     }
 
     fn drive(&mut self, now: Instant, dtls_to: &mut Option<SocketAddr>, batch: &mut Batch) -> Driven {
@@ -382,6 +392,8 @@ impl Whole {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
                     let heard = std::mem::take(&mut self.heard);
+                    let ended = ended.or_else(|| self.failures.over(now).map(Ended::Handshake));
+                    let at = self.failures.poll_timeout().map_or(at, |over| over.min(at));
                     return Driven { wakes_at: Some(at.max(now + SHORTEST_WAIT)), ended, heard };
                 }
                 Ok(Output::Transmit(transmit)) => {
@@ -394,6 +406,9 @@ impl Whole {
                     }
                     batch.push(transmit.destination, Some(transmit.source.ip()), &transmit.contents);
                 }
+                Ok(Output::Event(RtcEvent::Connected)) => {
+                    self.failures.forget_but_srtp(now);
+                }
                 Ok(Output::Event(RtcEvent::Closed)) => ended = Some(Ended::PeerLeft),
                 Ok(Output::Event(RtcEvent::IceConnectionStateChange(IceConnectionState::Disconnected))) => {
                     ended = Some(Ended::IceLost);
@@ -402,7 +417,7 @@ impl Whole {
                 Ok(Output::Event(RtcEvent::ChannelClose(id))) if self.channel == Some(id) => self.channel = None,
                 Ok(Output::Event(RtcEvent::ChannelData(data))) => self.hear(now, data),
                 Ok(Output::Event(_)) => {}
-                Err(_) => return Driven::quiet(None, Some(Ended::Failed)),
+                Err(error) => return Driven::quiet(None, Some(Ended::of_error(now, &error, &mut self.failures))),
             }
         }
         Driven::quiet(Some(now + SHORTEST_WAIT), ended)
@@ -450,7 +465,7 @@ mod tests {
         let mut hello = Handshake::new(Secured::of(&opened.sdp.replace("a=setup:actpass", "a=setup:passive")).unwrap());
         hello.begin(now, &there);
         let mut flight = Vec::new();
-        hello.poll(|packet| flight = packet.to_vec());
+        hello.poll(now, |packet| flight = packet.to_vec());
         assert!(!flight.is_empty());
 
         let mut session = Session::new(now, StreamId(1), credentials(), None, opened);

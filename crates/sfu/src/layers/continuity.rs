@@ -64,6 +64,14 @@ impl Gapless {
         self.next_in = first_in;
     }
 
+    /// Gives out `count` numbers before the next run, for what is sent in front of it. Returns the first. Ends the run.
+    pub fn reserve(&mut self, count: u64) -> u64 {
+        self.run = None;
+        let first = self.next_out;
+        self.next_out += count;
+        first
+    }
+
     /// The number for one that is forwarded. `None` if it lies before the run, was left out, or is too old to know.
     pub fn forward(&mut self, number: u64) -> Option<u64> {
         let out = self.of(number)?;
@@ -338,6 +346,10 @@ mod tests {
         numbers.start(5_000);
         assert_eq!(numbers.forward(5_000), Some(10));
         assert_eq!(numbers.forward(104), None, "of the run before");
+        assert_eq!(numbers.reserve(2), 11);
+        assert_eq!(numbers.forward(5_001), None, "the run has ended");
+        numbers.start(90);
+        assert_eq!(numbers.forward(90), Some(13));
     }
 
     fn numbers(id: u16, base: u8) -> PictureNumbers {

@@ -27,7 +27,9 @@ use str0m::media::{Direction, Frequency, MediaKind as RtcKind, Mid, Rid, Rids};
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
 
+use crate::dtls::Notes;
 use crate::format::{Accepted, AcceptedFormats, Format, Published};
+use crate::ingress::Ingress;
 use crate::tap::{self, KeySlot};
 use crate::viewer::track::{ExtensionIds, TrackFacts};
 
@@ -65,8 +67,12 @@ impl Identity {
     }
 
     fn rtc(&self, now: Instant, credentials: IceCreds, media: Media) -> Rtc {
+        let provider = match media {
+            Media::OfRtc => tap::publishers(),
+            Media::Elsewhere => tap::provider(),
+        };
         let mut config = RtcConfig::new()
-            .set_crypto_provider(tap::provider())
+            .set_crypto_provider(provider)
             .set_dtls_cert(self.certificate.clone())
             .set_ice_lite(true)
             .set_rtp_mode(true)
@@ -182,6 +188,10 @@ pub struct PublisherOffer {
     pub offer: String,
     /// What each m-line may bring.
     pub tracks: Vec<PublisherTrack>,
+    /// What its packets pass before its session sees them.
+    pub ingress: Box<Ingress>,
+    /// What goes wrong in its DTLS handshake.
+    pub notes: Notes,
 }
 
 /// One m-line of a publisher.
@@ -213,8 +223,12 @@ pub fn publisher(
         numbers::check(offer).map_err(Unusable::Malformed)?;
     }
     let offer = descriptor::if_wanted(&color_space::hidden(&text::with_encodings(offer, MAX_ENCODINGS)));
+    let parsed = parse_offer(&offer)?;
+    Secured::of(&offer)?;
+    let keys = tap::withhold();
+    let notes = keys.notes();
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
-    let answer = rtc.sdp_api().accept_offer(parse_offer(&offer)?).map_err(malformed)?.to_sdp_string();
+    let answer = rtc.sdp_api().accept_offer(parsed).map_err(malformed)?.to_sdp_string();
     let answer = text::with_opus_of(&text::with_order_of(&color_space::shown(&answer), &offer), &offer);
     let mut tracks = Vec::new();
     for (section, mid, kind) in negotiated(&offer, &answer) {
@@ -243,7 +257,8 @@ pub fn publisher(
     if tracks.is_empty() {
         return Err(no_codec(&offer));
     }
-    Ok(PublisherOffer { rtc: Box::new(rtc), answer, offer, tracks })
+    let ingress = Box::new(Ingress::new(keys, &answer));
+    Ok(PublisherOffer { rtc: Box::new(rtc), answer, offer, tracks, ingress, notes })
 }
 
 /// A viewer's session, ready for its handshake.

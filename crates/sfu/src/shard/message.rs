@@ -6,20 +6,22 @@ use std::time::Duration;
 
 use media::codec::Resolution;
 use media::packet::MAX_ENCODINGS;
-use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId};
+use media::{Codec, MediaKind, Packet, SessionId, StreamId};
 use str0m::ice::IceCreds;
 
+use super::load::LoadStatus;
 use super::neighbours::Neighbour;
 use super::networks::Networks;
 use crate::bwe::Estimate;
 use crate::desk::Handed;
 use crate::format::Published;
 use crate::negotiate::Unusable;
+use crate::publisher::warnings::Warnings;
 use crate::publisher::{Ended, Health, Publisher, PublisherSetup};
 use crate::stream::audience::Audience;
 use crate::stream::choice::{Reason, Wish};
 use crate::viewer::ViewerSetup;
-use crate::viewer::track::{Counters as SentCounters, TrackOut};
+use crate::viewer::track::{Counters as SentCounters, Newest, TrackOut};
 
 /// Asked of a shard: by control, by desks, by other shards.
 #[derive(Debug)]
@@ -261,8 +263,11 @@ pub struct Counters {
     pub unexpected: u64,
     pub refused: u64,
     pub srtcp_rejected: u64,
+    pub srtp_rejected: u64,
     pub feedback: u64,
     pub fenced: u64,
+    pub strays: u64,
+    pub starts_refused: u64,
     pub panics: u64,
     pub key_frames_asked: u64,
     pub viewers_added: u64,
@@ -270,6 +275,7 @@ pub struct Counters {
     pub dropped_for_desk: u64,
     pub dropped_for_shard: u64,
     pub routes_full: u64,
+    pub load_steps: u64,
 }
 
 /// How a shard is.
@@ -287,6 +293,8 @@ pub struct Snapshot {
     pub streams: Vec<StreamSnapshot>,
     /// How the networks of viewers are.
     pub networks: Networks,
+    /// How busy the shard is, and what it sheds.
+    pub load: LoadStatus,
 }
 
 /// How a stream is, as one shard sees it.
@@ -302,6 +310,8 @@ pub struct StreamSnapshot {
     pub health: Health,
     /// What is published.
     pub published: Published,
+    /// What is wrong with it, so far as the publisher's shard knows.
+    pub warnings: Warnings,
     /// What came of audio.
     pub audio: TrackStats,
     /// What came of video.
@@ -346,6 +356,8 @@ pub struct TrackStats {
     pub resent: u64,
     /// Reported missing by viewers.
     pub nacks: u64,
+    /// Times viewers were taken to the live edge because the shard served them too late.
+    pub skips: u64,
 }
 
 impl TrackStats {
@@ -355,6 +367,7 @@ impl TrackStats {
             bytes: self.bytes + track.counters.bytes,
             resent: self.resent + track.counters.resent,
             nacks: self.nacks + track.counters.nacks,
+            skips: self.skips + track.counters.skips,
             ..self
         }
     }
@@ -383,8 +396,8 @@ pub struct SentTrack {
     pub codec: Option<Codec>,
     /// In numbers.
     pub counters: SentCounters,
-    /// The newest picture's outgoing timestamp and when it was captured.
-    pub newest: Option<(u32, Option<NtpTime>)>,
+    /// The newest picture or sound that was sent.
+    pub newest: Option<Newest>,
     /// Whether pictures move.
     pub flowing: bool,
     /// Which encoding.
@@ -395,4 +408,6 @@ pub struct SentTrack {
     pub reason: Reason,
     /// What the viewer wishes.
     pub wished: Wish,
+    /// Names of the codecs that were negotiated.
+    pub accepted: Vec<&'static str>,
 }

@@ -11,6 +11,7 @@
 //! What must always hold: a datagram reaches a session only by its source address, which ICE proved, or
 //! by an ICE ufrag (threat T1). Nothing waits: not for control, not for a desk, not for a viewer.
 
+mod load;
 mod message;
 mod neighbours;
 mod networks;
@@ -24,6 +25,7 @@ mod sweep;
 mod timers;
 mod waiting;
 
+pub use load::LoadStatus;
 pub use message::{
     Command, Counters, EncodingSnapshot, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport,
 };
@@ -33,7 +35,7 @@ pub use networks::{ESTIMATES_BPS, Networks};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use media::demux::Class;
 use media::packet::MAX_ENCODINGS;
@@ -45,11 +47,12 @@ use crate::prefetch::Prefetch;
 use crate::publisher::Publisher;
 use crate::transmit::Batch;
 use crate::viewer::PREFETCH_FROM;
+use load::{Load, OfferedRates};
 use routing::{Route, UfragRoute};
 use seats::Seat;
 use streams::Stream;
 use timers::{Due, Timers};
-use waiting::{Next, Rank, Waiting};
+use waiting::{HANDICAP, Next, Rank, Waiting};
 
 /// One media shard.
 pub struct Shard {
@@ -72,6 +75,7 @@ pub struct Shard {
     urgent: Batch,
     events: VecDeque<Event>,
     counters: Counters,
+    load: Load,
     prefetch: Prefetch,
     /// Viewers whose feedback is expected: memory of [`Shard::expect`] to work in.
     expected: Vec<usize>,
@@ -115,6 +119,7 @@ impl Shard {
             urgent: Batch::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            load: Load::default(),
             prefetch: Prefetch::default(),
             expected: Vec::new(),
             stopping: false,
@@ -232,6 +237,7 @@ impl Shard {
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.look_at_load(now);
         while let Some(due) = self.timers.pop_due(now) {
             match due {
                 Due::Publisher(key) => {
@@ -261,6 +267,40 @@ impl Shard {
         }
     }
 
+    /// The thread that drives the shard slept for this long, with nothing to do.
+    pub fn slept(&mut self, span: Duration) {
+        self.load.slept(span);
+    }
+
+    /// How busy the shard is, and what it sheds.
+    pub fn load(&self) -> LoadStatus {
+        self.load.status()
+    }
+
+    /// Measures the load, and bounds what viewers are sent by it.
+    fn look_at_load(&mut self, now: Instant) {
+        if !self.load.is_due(now) {
+            return;
+        }
+        let max_bps = self.load.status().max_bps.unwrap_or(u64::MAX);
+        let mut rates = OfferedRates::default();
+        for stream in self.streams.values().filter(|stream| stream.is_watched()) {
+            let offered = stream.tracks.video.offered();
+            let shown = offered.iter().find(|o| o.bits_per_second <= max_bps).or(offered.last());
+            rates.shown_bps = rates.shown_bps.max(shown.map_or(0, |o| o.bits_per_second));
+            rates.largest_bps = offered.iter().fold(rates.largest_bps, |most, o| most.max(o.bits_per_second));
+        }
+        let changed = self.load.look(now, rates);
+        let max_bps = self.load.status().max_bps;
+        if changed || max_bps.is_some() {
+            // Streams that began within the last window are bounded now.
+            self.streams.values_mut().for_each(|stream| stream.tracks.video.set_max_bps(max_bps));
+        }
+        if changed {
+            self.counters.load_steps += 1;
+        }
+    }
+
     /// Fills `batch` with what is to be sent, up to a round's worth. Call again while it is not empty.
     pub fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) {
         if !self.urgent.is_empty() {
@@ -268,8 +308,15 @@ impl Shard {
         }
         while batch.len_bytes() < ROUND_BYTES {
             match self.waiting.next(|rank, stream| self.waits_since(rank, stream)) {
-                Some(Next::Sweep(rank)) => self.sweep(now, rank, batch),
-                Some(turns) => self.take_turns(now, turns, batch),
+                Some((Next::Sweep(rank), since)) => {
+                    // One sample for up to 64 viewers: the first of them has waited longest.
+                    let allowed = if rank == Rank::New { HANDICAP } else { Duration::ZERO };
+                    if let Some(since) = since {
+                        self.load.served(now.saturating_duration_since(since).saturating_sub(allowed));
+                    }
+                    self.sweep(now, rank, batch);
+                }
+                Some((turns, _)) => self.take_turns(now, turns, batch),
                 None => break,
             }
         }

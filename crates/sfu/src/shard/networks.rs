@@ -2,13 +2,14 @@
 
 use media::MediaKind;
 
+use crate::stream::choice::Reason;
 use crate::viewer::Viewer;
 
 /// The networks of all viewers of a shard, in numbers that fit a dashboard.
 #[derive(Debug, Clone, Default)]
 pub struct Networks {
-    /// Viewers by why they are shown what they are shown ([`crate::stream::choice::Reason::ALL`]).
-    pub by_reason: [u32; 4],
+    /// Viewers by why they are shown what they are shown ([`Reason::ALL`]).
+    pub by_reason: [u32; Reason::ALL.len()],
     /// Bits a second, of viewers that give feedback: how many have at most that of [`ESTIMATES_BPS`], and in the end all.
     pub estimates: [u32; ESTIMATES_BPS.len() + 1],
     /// Their sum.

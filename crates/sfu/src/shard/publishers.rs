@@ -47,7 +47,12 @@ impl Shard {
     ) {
         let local = self.identity.candidate_for(destination);
         let mut accepted = false;
-        self.guarded_publisher(key, |p| accepted = p.handle_datagram(now, source, local, bytes));
+        let mut unsound = 0;
+        self.guarded_publisher(key, |p| {
+            accepted = p.handle_datagram(now, source, local, bytes);
+            unsound = p.take_refused();
+        });
+        self.counters.srtp_rejected += unsound;
         if accepted {
             self.drive_publisher(now, key);
         } else {
@@ -81,6 +86,7 @@ impl Shard {
             return;
         }
         let (stream, session, epoch) = (publisher.stream, publisher.session, publisher.epoch);
+        self.counters.strays += publisher.take_strays();
         let next = publisher.next_timeout();
         self.timers.set(next, Due::Publisher(key));
         let mut ended = None;

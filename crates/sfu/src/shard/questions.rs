@@ -8,6 +8,7 @@ use media::packet::MAX_ENCODINGS;
 use super::message::SentTrack;
 use super::streams::{Source, Stream};
 use super::{EncodingSnapshot, Networks, Shard, Snapshot, StreamSnapshot, TrackStats, ViewerReport};
+use crate::publisher::Publisher;
 use crate::stream::audience::Audience;
 
 impl Shard {
@@ -18,12 +19,13 @@ impl Shard {
             kind: track.facts().kind,
             codec: track.codec(),
             counters: track.counters,
-            newest: track.newest().map(|n| (n.timestamp, n.captured_at)),
+            newest: track.newest(),
             flowing: track.is_flowing(),
             encoding: track.encoding(),
             within: track.within(),
             reason: track.reason(),
             wished: track.wished(),
+            accepted: track.facts().formats.names(),
         });
         let transport = (viewer.transport().received, viewer.transport().lost);
         let estimator = &viewer.transport().estimator;
@@ -33,15 +35,14 @@ impl Shard {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut counters = self.counters;
+        counters.starts_refused += self.viewers.iter().map(|(_, s)| s.viewer.starts_refused()).sum::<u64>();
         counters.srtcp_rejected += self.viewers.iter().map(|(_, s)| s.viewer.rejected).sum::<u64>();
         let mut networks = Networks::default();
         self.viewers.iter().for_each(|(_, seat)| networks.count(&seat.viewer));
         let streams = self.streams.iter().map(|(id, s)| {
-            let (health, published) = match s.source {
-                Source::Local(key) => {
-                    self.publishers.get(key).map(|p| (Some(p.health), Some(*p.published()))).unwrap_or_default()
-                }
-                _ => (None, None),
+            let publisher = match s.source {
+                Source::Local(key) => self.publishers.get(key),
+                _ => None,
             };
             let viewers = s.viewers().filter_map(|key| self.viewers.get(key));
             let mut audience = Audience::new(s.tracks.video.extents());
@@ -54,8 +55,9 @@ impl Shard {
                 stream: *id,
                 is_home: matches!(s.source, Source::Local(_)),
                 viewers: s.viewers().count() as u32,
-                health: health.unwrap_or_default(),
-                published: published.unwrap_or_default(),
+                health: publisher.map(|p| p.health).unwrap_or_default(),
+                published: publisher.map(|p| *p.published()).unwrap_or_default(),
+                warnings: publisher.map(Publisher::warnings).unwrap_or_default(),
                 audio: s.stats.audio,
                 video: s.stats.video,
                 encodings: s.encodings(),
@@ -72,6 +74,7 @@ impl Shard {
             viewers: self.viewers.len() as u32,
             streams: streams.collect(),
             networks,
+            load: self.load.status(),
         }
     }
 }

@@ -45,6 +45,7 @@ impl Shard {
         let Some(seat) = self.viewers.try_remove(key) else { return };
         let viewer = seat.viewer;
         self.counters.srtcp_rejected += viewer.rejected;
+        self.counters.starts_refused += viewer.starts_refused();
         self.by_session.remove(&viewer.session);
         let is_its = |route: &Route| matches!(route, Route::Viewer { session, .. } if *session == viewer.session);
         if self.routes.get(&viewer.address()).is_some_and(is_its) {

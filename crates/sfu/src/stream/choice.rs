@@ -67,13 +67,18 @@ pub enum Reason {
     Wished,
     /// Its network carries no more.
     Network,
-    /// Nobody looks.
+    /// The viewer does not look at it.
     Hidden,
+    /// The viewer did not negotiate the codec that is published, and is sent nothing.
+    Codec,
+    /// The server's core cannot send more to each of its viewers.
+    Load,
 }
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Reason; 4] = [Reason::Best, Reason::Wished, Reason::Network, Reason::Hidden];
+    pub const ALL: [Reason; 6] =
+        [Reason::Best, Reason::Wished, Reason::Network, Reason::Hidden, Reason::Codec, Reason::Load];
 
     /// The word for the API.
     pub fn name(self) -> &'static str {
@@ -82,6 +87,8 @@ impl Reason {
             Reason::Wished => "wished",
             Reason::Network => "network",
             Reason::Hidden => "hidden",
+            Reason::Codec => "codec",
+            Reason::Load => "load",
         }
     }
 }
@@ -182,6 +189,17 @@ pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<Carried>, curren
         return Choice { layer: bounded(candidate), reason };
     }
     Choice { layer: bounded(last), reason }
+}
+
+/// Leaves out the entries of `offered` (best first) above `max_bps`, the bit rate to which a loaded
+/// shard bounds each viewer's video; the last entry always stays. Returns the rest, and what counts
+/// as `current` within it.
+pub fn within_load(offered: &[Offered], max_bps: Option<u64>, current: LayerId) -> (&[Offered], LayerId) {
+    let Some(max_bps) = max_bps.filter(|_| !offered.is_empty()) else { return (offered, current) };
+    let first = offered.iter().position(|o| o.bits_per_second <= max_bps).unwrap_or(offered.len() - 1);
+    let (left_out, rest) = offered.split_at(first);
+    let is_left_out = left_out.iter().any(|o| o.layer == current);
+    (rest, rest.first().filter(|_| is_left_out).map_or(current, |best| best.layer))
 }
 
 /// When may a viewer be tried with more? At once, until an attempt has failed; then after some time, twice as long after each.
@@ -305,6 +323,27 @@ mod tests {
         Offered { top: (0, 2), ..of(0, 180, 30, 150_000) },
         Offered { layer: LayerId::new(0, 0, 0), ..of(0, 180, 8, 60_000) },
     ];
+
+    #[test]
+    fn a_loaded_core_leaves_out_pictures_first_and_then_sizes() {
+        let shown = |max_bps, current| {
+            let (offered, current) = within_load(&LAYERED, max_bps, current);
+            choose(offered, &Wish::default(), None, current, true).layer
+        };
+        let whole = LayerId::whole(1);
+        assert_eq!(shown(None, whole), Some(whole));
+        assert_eq!(shown(Some(500_000), whole), Some(whole));
+        assert_eq!(shown(Some(400_000), whole), Some(LayerId::new(1, 0, 1)));
+        assert_eq!(shown(Some(200_000), LayerId::new(1, 0, 1)), Some(LayerId::whole(0)));
+        assert_eq!(shown(Some(1), LayerId::whole(0)), Some(LayerId::new(0, 0, 0)));
+        assert_eq!(shown(Some(600_000), LayerId::new(0, 0, 0)), Some(whole), "and back");
+        let (rest, current) = within_load(&LAYERED, Some(200_000), whole);
+        assert_eq!((rest, current), (&LAYERED[2..], LayerId::whole(0)));
+        assert_eq!(within_load(&[], Some(1), whole), (&[][..], whole));
+        // A viewer that wishes an encoding above the bound is given the best below it.
+        let wish = Wish { encoding: Some(1), ..Wish::default() };
+        assert_eq!(choose(rest, &wish, None, current, true).layer, Some(LayerId::whole(0)));
+    }
 
     #[test]
     fn fewer_pictures_are_better_than_smaller_ones_until_they_hardly_move() {

@@ -39,6 +39,8 @@ pub struct Encodings {
     /// By encoding: when it began, after the last pause.
     began_at: [Option<Instant>; MAX_ENCODINGS],
     compared_at: Option<Instant>,
+    /// The bit rate above which the shard forwards no video to any viewer; `None`: no bound.
+    max_bps: Option<u64>,
 }
 
 /// An encoding of which nothing came for so long is not being sent. Screens are shared at 1 picture a second and more.
@@ -73,6 +75,7 @@ impl Encodings {
             lately: [0; MAX_ENCODINGS],
             began_at: [None; MAX_ENCODINGS],
             compared_at: None,
+            max_bps: None,
         }
     }
 
@@ -134,6 +137,16 @@ impl Encodings {
     /// takes fewer bits than the one before.
     pub fn offered(&self) -> &[Offered] {
         &self.offered
+    }
+
+    /// The bit rate above which the shard forwards no video to any viewer; `None`: no bound.
+    pub fn max_bps(&self) -> Option<u64> {
+        self.max_bps
+    }
+
+    /// The shard's load bounds the bit rate of each viewer's video; `None`: it does not.
+    pub fn set_max_bps(&mut self, max_bps: Option<u64>) {
+        self.max_bps = max_bps;
     }
 
     /// The most bits a second that this publisher has sent, lately or not, of what is of use to one who wishes this. It may

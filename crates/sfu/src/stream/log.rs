@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use media::Packet;
+use media::{Epoch, Packet};
 
 /// The last packets of one track. Positions grow by one per packet and are never used again.
 #[derive(Debug)]
@@ -17,9 +17,21 @@ pub struct PacketLog {
     /// Position of `packets[0]`.
     base: u64,
     bytes: usize,
-    /// Where the last picture starts that a decoder can start from.
-    key_at: Option<u64>,
+    /// The last picture that a decoder can start from.
+    key: Option<Key>,
+    /// The newest epoch that came: what is older is never started from.
+    epoch: Epoch,
     limits: LogLimits,
+}
+
+/// Where a key frame stands.
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    /// Position of its first packet by sequence number.
+    first: u64,
+    /// Lowest position of any packet of its group. Below `first` if the first packet was lost and
+    /// repaired: the packets behind it arrived before it.
+    from: u64,
 }
 
 /// How much a log keeps.
@@ -42,20 +54,29 @@ impl LogLimits {
     pub const AUDIO: LogLimits = LogLimits { repair_packets: 256, start_packets: 256, start_bytes: 1024 * 1024 };
 }
 
-/// How far back the first packet of a key frame is looked for when a later one proves it. Parameter sets
-/// are one or two packets; the rest is room for retransmissions in between. A guess.
-const KEY_FRAME_REACH: usize = 64;
+/// Packets searched backwards for the first packet of a key frame when a later one proves it.
+/// 250 ms of 20 Mb/s: a repair takes one round trip or two. A guess.
+const KEY_FRAME_REACH: usize = 512;
+
+/// The search for packets of a group that arrived before its first one ends after so many older
+/// packets in a row: reordering does not reach further. A guess.
+const REORDERED: usize = 32;
 
 impl PacketLog {
     /// An empty log.
     pub fn new(limits: LogLimits) -> PacketLog {
-        PacketLog { packets: VecDeque::new(), base: 0, bytes: 0, key_at: None, limits }
+        PacketLog { packets: VecDeque::new(), base: 0, bytes: 0, key: None, epoch: Epoch::default(), limits }
     }
 
     /// Appends a packet; returns its position.
     pub fn push(&mut self, packet: Arc<Packet>) -> u64 {
         let position = self.end();
         self.bytes += packet.payload.len();
+        if packet.epoch > self.epoch {
+            // What came before belongs to another run: a viewer that has seen this one cannot follow it.
+            self.epoch = packet.epoch;
+            self.key = None;
+        }
         let key = packet.key_frame_from.map(|seq| (packet.epoch, seq));
         self.packets.push_back(packet);
         if let Some((epoch, seq)) = key {
@@ -87,24 +108,48 @@ impl PacketLog {
 
     /// Where the last key frame starts, if all that came since is still there.
     pub fn key_at(&self) -> Option<u64> {
-        self.key_at
+        self.key.map(|key| key.first)
     }
 
-    /// The picture that starts with `seq` is a key frame: its packet came lately. A retransmission may have
-    /// brought an older key frame than the one known; the newer one stays.
-    fn mark_key(&mut self, epoch: u32, seq: u64) {
+    /// Where to begin to send the group of the key frame at `at`. This is `at`, or an earlier
+    /// position if the key frame's first packet arrived behind other packets of the group.
+    pub fn group_from(&self, at: u64) -> u64 {
+        self.key.filter(|key| key.first == at).map_or(at, |key| key.from)
+    }
+
+    /// Notes that the picture whose first packet is `seq` is a key frame. An older key frame than
+    /// the known one, proved by a retransmission, is ignored. An earlier first packet of the known
+    /// one (late parameter sets) replaces it.
+    fn mark_key(&mut self, epoch: Epoch, seq: u64) {
+        if epoch != self.epoch {
+            return;
+        }
         let found = self.packets.iter().rev().take(KEY_FRAME_REACH).position(|p| p.epoch == epoch && p.seq == seq);
         let Some(back) = found else { return };
-        let position = self.end() - 1 - back as u64;
-        let known = self.key_at.and_then(|at| self.get(at));
-        if known.is_none_or(|known| known.epoch != epoch || known.seq <= seq) {
-            self.key_at = Some(position);
+        let index = self.packets.len() - 1 - back;
+        let timestamp = self.packets.get(index).map(|packet| packet.timestamp);
+        let known = self.key_at().and_then(|at| self.get(at));
+        let is_newest = known.is_none_or(|known| known.seq <= seq || Some(known.timestamp) == timestamp);
+        if !is_newest {
+            return;
         }
+        let (mut from, mut older) = (index, 0);
+        for (at, packet) in self.packets.range(..index).enumerate().rev().take(KEY_FRAME_REACH) {
+            if packet.epoch == epoch && packet.seq >= seq {
+                (from, older) = (at, 0);
+            } else {
+                older += 1;
+            }
+            if older >= REORDERED {
+                break;
+            }
+        }
+        self.key = Some(Key { first: self.base + index as u64, from: self.base + from as u64 });
     }
 
     /// Forgets where to start: what is there belongs to a publisher who is gone.
     pub fn forget_key(&mut self) {
-        self.key_at = None;
+        self.key = None;
     }
 
     /// Payload bytes held.
@@ -113,15 +158,15 @@ impl PacketLog {
     }
 
     fn trim(&mut self) {
-        if let Some(at) = self.key_at {
-            let since = self.end() - at;
-            if since > self.limits.start_packets as u64 || (self.bytes > self.limits.start_bytes && at == self.base) {
-                self.key_at = None;
+        if let Some(Key { from, .. }) = self.key {
+            let since = self.end() - from;
+            if since > self.limits.start_packets as u64 || (self.bytes > self.limits.start_bytes && from == self.base) {
+                self.key = None;
             }
         }
         loop {
             let over = self.packets.len() > self.limits.repair_packets;
-            let needed = self.key_at.is_some_and(|at| at <= self.base);
+            let needed = self.key.is_some_and(|key| key.from <= self.base);
             if !over || needed {
                 break;
             }
@@ -185,6 +230,47 @@ mod tests {
         assert_eq!(log.key_at(), Some(at));
         log.push(Arc::new(packet(3).proves(77).build()));
         assert_eq!(log.key_at(), Some(at), "a packet that never came cannot be started from");
+    }
+
+    #[test]
+    fn a_key_frame_whose_first_packet_was_repaired_is_walked_from_its_earliest_arrival() {
+        let mut log = PacketLog::new(LogLimits { repair_packets: 4, ..limits() });
+        log.push(Arc::new(packet(4).build()));
+        let second = log.push(Arc::new(packet(6).continues().build()));
+        log.push(Arc::new(packet(7).continues().build()));
+        let first = log.push(Arc::new(packet(5).key().build()));
+        assert_eq!((log.key_at(), log.group_from(first)), (Some(first), second));
+        for seq in 8..=11 {
+            log.push(Arc::new(packet(seq).build()));
+        }
+        assert_eq!(log.start(), second, "what arrived before the first packet is kept as well");
+        let next = log.push(Arc::new(packet(12).key().build()));
+        assert_eq!((log.key_at(), log.group_from(next)), (Some(next), next));
+        assert_eq!(log.group_from(first), first, "the group of another key frame is not known");
+    }
+
+    #[test]
+    fn parameter_sets_that_arrive_late_move_the_start_of_their_key_frame() {
+        let mut log = PacketLog::new(limits());
+        let slice = log.push(Arc::new(packet(8).at(3_000).key().build()));
+        assert_eq!(log.key_at(), Some(slice));
+        let sets = log.push(Arc::new(packet(7).at(3_000).proves(7).build()));
+        assert_eq!((log.key_at(), log.group_from(sets)), (Some(sets), slice));
+    }
+
+    #[test]
+    fn a_new_run_forgets_the_key_frame_of_the_run_before() {
+        let mut log = PacketLog::new(limits());
+        log.push(Arc::new(packet(70).key().build()));
+        log.push(Arc::new(packet(71).build()));
+        log.push(Arc::new(packet(5).run(1).build()));
+        assert_eq!(log.key_at(), None);
+        log.push(Arc::new(packet(72).key().build()));
+        assert_eq!(log.key_at(), None, "a late key frame of the run before");
+        let at = log.push(Arc::new(packet(6).run(1).key().build()));
+        assert_eq!(log.key_at(), Some(at));
+        log.push(Arc::new(packet(7).epoch(2).build()));
+        assert_eq!(log.key_at(), None, "another publisher");
     }
 
     #[test]

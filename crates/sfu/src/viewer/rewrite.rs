@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use media::Packet;
+use media::{Epoch, Packet};
 
 use crate::layers::continuity::Gapless;
 
@@ -34,7 +34,7 @@ struct Newest {
 
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    epoch: u32,
+    epoch: Epoch,
     first_seq: u64,
     /// `out = in + delta` from the live edge on.
     timestamp_delta: u32,
@@ -85,6 +85,12 @@ impl Rewrite {
         });
     }
 
+    /// Ends the run, and gives out `count` indexes for what is sent before the next one. Returns the first.
+    pub fn reserve(&mut self, count: u64) -> u64 {
+        self.run = None;
+        self.indexes.reserve(count)
+    }
+
     /// Squeezes what lies between `from` (a timestamp already placed, or the run's first) and the live edge
     /// `to` into the time that has passed for the viewer since `from` was shown, at least
     /// `ticks_per_frame` for each of `frames`.
@@ -108,7 +114,7 @@ impl Rewrite {
     }
 
     /// The current run's epoch.
-    pub fn epoch(&self) -> Option<u32> {
+    pub fn epoch(&self) -> Option<Epoch> {
         self.run.map(|run| run.epoch)
     }
 
@@ -147,11 +153,6 @@ impl Rewrite {
             }
         }
         Some(timestamp.wrapping_add(run.timestamp_delta))
-    }
-
-    /// Ends the run: nothing is taken until the next [`Rewrite::start`].
-    pub fn stop(&mut self) {
-        self.run = None;
     }
 
     /// The outgoing timestamp that stands for this moment if the last one stood for when it was sent.

@@ -8,7 +8,7 @@
 //!    │           ▼
 //!    │        Holding ──new key frame──► CatchUp
 //!    │           └──────none came──────► CatchUp (with all that came since)
-//!    └── the publisher changed, or the viewer fell behind the log
+//!    └── another run began, or the viewer fell behind the log
 //!
 //! Live ──another encoding, whose key frame is there──► CatchUp
 //! Live ──a smaller encoding, at once──► Between ──its key frame──► CatchUp
@@ -17,10 +17,14 @@
 //! Of a source that comes in several encodings the viewer is shown one; it changes over at a key frame of the other,
 //! and looks at the old one until then.
 //!
+//! Each way into CatchUp or Holding is a start: the log is sent from a key frame on. Starts are bounded ([`MAX_STARTS`]), so that
+//! whatever a publisher does, what it sends goes to a viewer about once.
+//!
 //! Audio knows only Waiting and Live: any packet can be started from, and it starts at the live edge.
 //!
 //! Here are the phases. What is shown is changed in `shown`, packets are written in `write`, and sent again in `resend`.
 
+mod late;
 mod resend;
 mod shown;
 mod write;
@@ -30,12 +34,13 @@ pub use write::Link;
 
 use std::time::{Duration, Instant};
 
-use media::{Codec, MediaKind, NtpTime};
+use media::codec::parameter_sets::lacks;
+use media::{Codec, MediaKind, NtpTime, Packet};
 
 use super::descriptors::Descriptors;
 use super::header::HeaderWriter;
 use super::history::History;
-use super::lossy::Playout;
+use super::lossy::{LEAST_REPAIR_SHARE, Lossy, Playout};
 use super::pace::Pace;
 use super::rewrite::Rewrite;
 use crate::format::AcceptedFormats;
@@ -43,12 +48,15 @@ use crate::layers::LayerId;
 use crate::layers::continuity::PictureRun;
 use crate::layers::svc::Svc;
 use crate::prefetch::Prefetch;
+use crate::publisher::allowance::Allowance;
 use crate::stream::Track;
 use crate::stream::choice::{self, Carried, Climb, Reason, Wish};
 use crate::stream::encodings::Encodings;
+use crate::stream::log::PacketLog;
+use late::Late;
 use resend::{REPAIR_BUDGET_BYTES, REPAIR_OF_A_START};
 use shown::{WHOLE, fresh_key};
-use write::Chosen;
+use write::{BeforeRun, Chosen};
 
 /// What was negotiated for one track of one viewer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +109,16 @@ pub struct TrackOut {
     repair_budget: i64,
     /// How often what is missing is sent.
     copies: usize,
+    /// Share of sent bytes that may be sent again, in 1/256.
+    repair_share: i64,
     playout: Option<Playout>,
     restarted_at: Option<Instant>,
+    starts: Allowance,
+    /// A start was put off, and has been counted.
+    is_put_off: bool,
+    /// Parameter sets to be sent before the key frame that the run began with.
+    before_run: Option<BeforeRun>,
+    late: Late,
     /// When a capture time was written last, in microseconds since the viewer came.
     capture_written_us: Option<u64>,
     /// Outgoing timestamp of the newest picture or sound, when it was captured, and when it was sent.
@@ -118,6 +134,8 @@ pub struct Newest {
     pub timestamp: u32,
     /// When it was captured, server wall clock, if known.
     pub captured_at: Option<NtpTime>,
+    /// The publisher's clock cannot be right: `captured_at` says nothing about delay.
+    pub has_wrong_clock: bool,
     /// When its packet reached the server.
     pub arrived_at: Instant,
 }
@@ -158,8 +176,12 @@ pub struct Counters {
     pub key_frame_requests: u64,
     /// Times the viewer was started or restarted from a key frame.
     pub starts: u64,
+    /// Starts that were put off because there were [`MAX_STARTS`] before.
+    pub starts_refused: u64,
     /// Times the viewer fell behind what the log keeps.
     pub fell_behind: u64,
+    /// Times packets were left out to take the viewer to the live edge.
+    pub skips: u64,
     /// Times it changed over to another encoding.
     pub switches: u64,
     /// Packets of layers that the viewer does not get.
@@ -187,9 +209,23 @@ pub struct Next {
 /// and shows no fast-forward. The issue allows 0.5 s of it: a second of 720p decodes in about 0.2 s.
 const SHORT_GROUP: Duration = Duration::from_millis(1_000);
 
+/// Between two parts of the past: longer than a wake-up, shorter than the shard's other timers, and
+/// as many packets as a system call's message is worth (6 at 28 Mb/s).
+const BUDGET_STEP: Duration = Duration::from_millis(2);
+
 /// How long a viewer looks at a held picture before it is given all that came since. Longer than a
 /// request, its answer and a round trip of 100 ms need, with one lost.
 const HOLD: Duration = Duration::from_millis(700);
+
+/// Starts of a viewer at once, and how fast more are allowed: at most 6 within any second. Each may send all that the log keeps,
+/// and a publisher decides when runs begin. A viewer that joins takes one or two, a change of encoding one. A guess.
+pub const MAX_STARTS: u32 = 4;
+/// See [`MAX_STARTS`].
+pub const START_EVERY: Duration = Duration::from_millis(500);
+
+/// How far behind the first packet of a key frame its parameter sets are looked for: as far as the log looks for a key frame's
+/// beginning.
+const SETS_REACH: usize = 64;
 
 /// Timestamps of the past lie 1 ms apart: the shortest that no renderer takes for one picture.
 const SQUEEZED_FRAME_TICKS: u32 = 90;
@@ -230,8 +266,13 @@ impl TrackOut {
             rtx_index: 1 + (seed >> 16 & 0x7ffe),
             repair_budget: REPAIR_BUDGET_BYTES / 4,
             copies: 1,
+            repair_share: LEAST_REPAIR_SHARE,
             playout: None,
             restarted_at: None,
+            starts: Allowance::new(MAX_STARTS, START_EVERY),
+            is_put_off: false,
+            before_run: None,
+            late: Late::default(),
             capture_written_us: None,
             newest: None,
             counters: Counters::default(),
@@ -269,9 +310,11 @@ impl TrackOut {
         self.pace.set_rate(bps);
     }
 
-    /// How to deal with losses: how often what is missing is sent, and the least time from capture to being shown.
-    pub fn repairs(&mut self, copies: usize, playout: Option<Playout>) {
-        (self.copies, self.playout) = (copies, playout);
+    /// Sets how losses are repaired, by what is known of the viewer's network.
+    pub fn repairs(&mut self, lossy: &Lossy) {
+        self.copies = lossy.copies();
+        self.repair_share = lossy.repair_share();
+        self.playout = lossy.playout();
     }
 
     /// Something will be sent soon, and the memory of the track itself is there.
@@ -291,8 +334,10 @@ impl TrackOut {
             MediaKind::Audio => self.send_audio(now, source.of(0), link),
             MediaKind::Video => {
                 let may_climb = self.climb.may(now);
-                let choice = choice::choose(source.offered(), &self.wish, self.carried, self.target, may_climb);
+                let (offered, current) = choice::within_load(source.offered(), source.max_bps(), self.target);
+                let choice = choice::choose(offered, &self.wish, self.carried, current, may_climb);
                 self.reason = match choice.reason {
+                    Reason::Best if offered.len() < source.offered().len() => Reason::Load,
                     // It is the best that comes, because nobody has use for more than this viewer wishes.
                     Reason::Best if source.is_spared(&self.wish) => Reason::Wished,
                     reason => reason,
@@ -322,6 +367,14 @@ impl TrackOut {
             self.counters.fell_behind += 1;
             self.cursor = log.start();
         }
+        if late::is_too_late(now, log, self.cursor) {
+            // Any sound can be started from: the newest one, with numbers that go on.
+            self.counters.skips += 1;
+            self.cursor = log.end() - 1;
+            if let Some(packet) = log.last() {
+                self.rewrite.start(now, packet);
+            }
+        }
         while let Some(packet) = log.get(self.cursor) {
             let newer = self.rewrite.epoch().is_none_or(|epoch| epoch < packet.epoch);
             if newer {
@@ -338,14 +391,23 @@ impl TrackOut {
         let track = source.of(self.encoding);
         let log = track.log();
         loop {
+            if let Some(sets) = self.before_run.take() {
+                self.send_sets(track, sets, link);
+            }
             match self.phase {
-                Phase::Waiting => match log.key_at() {
-                    Some(at) => self.start_from(now, source, at),
-                    None => {
+                Phase::Waiting => {
+                    if self.cannot_decode(track) {
+                        return Next::default();
+                    }
+                    let Some(at) = log.key_at() else {
                         self.cursor = log.end();
                         return Next { at: None, wants_key_frame: log.last().map(|_| self.encoding) };
+                    };
+                    if let Some(again_at) = self.put_off(now) {
+                        return Next { at: Some(again_at), wants_key_frame: None };
                     }
-                },
+                    self.start_from(now, source, at);
+                }
                 Phase::Holding { key_at, key_timestamp, since } => {
                     if log.key_at().is_some_and(|at| at > key_at) {
                         self.phase = Phase::Waiting;
@@ -353,7 +415,10 @@ impl TrackOut {
                     }
                     while let Some(packet) = log.get(self.cursor) {
                         if packet.timestamp == key_timestamp {
-                            self.forward(now, track, self.cursor, packet, link);
+                            if *link.budget <= 0 {
+                                return Next { at: Some(now + BUDGET_STEP), wants_key_frame: Some(self.encoding) };
+                            }
+                            *link.budget -= self.forward(now, track, self.cursor, packet, link);
                         }
                         self.cursor += 1;
                     }
@@ -368,7 +433,7 @@ impl TrackOut {
                     self.catch_up(now, source, key_at, Some(key_timestamp));
                 }
                 Phase::Between { since } => {
-                    if let Some(at) = fresh_key(now, track) {
+                    if let Some(at) = fresh_key(now, track).filter(|_| self.put_off(now).is_none()) {
                         self.start_from(now, source, at);
                     } else if now < since + HOLD && !source.is_deaf() {
                         return Next { at: Some(since + HOLD), wants_key_frame: Some(self.encoding) };
@@ -382,7 +447,7 @@ impl TrackOut {
                     }
                     while self.cursor < edge {
                         if *link.budget <= 0 {
-                            return Next { at: Some(now + Duration::from_millis(1)), wants_key_frame: None };
+                            return Next { at: Some(now + BUDGET_STEP), wants_key_frame: None };
                         }
                         let Some(packet) = log.get(self.cursor) else { break };
                         if self.waits_for_next(track, packet) {
@@ -393,11 +458,28 @@ impl TrackOut {
                         }
                         self.cursor += 1;
                     }
+                    self.pace.follows(now);
                     self.phase = Phase::Live;
                 }
                 Phase::Live => {
                     if self.fell_behind(track) {
                         continue;
+                    }
+                    if late::is_too_late(now, log, self.cursor) {
+                        match self.late.next(now, log, self.cursor, source.is_deaf()) {
+                            late::Step::StartFrom(at) => {
+                                if let Some(again_at) = self.put_off(now) {
+                                    return Next { at: Some(again_at), wants_key_frame: None };
+                                }
+                                self.counters.skips += 1;
+                                self.start_from(now, source, at);
+                                continue;
+                            }
+                            late::Step::Hold(until) => {
+                                return Next { at: Some(until), wants_key_frame: Some(self.encoding) };
+                            }
+                            late::Step::GoOn => {}
+                        }
                     }
                     let share = self.pace.share(
                         now,
@@ -429,6 +511,39 @@ impl TrackOut {
         }
     }
 
+    /// Whether what comes is coded with something that the viewer did not negotiate: then it is passed over.
+    fn cannot_decode(&mut self, track: &Track) -> bool {
+        let log = track.log();
+        let next = log.key_at().and_then(|at| log.get(at)).or_else(|| log.last());
+        let is_lacking = next.is_some_and(|packet| self.choose(track, packet).payload_type.is_none());
+        if is_lacking {
+            self.counters.undecodable += log.end().saturating_sub(self.cursor.max(log.start()));
+            self.cursor = log.end();
+        }
+        is_lacking
+    }
+
+    /// Until when the next start is put off, if it is.
+    pub(super) fn put_off(&mut self, now: Instant) -> Option<Instant> {
+        let again_at = self.starts.refilled_at(now);
+        self.counters.starts_refused += u64::from(again_at.is_some() && !self.is_put_off);
+        self.is_put_off = again_at.is_some();
+        again_at
+    }
+
+    /// Reserves numbers for the parameter sets that the key frame at `at` lacks. All that are known are sent then: which ones
+    /// does not depend on packets of the picture that come later, so they are the same when they are sent again.
+    fn reserve_sets(&mut self, log: &PacketLog, at: u64, first: &Packet) -> Option<BeforeRun> {
+        let sets = first.sets.as_ref()?;
+        let picture = (at..log.end()).take(SETS_REACH).filter_map(|position| log.get(position));
+        let picture = picture.filter(|p| p.timestamp == first.timestamp && p.epoch == first.epoch);
+        if !lacks(sets, picture.map(|packet| &*packet.payload)) {
+            return None;
+        }
+        let first_index = self.rewrite.reserve(sets.len() as u64);
+        Some(BeforeRun { key_at: at, first_index, count: sets.len() as u8 })
+    }
+
     /// Begins a run at the key frame at `at`.
     fn start_from(&mut self, now: Instant, source: &Encodings, at: u64) {
         let log = source.of(self.encoding).log();
@@ -436,6 +551,8 @@ impl TrackOut {
             self.cursor = log.end();
             return;
         };
+        self.starts.take(now);
+        self.before_run = self.reserve_sets(log, at, first);
         self.rewrite.start(now, first);
         self.pictures.start(&first.layers.numbers);
         if first.descriptor.is_some() && self.facts.extensions.dependency_descriptor.is_some() {
@@ -450,7 +567,7 @@ impl TrackOut {
         if age <= SHORT_GROUP || source.is_deaf() {
             self.catch_up(now, source, at, None);
         } else {
-            self.cursor = at;
+            self.cursor = log.group_from(at);
             self.phase = Phase::Holding { key_at: at, key_timestamp: first.timestamp, since: now };
         }
     }
@@ -460,7 +577,7 @@ impl TrackOut {
         let (Some(first), Some(last)) = (log.get(at), log.last()) else { return };
         let frames = (at..log.end()).filter_map(|p| log.get(p)).filter(|p| p.starts_frame).count();
         self.rewrite.squeeze(now, first.timestamp, last.timestamp, frames as u32, SQUEEZED_FRAME_TICKS);
-        self.cursor = at;
+        self.cursor = log.group_from(at);
         self.phase = Phase::CatchUp { edge: log.end(), skip };
     }
 

@@ -21,6 +21,8 @@ pub struct Transport {
     now_us: u64,
     /// The number of the packet that comes next, not wrapped.
     next: u64,
+    /// Statuses that were read in reports.
+    read: u64,
     /// Packets that the viewer reported received.
     pub received: u64,
     /// Packets that it reported missing.
@@ -29,6 +31,10 @@ pub struct Transport {
 
 /// Beyond this a report is not read (threat T13: 18 bytes can list 65,535 packets). 100 ms of 100 Mb/s are 1,042 packets.
 const MAX_STATUSES: u16 = 4_096;
+
+/// How often a packet may be reported: receivers repeat those around one that was overtaken. More is not read, so that a
+/// datagram with 58 reports of 4,096 statuses costs no more than what was sent. A guess.
+const REPORTS_OF_A_PACKET: u64 = 4;
 
 impl Transport {
     /// Nothing was sent yet. `is_numbered`: the viewer has negotiated transport-wide numbers.
@@ -39,6 +45,7 @@ impl Transport {
             began_at: now,
             now_us: 0,
             next: 0,
+            read: 0,
             received: 0,
             lost: 0,
         }
@@ -89,6 +96,14 @@ impl Transport {
         if report.status_count > MAX_STATUSES || since_last == 0 || since_first > self.next {
             return;
         }
+        let allowed = self.next * REPORTS_OF_A_PACKET;
+        // What was not used does not add up.
+        self.read = self.read.max(allowed.saturating_sub(REPORTS_OF_A_PACKET * u64::from(MAX_STATUSES)));
+        let read = self.read + u64::from(report.status_count);
+        if read > allowed {
+            return;
+        }
+        self.read = read;
         for (_, delta) in report.deltas() {
             match delta {
                 Some(_) => self.received += 1,
@@ -123,6 +138,21 @@ mod tests {
             transport.sent(1_200, None);
         }
         transport
+    }
+
+    #[test]
+    fn packets_are_read_of_four_times_and_no_more() {
+        let mut transport = Transport::new(Instant::now(), true);
+        (0..10_000).for_each(|_| transport.sent(100, None));
+        let packets = [(5_000, Some(0)), (9_000, Some(1_000))];
+        for reports in 1..=100 {
+            let (received, lost) = report(&mut transport, 5_000, &packets);
+            // 4 times 4,096 statuses are 4 reports of 4,001.
+            let read = u64::min(reports, 4);
+            assert_eq!((received, lost), (read * 2, read * 3_999));
+        }
+        (0..1_001).for_each(|_| transport.sent(100, None));
+        assert_eq!(report(&mut transport, 5_000, &packets), (10, 5 * 3_999), "what is sent adds to it");
     }
 
     #[test]

@@ -15,11 +15,19 @@ use crate::viewer::header::Fields;
 use crate::viewer::history::Sent;
 use crate::viewer::rewrite::Rewritten;
 
-/// Retransmissions may take a fifth of what is sent (threat T13), and save up to this many bytes.
+/// Bytes that retransmissions may save up of their share of what is sent
+/// ([`Lossy::repair_share`](crate::viewer::lossy::Lossy::repair_share), threat T13).
 pub(super) const REPAIR_BUDGET_BYTES: i64 = 256 * 1024;
 
 /// As much may be sent again of what a run begins with, at least.
 pub(super) const REPAIR_OF_A_START: i64 = 32 * 1024;
+
+/// Below this only one copy is sent: a second copy must not use up the budget of another packet.
+const FOR_FIRST_COPIES: i64 = 16 * 1024;
+
+/// A packet that is asked for once more is sent twice: its repair was lost already, or the network
+/// is lossy and not known to be so yet.
+const COPIES_OF_REPEATS: usize = 2;
 
 /// Of the network's rate, the share of a second that may be saved up for retransmissions: more would fill its queue.
 const REPAIR_SHARE: u64 = 4;
@@ -52,8 +60,9 @@ impl TrackOut {
         let Some(packet) = source.of(sent.form.encoding).log().get(sent.position) else { return };
         let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
         let rtx = accepted.and_then(|a| a.rtx_payload_type).filter(|_| self.rtx_header.is_some());
-        for copy in 0..self.copies {
-            if copy > 0 && self.repair_budget <= 0 {
+        let copies = if sent.resends > 1 { self.copies.max(COPIES_OF_REPEATS) } else { self.copies };
+        for copy in 0..copies {
+            if copy > 0 && self.repair_budget <= FOR_FIRST_COPIES {
                 break;
             }
             let written = match rtx {

@@ -33,7 +33,8 @@ impl TrackOut {
 
     /// Why it is shown this encoding.
     pub fn reason(&self) -> Reason {
-        self.reason
+        let is_lacking = self.chosen.is_some_and(|chosen| chosen.payload_type.is_none());
+        if is_lacking && self.reason != Reason::Hidden { Reason::Codec } else { self.reason }
     }
 
     /// What the viewer wishes from now on.
@@ -72,7 +73,7 @@ impl TrackOut {
         match self.phase {
             Phase::Waiting | Phase::Between { .. } => self.encoding = wanted,
             Phase::Holding { .. } | Phase::CatchUp { .. } => {}
-            Phase::Live => match fresh_key(now, source.of(wanted)) {
+            Phase::Live => match fresh_key(now, source.of(wanted)).filter(|_| self.put_off(now).is_none()) {
                 Some(at) => {
                     self.encoding = wanted;
                     self.counters.switches += 1;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use media::codec::dependency;
 use media::packet::Extensions;
-use media::{Codec, Packet};
+use media::{Codec, Epoch, Packet};
 
 use super::resend::REPAIR_BUDGET_BYTES;
 use super::{Newest, TrackOut};
@@ -16,7 +16,7 @@ use crate::srtp::Seal;
 use crate::stream::Track;
 use crate::transmit::Batch;
 use crate::viewer::header::Fields;
-use crate::viewer::history::Form;
+use crate::viewer::history::{Body, Form};
 use crate::viewer::rewrite::Rewritten;
 use crate::viewer::transport::Transport;
 
@@ -40,11 +40,20 @@ pub struct Link<'a> {
 /// The payload type in use, and for what it was chosen.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chosen {
-    epoch: u32,
+    epoch: Epoch,
     pub(super) codec: Codec,
     /// `None` if the viewer cannot decode it.
     pub(super) payload_type: Option<u8>,
     with_red: bool,
+}
+
+/// Parameter sets that are sent before a run, under indexes that were reserved for them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BeforeRun {
+    /// Where the key frame stands, whose first packet has the sets.
+    pub(super) key_at: u64,
+    pub(super) first_index: u64,
+    pub(super) count: u8,
 }
 
 /// How often a capture time is written between key frames. The receiver interpolates in between
@@ -86,7 +95,7 @@ impl TrackOut {
             self.counters.left_out += 1;
             // Later ones were sent already: a gap would be asked for again and again.
             let Some(numbers) = self.rewrite.leave_out(packet) else { return 0 };
-            form = Form { is_empty: true, with_marker: false, with_capture_time: false, ..form };
+            form = Form { body: Body::Empty, with_red: false, with_marker: false, with_capture_time: false, ..form };
             return self.send_as(position, packet, numbers, form, link);
         };
         (form.with_marker, form.shift) = (with_marker, shift);
@@ -100,10 +109,33 @@ impl TrackOut {
             self.newest = Some(Newest {
                 timestamp: numbers.timestamp,
                 captured_at: packet.captured_at,
+                has_wrong_clock: packet.has_wrong_clock,
                 arrived_at: packet.arrived_at,
             });
         }
         written
+    }
+
+    /// Sends the parameter sets that a decoder needs before the key frame of a run that has just begun.
+    pub(super) fn send_sets(&mut self, track: &Track, sets: BeforeRun, link: &mut Link<'_>) {
+        let Some(packet) = track.log().get(sets.key_at) else { return };
+        let (Some(payload_type), Some(timestamp)) =
+            (self.choose(track, packet).payload_type, self.rewrite.timestamp(packet.timestamp))
+        else {
+            return;
+        };
+        for place in 0..sets.count {
+            let form = Form {
+                payload_type,
+                encoding: self.encoding,
+                transport_seq: self.header.has_transport_seq().then(|| link.transport.next()),
+                playout: self.playout,
+                body: Body::ParameterSet(place),
+                ..Form::default()
+            };
+            let numbers = Rewritten { index: sets.first_index + u64::from(place), timestamp };
+            *link.budget -= self.send_as(sets.key_at, packet, numbers, form, link);
+        }
     }
 
     /// Sends a packet for the first time; returns the bytes it took.
@@ -126,7 +158,8 @@ impl TrackOut {
         self.history.sent(now_us, numbers, position, form);
         self.counters.packets += 1;
         self.counters.bytes += payload_of(packet, form).len() as u64;
-        self.repair_budget = (self.repair_budget + written as i64 / 5).min(REPAIR_BUDGET_BYTES);
+        let repair = written as i64 * self.repair_share / 256;
+        self.repair_budget = (self.repair_budget + repair).min(REPAIR_BUDGET_BYTES);
         written as i64
     }
 
@@ -134,6 +167,7 @@ impl TrackOut {
         // What most packets fail first.
         packet.starts_frame
             && packet.captured_at.is_some()
+            && !packet.has_wrong_clock
             && self.capture_written_us.is_none_or(|us| now_us.saturating_sub(us) >= CAPTURE_TIME_INTERVAL_US)
             && self.facts.extensions.abs_capture_time.is_some()
             && self.facts.rtx_ssrc.is_some()
@@ -181,7 +215,7 @@ impl TrackOut {
     }
 
     /// Looks up, once per publisher and codec, which payload type to use.
-    fn choose(&mut self, track: &Track, packet: &Packet) -> Chosen {
+    pub(super) fn choose(&mut self, track: &Track, packet: &Packet) -> Chosen {
         match self.chosen {
             Some(chosen) if chosen.epoch == packet.epoch && chosen.codec == packet.codec => chosen,
             _ => self.choose_anew(track, packet),
@@ -214,7 +248,11 @@ impl TrackOut {
 
 /// What stands behind the header, before its picture's numbers are moved.
 pub(super) fn payload_of(packet: &Packet, form: Form) -> &[u8] {
-    if form.is_empty { &[] } else { packet.payload(form.with_red) }
+    match form.body {
+        Body::Payload => packet.payload(form.with_red),
+        Body::Empty => &[],
+        Body::ParameterSet(place) => packet.sets.as_ref().map_or(&[], |sets| sets.payload(usize::from(place))),
+    }
 }
 
 /// What the publisher wrote, unless it is changed for this viewer.

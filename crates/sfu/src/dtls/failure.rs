@@ -1,0 +1,339 @@
+//! Says why a DTLS handshake failed, and decides when the session ends for it.
+//!
+//! Before its Finished messages nothing in DTLS is authenticated: a datagram with a forged source address can carry an
+//! alert or a ClientHello. So there are two classes of failures. Those that dimpl cannot go on from (wrong certificate,
+//! wrong signature, wrong Finished) end the session at once: the same datagram has spoilt the transcript, and no later
+//! one mends that. After all others the handshake still can be completed; they end the session only when the peer does not
+//! go on for [`GRACE`]. See T1 in `docs/threats.md`.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dimpl::{CryptoError, Error, SecurityError};
+
+use super::verify::{CertificateKind, take_last};
+
+/// How long a peer may be silent after a failure that a forged datagram can cause. DTLS sends a lost flight again after
+/// one second at first (RFC 6347 §4.2.4.1), then after two: three seconds let a genuine peer be heard twice.
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
+
+/// Why a handshake failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// The class of it.
+    pub reason: Reason,
+    /// The alert that the peer sent (RFC 5246 §7.2), if it sent one.
+    pub alert: Option<u8>,
+    /// The kind of the peer's certificate, if it was seen.
+    pub certificate: Option<CertificateKind>,
+}
+
+/// Classes of failures: labels of a metric, so there are few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The peer sent a fatal alert.
+    Alert,
+    /// It speaks neither DTLS 1.2 nor what looks like it.
+    Version,
+    /// No common cipher suite, curve or extension.
+    Cipher,
+    /// No common SRTP protection profile (RFC 5764 §4.1.1).
+    Srtp,
+    /// It sent no certificate, or one that cannot be read or is too large.
+    Certificate,
+    /// Its signature does not fit its certificate, or the key is of a kind or size that is not accepted.
+    Signature,
+    /// The certificate is not the one that the description announced.
+    Fingerprint,
+    /// Its Finished does not fit what was said.
+    Finished,
+    /// It stopped answering.
+    Timeout,
+    /// A message that cannot be read or does not belong here.
+    Malformed,
+}
+
+impl Reason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Reason; 10] = [
+        Reason::Alert,
+        Reason::Version,
+        Reason::Cipher,
+        Reason::Srtp,
+        Reason::Certificate,
+        Reason::Signature,
+        Reason::Fingerprint,
+        Reason::Finished,
+        Reason::Timeout,
+        Reason::Malformed,
+    ];
+
+    /// The label of the metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Alert => "alert",
+            Reason::Version => "version",
+            Reason::Cipher => "cipher",
+            Reason::Srtp => "srtp",
+            Reason::Certificate => "certificate",
+            Reason::Signature => "signature",
+            Reason::Fingerprint => "fingerprint",
+            Reason::Finished => "finished",
+            Reason::Timeout => "timeout",
+            Reason::Malformed => "malformed",
+        }
+    }
+
+    /// Whether no later datagram can mend it.
+    fn is_final(self) -> bool {
+        !matches!(self, Reason::Alert | Reason::Version | Reason::Cipher | Reason::Malformed)
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(reason: Reason) -> Failure {
+        Failure { reason, alert: None, certificate: None }
+    }
+
+    fn of(error: &Error) -> Failure {
+        let reason = match error {
+            Error::SecurityError(SecurityError::FatalAlert { description }) => {
+                return Failure { alert: Some(*description), ..Failure::new(Reason::Alert) };
+            }
+            Error::SecurityError(error) => match error {
+                SecurityError::UnsupportedClientVersion(_)
+                | SecurityError::UnsupportedServerVersion(_)
+                | SecurityError::UnsupportedHelloVerifyRequestVersion(_) => Reason::Version,
+                SecurityError::ClientFinishedVerificationFailed | SecurityError::ServerFinishedVerificationFailed => {
+                    Reason::Finished
+                }
+                _ => Reason::Cipher,
+            },
+            Error::IncompleteServerHello => Reason::Cipher,
+            Error::CertificateError(_) => Reason::Certificate,
+            Error::CryptoError(error) => match error {
+                CryptoError::CertificateParseFailed | CryptoError::InvalidSubjectPublicKey => Reason::Certificate,
+                CryptoError::NoDtls12KeyExchangeGroupsConfigured | CryptoError::UnsupportedEcdheNamedGroup(_) => {
+                    Reason::Cipher
+                }
+                _ => Reason::Signature,
+            },
+            Error::Timeout(_) => Reason::Timeout,
+            _ => Reason::Malformed,
+        };
+        Failure::new(reason)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.reason, self.alert) {
+            (Reason::Alert, Some(alert)) => {
+                write!(f, "the peer sent the fatal alert {alert} ({})", alert_name(alert))?;
+            }
+            (Reason::Alert, None) => f.write_str("the peer sent a fatal alert")?,
+            (Reason::Version, _) => f.write_str("the peer does not speak DTLS 1.2")?,
+            (Reason::Cipher, _) => f.write_str(
+                "there is no common cipher suite, curve or extension (needed: ECDHE with AES-GCM or ChaCha20-Poly1305, \
+                 extended_master_secret)",
+            )?,
+            (Reason::Srtp, _) => f.write_str("there is no common SRTP profile (use_srtp)")?,
+            (Reason::Certificate, _) => {
+                f.write_str("the peer sent no certificate, or one that cannot be read or is larger than 2,000 bytes")?;
+            }
+            (Reason::Signature, _) => f.write_str(
+                "the peer's signature cannot be verified (accepted: ECDSA P-256 and P-384, RSA of 2048 to 8192 bits)",
+            )?,
+            (Reason::Fingerprint, _) => {
+                f.write_str("the peer's certificate is not the one of the a=fingerprint in its description")?;
+            }
+            (Reason::Finished, _) => f.write_str("the peer's Finished does not fit the handshake")?,
+            (Reason::Timeout, _) => f.write_str("the peer stopped answering")?,
+            (Reason::Malformed, _) => f.write_str("the peer sent a message that cannot be read")?,
+        }
+        match self.certificate {
+            Some(kind) => write!(f, "; its certificate: {kind}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// RFC 5246 §7.2; those that handshakes end with.
+fn alert_name(alert: u8) -> &'static str {
+    match alert {
+        10 => "unexpected_message",
+        20 => "bad_record_mac",
+        40 => "handshake_failure",
+        42 => "bad_certificate",
+        43 => "unsupported_certificate",
+        44 => "certificate_revoked",
+        45 => "certificate_expired",
+        46 => "certificate_unknown",
+        47 => "illegal_parameter",
+        48 => "unknown_ca",
+        50 => "decode_error",
+        51 => "decrypt_error",
+        70 => "protocol_version",
+        71 => "insufficient_security",
+        80 => "internal_error",
+        110 => "unsupported_extension",
+        _ => "see IANA's TLS alerts",
+    }
+}
+
+/// What an instance notes of its handshake, for the session that it belongs to.
+#[derive(Debug, Clone, Default)]
+pub struct Notes(Arc<Mutex<Noted>>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    certificate: Option<CertificateKind>,
+    failure: Option<Failure>,
+}
+
+impl Notes {
+    pub(super) fn certificate(&self, certificate: &[u8]) {
+        self.with(|noted| noted.certificate = Some(CertificateKind::of(certificate)));
+    }
+
+    pub(super) fn error(&self, error: &Error) {
+        self.failure(Failure::of(error));
+    }
+
+    pub(super) fn failure(&self, failure: Failure) {
+        let kind = take_last();
+        self.with(|noted| {
+            noted.certificate = noted.certificate.or(kind);
+            noted.failure = Some(failure);
+        });
+    }
+
+    fn with<T>(&self, step: impl FnOnce(&mut Noted) -> T) -> T {
+        step(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Decides when a failed handshake ends its session.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    notes: Notes,
+    /// The first failure that counts, and when the peer was last heard without one.
+    failed: Option<(Failure, Instant)>,
+}
+
+impl Patience {
+    pub(crate) fn new(notes: Notes) -> Patience {
+        Patience { notes, failed: None }
+    }
+
+    /// Looks at what came of the last datagram, or of a deadline.
+    pub(crate) fn look(&mut self, now: Instant) {
+        match (self.notes.with(|noted| noted.failure.take()), &mut self.failed) {
+            // dimpl drops what cannot be read, and the genuine message may follow.
+            (Some(Failure { reason: Reason::Malformed, .. }), _) => {}
+            (Some(failure), Some((known, _))) if failure.reason.is_final() && !known.reason.is_final() => {
+                *known = failure;
+            }
+            (Some(failure), None) => self.failed = Some((failure, now)),
+            (Some(_), Some(_)) | (None, None) => {}
+            // It goes on: whatever failed was not its doing.
+            (None, Some((_, heard_at))) => *heard_at = now,
+        }
+    }
+
+    /// The failure that ends the session now.
+    pub(crate) fn over(&self, now: Instant) -> Option<Failure> {
+        let (failure, heard_at) = self.failed?;
+        let is_over = failure.reason.is_final() || now.saturating_duration_since(heard_at) >= GRACE;
+        is_over.then(|| self.of_this_peer(failure))
+    }
+
+    /// When [`Patience::over`] is to be asked again.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.failed.map(|(_, heard_at)| heard_at + GRACE)
+    }
+
+    /// A failure that the owner found itself, with what is known of the certificate.
+    pub(crate) fn of_this_peer(&self, failure: Failure) -> Failure {
+        Failure { certificate: self.notes.with(|noted| noted.certificate), ..failure }
+    }
+
+    /// The handshake is done: what went wrong before is of no concern.
+    pub(crate) fn forget(&mut self) {
+        self.notes.with(|noted| noted.failure = None);
+        self.failed = None;
+    }
+
+    /// The same where the end of the handshake is told after it was noted that there are no keys for SRTP.
+    pub(crate) fn forget_but_srtp(&mut self, now: Instant) {
+        self.notes.with(|noted| noted.failure = noted.failure.filter(|failure| failure.reason == Reason::Srtp));
+        self.failed = None;
+        self.look(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert() -> Error {
+        Error::SecurityError(SecurityError::FatalAlert { description: 40 })
+    }
+
+    #[test]
+    fn an_alert_ends_the_session_only_after_a_time_of_silence() {
+        let began = Instant::now();
+        let mut patience = Patience::default();
+        patience.notes.error(&alert());
+        patience.look(began);
+        assert_eq!(patience.over(began), None);
+        assert_eq!(patience.poll_timeout(), Some(began + GRACE));
+        // A genuine peer goes on: its datagrams put the end off.
+        patience.look(began + GRACE / 2);
+        assert_eq!(patience.over(began + GRACE), None);
+        let failure = patience.over(began + GRACE / 2 + GRACE).expect("silent for as long as that");
+        assert_eq!(failure.to_string(), "the peer sent the fatal alert 40 (handshake_failure)");
+        patience.forget();
+        assert_eq!((patience.over(began + GRACE * 9), patience.poll_timeout()), (None, None));
+    }
+
+    #[test]
+    fn repeated_failures_do_not_put_the_end_off() {
+        let began = Instant::now();
+        let mut patience = Patience::default();
+        for second in 0..3 {
+            patience.notes.error(&Error::SecurityError(SecurityError::NoMutuallyAcceptableCipherSuite));
+            patience.look(began + Duration::from_secs(second));
+        }
+        assert_eq!(patience.over(began + GRACE).map(|failure| failure.reason), Some(Reason::Cipher));
+    }
+
+    #[test]
+    fn a_failure_that_spoils_the_transcript_ends_it_at_once_even_after_an_alert() {
+        let began = Instant::now();
+        let mut patience = Patience::default();
+        patience.notes.error(&alert());
+        patience.look(began);
+        patience.notes.error(&Error::SecurityError(SecurityError::ClientFinishedVerificationFailed));
+        patience.look(began);
+        assert_eq!(patience.over(began).map(|failure| failure.reason), Some(Reason::Finished));
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_nothing() {
+        let began = Instant::now();
+        let mut patience = Patience::default();
+        patience.notes.error(&Error::ReceiveQueueFull);
+        patience.look(began);
+        assert_eq!((patience.over(began + GRACE), patience.poll_timeout()), (None, None));
+    }
+
+    #[test]
+    fn reasons_are_numbered_as_listed_and_have_names_of_their_own() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+            assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
+        }
+    }
+}
