@@ -1,7 +1,8 @@
 // Builds the pages into dist/: hashed assets, and HTML that names them.
 //
 // HTML sources say `{{asset publish/main.ts}}` where the address of an asset belongs, and
-// `{{part header}}` for what pages share.
+// `{{part header}}` for what pages share. `{{root}}` stays in what is built: there the server writes what leads to its
+// root, which may be below a path of a reverse proxy.
 
 import { build } from "esbuild";
 import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -23,7 +24,7 @@ const common = {
   logLevel: "warning",
 };
 
-/** Source name (below src/) → address of what it became. */
+/** Source name (below src/) → name of what it became, in dist/assets/. */
 const addresses = new Map();
 
 async function bundle(names, options = {}) {
@@ -33,7 +34,7 @@ async function bundle(names, options = {}) {
   for (const [output, { entryPoint, inputs }] of Object.entries(metafile.outputs)) {
     const source = entryPoint ?? Object.keys(inputs)[0];
     const name = path.relative(from("."), path.resolve(process.cwd(), source)).replaceAll(path.sep, "/");
-    addresses.set(name, "/assets/" + path.basename(output));
+    addresses.set(name, path.basename(output));
   }
 }
 
@@ -45,7 +46,7 @@ async function page(source, target) {
   html = html.replaceAll(/\{\{asset ([^}]+)\}\}/g, (_, name) => {
     const address = addresses.get(name);
     if (!address) throw new Error(`${source} names ${name}, which is not built`);
-    return address;
+    return `{{root}}/assets/${address}`;
   });
   await writeFile(path.join(root, "dist", target), html);
 }

@@ -36,7 +36,7 @@ export class Server {
     server.directory = directory;
     server.url = await until("the server says that it is ready", () => {
       if (child.exit) throw new Error(`nowcast ended at once:\n${child.tail()}`);
-      return /watch\s+(https?:\/\/[^/\s]+)\/watch/.exec(child.output)?.[1];
+      return /watch\s+(https?:\/\/[^/\s]+)(?:\/\S+)?\/watch/.exec(child.output)?.[1];
     });
     return server;
   }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use server::auth::{Anonymous, Authority, Claims, LONGEST_LIFE_SECONDS, Secret, VideoGrant, sign};
 use server::config::{self, Flags};
+use server::http::frames::{Head, Incoming, Walker};
+use server::http::limits::{H2_CONTROL_BURST, H2_REQUEST_BURST};
+use server::http::prefix::Prefix;
 use server::http::route::{NoRoute, Route, TEMPLATES};
 use server::http::sdpfrag;
 
@@ -26,6 +30,42 @@ pub fn route(data: &[u8]) {
         Err(NoRoute::IllegalName(rule)) => assert!(!rule.is_empty()),
         Err(NoRoute::NotFound) => {}
     }
+}
+
+/// A forwarded prefix is a path of this host and can stand in headers, pages and JSON; or it is none.
+pub fn prefix(data: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for part in data.split(|byte| *byte == b'\n') {
+        if let Ok(value) = HeaderValue::from_bytes(part) {
+            headers.append("x-forwarded-prefix", value);
+        }
+    }
+    let Some(prefix) = Prefix::forwarded(&headers) else { return };
+    let text = prefix.as_str();
+    assert!(text.starts_with('/') && !text.ends_with('/') && !text.contains("//") && text.len() <= 200);
+    assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte)));
+    assert!(text.split('/').all(|segment| segment != "." && segment != ".."));
+    assert_eq!(Prefix::parse(text), Ok(prefix.clone()), "what was read is read again");
+}
+
+/// Frames of HTTP/2 are counted alike in whatever pieces they come, and never more of them than there are bytes for.
+pub fn frames(data: &[u8]) {
+    let now = Instant::now();
+    let whole = walked(std::iter::once(data));
+    let size = 1 + data.first().copied().map_or(0, usize::from) % 32;
+    assert_eq!(whole, walked(data.chunks(size)), "in pieces of {size}");
+    assert!(whole.0.len() <= data.len() / 9);
+    let mut incoming = Incoming::new(now);
+    let flood = [PREFACE, data].concat().chunks(size).any(|piece| incoming.read(piece, now).is_err());
+    assert!(!flood || data.len() > 9 * H2_CONTROL_BURST.min(H2_REQUEST_BURST) as usize);
+    let _ = Incoming::new(now).read(data, now);
+}
+
+fn walked<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Head>, bool) {
+    let mut walker = Walker::default();
+    let mut heads = Vec::new();
+    pieces.for_each(|piece| walker.walk(piece, |head| heads.push(head)));
+    (heads, walker.is_between_frames())
 }
 
 /// A trickle-ICE fragment is understood or refused, and what is understood is bounded.
@@ -112,6 +152,22 @@ pub fn routes() -> Vec<Vec<u8>> {
     .into()
 }
 
+/// Prefixes to begin with.
+pub fn prefixes() -> Vec<Vec<u8>> {
+    ["/live", "/a/b/", "/a, /b", "/a\n/b", "//evil.example", "https://evil.example", "/../x"]
+        .map(|text| text.as_bytes().to_vec())
+        .into()
+}
+
+/// Connections to begin with: a request with a body, and a flood.
+pub fn connections() -> Vec<Vec<u8>> {
+    let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+    let headers = b"\0\0\x03\x01\x04\0\0\0\x01\x82\x84\x86";
+    let data = b"\0\0\x04\0\x01\0\0\0\x01v=0\n";
+    let ping = b"\0\0\x08\x06\0\0\0\0\0pingpong";
+    vec![[&settings[..], headers, data].concat(), ping.repeat(H2_CONTROL_BURST as usize + 1), PREFACE.to_vec()]
+}
+
 /// Fragments to begin with.
 pub fn fragments() -> Vec<Vec<u8>> {
     let text = "a=group:BUNDLE 0 1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:EsAw\r\n\
@@ -166,6 +222,9 @@ pub const ROUTE_WORDS: &[&str] = &[
     ";",
 ];
 
+/// Parts of prefixes.
+pub const PREFIX_WORDS: &[&str] = &["/", "//", "..", ".", ",", "\n", "%2f", "\\", "@", "live", "https://", "ä"];
+
 /// Parts of tokens.
 pub const TOKEN_WORDS: &[&str] =
     &["Bearer ", ".", "..", "eyJhbGciOiJub25lIn0", "eyJhbGciOiJIUzI1NiJ9", "e30", "=", "bearer"];
@@ -191,6 +250,9 @@ pub const CONFIG_WORDS: &[&str] = &[
     "{",
     "::/129",
 ];
+
+/// RFC 9113 §3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const NOW: u64 = 1_763_930_000;
 

@@ -89,6 +89,8 @@ pub fn targets() -> Vec<Target> {
         Target::new("sdp_viewer_offer", sdp::viewer_offer).like(SDP).from(sdp::offers).with_words(sdp::WORDS),
         Target::new("sdp_viewer_answer", sdp::viewer_answer).like(SDP).from(sdp::made_answers).with_words(sdp::WORDS),
         Target::new("door_route", door::route).from(door::routes).with_words(door::ROUTE_WORDS),
+        Target::new("door_prefix", door::prefix).from(door::prefixes).with_words(door::PREFIX_WORDS),
+        Target::new("door_frames", door::frames).from(door::connections),
         Target::new("door_sdpfrag", door::sdpfrag).from(door::fragments).with_words(sdp::WORDS),
         Target::new("door_token", door::token).from(door::tokens).with_words(door::TOKEN_WORDS),
         Target::new("door_config_file", door::config_file).from(door::config_files).with_words(door::CONFIG_WORDS),

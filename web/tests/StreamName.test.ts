@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { rootOf } from "../src/client/root";
 import { streamFromPath, streamNameProblem } from "../src/client/StreamName";
 
 test("legal names have no problem", () => {
@@ -24,11 +25,28 @@ test("illegal names are told apart", () => {
   for (const [name, words] of rows) assert.match(streamNameProblem(name) ?? "", words, name);
 });
 
-test("a page's path names its stream", () => {
-  assert.equal(streamFromPath("/watch/demo"), "demo");
-  assert.equal(streamFromPath("/publish/a/b"), "a/b");
-  assert.equal(streamFromPath("/watch/demo/"), "demo");
-  assert.equal(streamFromPath("/watch/watch/watch"), "watch/watch");
-  assert.equal(streamFromPath("/watch/a%2Fb"), "a/b");
-  for (const path of ["/watch", "/watch/", "/watch//a", "/watch/a%20b", "/watch/%"]) assert.equal(streamFromPath(path), null, path);
+test("a page's path names its stream, below any root", () => {
+  for (const [root, below] of [["http://h", ""], ["http://h/live", "/live"], ["https://h:1/a/b", "/a/b"], ["http://h/watch", "/watch"]] as const) {
+    const stream = (path: string): string | null => streamFromPath(below + path, root);
+    assert.equal(stream("/watch/demo"), "demo");
+    assert.equal(stream("/publish/a/b"), "a/b");
+    assert.equal(stream("/watch/demo/"), "demo");
+    assert.equal(stream("/watch/watch/watch"), "watch/watch");
+    assert.equal(stream("/watch/a%2Fb"), "a/b");
+    for (const path of ["/watch/", "/watch//a", "/watch/a%20b", "/watch/%"]) assert.equal(stream(path), null, below + path);
+  }
+  assert.equal(streamFromPath("/watch", "http://h"), null);
+  assert.equal(streamFromPath("//watch/demo", "http://h"), "demo");
+});
+
+test("a script's address tells the root", () => {
+  const rows = [
+    ["http://h/assets/watch-1.js", "http://h"],
+    ["http://h/live/assets/watch-1.js", "http://h/live"],
+    ["https://h:8443/a/b/assets/watch-1.js", "https://h:8443/a/b"],
+    // Never a path that begins with two slashes: it would name another host.
+    ["http://h//assets/watch-1.js", "http://h"],
+    ["http://h//evil.example/assets/watch-1.js", "http://h//evil.example"],
+  ] as const;
+  for (const [script, root] of rows) assert.equal(rootOf(script), root);
 });

@@ -4,7 +4,6 @@
 //! stream has somebody in it, and exactly the connecting sessions have a deadline.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use media::{SessionId, StreamId, StreamName};
@@ -13,9 +12,9 @@ use crate::admission::{Admission, Load};
 use crate::deadlines::Deadlines;
 use crate::effect::{CloseReason, Effect};
 use crate::limits::{Address, Limits, Refused};
-use crate::session::{Role, Session, Sessions};
+use crate::session::{Caller, Role, Session, Sessions};
 use crate::stream::{PublisherView, StreamView, Streams};
-use crate::takeover::Takeover;
+use crate::takeover::{Claimant, Holder, Takeover};
 
 /// The state machine of streams, publishers and viewers.
 ///
@@ -97,11 +96,13 @@ impl Control {
         now: Instant,
         session: SessionId,
         name: StreamName,
-        ip: IpAddr,
+        caller: impl Into<Caller>,
     ) -> Result<Admitted, Refused> {
-        let address = Address::from(ip);
+        let caller = caller.into();
+        let address = Address::from(caller.ip);
         self.check_open(&session)?;
-        let replaced = self.check_takeover(now, &name)?;
+        let claimant = Claimant { address, identity: caller.identity.as_deref() };
+        let replaced = self.check_takeover(now, &name, claimant)?;
         // Whoever is replaced makes room: a publisher can come back to a full house.
         let leaving = replaced.and_then(|session| self.sessions.get(&session));
         self.check_room(&name, address, leaving)?;
@@ -117,7 +118,7 @@ impl Control {
         if let Some(replaced) = replaced {
             self.take_out(replaced, Some(CloseReason::Replaced));
         }
-        self.add_session(now, session, stream, Role::Publisher, address);
+        self.add_session(now, session, stream, Role::Publisher, caller);
         if let Some(stream) = self.streams.get_mut(stream) {
             stream.add_publisher(session, epoch);
         }
@@ -136,9 +137,10 @@ impl Control {
         now: Instant,
         session: SessionId,
         name: StreamName,
-        ip: IpAddr,
+        caller: impl Into<Caller>,
     ) -> Result<Admitted, Refused> {
-        let address = Address::from(ip);
+        let caller = caller.into();
+        let address = Address::from(caller.ip);
         self.check_open(&session)?;
         self.check_room(&name, address, None)?;
         self.check_audience(&name)?;
@@ -149,7 +151,7 @@ impl Control {
         }
 
         let stream = self.find_or_open(name)?;
-        self.add_session(now, session, stream, Role::Viewer, address);
+        self.add_session(now, session, stream, Role::Viewer, caller);
         if let Some(stream) = self.streams.get_mut(stream) {
             stream.add_viewer(session);
         }
@@ -250,6 +252,11 @@ impl Control {
         Some((stream.name(), session.role))
     }
 
+    /// Returns the subject of the token that opened a session, if there was one.
+    pub fn identity(&self, session: &SessionId) -> Option<&str> {
+        self.sessions.get(session)?.identity.as_deref()
+    }
+
     /// Returns the stream of this name, if somebody is in it.
     pub fn stream(&self, name: &StreamName) -> Option<StreamView<'_>> {
         self.stream_by_id(self.streams.id_of(name)?)
@@ -283,15 +290,22 @@ impl Control {
         Ok(())
     }
 
-    /// Returns who has to go for a new publisher of this stream.
-    fn check_takeover(&self, now: Instant, name: &StreamName) -> Result<Option<SessionId>, Refused> {
-        let Some(PublisherView { session, .. }) = self.stream(name).and_then(|view| view.publisher) else {
+    /// Returns the publisher that is closed for a new one of this stream.
+    fn check_takeover(
+        &self,
+        now: Instant,
+        name: &StreamName,
+        claimant: Claimant<'_>,
+    ) -> Result<Option<SessionId>, Refused> {
+        let Some(publisher) = self.stream(name).and_then(|view| view.publisher) else {
             return Ok(None);
         };
-        match self.sessions.get(&session) {
-            Some(current) if !self.takeover.allows(now, current) => Err(Refused::StreamBusy),
-            _ => Ok(Some(session)),
+        let PublisherView { session: id, quiet_since, .. } = publisher;
+        if let Some(session) = self.sessions.get(&id) {
+            let verdict = self.takeover.check(now, Holder { session, quiet_since }, claimant);
+            verdict.map_err(|retry_after| Refused::StreamBusy { retry_after })?;
         }
+        Ok(Some(id))
     }
 
     /// Asks the limits from the narrowest to the widest: the answer names what is nearest to the
@@ -336,8 +350,15 @@ impl Control {
         Ok(stream)
     }
 
-    fn add_session(&mut self, now: Instant, id: SessionId, stream: StreamId, role: Role, address: Address) {
-        let session = Session { stream, role, address, admitted_at: now, connected_at: None };
+    fn add_session(&mut self, now: Instant, id: SessionId, stream: StreamId, role: Role, caller: Caller) {
+        let session = Session {
+            stream,
+            role,
+            address: Address::from(caller.ip),
+            identity: caller.identity.map(String::into_boxed_str),
+            admitted_at: now,
+            connected_at: None,
+        };
         self.deadlines.add(connect_deadline(&session), id);
         self.sessions.add(id, session);
     }
@@ -408,7 +429,7 @@ mod tests {
         control.last_epoch = u32::MAX;
         let name = StreamName::parse("demo").unwrap();
         let (now, session) = (Instant::now(), SessionId::from_bytes([1; 16]));
-        let refused = control.publish(now, session, name.clone(), [127, 0, 0, 1].into());
+        let refused = control.publish(now, session, name.clone(), std::net::IpAddr::from([127, 0, 0, 1]));
         let limit = "limits.sessions";
         assert_eq!(refused, Err(Refused::Full { limit }));
         assert_eq!(control.stream(&name), None);

@@ -8,6 +8,7 @@
 //! # How to drive it
 //!
 //! ```
+//! use std::net::IpAddr;
 //! use std::time::Instant;
 //! use control::{Control, Effect, Limits, Takeover};
 //! use media::{SessionId, StreamName};
@@ -18,7 +19,7 @@
 //! let name = StreamName::parse("demo").unwrap();
 //! let alice = SessionId::from_bytes([1; 16]); // in earnest: 16 random bytes
 //!
-//! let admitted = control.publish(now, alice, name, [192, 0, 2, 1].into()).unwrap();
+//! let admitted = control.publish(now, alice, name, IpAddr::from([192, 0, 2, 1])).unwrap();
 //! while let Some(effect) = control.poll_effect() {
 //!     if let Effect::PublisherIs { epoch, .. } = effect {
 //!         assert_eq!(epoch, admitted.epoch); // and tell the shards
@@ -38,7 +39,8 @@
 //!   the newest epoch only; whoever was replaced is *fenced*, however late its packets come.
 //! - *connected*: ICE and DTLS are up. Until then a session is *connecting*, and has
 //!   [`CONNECT_DEADLINE`] to get through.
-//! - *quiet*: a connected publisher of whom no media comes. It may be dead, or may have nothing to send.
+//! - *quiet*: a connected publisher that sends no media. It may be dead, or may have nothing to send.
+//! - *owner*: a newcomer with the token subject or the address of the publisher that holds a stream.
 //! - *waiting*, *live*, *paused*: see [`State`].
 //!
 //! # What is not here
@@ -67,6 +69,6 @@ pub use admission::Load;
 pub use control::{Admitted, CONNECT_DEADLINE, Control};
 pub use effect::{CloseReason, Effect};
 pub use limits::{Limits, Refused};
-pub use session::Role;
+pub use session::{Caller, Role};
 pub use stream::{PublisherView, State, StreamView};
-pub use takeover::{CONNECTING_GRACE, Takeover};
+pub use takeover::{CONNECTING_GRACE, OWN_GRACE, Takeover};

@@ -1,6 +1,7 @@
 //! How many of everything, and what is said when there is no room?
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 /// Bounds on what peers can make [`Control`](crate::Control) remember.
 ///
@@ -29,9 +30,12 @@ impl Limits {
 /// Why a session is not admitted. Nothing has changed then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Somebody else publishes the stream, and [`Takeover`](crate::Takeover) protects them.
+    /// The stream has a publisher, and [`Takeover`](crate::Takeover) protects it.
     #[error("the stream already has a publisher")]
-    StreamBusy,
+    StreamBusy {
+        /// The earliest time after which that publisher may be given up.
+        retry_after: Duration,
+    },
     /// A limit is reached.
     #[error("the server is full: {limit}")]
     Full {

@@ -4,6 +4,7 @@
 //! `publishers` is how many of them have that role.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use media::{SessionId, StreamId};
@@ -19,12 +20,29 @@ pub enum Role {
     Viewer,
 }
 
+/// Who asks for a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The address as HTTP resolved it.
+    pub ip: IpAddr,
+    /// The subject of the token, if there was a token and it names one.
+    pub identity: Option<String>,
+}
+
+impl From<IpAddr> for Caller {
+    fn from(ip: IpAddr) -> Caller {
+        Caller { ip, identity: None }
+    }
+}
+
 /// One admitted session.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub(crate) stream: StreamId,
     pub(crate) role: Role,
     pub(crate) address: Address,
+    /// The subject of the token that opened it; at most 256 bytes (`server::auth`).
+    pub(crate) identity: Option<Box<str>>,
     pub(crate) admitted_at: Instant,
     /// `None` while it is connecting.
     pub(crate) connected_at: Option<Instant>,
@@ -136,6 +154,6 @@ mod tests {
     }
 
     fn session(role: Role, address: Address) -> Session {
-        Session { stream: StreamId(1), role, address, admitted_at: Instant::now(), connected_at: None }
+        Session { stream: StreamId(1), role, address, identity: None, admitted_at: Instant::now(), connected_at: None }
     }
 }

@@ -50,6 +50,8 @@ pub struct PublisherView {
     pub connected_at: Option<Instant>,
     /// Since when its media has come without a break; `None` while it is connecting or quiet.
     pub flows_since: Option<Instant>,
+    /// Since when it has been connected and quiet.
+    pub quiet_since: Option<Instant>,
 }
 
 /// A stream and who is in it.
@@ -91,7 +93,8 @@ impl Stream {
     /// A publisher is admitted; the one before must have been taken out.
     pub(crate) fn add_publisher(&mut self, session: SessionId, epoch: u32) {
         assert!(self.publisher.is_none(), "a stream has one publisher");
-        self.publisher = Some(PublisherView { session, epoch, connected_at: None, flows_since: None });
+        self.publisher =
+            Some(PublisherView { session, epoch, connected_at: None, flows_since: None, quiet_since: None });
     }
 
     /// The publisher is connected. Its media is expected to come at once.
@@ -107,6 +110,7 @@ impl Stream {
     pub(crate) fn publisher_flows(&mut self, now: Instant, flows: bool) {
         if let Some(publisher) = self.publisher.as_mut().filter(|publisher| publisher.connected_at.is_some()) {
             publisher.flows_since = flows.then(|| publisher.flows_since.unwrap_or(now));
+            publisher.quiet_since = (!flows).then(|| publisher.quiet_since.unwrap_or(now));
         }
     }
 

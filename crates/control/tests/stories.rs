@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use control::{Admitted, CloseReason, Control, Effect, Limits, Refused, Role, State, StreamView, Takeover};
+use control::{Admitted, Caller, CloseReason, Control, Effect, Limits, Refused, Role, State, StreamView, Takeover};
 use media::{SessionId, StreamId, StreamName};
 
 #[test]
@@ -98,8 +98,10 @@ fn a_publisher_that_reloads_while_connecting_is_let_in_after_the_grace() {
     let first = story.publishes(alice, "demo").unwrap();
     story.effects();
 
-    story.runs(Duration::from_millis(4_999));
-    assert_eq!(story.publishes(again, "demo"), Err(Refused::StreamBusy));
+    // Another address waits for longer than the page that was reloaded.
+    story.runs(Duration::from_millis(1_999));
+    assert_eq!(story.publishes(again, "demo"), busy(Duration::from_millis(1)));
+    assert_eq!(story.publishes_from(OFFICE, None, again, "demo"), busy(Duration::from_millis(3_001)));
     assert_eq!(story.effects(), []);
 
     story.runs(Duration::from_millis(1));
@@ -122,8 +124,8 @@ fn a_connected_publisher_is_not_replaced_unless_takeover_is_on() {
     story.publishes(session(1), "demo").unwrap();
     story.connects(session(1));
     story.runs(secs(3600));
-    let refused = story.publishes(session(2), "demo");
-    assert_eq!(refused, Err(Refused::StreamBusy));
+    assert_eq!(story.publishes(session(2), "demo"), busy(secs(2)));
+    assert_eq!(story.publishes_from(OFFICE, None, session(2), "demo"), busy(secs(10)));
     assert!(story.publishes(session(2), "other").is_ok());
 
     let mut story = Story::new(Takeover::Replace);
@@ -347,7 +349,7 @@ fn the_limit_per_address_counts_ipv6_by_its_64_and_unwraps_ipv4() {
         let limits = Limits { sessions_per_ip: 1, ..ROOMY };
         let mut control = Control::new(limits, Takeover::Refuse);
         let now = Instant::now();
-        let mut watch = |n, ip: &str| control.watch(now, session(n), name("demo"), ip.parse().unwrap());
+        let mut watch = |n, ip: &str| control.watch(now, session(n), name("demo"), ip.parse::<IpAddr>().unwrap());
         watch(1, first).unwrap();
         assert_eq!(watch(2, second).is_ok(), fits, "{first} then {second}");
     }
@@ -430,7 +432,8 @@ fn a_stream_is_paused_while_its_publisher_is_quiet() {
     story.flows(alice, false);
     assert_eq!(story.effects(), [changed(stream)]);
     assert_eq!((story.state("demo"), story.view("demo").live_since), (State::Paused, None));
-    assert_eq!(story.publishes(session(3), "demo"), Err(Refused::StreamBusy), "it may come again");
+    let stranger = story.publishes_from(OFFICE, Some("bob"), session(3), "demo");
+    assert_eq!(stranger, busy(secs(8)), "it may come again");
     story.runs(secs(1));
     story.flows(alice, false);
     story.flows(bob, false);
@@ -450,6 +453,51 @@ fn a_stream_is_paused_while_its_publisher_is_quiet() {
     assert_eq!(story.state("demo"), State::Paused, "also when nobody watches: somebody is there to go on");
     story.drops(alice);
     assert_eq!(story.control.stream(&name("demo")), None);
+}
+
+#[test]
+fn a_quiet_publisher_is_replaced_by_its_owner_and_by_no_other() {
+    let (old, new) = (session(1), session(2));
+    let rows = [
+        // Subject and address of the newcomer; the publisher is "alice" at HOME.
+        (Some("alice"), OFFICE, true),
+        (Some("bob"), HOME, true),
+        (None, HOME, true),
+        (Some("bob"), OFFICE, false),
+        (None, OFFICE, false),
+    ];
+    for (subject, ip, takes_over) in rows {
+        let mut story = Story::new(Takeover::Refuse);
+        let first = story.publishes_from(HOME, Some("alice"), old, "demo").unwrap();
+        assert_eq!(story.control.identity(&old), Some("alice"));
+        story.connects(old);
+        story.runs(secs(60));
+        assert!(story.publishes_from(ip, subject, new, "demo").is_err(), "media comes of the first");
+        story.flows(old, false);
+        story.effects();
+        let second = story.publishes_from(ip, subject, new, "demo");
+        if !takes_over {
+            assert_eq!(second, busy(secs(8)));
+            assert_eq!(story.effects(), []);
+            continue;
+        }
+        let (second, stream) = (second.unwrap(), first.stream);
+        let replaced = close(old, Role::Publisher, stream, CloseReason::Replaced);
+        assert_eq!(story.effects(), [replaced, gone(first), publisher_is(second, new), changed(stream)]);
+        // The new one is on its way: the one that it replaced cannot take the stream back at once.
+        assert!(story.publishes_from(HOME, Some("alice"), session(3), "demo").is_err());
+    }
+}
+
+#[test]
+fn a_publisher_whose_media_comes_again_keeps_its_stream() {
+    let mut story = Story::new(Takeover::Refuse);
+    story.publishes(session(1), "demo").unwrap();
+    story.connects(session(1));
+    story.flows(session(1), false);
+    story.runs(secs(1));
+    story.flows(session(1), true);
+    assert_eq!(story.publishes(session(2), "demo"), busy(secs(2)));
 }
 
 #[test]
@@ -503,6 +551,17 @@ impl Story {
         self.control.publish(self.now, session, name(stream), HOME)
     }
 
+    fn publishes_from(
+        &mut self,
+        ip: IpAddr,
+        subject: Option<&str>,
+        session: SessionId,
+        stream: &str,
+    ) -> Result<Admitted, Refused> {
+        let caller = Caller { ip, identity: subject.map(str::to_owned) };
+        self.control.publish(self.now, session, name(stream), caller)
+    }
+
     fn watches(&mut self, session: SessionId, stream: &str) -> Result<Admitted, Refused> {
         self.control.watch(self.now, session, name(stream), HOME)
     }
@@ -548,6 +607,7 @@ impl Story {
 }
 
 const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+const OFFICE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
 const ROOMY: Limits = Limits { streams: 100, sessions: 100, viewers: 100, sessions_per_ip: 100 };
 
@@ -561,6 +621,10 @@ fn session(n: u8) -> SessionId {
 
 fn name(name: &str) -> StreamName {
     StreamName::parse(name).unwrap()
+}
+
+fn busy(retry_after: Duration) -> Result<Admitted, Refused> {
+    Err(Refused::StreamBusy { retry_after })
 }
 
 fn opened(stream: StreamId) -> Effect {

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use control::{
-    Admitted, CONNECT_DEADLINE, CONNECTING_GRACE, CloseReason, Control, Effect, Limits, PublisherView, Refused, Role,
-    State, Takeover,
+    Admitted, CONNECT_DEADLINE, CONNECTING_GRACE, Caller, CloseReason, Control, Effect, Limits, OWN_GRACE,
+    PublisherView, Refused, Role, State, Takeover,
 };
 use media::{SessionId, StreamId, StreamName};
 use proptest::prelude::*;
@@ -44,6 +44,7 @@ enum Step {
     Publish {
         name: usize,
         ip: usize,
+        subject: usize,
     },
     Watch {
         name: usize,
@@ -78,7 +79,8 @@ fn step() -> impl Strategy<Value = Step> {
     let (name, ip) = (0..NAMES.len(), 0..IPS.len());
     let who = any::<prop::sample::Index>;
     prop_oneof![
-        8 => (name.clone(), ip.clone()).prop_map(|(name, ip)| Step::Publish { name, ip }),
+        8 => (name.clone(), ip.clone(), 0..SUBJECTS.len())
+            .prop_map(|(name, ip, subject)| Step::Publish { name, ip, subject }),
         10 => (name.clone(), ip).prop_map(|(name, ip)| Step::Watch { name, ip }),
         14 => who().prop_map(|who| Step::Connected { who }),
         8 => (who(), any::<bool>()).prop_map(|(who, flows)| Step::Flows { who, flows }),
@@ -86,7 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => who().prop_map(|who| Step::Close { who }),
         1 => name.prop_map(|name| Step::Kick { name }),
         // Often exactly on the edges where a rule turns.
-        8 => (prop_oneof![0..6_000_u64, Just(5_000), Just(10_000), Just(15_000)], any::<bool>())
+        8 => (prop_oneof![0..6_000_u64, Just(2_000), Just(5_000), Just(10_000), Just(15_000)], any::<bool>())
             .prop_map(|(ms, called)| Step::Time { ms, called }),
         // Once in some walks; everything after it is refused.
         1 => prop::bool::weighted(0.05).prop_map(|now| if now {
@@ -133,8 +135,8 @@ impl Walk {
         // Who ends in this step by the word of the floor below, and without an effect.
         let mut left = None;
         match step {
-            Step::Publish { name, ip } => self.comes(Role::Publisher, name, ip),
-            Step::Watch { name, ip } => self.comes(Role::Viewer, name, ip),
+            Step::Publish { name, ip, subject } => self.comes(Role::Publisher, name, ip, subject),
+            Step::Watch { name, ip } => self.comes(Role::Viewer, name, ip, 0),
             Step::Connected { who } => {
                 let session = self.pick(who);
                 self.control.connected(now, session);
@@ -175,15 +177,24 @@ impl Walk {
         self.compare(before, left);
     }
 
-    fn comes(&mut self, role: Role, name: usize, ip: usize) {
+    fn comes(&mut self, role: Role, name: usize, ip: usize, subject: usize) {
         let session = SessionId::from_bytes((self.asked.len() as u128).to_be_bytes());
         self.asked.push(session);
-        let address: IpAddr = IPS[ip].0.parse().unwrap();
+        let ip_address: IpAddr = IPS[ip].0.parse().unwrap();
+        let caller = Caller { ip: ip_address, identity: SUBJECTS[subject].map(str::to_owned) };
         let answer = match role {
-            Role::Publisher => self.control.publish(self.now, session, stream_name(name), address),
-            Role::Viewer => self.control.watch(self.now, session, stream_name(name), address),
+            Role::Publisher => self.control.publish(self.now, session, stream_name(name), caller),
+            Role::Viewer => self.control.watch(self.now, session, stream_name(name), caller),
         };
-        let expected = self.twin.comes(self.now, session, role, NAMES[name], IPS[ip].1);
+        let expected = self.twin.comes(self.now, session, role, NAMES[name], IPS[ip].1, SUBJECTS[subject]);
+        // How long to wait has its own table, in `takeover.rs`.
+        let answer = answer.map_err(|refused| match refused {
+            Refused::StreamBusy { retry_after } => {
+                assert!(!retry_after.is_zero());
+                Refused::StreamBusy { retry_after: Duration::ZERO }
+            }
+            other => other,
+        });
         assert_eq!(answer.map(|_| ()), expected);
         if let Ok(admitted) = answer {
             self.ledger.admitted(session, role, admitted);
@@ -387,6 +398,7 @@ struct TwinSession {
     name: &'static str,
     /// Addresses with the same number count together.
     household: u8,
+    subject: Option<&'static str>,
     admitted_at: Instant,
     connected_at: Option<Instant>,
     flows_since: Option<Instant>,
@@ -411,6 +423,7 @@ impl Twin {
         role: Role,
         name: &'static str,
         household: u8,
+        subject: Option<&'static str>,
     ) -> Result<(), Refused> {
         if self.shut_down {
             return Err(Refused::ShuttingDown);
@@ -418,9 +431,15 @@ impl Twin {
         let current = self.publisher(name).filter(|_| role == Role::Publisher).cloned();
         if let Some(current) = &current
             && self.takeover == Takeover::Refuse
-            && (current.connected_at.is_some() || now - current.admitted_at < CONNECTING_GRACE)
         {
-            return Err(Refused::StreamBusy);
+            let owns = current.household == household || (subject.is_some() && current.subject == subject);
+            let gives_way = match current.connected_at {
+                Some(_) => owns && current.flows_since.is_none(),
+                None => now - current.admitted_at >= if owns { OWN_GRACE } else { CONNECTING_GRACE },
+            };
+            if !gives_way {
+                return Err(Refused::StreamBusy { retry_after: Duration::ZERO });
+            }
         }
         // The rest as it would be without the one who goes.
         let staying = |s: &&TwinSession| current.as_ref().is_none_or(|c| c.id != s.id);
@@ -446,7 +465,7 @@ impl Twin {
         let connected_at = None;
         let admitted_at = now;
         let flows_since = None;
-        self.sessions.push(TwinSession { id, role, name, household, admitted_at, connected_at, flows_since });
+        self.sessions.push(TwinSession { id, role, name, household, subject, admitted_at, connected_at, flows_since });
         if let Some(current) = current {
             self.close(current.id, CloseReason::Replaced);
         }
@@ -549,6 +568,9 @@ impl Twin {
 }
 
 const NAMES: [&str; 4] = ["demo", "demo/2", "a", "z"];
+
+/// Subjects of tokens.
+const SUBJECTS: [Option<&str>; 3] = [None, Some("alice"), Some("bob")];
 
 /// Addresses, and which of them count together.
 const IPS: [(&str, u8); 6] = [

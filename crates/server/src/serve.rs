@@ -90,6 +90,7 @@ fn has_no_ipv6(error: &std::io::Error) -> bool {
 fn welcome(config: &Config, listeners: &[TcpListener]) {
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let Some(base) = base_url(&addresses, &config.http.tls) else { return };
+    let base = format!("{base}{}", config.http.base_path.as_str());
     let (publish, watch, api) =
         (format!("{base}/publish/demo"), format!("{base}/watch/demo"), format!("{base}/api/v1/streams"));
     let version = env!("CARGO_PKG_VERSION");

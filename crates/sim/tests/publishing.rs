@@ -81,6 +81,42 @@ fn a_publisher_whose_network_dies_is_gone_after_a_while_and_makes_room() {
     story.holds();
 }
 
+#[test]
+fn a_crashed_publisher_that_comes_again_takes_its_stream_back_when_the_old_session_is_quiet() {
+    let mut story = Story::new();
+    let home = story.bottleneck(Link::good());
+    let bob = story.watches("demo");
+    story.behind(home);
+    let alice = story.publishes("demo", Filming::default());
+    story.runs(secs(3));
+    story.vanishes(alice);
+    let tries = |story: &mut Story| story.tries_to_publish("demo", Filming::default(), Habits::default());
+    let retry_after = match tries(&mut story).expect_err("media came a moment ago") {
+        NotOpened::Refused(control::Refused::StreamBusy { retry_after }) => retry_after,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(retry_after, QUIET_AFTER);
+    // A shard looks at its publishers' silence in its own turns.
+    story.runs(retry_after + ms(100));
+    let again = tries(&mut story).expect("the old session is quiet");
+    story.runs(secs(3));
+    assert_eq!(story.gone(alice), Some(Gone::Closed(control::CloseReason::Replaced)));
+    goes_on(&mut story, bob, &[alice, again]);
+    story.holds();
+}
+
+#[test]
+fn a_crashed_publisher_is_not_replaced_from_another_address_while_it_may_come_again() {
+    let mut story = Story::new();
+    let alice = story.publishes("demo", Filming::default());
+    story.runs(secs(3));
+    story.vanishes(alice);
+    until(&mut story, State::Paused);
+    let refused = story.tries_to_publish("demo", Filming::default(), Habits::default()).expect_err("busy");
+    assert!(matches!(refused, NotOpened::Refused(control::Refused::StreamBusy { .. })), "{refused:?}");
+    assert!(story.gone(alice).is_none());
+}
+
 /// Lets time pass until a stream is in this state, and returns how long it took.
 fn until(story: &mut Story, state: State) -> Duration {
     story.runs_until(secs(60), |story| story.state("demo") == Some(state)).expect("it does become so")
@@ -164,7 +200,7 @@ fn a_second_publisher_is_refused_and_disturbs_nobody() {
     let bob = story.watches("demo");
     story.runs(secs(3));
     let refused = story.tries_to_publish("demo", Filming::default(), Habits::default()).expect_err("busy");
-    assert_eq!(refused, NotOpened::Refused(control::Refused::StreamBusy));
+    assert!(matches!(refused, NotOpened::Refused(control::Refused::StreamBusy { .. })), "{refused:?}");
     let from = story.now();
     story.runs(secs(3));
     assert!(story.screen(bob).longest_freeze(from) < ms(60));

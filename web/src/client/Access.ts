@@ -1,3 +1,5 @@
+import { at } from "./root";
+
 /**
  * The token that a page was opened with, if any.
  *
@@ -22,8 +24,9 @@ export class Access {
     return this.token === null ? more : { ...more, Authorization: `Bearer ${this.token}` };
   }
 
-  /** A page's address, with the token that opened this one. */
+  /** A page's or resource's address (`path` begins with a slash, or is a whole address), with the token that opened this one. */
   link(path: string): string {
-    return this.token === null ? path : `${path}#token=${encodeURIComponent(this.token)}`;
+    const address = path.startsWith("/") ? at(path) : path;
+    return this.token === null ? address : `${address}#token=${encodeURIComponent(this.token)}`;
   }
 }

@@ -1,5 +1,7 @@
 /** The server's JSON, as `docs/design/0001-first-stream.md` and `/api/openapi.json` describe it. */
 
+import { at } from "./root";
+
 export type StreamState = "waiting" | "live" | "paused";
 
 export interface LayerStatus {
@@ -115,5 +117,5 @@ export function waitingStream(stream: string): StreamStatus {
 
 /** The address of something about a stream: names keep their slashes. */
 export function streamPath(prefix: string, stream: string, suffix = ""): string {
-  return `${prefix}/${stream.split("/").map(encodeURIComponent).join("/")}${suffix}`;
+  return `${at(prefix)}/${stream.split("/").map(encodeURIComponent).join("/")}${suffix}`;
 }

@@ -1,4 +1,5 @@
 import type { Access } from "./Access";
+import { at } from "./root";
 
 /** This computer's clock, in milliseconds since the Unix epoch: fine-grained, and never stepping back. */
 export function localNow(): number {
@@ -45,7 +46,7 @@ export class ServerClock {
     for (let i = 0; i < PROBES; i++) {
       try {
         const sentAt = localNow();
-        const response = await fetch("/api/v1/time", { headers: this.#access.headers(), cache: "no-store" });
+        const response = await fetch(at("/api/v1/time"), { headers: this.#access.headers(), cache: "no-store" });
         const receivedAt = localNow();
         if (!response.ok) break;
         const { now_ms } = (await response.json()) as { now_ms: number };

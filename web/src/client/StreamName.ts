@@ -18,9 +18,14 @@ export function streamNameProblem(name: string): string | null {
   return `${stranger === " " ? "A space" : `“${stranger}”`} is not allowed; use letters, digits, - and _.`;
 }
 
-/** The stream that a page's path names: `/watch/a/b` is about `a/b`. `null` if it names none or an illegal one. */
-export function streamFromPath(pathname: string): string | null {
-  const name = pathname.replace(/^\/(?:watch|publish)\/?/, "").replace(/\/$/, "");
+/**
+ * The stream that a page's path names: `/watch/a/b` is about `a/b`, and so is `/live/watch/a/b` below the root
+ * `https://example.com/live`. `null` if it names none or an illegal one.
+ */
+export function streamFromPath(pathname: string, root: string): string | null {
+  const below = new URL(root).pathname.replace(/\/$/, "");
+  const path = pathname.startsWith(`${below}/`) ? pathname.slice(below.length) : pathname;
+  const name = path.replace(/^\/+/, "/").replace(/^\/(?:watch|publish)\/?/, "").replace(/\/$/, "");
   try {
     const decoded = decodeURIComponent(name);
     return streamNameProblem(decoded) === null ? decoded : null;

@@ -1,4 +1,4 @@
-/** Address of the built worker; set by build.mjs. */
+/** Name of the built worker, which lies beside the pages' scripts; set by build.mjs. */
 declare const TICKER_WORKER: string;
 
 /** Calls back a number of times a second, also while the page is hidden. */
@@ -14,7 +14,7 @@ export class Ticker {
   start(perSecond: number): void {
     this.stop();
     try {
-      this.#worker = new Worker(TICKER_WORKER, { type: "module" });
+      this.#worker = new Worker(new URL(TICKER_WORKER, import.meta.url), { type: "module" });
       this.#worker.onmessage = this.#ontick;
       this.#worker.onerror = () => this.#fallBack(perSecond);
       this.#worker.postMessage(perSecond);

@@ -17,8 +17,8 @@ export interface WhipOptions extends Chosen {
 const START_BITRATE = 1_200_000;
 
 /**
- * A page that was reloaded while it connected finds its own old session in the way: the server gives that up after 5 s. So does
- * one whose browser was killed; a session that was connected and is silent is given up after 10 s.
+ * A page that was reloaded while it connected, or whose browser was killed, finds its own old session in the way. The
+ * server gives that up after 2 s where it knows the page by its token or address, and after 10 s where it does not.
  */
 const LEAVING_MS = 12_000;
 
@@ -110,9 +110,10 @@ export class WhipClient extends LiveConnection {
 
   protected override isFinal(problem: Problem): boolean {
     if (problem.status !== 409) return super.isFinal(problem);
-    // Busy: somebody else is live, unless it is our own session that was lost and has not timed out yet.
+    // Busy: another publisher is live, unless it is our own session that was lost and has not timed out yet.
     this.#busySince ??= performance.now();
-    if (this.wasConnected || performance.now() - this.#busySince <= LEAVING_MS) return false;
+    const again = performance.now() + (problem.retryAfterMs ?? 0);
+    if (this.wasConnected || again - this.#busySince <= LEAVING_MS) return false;
     this.#busySince = null;
     return true;
   }

@@ -3,6 +3,7 @@
 import { Access } from "../client/Access";
 import { streamPath, type StreamStatus } from "../client/Api";
 import { Problem } from "../client/Problem";
+import { at } from "../client/root";
 import { STREAM_NAME_RULE, streamNameProblem } from "../client/StreamName";
 import { byId, say } from "../ui/dom";
 import { suggestName } from "./suggestName";
@@ -57,7 +58,7 @@ const visible = new IntersectionObserver(
 async function refresh(): Promise<void> {
   if (document.hidden) return;
   try {
-    const response = await fetch("/api/v1/streams", { headers: access.headers(), cache: "no-store" });
+    const response = await fetch(at("/api/v1/streams"), { headers: access.headers(), cache: "no-store" });
     if (!response.ok) throw await Problem.fromResponse(response);
     const { streams } = (await response.json()) as { streams: StreamStatus[] };
     show(streams.filter(({ state }) => state === "live"));

@@ -8,6 +8,7 @@ import { PublisherEvents } from "../client/PublisherEvents";
 import { canSendSizes } from "../client/SendSupport";
 import { Stats, type StatsSample } from "../client/Stats";
 import { StreamEvents } from "../client/StreamEvents";
+import { root } from "../client/root";
 import { STREAM_NAME_RULE, streamFromPath } from "../client/StreamName";
 import { WhipClient } from "../client/WhipClient";
 import { byId, copyText, inside, say } from "../ui/dom";
@@ -18,7 +19,7 @@ import { mediaTrouble, sendingWords, sizesWords, stateWords, streamTrouble, type
 
 const access = Access.fromLocation(location);
 const query = new URLSearchParams(location.search);
-const stream = streamFromPath(location.pathname);
+const stream = streamFromPath(location.pathname, root);
 for (const link of document.querySelectorAll<HTMLAnchorElement>("[data-home]")) link.href = access.link("/");
 
 if (stream === null) {

@@ -7,6 +7,7 @@ import type { Problem } from "../client/Problem";
 import { ServerClock } from "../client/ServerClock";
 import { Stats, type StatsSample } from "../client/Stats";
 import { StreamEvents } from "../client/StreamEvents";
+import { root } from "../client/root";
 import { STREAM_NAME_RULE, streamFromPath } from "../client/StreamName";
 import { ViewerEvents } from "../client/ViewerEvents";
 import { WhepClient } from "../client/WhepClient";
@@ -22,7 +23,7 @@ import { pictureWords, warningWords, wordsFor } from "./words";
 
 const access = Access.fromLocation(location);
 const query = new URLSearchParams(location.search);
-const stream = streamFromPath(location.pathname);
+const stream = streamFromPath(location.pathname, root);
 for (const link of document.querySelectorAll<HTMLAnchorElement>("[data-home]")) link.href = access.link("/");
 
 const player = byId("player");

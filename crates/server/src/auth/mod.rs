@@ -34,27 +34,57 @@ pub struct Anonymous {
 pub struct Authority {
     keys: BTreeMap<String, Secret<String>>,
     anonymous: Anonymous,
+    ignores_wrong: bool,
 }
 
 impl Authority {
     /// Creates an authority that believes tokens signed with `keys`.
     pub fn new(keys: BTreeMap<String, Secret<String>>, anonymous: Anonymous) -> Self {
-        Self { keys, anonymous }
+        Self { keys, anonymous, ignores_wrong: false }
+    }
+
+    /// Lets a wrong token count as none. For `--dev`, where nothing needs a token and encoders send a stream key in
+    /// its place because their form has a field for it.
+    #[must_use]
+    pub fn ignoring_wrong_tokens(mut self, ignores_wrong: bool) -> Self {
+        self.ignores_wrong = ignores_wrong;
+        self
+    }
+
+    /// What may be done without a token.
+    pub fn anonymous(&self) -> Anonymous {
+        self.anonymous
     }
 
     /// Returns what the sender of these headers may do, `now` being seconds since the Unix epoch.
     ///
     /// No token means what anonymous users may do. A token never takes away what anonymous users may do, but a wrong
-    /// one is an error even where none is needed: whoever sends one should learn that it is wrong.
+    /// one is an error even where none is needed, so that its sender learns that it is wrong; except with
+    /// [`Self::ignoring_wrong_tokens`].
     pub fn grants(&self, headers: &HeaderMap, now: u64) -> Result<Grants, TokenError> {
-        match bearer(headers)? {
-            None => Ok(Grants::anonymous(self.anonymous)),
-            Some(token) => Ok(Grants::of(verify(token, &self.keys, now)?, self.anonymous)),
+        let claims = bearer(headers).and_then(|token| token.map(|token| verify(token, &self.keys, now)).transpose());
+        match claims {
+            Ok(None) => Ok(Grants::anonymous(self.anonymous)),
+            Ok(Some(claims)) => Ok(Grants::of(claims, self.anonymous)),
+            Err(_) if self.ignores_wrong => Ok(Grants::anonymous(self.anonymous)),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Returns what a genuine token allowed before it expired; `None` for every other token.
+    ///
+    /// It is good for one thing: to go on with a session that its bearer opened while it was valid. The caller checks
+    /// that it is such a session.
+    pub fn grants_of_expired(&self, headers: &HeaderMap, now: u64) -> Option<Grants> {
+        let token = bearer(headers).ok().flatten()?;
+        let claims = token::genuine(token, &self.keys).ok()?;
+        let is_expired = token::check_times(&claims, now) == Err(TokenError::Expired);
+        is_expired.then(|| Grants::of(claims, self.anonymous))
     }
 }
 
-/// Returns the bearer token of a request. RFC 6750 §2.1; the scheme is case-insensitive (RFC 9110 §11.1).
+/// Returns the bearer token of a request. RFC 6750 §2.1; the scheme is case-insensitive (RFC 9110 §11.1). A scheme that
+/// is written twice is read once: encoders put theirs before what was pasted, scheme and all, into their form.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, TokenError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
@@ -64,11 +94,17 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, TokenError> {
         return Err(TokenError::NotBearer);
     }
     let value = value.to_str().map_err(|_| TokenError::NotBearer)?.trim();
-    if value.is_empty() || value.eq_ignore_ascii_case("bearer") {
-        return Ok(None);
+    let is_scheme = |word: &str| word.eq_ignore_ascii_case("bearer");
+    // At most as many rounds as the header has words; its length is bounded (`limits::HEADER_BYTES`).
+    let mut rest = value;
+    while let Some((_, token)) = rest.split_once(char::is_whitespace).filter(|(word, _)| is_scheme(word)) {
+        rest = token.trim_start();
     }
-    match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
+    let has_scheme = rest.len() < value.len();
+    match rest {
+        "" => Ok(None),
+        word if is_scheme(word) => Ok(None),
+        token if has_scheme => Ok(Some(token)),
         _ => Err(TokenError::NotBearer),
     }
 }
@@ -89,6 +125,13 @@ mod tests {
         check("Bearer abc", Ok(Some("abc")));
         check("bearer  abc ", Ok(Some("abc")));
         check("BEARER abc", Ok(Some("abc")));
+        check("Bearer\tabc", Ok(Some("abc")));
+        check("Bearer Bearer abc", Ok(Some("abc")));
+        check("Bearer bearer  BEARER abc", Ok(Some("abc")));
+        check("Bearer Bearer", Ok(None));
+        check("Bearer abc def", Ok(Some("abc def")));
+        check("Bearerabc", Err(()));
+        check("Basic Bearer abc", Err(()));
         check("Bearer", Ok(None));
         check("Bearer ", Ok(None));
         check("", Ok(None));

@@ -12,6 +12,7 @@ use super::cidr::Cidr;
 use super::file::{self, File};
 use super::{ConfigError, Flags};
 use crate::auth::{Anonymous, Secret};
+use crate::http::prefix::Prefix;
 
 /// Shortest secret of a key: as many bytes as HS256's hash yields (RFC 7518 §3.2).
 const SECRET_BYTES: usize = 32;
@@ -47,8 +48,10 @@ pub struct HttpConfig {
     pub tls: Tls,
     /// Origins whose pages may use WHIP, WHEP and the reading part of the API; `None` is any.
     pub cors_origins: Option<Vec<String>>,
-    /// Networks whose `X-Forwarded-For` is believed.
+    /// Networks whose `X-Forwarded-For` and `X-Forwarded-Prefix` are believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// The path below which a reverse proxy shows the server.
+    pub base_path: Prefix,
     /// What clients are told to use, in `Link` headers.
     pub ice_servers: Vec<IceServer>,
     /// Bounds on what clients may cause.
@@ -224,6 +227,23 @@ pub(super) fn check(file: &File, flags: &Flags) -> Result<Config, ConfigError> {
     Ok(Config { http, media, auth, log, shutdown_timeout, dev: flags.dev })
 }
 
+/// What works, and not for everyone.
+pub(super) fn remarks(config: &Config) -> Vec<String> {
+    let splits = |text: &str| text.contains([',', ';']);
+    let is_split = |server: &&IceServer| {
+        server.username.as_deref().is_some_and(splits)
+            || server.credential.as_ref().is_some_and(|credential| splits(credential.expose()))
+    };
+    let remark = |server: &IceServer| {
+        format!(
+            "media.ice_servers: the username or the credential of {} has a comma or a semicolon, at which OBS and others \
+             split the Link header; give the TURN user others",
+            server.urls.join(" ")
+        )
+    };
+    config.http.ice_servers.iter().filter(is_split).map(remark).collect()
+}
+
 fn check_http(http: &file::Http, ice_servers: Vec<IceServer>, limits: HttpLimits) -> Result<HttpConfig, ConfigError> {
     let mut listen = Vec::new();
     for text in &http.listen {
@@ -269,6 +289,10 @@ fn check_http(http: &file::Http, ice_servers: Vec<IceServer>, limits: HttpLimits
         tls,
         cors_origins: (!any).then(|| http.cors_origins.iter().map(|origin| origin.to_ascii_lowercase()).collect()),
         trusted_proxies: networks("http.trusted_proxies", &http.trusted_proxies)?,
+        base_path: Prefix::parse(&http.base_path).map_err(|error| {
+            let reason = format!("{:?} {error}; write it like \"/live\", or \"\" for none", http.base_path);
+            ConfigError::new("http.base_path", reason)
+        })?,
         ice_servers,
         limits,
     })
@@ -331,8 +355,7 @@ fn check_ice_servers(servers: &[file::IceServer]) -> Result<Vec<IceServer>, Conf
         }
         for url in &server.urls {
             let known = ["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme));
-            if !known || !url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"' | b'\\'))
-            {
+            if !known || !url.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"\\,;".contains(&byte)) {
                 let reason =
                     format!("{url:?} is not the URL of a STUN or TURN server, such as \"turn:turn.example.com:3478\"");
                 return Err(ConfigError::new(OPTION, reason));
@@ -555,6 +578,9 @@ mod tests {
         check("[http]\ncors_origins = [\"https://a/\"]", "http.cors_origins: \"https://a/\" is not an origin");
         check("[http]\ncors_origins = [\"a.example\"]", "http.cors_origins: ");
         check("[http]\ntrusted_proxies = [\"10.0.0.1/8\"]", "http.trusted_proxies: \"10.0.0.1/8\": has bits set");
+        check("[http]\nbase_path = \"live\"", "http.base_path: \"live\" does not begin with");
+        check("[http]\nbase_path = \"https://a.example/live\"", "http.base_path: ");
+        check("[http]\nbase_path = \"//a\"", "http.base_path: \"//a\" has an empty segment");
         check("[media]\nudp_port = 65536", "media.udp_port: 65536 is out of range");
         check("[media]\nudp_port = -1", "media.udp_port: -1 is out of range");
         check("[media]\nshards = 65", "media.shards: ");
@@ -580,6 +606,20 @@ mod tests {
         check("[limits]\nsessions = 0", "limits.sessions: 0 is out of range");
         check("[log]\nformat = \"xml\"", "log.format: \"xml\" is unknown");
         check("[log]\nlevel = \"a=b=c\"", "log.level: ");
+    }
+
+    #[test]
+    fn a_turn_credential_at_which_clients_split_the_link_header_is_remarked() {
+        let remarks_of = |credential: &str| {
+            let server = format!("[{{ urls = [\"turn:x\"], username = \"u\", credential = \"{credential}\" }}]");
+            remarks(&checked(&format!("[media]\nice_servers = {server}\n{KEY}"), &Flags::default()).unwrap())
+        };
+        assert_eq!(remarks_of("aB3+/="), Vec::<String>::new());
+        for credential in ["s3cret,1", "s3cret;1"] {
+            let remarks = remarks_of(credential);
+            assert!(remarks.len() == 1 && remarks[0].starts_with("media.ice_servers: "), "{remarks:?}");
+            assert!(!remarks[0].contains("s3cret"), "{remarks:?}");
+        }
     }
 
     #[test]

@@ -43,8 +43,10 @@ pub struct Http {
     pub self_signed: bool,
     /// Origins whose pages may use us.
     pub cors_origins: Vec<String>,
-    /// Networks whose `X-Forwarded-For` is believed.
+    /// Networks whose `X-Forwarded-For` and `X-Forwarded-Prefix` are believed.
     pub trusted_proxies: Vec<String>,
+    /// The path below which a reverse proxy shows the server.
+    pub base_path: String,
 }
 
 /// `[media]`
@@ -172,6 +174,7 @@ impl Default for Http {
             self_signed: false,
             cors_origins: vec!["*".into()],
             trusted_proxies: Vec::new(),
+            base_path: String::new(),
         }
     }
 }

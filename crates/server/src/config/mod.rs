@@ -67,9 +67,10 @@ pub fn load(
             .map_err(|error| ConfigError::new("--config", format!("cannot read {}: {error}", path.display())))?;
         layers.add_file(&path.display().to_string(), &text)?;
     }
-    let remarks = layers.add_environment(environment)?;
+    let mut remarks = layers.add_environment(environment)?;
     layers.add_flags(flags)?;
     let config = checked::check(&layers.into_file()?, flags)?;
+    remarks.extend(checked::remarks(&config));
     Ok((config, remarks))
 }
 

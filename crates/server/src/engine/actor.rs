@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use control::{CloseReason, Control, Effect, Refused};
+use control::{Caller, CloseReason, Control, Effect, Refused};
 use media::{SessionId, StreamId, StreamName};
 use sfu::desk;
 use sfu::dtls::Reason;
@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::addresses;
 use super::status::Watched;
 use super::{
-    ANSWER_WITHIN, Ask, Engine, IceFragment, LayerWish, Opened, Publish, Readiness, Refusal, Role, Trickled,
+    ANSWER_WITHIN, Ask, Engine, IceFragment, LayerWish, Opened, Owner, Publish, Readiness, Refusal, Role, Trickled,
     ViewerReport, Watch,
 };
 use crate::config::{MediaConfig, Takeover};
@@ -311,7 +311,12 @@ impl Actor {
             },
             Ask::Trickle(session, fragment, if_match, reply) => self.trickle(session, fragment, if_match, reply),
             Ask::Owner(session, reply) => {
-                let owner = self.control.owner(&session).map(|(name, role)| (name.clone(), role_of(role)));
+                let identity = self.control.identity(&session).map(str::to_owned);
+                let owner = self.control.owner(&session).map(|(stream, role)| Owner {
+                    stream: stream.clone(),
+                    role: role_of(role),
+                    identity,
+                });
                 let _ = reply.send(owner);
             }
             Ask::WhyFailed(session, reply) => {
@@ -414,7 +419,8 @@ impl Actor {
         self.measure_load();
         let session = new_session();
         let ip = request.remote.ip();
-        let admitted = self.control.publish(now, session, request.stream, ip).map_err(refusal)?;
+        let caller = Caller { ip, identity: request.identity.clone() };
+        let admitted = self.control.publish(now, session, request.stream, caller).map_err(refusal)?;
         let (ufrag, password) = (format!("p{:016x}", random()), format!("{:016x}{:016x}", random(), random()));
         let credentials = IceCreds { ufrag: ufrag.clone(), pass: password };
         let identity = self.plane.identity();
@@ -468,7 +474,8 @@ impl Actor {
         let now = Instant::now();
         self.measure_load();
         let session = new_session();
-        let admitted = match self.control.watch(now, session, request.stream, request.remote.ip()) {
+        let caller = Caller { ip: request.remote.ip(), identity: request.identity };
+        let admitted = match self.control.watch(now, session, request.stream, caller) {
             Ok(admitted) => admitted,
             Err(refused) => {
                 let _ = reply.send(Err(refusal(refused)));
@@ -841,7 +848,7 @@ fn role_of(role: control::Role) -> Role {
 
 fn refusal(refused: Refused) -> Refusal {
     match refused {
-        Refused::StreamBusy => Refusal::StreamBusy,
+        Refused::StreamBusy { retry_after } => Refusal::StreamBusy { retry_after },
         Refused::Full { limit } => Refusal::Full { limit },
         Refused::Overloaded => Refusal::Overloaded,
         Refused::ShuttingDown => Refusal::ShuttingDown,

@@ -123,9 +123,12 @@ pub enum Refusal {
         /// What the viewer offers.
         offered: Vec<String>,
     },
-    /// 409: somebody else publishes here, and takeover is off.
+    /// 409: the stream has a publisher, and takeover is off.
     #[error("the stream already has a publisher")]
-    StreamBusy,
+    StreamBusy {
+        /// The earliest time after which that publisher may be given up.
+        retry_after: Duration,
+    },
     /// 404: no such session (any more).
     #[error("there is no such session")]
     NoSuchSession,
@@ -470,9 +473,9 @@ impl Engine {
         self.ask(|reply| Ask::Trickle(session, fragment, if_match, reply)).await.unwrap_or(Err(Refusal::NoSuchSession))
     }
 
-    /// Which stream a session belongs to, and whether it publishes; for checking the token of a
+    /// Which stream a session belongs to, whether it publishes, and for whom; for checking the token of a
     /// PATCH, DELETE or GET.
-    pub async fn owner(&self, session: SessionId) -> Option<(StreamName, Role)> {
+    pub async fn owner(&self, session: SessionId) -> Option<Owner> {
         self.ask(|reply| Ask::Owner(session, reply)).await.flatten()
     }
 
@@ -548,7 +551,7 @@ enum Ask {
     Watch(Watch, oneshot::Sender<Result<Opened, Refusal>>),
     Answer(SessionId, String, oneshot::Sender<Result<(), Refusal>>),
     Trickle(SessionId, IceFragment, Option<String>, oneshot::Sender<Result<Trickled, Refusal>>),
-    Owner(SessionId, oneshot::Sender<Option<(StreamName, Role)>>),
+    Owner(SessionId, oneshot::Sender<Option<Owner>>),
     WhyFailed(SessionId, oneshot::Sender<Option<(StreamName, Role, String)>>),
     Close(SessionId, oneshot::Sender<bool>),
     Report(SessionId, oneshot::Sender<Option<ViewerReport>>),
@@ -561,6 +564,17 @@ enum Ask {
     #[cfg(test)]
     Panic(oneshot::Sender<()>),
     ShutDown(oneshot::Sender<()>),
+}
+
+/// What a session belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Its stream.
+    pub stream: StreamName,
+    /// What it is for.
+    pub role: Role,
+    /// The identity of the token that opened it, if there was one.
+    pub identity: Option<String>,
 }
 
 /// What a session is for.

@@ -2,14 +2,16 @@
 //!
 //! Our own accept loop around hyper, because a server on the internet needs deadlines for every stage (threat T22): the
 //! TLS handshake, the head of a request, its body ([`super::body`]), idleness, and a reader that does not read. The
-//! number of connections is bounded, in all and per address; who has shown a valid token does not count there.
+//! number of connections is bounded, in all and per address; one that has shown a valid token does not count there.
+//! Frames of HTTP/2 are counted ([`super::frames`]), and no connection is read for longer than its turn.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,9 +31,10 @@ use super::App;
 use super::backend::Backend;
 use super::body::Body;
 use super::counters::Counters;
+use super::frames::{Incoming, Walker};
 use super::limits::{
     CONNECTION_PERCENT, H2_LOCAL_RESETS, H2_PENDING_RESETS, H2_PING_INTERVAL, H2_STREAMS, HEADER_BYTES, HEADER_FIELDS,
-    HEADER_TIMEOUT, IDLE_TIMEOUT, TLS_TIMEOUT, WRITE_TIMEOUT,
+    HEADER_TIMEOUT, IDLE_TIMEOUT, TLS_TIMEOUT, TURN_BYTES, WRITE_BYTES_PER_SECOND, WRITE_TIMEOUT,
 };
 use super::rate::AddressKey;
 use super::remote::Remote;
@@ -134,20 +137,35 @@ where
     E: Backend,
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Arc::new(Activity::new(Instant::now()));
+    let now = Instant::now();
+    let activity = Arc::new(Activity::new(now));
+    // A trusted proxy puts all its clients into few connections.
+    let is_proxy = app.trusted_proxies.iter().any(|network| network.contains(remote.peer.ip()));
+    let counters = Arc::clone(&app.counters);
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let busy = activity.request_began();
         let (app, remote) = (Arc::clone(&app), remote.clone());
         async move { Ok::<_, Infallible>(app.respond(request, &remote).await.map(|body| Tracked { body, _busy: busy })) }
     });
     let builder = builder();
-    let io = TokioIo::new(Watched { io, activity: Arc::clone(&activity) });
+    let watched = Watched {
+        io,
+        activity: Arc::clone(&activity),
+        incoming: Incoming::new(now.into_std()),
+        outgoing: Walker::default(),
+        budget: if is_proxy { Frames::Unlimited } else { Frames::Counted(Arc::clone(&counters)) },
+    };
+    let io = TokioIo::new(watched);
     let connection = builder.serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
     let mut draining = false;
     loop {
+        let turn = poll_fn(|context| {
+            activity.turn_begins();
+            connection.as_mut().poll(context)
+        });
         tokio::select! {
-            _ = connection.as_mut() => return,
+            _ = turn => return,
             _ = stopping.wait_for(|stopping| *stopping), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
@@ -160,6 +178,7 @@ where
                     connection.as_mut().graceful_shutdown();
                 }
                 Verdict::Leave | Verdict::Cut => return,
+                Verdict::CutSlowReader => return counters.slow_reader_cut(),
             },
         }
     }
@@ -289,6 +308,8 @@ impl Drop for Slot {
 /// What a connection has been doing, as far as its deadlines need to know.
 struct Activity {
     state: Mutex<State>,
+    /// Bytes that were read in this turn of the connection's task.
+    turn_bytes: AtomicUsize,
     /// The next deadline has come nearer.
     hurried: Notify,
 }
@@ -300,10 +321,11 @@ struct State {
     idle_since: Instant,
     /// When the first byte of a head arrived that is not whole yet. HTTP/1 only: HTTP/2 has other frames too.
     head_began_at: Option<Instant>,
-    /// Since when the peer takes nothing.
+    /// Since when the peer has not taken all that it is sent.
     write_stalled_since: Option<Instant>,
+    /// What it took meanwhile.
+    written_bytes: u64,
     is_http2: bool,
-    has_read: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,6 +335,19 @@ enum Verdict {
     Leave,
     /// A deadline has passed in the middle of something.
     Cut,
+    /// Its reader does not read, or too slowly.
+    CutSlowReader,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrote {
+    /// All of it is on its way.
+    All,
+    /// So many bytes of it.
+    Part(usize),
+    /// The peer takes nothing now.
+    Nothing,
 }
 
 impl Activity {
@@ -322,10 +357,20 @@ impl Activity {
             idle_since: now,
             head_began_at: None,
             write_stalled_since: None,
+            written_bytes: 0,
             is_http2: false,
-            has_read: false,
         };
-        Self { state: Mutex::new(state), hurried: Notify::new() }
+        Self { state: Mutex::new(state), turn_bytes: AtomicUsize::new(0), hurried: Notify::new() }
+    }
+
+    /// The connection's task is polled.
+    fn turn_begins(&self) {
+        self.turn_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns how many bytes may be read in this turn.
+    fn turn_left(&self) -> usize {
+        TURN_BYTES.saturating_sub(self.turn_bytes.load(Ordering::Relaxed))
     }
 
     fn request_began(self: &Arc<Self>) -> Busy {
@@ -335,12 +380,13 @@ impl Activity {
         Busy(Arc::clone(self))
     }
 
-    fn read(&self, bytes: &[u8], now: Instant) {
+    /// Bytes came. Until its preface is whole, HTTP/2 cannot be told from a head of HTTP/1, and has the same time.
+    fn read(&self, count: usize, is_http2: bool, now: Instant) {
+        self.turn_bytes.fetch_add(count, Ordering::Relaxed);
         let mut state = lock(&self.state);
-        // RFC 9113 §3.4: the preface of HTTP/2 begins with "PRI", which no method of HTTP/1 does.
-        if !state.has_read {
-            state.has_read = true;
-            state.is_http2 = bytes.starts_with(b"PRI");
+        if is_http2 && !state.is_http2 {
+            state.is_http2 = true;
+            state.head_began_at = None;
         }
         if state.busy == 0 && !state.is_http2 && state.head_began_at.is_none() {
             state.head_began_at = Some(now);
@@ -348,12 +394,18 @@ impl Activity {
         }
     }
 
-    fn wrote(&self, is_pending: bool, now: Instant) {
+    fn wrote(&self, outcome: Wrote, now: Instant) {
         let mut state = lock(&self.state);
-        if is_pending && state.write_stalled_since.is_none() {
-            self.hurried.notify_one();
+        match outcome {
+            Wrote::All => state.write_stalled_since = None,
+            Wrote::Part(count) => state.written_bytes = state.written_bytes.saturating_add(count as u64),
+            Wrote::Nothing if state.write_stalled_since.is_none() => {
+                state.write_stalled_since = Some(now);
+                state.written_bytes = 0;
+                self.hurried.notify_one();
+            }
+            Wrote::Nothing => {}
         }
-        state.write_stalled_since = is_pending.then(|| state.write_stalled_since.unwrap_or(now));
     }
 
     /// When to look again.
@@ -372,8 +424,13 @@ impl Activity {
 
     fn verdict(&self, now: Instant) -> Verdict {
         let state = lock(&self.state);
-        if state.write_stalled_since.is_some_and(|since| now >= since + WRITE_TIMEOUT) {
-            Verdict::Cut
+        let is_slow = state.write_stalled_since.is_some_and(|since| {
+            let stalled = now.saturating_duration_since(since);
+            let least = stalled.as_secs().saturating_mul(WRITE_BYTES_PER_SECOND);
+            stalled >= WRITE_TIMEOUT && state.written_bytes < least
+        });
+        if is_slow {
+            Verdict::CutSlowReader
         } else if state.busy > 0 {
             Verdict::Stay
         } else if state.head_began_at.is_some_and(|began_at| now >= began_at + HEADER_TIMEOUT) {
@@ -425,27 +482,104 @@ impl hyper::body::Body for Tracked {
     }
 }
 
-/// A connection whose reads and writes are noted.
+/// A connection whose reads and writes are noted and bounded.
 struct Watched<IO> {
     io: IO,
     activity: Arc<Activity>,
+    incoming: Incoming,
+    /// What went out, if it is HTTP/2.
+    outgoing: Walker,
+    budget: Frames,
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
-            self.activity.read(bytes, Instant::now());
+/// Whether frames of HTTP/2 are counted.
+enum Frames {
+    /// They are, and connections that end by it are counted here.
+    Counted(Arc<Counters>),
+    /// They are not: it is a proxy that we trust.
+    Unlimited,
+    /// There were too many: nothing more is read or written.
+    UsedUp,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Watched<IO> {
+    /// Notes what was read, and ends the connection if it is a flood.
+    fn note_read(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        let now = Instant::now();
+        let counted = self.incoming.read(bytes, now.into_std());
+        self.activity.read(bytes.len(), self.incoming.is_http2(), now);
+        if counted.is_err()
+            && let Frames::Counted(counters) = &self.budget
+        {
+            counters.flood_cut();
+            self.say_go_away(cx);
+            self.budget = Frames::UsedUp;
+            return Err(is_over());
         }
-        result
+        Ok(())
+    }
+
+    /// Says why, if the peer takes it at once: it is closed in any case.
+    fn say_go_away(&mut self, cx: &mut Context<'_>) {
+        if !self.outgoing.is_between_frames() {
+            return;
+        }
+        let frame = self.incoming.go_away();
+        if Pin::new(&mut self.io).poll_write(cx, &frame).is_ready() {
+            let _ = Pin::new(&mut self.io).poll_flush(cx);
+        }
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        if matches!(self.budget, Frames::UsedUp) { Err(is_over()) } else { Ok(()) }
+    }
+
+    /// Notes what was written of how much.
+    fn note_write(&mut self, result: &Poll<io::Result<usize>>, whole: usize) {
+        let outcome = match result {
+            Poll::Pending => Wrote::Nothing,
+            Poll::Ready(Ok(count)) if *count < whole => Wrote::Part(*count),
+            Poll::Ready(_) => Wrote::All,
+        };
+        self.activity.wrote(outcome, Instant::now());
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+fn is_over() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "too many frames")
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check_open()?;
+        let room = buffer.remaining().min(self.activity.turn_left());
+        if room == 0 && buffer.remaining() > 0 {
+            // There may be more; the others' turns come first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        if Pin::new(&mut self.io).poll_read(cx, &mut part)?.is_pending() {
+            return Poll::Pending;
+        }
+        let filled = part.filled();
+        let count = filled.len();
+        if count > 0 {
+            self.note_read(cx, filled)?;
+        }
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_open()?;
         let result = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.activity.wrote(result.is_pending(), Instant::now());
+        self.note_write(&result, bytes.len());
+        if let (Poll::Ready(Ok(count)), true) = (&result, self.incoming.is_http2()) {
+            self.outgoing.walk(bytes.get(..*count).unwrap_or_default(), |_| {});
+        }
         result
     }
 
@@ -454,8 +588,17 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_open()?;
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
-        self.activity.wrote(result.is_pending(), Instant::now());
+        self.note_write(&result, parts.iter().map(|part| part.len()).sum());
+        if let (Poll::Ready(Ok(count)), true) = (&result, self.incoming.is_http2()) {
+            let mut left = *count;
+            for part in parts {
+                let written = part.get(..left.min(part.len())).unwrap_or_default();
+                self.outgoing.walk(written, |_| {});
+                left = left.saturating_sub(written.len());
+            }
+        }
         result
     }
 
@@ -464,8 +607,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_open()?;
         let result = Pin::new(&mut self.io).poll_flush(cx);
-        self.activity.wrote(result.is_pending(), Instant::now());
+        self.activity.wrote(if result.is_pending() { Wrote::Nothing } else { Wrote::All }, Instant::now());
         result
     }
 
@@ -494,6 +638,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
+    use crate::http::limits::H2_CONTROL_BURST;
     use crate::http::tests::House;
 
     #[test]
@@ -504,31 +649,53 @@ mod tests {
         assert_eq!(activity.verdict(at(29)), Verdict::Stay);
         assert_eq!(activity.verdict(at(30)), Verdict::Leave, "idle from the start");
 
-        activity.read(b"GE", at(10));
-        activity.read(b"T", at(14));
+        activity.read(2, false, at(10));
+        activity.read(1, false, at(14));
         assert_eq!(activity.verdict(at(14)), Verdict::Stay);
         assert_eq!(activity.check_at(at(14)), at(15));
         assert_eq!(activity.verdict(at(15)), Verdict::Cut, "a slow head");
 
         let busy = activity.request_began();
         assert_eq!(activity.verdict(at(1000)), Verdict::Stay, "an open answer has no deadline");
-        activity.read(b"body", at(1000));
+        activity.read(4, false, at(1000));
         drop(busy);
         assert_eq!(activity.verdict(Instant::now()), Verdict::Stay);
 
-        activity.wrote(true, at(2000));
-        activity.wrote(true, at(2020));
-        assert_eq!(activity.verdict(at(2030)), Verdict::Cut, "nobody reads");
-        activity.wrote(false, at(2030));
-        assert_ne!(activity.verdict(at(2030)), Verdict::Cut);
+        activity.wrote(Wrote::Nothing, at(2000));
+        activity.wrote(Wrote::Nothing, at(2020));
+        assert_eq!(activity.verdict(at(2030)), Verdict::CutSlowReader, "the peer does not read");
+        activity.wrote(Wrote::All, at(2030));
+        assert_ne!(activity.verdict(at(2030)), Verdict::CutSlowReader);
+    }
+
+    #[test]
+    fn a_reader_has_to_take_a_least_rate_once_it_has_been_slow_for_long() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let activity = Arc::new(Activity::new(start));
+        let _busy = activity.request_began();
+        let verdict_after = |bytes: usize| {
+            activity.wrote(Wrote::All, start);
+            activity.wrote(Wrote::Nothing, start);
+            for second in 1..=60 {
+                activity.wrote(Wrote::Part(bytes), at(second));
+                activity.wrote(Wrote::Nothing, at(second));
+            }
+            activity.verdict(at(60))
+        };
+        let least = WRITE_BYTES_PER_SECOND as usize;
+        assert_eq!(verdict_after(1), Verdict::CutSlowReader, "a byte a second is no reading");
+        assert_eq!(verdict_after(least - 1), Verdict::CutSlowReader);
+        assert_eq!(verdict_after(least), Verdict::Stay);
     }
 
     #[test]
     fn frames_of_http2_are_not_a_slow_head() {
         let start = Instant::now();
         let activity = Arc::new(Activity::new(start));
-        activity.read(b"PRI * HTTP/2.0", start);
-        activity.read(b"ping", start + Duration::from_secs(20));
+        activity.read(1, false, start);
+        activity.read(23, true, start);
+        activity.read(17, true, start + Duration::from_secs(20));
         assert_eq!(activity.verdict(start + Duration::from_secs(29)), Verdict::Stay);
         assert_eq!(activity.verdict(start + Duration::from_secs(30)), Verdict::Leave);
     }
@@ -641,6 +808,69 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_flood_of_pings_is_told_to_be_calm_and_ends() {
+        let mut wire = Wire::new(1 << 20);
+        wire.io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let ping = b"\0\0\x08\x06\0\0\0\0\0pingpong";
+        wire.io.write_all(&ping.repeat(H2_CONTROL_BURST as usize)).await.unwrap();
+        (&mut wire.task).await.unwrap();
+        let mut answer = Vec::new();
+        wire.io.read_to_end(&mut answer).await.unwrap();
+        let go_away = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
+        assert!(answer.ends_with(go_away), "{:?}", &answer[answer.len().saturating_sub(64)..]);
+        assert_eq!(wire.seconds(), 0);
+        let metrics = wire.house.app.counters.text();
+        assert!(metrics.contains("nowcast_http_floods_total 1\n"), "{metrics}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trusted_proxy_may_send_as_many_frames_as_it_likes() {
+        let mut wire = Wire::to(House::with(&[("NOWCAST_HTTP_TRUSTED_PROXIES", "192.0.2.1")], true), 1 << 20);
+        wire.io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let ping = b"\0\0\x08\x06\0\0\0\0\0pingpong";
+        wire.io.write_all(&ping.repeat(3 * H2_CONTROL_BURST as usize)).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        assert!(!wire.task.is_finished());
+    }
+
+    /// What a connection brings in is handled in parts: other tasks have their turns in between.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_read_for_no_longer_than_its_turn() {
+        let (mut far, io) = tokio::io::duplex(1 << 20);
+        far.write_all(&vec![b'x'; 3 * TURN_BYTES + 100]).await.unwrap();
+        let now = Instant::now();
+        let activity = Arc::new(Activity::new(now));
+        let mut watched = Watched {
+            io,
+            activity: Arc::clone(&activity),
+            incoming: Incoming::new(now.into_std()),
+            outgoing: Walker::default(),
+            budget: Frames::Unlimited,
+        };
+        let mut turns = Vec::new();
+        while turns.iter().sum::<usize>() < 3 * TURN_BYTES + 100 {
+            activity.turn_begins();
+            let mut read = 0;
+            let mut buffer = [0; 1_000];
+            let mut one = async || poll_fn(|cx| Poll::Ready(poll_once(&mut watched, cx, &mut buffer))).await;
+            while let Some(count) = one().await {
+                read += count;
+            }
+            turns.push(read);
+        }
+        assert_eq!(turns, [TURN_BYTES, TURN_BYTES, TURN_BYTES, 100]);
+    }
+
+    /// Reads once; `None` where there is nothing now.
+    fn poll_once(io: &mut Watched<DuplexStream>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Option<usize> {
+        let mut part = ReadBuf::new(buffer);
+        match Pin::new(io).poll_read(cx, &mut part) {
+            Poll::Ready(Ok(())) => Some(part.filled().len()),
+            _ => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn stopping_lets_a_request_end_and_closes_the_idle() {
         let mut idle = Wire::new(1 << 20);
         idle.write("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -669,8 +899,11 @@ mod tests {
 
     impl Wire {
         fn new(buffer: usize) -> Self {
+            Self::to(House::open(), buffer)
+        }
+
+        fn to(house: House, buffer: usize) -> Self {
             let (io, theirs) = tokio::io::duplex(buffer);
-            let house = House::open();
             let remote = Remote { peer: "192.0.2.1:5000".parse().unwrap(), slot: None };
             let task = tokio::spawn(drive(theirs, remote, Arc::clone(&house.app), house.stop.subscribe()));
             Self { io, task, house, began_at: Instant::now() }

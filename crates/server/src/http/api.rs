@@ -134,7 +134,10 @@ pub(super) fn time(exchange: Exchange<'_>) -> Result<Reply, Problem> {
 #[utoipa::path(get, path = "/api/openapi.json", tag = "API", responses((status = 200, description = "OpenAPI 3.1")))]
 pub(super) fn openapi(exchange: Exchange<'_>) -> Result<Reply, Problem> {
     only_reads(&exchange)?;
-    Ok(json(&description::document()))
+    let mut reply = Response::new(Body::from(description::document(exchange.root)));
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(reply)
 }
 
 /// Counters and gauges for Prometheus.

@@ -8,8 +8,8 @@ use std::future::Future;
 use media::{SessionId, StreamName};
 
 use crate::engine::{
-    Engine, IceFragment, LayerWish, Opened, Publish, Readiness, Refusal, Role, StreamStatus, Trickled, ViewerReport,
-    Watch,
+    Engine, IceFragment, LayerWish, Opened, Owner, Publish, Readiness, Refusal, Role, StreamStatus, Trickled,
+    ViewerReport, Watch,
 };
 
 /// Streams and sessions; see the methods of [`Engine`].
@@ -28,7 +28,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         if_match: Option<String>,
     ) -> impl Future<Output = Result<Trickled, Refusal>> + Send;
     /// See [`Engine::owner`].
-    fn owner(&self, session: SessionId) -> impl Future<Output = Option<(StreamName, Role)>> + Send;
+    fn owner(&self, session: SessionId) -> impl Future<Output = Option<Owner>> + Send;
     /// See [`Engine::why_failed`].
     fn why_failed(&self, session: SessionId) -> impl Future<Output = Option<(StreamName, Role, String)>> + Send;
     /// See [`Engine::close`].
@@ -75,7 +75,7 @@ impl Backend for Engine {
         Engine::trickle(self, session, fragment, if_match).await
     }
 
-    async fn owner(&self, session: SessionId) -> Option<(StreamName, Role)> {
+    async fn owner(&self, session: SessionId) -> Option<Owner> {
         Engine::owner(self, session).await
     }
 

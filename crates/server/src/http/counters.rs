@@ -22,6 +22,8 @@ pub struct Counters {
     connections: AtomicU64,
     connections_refused: AtomicU64,
     tls_failures: AtomicU64,
+    floods: AtomicU64,
+    slow_readers: AtomicU64,
     open_connections: AtomicU64,
 }
 
@@ -60,6 +62,16 @@ impl Counters {
         self.connections_refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A connection was ended because it sent more frames of HTTP/2 than its budget.
+    pub fn flood_cut(&self) {
+        self.floods.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was ended because it left unread what it was sent.
+    pub fn slow_reader_cut(&self) {
+        self.slow_readers.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A TLS handshake failed.
     pub fn tls_failed(&self) {
         self.tls_failures.fetch_add(1, Ordering::Relaxed);
@@ -92,6 +104,18 @@ impl Counters {
                 "counter",
                 "Connections refused for a limit.",
                 &self.connections_refused,
+            ),
+            (
+                "nowcast_http_floods_total",
+                "counter",
+                "Connections ended for more HTTP/2 frames than their budget.",
+                &self.floods,
+            ),
+            (
+                "nowcast_http_slow_readers_total",
+                "counter",
+                "Connections ended because their answers were not read.",
+                &self.slow_readers,
             ),
             ("nowcast_http_tls_failures_total", "counter", "TLS handshakes that failed.", &self.tls_failures),
             ("nowcast_http_open_connections", "gauge", "Connections that are open.", &self.open_connections),

@@ -94,10 +94,11 @@ fn wanted_of(stream: &StreamStatus) -> Wanted {
     Wanted { wanted_layers: known.unwrap_or_default() }
 }
 
-/// What else a publisher's session can do, as `Link` headers. The relations are ours: WHIP has none for this.
-pub(super) fn extensions(stream: &StreamName, session: SessionId) -> [String; 2] {
-    let names = Kind::ALL.map(Kind::name).join(",");
-    let base = format!("/whip/{stream}/{session}");
+/// What else a publisher's session can do, as `Link` headers. The relations are ours: WHIP has none for this. No comma
+/// stands inside of a parameter, as in those of viewers.
+pub(super) fn extensions(prefix: &str, stream: &StreamName, session: SessionId) -> [String; 2] {
+    let names = Kind::ALL.map(Kind::name).join(" ");
+    let base = format!("{prefix}/whip/{stream}/{session}");
     [
         format!("<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; events=\"{names}\""),
         format!("<{base}/layers>; rel=\"urn:nowcast:whip:ext:wanted-layers\""),
@@ -111,7 +112,7 @@ async fn may_touch<E: Backend>(
     session: SessionId,
     exchange: &Exchange<'_>,
 ) -> Result<(), Problem> {
-    let grants = app.grants(exchange)?;
+    let grants = app.session_grants(stream, session, Role::Publisher, exchange).await?;
     if !grants.may_publish(stream) {
         return Err(app.refuse(&grants, "this publisher's session", "use the token that began it"));
     }
@@ -178,7 +179,8 @@ where
     may_touch(app, &stream, session, &exchange).await?;
     app.may_patch(&exchange)?;
     let kinds = subscriptions::wanted(&body::read_text(body, LIST_BYTES).await?, Kind::ALL, Kind::name)?;
-    subscriptions::open(app, "whip", stream, session, Told::Publisher(Demand::new(kinds)))
+    let session = subscriptions::Of { prefix: exchange.prefix, protocol: "whip", stream, session };
+    subscriptions::open(app, session, Told::Publisher(Demand::new(kinds)))
 }
 
 /// Tells a subscription's reading from its end.

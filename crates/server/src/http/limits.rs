@@ -28,6 +28,23 @@ pub const H2_STREAMS: u32 = 64;
 pub const H2_PENDING_RESETS: usize = 20;
 /// HTTP/2 streams that we may have to reset for a client's errors before we hang up.
 pub const H2_LOCAL_RESETS: usize = 64;
+/// Frames of HTTP/2 without data that a connection may send at once (see [`super::frames`]): a page with twenty assets
+/// comes with about 200 of them.
+pub const H2_CONTROL_BURST: u32 = 1_000;
+/// The same a second. A guess: a page sends a few, a player that reads a fast stream of events some tens.
+pub const H2_CONTROL_PER_SECOND: u32 = 100;
+/// Requests that a connection of HTTP/2 may send at once. A guess: far above what a page or a player sends.
+pub const H2_REQUEST_BURST: u32 = 1_000;
+/// The same a second. A page sends a few.
+pub const H2_REQUESTS_PER_SECOND: u32 = 100;
+/// DATA frames shorter than this are counted like frames without data. Bodies here are descriptions of some kilobytes.
+pub const H2_SMALL_DATA_BYTES: u32 = 256;
+/// Bytes that a connection may bring in before others have their turn. A guess: handled in well under a millisecond,
+/// whatever they are, and the offer of a browser (5 to 10 KiB) takes three turns.
+pub const TURN_BYTES: usize = 4 * 1024;
+/// Bytes a second that a reader has to take of an answer, once it has been slow for [`WRITE_TIMEOUT`]. A guess: the
+/// largest asset (40 KB) then takes 40 s; a phone on 2G is five times as fast.
+pub const WRITE_BYTES_PER_SECOND: u64 = 1024;
 /// HTTP/2 pings that find out whether a silent client is still there.
 pub const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Share of the process's file descriptors that connections may take, in percent. Threats, section D.

@@ -14,11 +14,13 @@ mod cors;
 mod counters;
 mod demand;
 mod events;
+pub mod frames;
 mod layers;
 pub mod limits;
 mod news;
 mod openapi;
 mod pages;
+pub mod prefix;
 mod problem;
 mod rate;
 pub mod remote;
@@ -42,15 +44,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use media::StreamName;
+use media::{SessionId, StreamName};
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Authority, Grants};
 use crate::config::{Cidr, Config, IceServer};
+use crate::engine::Role;
 use backend::Backend;
 use body::Body;
 use counters::Counters;
 use limits::{PATCH_PER_SECOND, SESSION_BURST, WRONG_TOKENS_PER_MINUTE};
+use prefix::Prefix;
 use problem::Problem;
 use rate::RateLimit;
 use remote::{Client, Remote};
@@ -66,6 +70,7 @@ pub struct App<E> {
     ice_servers: Vec<IceServer>,
     cors_origins: Option<Vec<String>>,
     trusted_proxies: Vec<Cidr>,
+    base_path: Prefix,
     posts: RateLimit,
     patches: RateLimit,
     wrong_tokens: RateLimit,
@@ -83,6 +88,10 @@ struct Exchange<'a> {
     headers: &'a HeaderMap,
     client: Client,
     remote: &'a Remote,
+    /// The path below which clients see this server: addresses in answers begin with it.
+    prefix: &'a str,
+    /// What leads from this answer to the server's root, for pages and documents.
+    root: &'a str,
 }
 
 impl<E: Backend> App<E> {
@@ -92,10 +101,12 @@ impl<E: Backend> App<E> {
         let second = Duration::from_secs(1);
         Self {
             engine,
-            authority: Authority::new(config.auth.keys.clone(), config.auth.anonymous),
+            authority: Authority::new(config.auth.keys.clone(), config.auth.anonymous)
+                .ignoring_wrong_tokens(config.dev),
             ice_servers: config.http.ice_servers.clone(),
             cors_origins: config.http.cors_origins.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
+            base_path: config.http.base_path.clone(),
             posts: RateLimit::new(sessions, second, sessions.saturating_mul(SESSION_BURST)),
             patches: RateLimit::new(if sessions == 0 { 0 } else { PATCH_PER_SECOND }, second, PATCH_PER_SECOND),
             wrong_tokens: RateLimit::new(WRONG_TOKENS_PER_MINUTE, Duration::from_secs(60), WRONG_TOKENS_PER_MINUTE),
@@ -115,19 +126,23 @@ impl<E: Backend> App<E> {
         let began_at = Instant::now();
         let (head, body) = request.into_parts();
         let client = Client::of(remote.peer, &head.headers, &self.trusted_proxies);
-        let route = Route::of(head.uri.path(), head.uri.query());
-        let exchange = Exchange { method: &head.method, headers: &head.headers, client, remote };
+        let path = head.uri.path();
+        let forwarded = if client.is_proxied { Prefix::forwarded(&head.headers) } else { None };
+        let (route, prefix) = prefix::place(&self.base_path, forwarded, path, head.uri.query());
+        let root = prefix::root(&prefix, path);
+        let (method, headers) = (&head.method, &head.headers);
+        let exchange = Exchange { method, headers, client, remote, prefix: prefix.as_str(), root: &root };
         let mut reply = match &route {
-            Ok(route) if head.method == Method::OPTIONS => cors::options(route),
+            Ok(route) if *method == Method::OPTIONS => cors::options(route),
             Ok(route) => {
                 let answer = unless_it_panics(self.answer(route.clone(), exchange, body)).await;
                 answer.unwrap_or_else(|| Err(Problem::panicked())).unwrap_or_else(Problem::into_reply)
             }
-            Err(error) => no_route(error).into_reply(),
+            Err(error) => {
+                cors::options_of_nothing(method, path, headers).unwrap_or_else(|| no_route(error).into_reply())
+            }
         };
-        if let Ok(route) = &route {
-            cors::allow(route, exchange.method, exchange.headers, self.cors_origins.as_deref(), reply.headers_mut());
-        }
+        cors::allow(route.as_ref().ok(), method, headers, self.cors_origins.as_deref(), reply.headers_mut());
         every_answer(reply.headers_mut());
         if head.method == Method::HEAD {
             without_body(&mut reply);
@@ -166,9 +181,9 @@ impl<E: Backend> App<E> {
             Route::Metrics => api::metrics(self, exchange).await,
             Route::Healthz => api::healthz(self, exchange),
             Route::Readyz => api::readyz(self, exchange).await,
-            Route::Home => pages::page(pages::Page::Home, exchange.method, exchange.headers),
-            Route::PublishPage => pages::page(pages::Page::Publish, exchange.method, exchange.headers),
-            Route::WatchPage => pages::page(pages::Page::Watch, exchange.method, exchange.headers),
+            Route::Home => pages::page(pages::Page::Home, exchange.root, exchange.method, exchange.headers),
+            Route::PublishPage => pages::page(pages::Page::Publish, exchange.root, exchange.method, exchange.headers),
+            Route::WatchPage => pages::page(pages::Page::Watch, exchange.root, exchange.method, exchange.headers),
             Route::Asset(path) => pages::asset(&path, exchange.method, exchange.headers),
         }
     }
@@ -187,11 +202,33 @@ impl<E: Backend> App<E> {
             Err(error) => {
                 self.counters.wrong_token();
                 match self.wrong_tokens.take(exchange.client.address.ip(), Instant::now()) {
-                    Ok(()) => Err(Problem::wrong_token(error)),
+                    Ok(()) => Err(Problem::wrong_token(error, self.authority.anonymous())),
                     Err(wait) => Err(Problem::too_often("wrong tokens", wait)),
                 }
             }
         }
+    }
+
+    /// Returns what the sender may do with a session. The token that a session was opened with stays good for it when it
+    /// has expired: otherwise the session could be neither restarted nor ended, while its media goes on.
+    ///
+    /// An expired token is taken if it is genuine, the session is of that stream and role, and the token's identity is
+    /// the one that opened it. What the token allows is asked by the caller, as of every token.
+    async fn session_grants(
+        &self,
+        stream: &StreamName,
+        session: SessionId,
+        role: Role,
+        exchange: &Exchange<'_>,
+    ) -> Result<Grants, Problem> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if let Some(grants) = self.authority.grants_of_expired(exchange.headers, now)
+            && let Some(owner) = self.engine.owner(session).await
+            && (&owner.stream, owner.role, owner.identity.as_deref()) == (stream, role, grants.identity())
+        {
+            return Ok(grants);
+        }
+        self.grants(exchange)
     }
 
     /// 401 without a token, 403 with one.

@@ -2,6 +2,9 @@
 //!
 //! The description is generated from the handlers' own annotations; a test in `tests.rs` follows every path of it.
 
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use bytes::Bytes;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -39,7 +42,21 @@ impl Modify for Token {
     }
 }
 
-/// Returns the description.
-pub(super) fn document() -> utoipa::openapi::OpenApi {
-    Description::openapi()
+/// Returns the description as JSON. `root` is the path or the relative reference that leads to the server's root.
+///
+/// It is made once: making it takes milliseconds, and anyone may ask for it.
+pub(super) fn document(root: &str) -> Bytes {
+    static DOCUMENT: LazyLock<String> =
+        LazyLock::new(|| serde_json::to_string(&Description::openapi()).expect("a description is plain values"));
+    // A server has one root, unless several proxies show it: the one that was asked for last is kept.
+    static LAST: Mutex<Option<(String, Bytes)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, document)) = last.as_ref().filter(|(known, _)| known == root) {
+        return document.clone();
+    }
+    let rest = DOCUMENT.strip_prefix('{').unwrap_or_default();
+    // A prefix has unreserved characters only, so that it stands in JSON as it is.
+    let document = Bytes::from(format!("{{\"servers\":[{{\"url\":\"{root}\"}}],{rest}"));
+    *last = Some((root.to_owned(), document.clone()));
+    document
 }

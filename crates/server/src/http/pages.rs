@@ -3,6 +3,7 @@
 //! The pages of `web/`, built and embedded at compile time (`build.rs`). A file is found by its name in a table, so
 //! there is no path to climb out of (threat T24).
 
+use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
@@ -37,28 +38,31 @@ pub(super) enum Page {
 const PLACEHOLDER: &str = "<!doctype html><meta charset=\"utf-8\"><title>Nowcast</title>\
     <h1>Nowcast runs, but without its pages</h1>\
     <p>This binary was built before them. Run <code>npm ci &amp;&amp; npm run build</code> in <code>web/</code>, then \
-    build the server again. WHIP, WHEP and the API work: see <a href=\"/api/openapi.json\">/api/openapi.json</a>.";
+    build the server again. WHIP, WHEP and the API work: see \
+    <a href=\"{{root}}/api/openapi.json\">/api/openapi.json</a>.";
+
+/// Stands in the pages for what leads to the server's root (`web/build.mjs`).
+const ROOT: &str = "{{root}}";
 
 /// What a page may do: load from here, play, and open the camera. Threat T23.
 const POLICY: &str = "default-src 'self'; connect-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; \
     worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'";
 
-/// Answers with a page.
-pub(super) fn page(page: Page, method: &Method, headers: &HeaderMap) -> Result<Reply, Problem> {
+/// Answers with a page. `root` is the path or the relative reference that leads to the server's root.
+pub(super) fn page(page: Page, root: &str, method: &Method, headers: &HeaderMap) -> Result<Reply, Problem> {
     let path = match page {
         Page::Home => "index.html",
         Page::Publish => "publish.html",
         Page::Watch => "watch.html",
     };
-    let mut reply = match find(path) {
-        Some(file) => serve(file, method, headers)?,
-        None => {
-            only_reads(method)?;
-            let mut reply = Response::new(Body::from(PLACEHOLDER.as_bytes()));
-            reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-            reply
-        }
+    let (text, etag) = match find(path) {
+        Some(file) => (String::from_utf8_lossy(file.bytes), file.etag),
+        None => (PLACEHOLDER.into(), "\"placeholder\""),
     };
+    // The same page at another root is another text.
+    let etag = format!("\"{}-{:016x}\"", etag.trim_matches('"'), fnv1a(root.as_bytes()));
+    let served = Served { path, bytes: text.replace(ROOT, root).into(), etag: &etag };
+    let mut reply = serve(served, method, headers)?;
     // The watch page is there to be embedded elsewhere; the others could be clicked by deceit.
     let ancestors = if page == Page::Watch { "*" } else { "'none'" };
     let policy = format!("{POLICY}; frame-ancestors {ancestors}");
@@ -75,10 +79,20 @@ pub(super) fn page(page: Page, method: &Method, headers: &HeaderMap) -> Result<R
 pub(super) fn asset(path: &str, method: &Method, headers: &HeaderMap) -> Result<Reply, Problem> {
     let path = if path == "favicon.ico" && find(path).is_none() { "favicon.svg" } else { path };
     let file = find(path).filter(|file| !file.path.ends_with(".html"));
-    serve(file.ok_or_else(|| Problem::not_found("there is no such file"))?, method, headers)
+    let file = file.ok_or_else(|| Problem::not_found("there is no such file"))?;
+    serve(Served { path: file.path, bytes: Bytes::from_static(file.bytes), etag: file.etag }, method, headers)
 }
 
-fn serve(file: &File, method: &Method, request: &HeaderMap) -> Result<Reply, Problem> {
+/// What goes out of a file.
+struct Served<'a> {
+    /// Relative to `web/dist`.
+    path: &'a str,
+    bytes: Bytes,
+    /// In quotes.
+    etag: &'a str,
+}
+
+fn serve(file: Served<'_>, method: &Method, request: &HeaderMap) -> Result<Reply, Problem> {
     only_reads(method)?;
     // RFC 9110 §13.1.2: weak comparison.
     let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
@@ -95,8 +109,13 @@ fn serve(file: &File, method: &Method, request: &HeaderMap) -> Result<Reply, Pro
     };
     let caching = if has_hash(file.path) { "public, max-age=31536000, immutable" } else { "no-cache" };
     reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
-    reply.headers_mut().insert(header::ETAG, HeaderValue::from_static(file.etag));
+    reply.headers_mut().insert(header::ETAG, session::value(file.etag)?);
     Ok(reply)
+}
+
+/// FNV-1a, 64 bits: tells roots apart, nothing more.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 fn only_reads(method: &Method) -> Result<(), Problem> {
@@ -154,13 +173,13 @@ mod tests {
 
     #[test]
     fn files_are_told_by_their_etag() {
-        static FILE: File = File { path: "assets/x.js", bytes: b"1", etag: "\"abc\"" };
+        let file = || Served { path: "assets/x.js", bytes: Bytes::from_static(b"1"), etag: "\"abc\"" };
         let check = |condition: Option<&'static str>, expected: u16| {
             let mut headers = HeaderMap::new();
             if let Some(condition) = condition {
                 headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(condition));
             }
-            assert_eq!(serve(&FILE, &Method::GET, &headers).unwrap().status(), expected, "{condition:?}");
+            assert_eq!(serve(file(), &Method::GET, &headers).unwrap().status(), expected, "{condition:?}");
         };
         check(None, 200);
         check(Some("\"abc\""), 304);
@@ -168,6 +187,6 @@ mod tests {
         check(Some("\"x\", \"abc\""), 304);
         check(Some("*"), 304);
         check(Some("\"x\""), 200);
-        assert!(serve(&FILE, &Method::POST, &HeaderMap::new()).is_err());
+        assert!(serve(file(), &Method::POST, &HeaderMap::new()).is_err());
     }
 }

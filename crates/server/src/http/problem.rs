@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::Reply;
 use super::body::Body;
-use crate::auth::TokenError;
+use crate::auth::{Anonymous, TokenError};
 use crate::engine::Refusal;
 
 /// An error answer.
@@ -87,17 +87,18 @@ impl Problem {
 
     /// 401: a token is needed.
     pub fn token_needed(what: &str) -> Self {
-        let fix = "send “Authorization: Bearer <token>”; `nowcast token` makes tokens";
+        let fix = "send “Authorization: Bearer <token>” (a token in the URL is not read); `nowcast token` makes tokens";
         Self::new(StatusCode::UNAUTHORIZED, format!("{what} needs an access token"), fix)
             .with(header::WWW_AUTHENTICATE, "Bearer realm=\"nowcast\"")
     }
 
-    /// 401: the token is not believed.
-    pub fn wrong_token(error: TokenError) -> Self {
+    /// 401: the token is not believed. `anonymous` is what needs none.
+    pub fn wrong_token(error: TokenError, anonymous: Anonymous) -> Self {
         let fix = match error {
             TokenError::NotBearer => "send “Authorization: Bearer <token>”",
             TokenError::NotGenuine => {
-                "sign it with HS256 by one of auth.keys, the key's name in “iss”; `nowcast token` does"
+                "sign it with HS256 by one of auth.keys, the key's name in “iss”; `nowcast token` does. A stream key is \
+                 no token: the stream's name belongs into the address"
             }
             TokenError::BadClaims => {
                 "see what `nowcast token` makes: iss, exp, sub (at most 256 bytes), video.room and so on"
@@ -106,7 +107,13 @@ impl Problem {
             TokenError::NotYet => "wait, or compare the clocks of this server and of the one that signs",
             TokenError::LivesTooLong => "let “exp” be at most 24 hours ahead",
         };
-        Self::new(StatusCode::UNAUTHORIZED, error.to_string(), fix)
+        let without = match (anonymous.publish, anonymous.watch) {
+            (true, true) => "; or send none: this server needs no token to publish and to watch",
+            (true, false) => "; or send none to publish: that needs no token here",
+            (false, true) => "; or send none to watch: that needs no token here",
+            (false, false) => "",
+        };
+        Self::new(StatusCode::UNAUTHORIZED, error.to_string(), format!("{fix}{without}"))
             .with(header::WWW_AUTHENTICATE, "Bearer realm=\"nowcast\", error=\"invalid_token\"")
     }
 
@@ -188,9 +195,12 @@ impl From<Refusal> for Problem {
                 problem.content.offered = Some(offered);
                 problem
             }
-            Refusal::StreamBusy => {
-                let fix = "end the other publisher or choose another name; streams.takeover = \"replace\" lets the newest win";
-                Self::new(StatusCode::CONFLICT, detail, fix)
+            Refusal::StreamBusy { retry_after } => {
+                let fix = "end the other publisher or choose another name; if it was yours and crashed, try again in some \
+                           seconds (Retry-After); streams.takeover = \"replace\" lets the newest win";
+                // Rounded up: a second that has begun has not passed. RFC 9110 §10.2.3 knows whole seconds only.
+                let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
+                Self::new(StatusCode::CONFLICT, detail, fix).with(header::RETRY_AFTER, seconds.to_string())
             }
             Refusal::NoSuchSession => {
                 let fix = "the session has ended; begin a new one with POST";

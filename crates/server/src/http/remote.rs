@@ -27,6 +27,8 @@ pub struct Client {
     pub address: SocketAddr,
     /// Whether it is on this machine: a loopback peer that forwards for nobody.
     pub is_local: bool,
+    /// Whether the TCP peer is a proxy that we trust.
+    pub is_proxied: bool,
 }
 
 impl Client {
@@ -36,7 +38,7 @@ impl Client {
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
         let forwarded = headers.contains_key("x-forwarded-for") || headers.contains_key("forwarded");
         if !is_trusted(peer.ip()) {
-            return Self { address: peer, is_local: peer.ip().is_loopback() && !forwarded };
+            return Self { address: peer, is_local: peer.ip().is_loopback() && !forwarded, is_proxied: false };
         }
         let hops = headers.get_all("x-forwarded-for").iter().flat_map(|value| {
             value.to_str().unwrap_or_default().split(',').map(|hop| parse_hop(hop.trim())).collect::<Vec<_>>()
@@ -50,7 +52,8 @@ impl Client {
                 break;
             }
         }
-        Self { address, is_local: address == peer && peer.ip().is_loopback() && !forwarded }
+        let is_local = address == peer && peer.ip().is_loopback() && !forwarded;
+        Self { address, is_local, is_proxied: true }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Which resource does this path name?
 //!
 //! Stream names contain slashes, so the shape decides: below `/whip/` and `/whep/`, a last segment of 32 hexadecimal
-//! digits behind a stream name is a session, everything else is a stream. Consequence: a stream whose name ends in
-//! such a segment cannot be published below a slash, and one whose name ends in `/events` has no status of its own.
+//! digits (lower case, as we write them) behind a stream name is a session, everything else is a stream. `POST` to such
+//! an address that is no session is meant for the stream ([`super::session`]). Consequence: a stream whose name ends in
+//! `/events` has no status of its own.
 
 use std::borrow::Cow;
 
@@ -96,8 +97,11 @@ pub const TEMPLATES: &[&str] = &[
 impl Route {
     /// Finds the resource that path and query name.
     pub fn of(path: &str, query: Option<&str>) -> Result<Self, NoRoute> {
-        let trimmed = path.strip_prefix('/').ok_or(NoRoute::NotFound)?;
-        let trimmed = trimmed.strip_suffix('/').unwrap_or(trimmed);
+        if !path.starts_with('/') {
+            return Err(NoRoute::NotFound);
+        }
+        // Slashes too many come from a base address that ends in one and a path that begins with one.
+        let trimmed = path.trim_matches('/');
         match trimmed {
             "" => return Ok(Self::Home),
             "metrics" => return Ok(Self::Metrics),
@@ -227,7 +231,9 @@ fn below(path: &str) -> Result<Below, NoRoute> {
 
 /// Reads `stream` or `stream/session`.
 fn session(path: &str) -> Result<(StreamName, Option<SessionId>), NoRoute> {
-    let found = path.rsplit_once('/').and_then(|(name, last)| Some((name, SessionId::parse(last)?)));
+    let parse =
+        |last: &str| SessionId::parse(last).filter(|_| !last.contains(|digit: char| digit.is_ascii_uppercase()));
+    let found = path.rsplit_once('/').and_then(|(name, last)| Some((name, parse(last)?)));
     match found {
         Some((name, session)) => Ok((stream(name)?, Some(session))),
         None => Ok((stream(path)?, None)),
@@ -316,6 +322,10 @@ mod tests {
         check("/whip/a%2Fb", Route::WhipEndpoint(Some(name("a/b"))));
         check("/whip", Route::WhipEndpoint(None));
         check("/whip/", Route::WhipEndpoint(None));
+        check("//whip", Route::WhipEndpoint(None));
+        check("//whip/demo", Route::WhipEndpoint(Some(name("demo"))));
+        check("/whip/demo//", Route::WhipEndpoint(Some(name("demo"))));
+        check("//", Route::Home);
         check("/whip?stream=a/b", Route::WhipEndpoint(Some(name("a/b"))));
         check("/whip?x=1&stream=a%2fb", Route::WhipEndpoint(Some(name("a/b"))));
         check("/whip/?stream=demo", Route::WhipEndpoint(Some(name("demo"))));
@@ -339,6 +349,8 @@ mod tests {
         check("/whip/a/layers", Route::WhipEndpoint(Some(name("a/layers"))));
         check("/whep/a/sse/7", Route::WhepEndpoint(Some(name("a/sse/7"))));
         check("/whep/a/layers", Route::WhepEndpoint(Some(name("a/layers"))));
+        let upper = ID.to_uppercase();
+        check(&format!("/whip/live/{upper}"), Route::WhipEndpoint(Some(name(&format!("live/{upper}")))));
         check(&format!("/whip/{ID}"), Route::WhipEndpoint(Some(name(ID))));
         check(&format!("/whip/demo/{}", &ID[1..]), Route::WhipEndpoint(Some(name(&format!("demo/{}", &ID[1..])))));
         check("/api/v1/streams", Route::Streams);
@@ -376,7 +388,6 @@ mod tests {
             check(&format!("/whip/{name}/{ID}"), true);
         }
         check("/whip?stream=", true);
-        check("//whip", true);
         for path in [
             "",
             "*",

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::{HeaderMap, Method, Response, StatusCode};
 use media::{SessionId, StreamName};
 
 use super::backend::Backend;
@@ -13,7 +13,7 @@ use super::body::{self, Body};
 use super::limits::FRAGMENT_BYTES;
 use super::problem::Problem;
 use super::sdpfrag;
-use super::{App, Reply};
+use super::{App, Exchange, Reply};
 use crate::config::IceServer;
 use crate::engine::{Opened, Refusal, Role, Trickled};
 
@@ -24,6 +24,7 @@ pub(super) const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
 /// Answers 201: the session is there, this is its address, and these are the servers that help to reach us.
 pub(super) fn opened(
+    prefix: &str,
     protocol: &str,
     stream: &StreamName,
     opened: Opened,
@@ -35,7 +36,7 @@ pub(super) fn opened(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // A path, not a URL: it stays on the origin that the client used, whatever stands before us.
-    headers.insert(header::LOCATION, value(&format!("/{protocol}/{stream}/{}", opened.session))?);
+    headers.insert(header::LOCATION, value(&format!("{prefix}/{protocol}/{stream}/{}", opened.session))?);
     headers.insert(header::ETAG, value(&quoted(&opened.etag))?);
     for link in ice_servers.iter().flat_map(links) {
         headers.append(header::LINK, value(&link)?);
@@ -80,7 +81,7 @@ pub(super) async fn owned<E: Backend>(
 
 /// Whether there is such a session of this stream.
 pub(super) async fn is_of<E: Backend>(engine: &E, stream: &StreamName, session: SessionId, role: Role) -> bool {
-    matches!(engine.owner(session).await, Some((owner, found)) if owner == *stream && found == role)
+    engine.owner(session).await.is_some_and(|owner| owner.stream == *stream && owner.role == role)
 }
 
 /// `PATCH` with an ICE fragment: candidates, or a restart.
@@ -145,12 +146,30 @@ pub(super) fn empty(status: StatusCode) -> Reply {
     reply
 }
 
+/// Returns the name of the stream whose endpoint an address is, where it could also be that of a session: encoders that
+/// write `app/stream` may have a stream key of 32 hexadecimal digits. `POST` tells: a session does not know it.
+pub(super) async fn endpoint_of<E: Backend>(
+    app: &App<E>,
+    stream: &StreamName,
+    session: SessionId,
+    role: Role,
+    exchange: &Exchange<'_>,
+) -> Option<StreamName> {
+    if *exchange.method != Method::POST || is_of(&app.engine, stream, session, role).await {
+        return None;
+    }
+    StreamName::parse(&format!("{stream}/{session}")).ok()
+}
+
 /// The condition of a `PATCH` (RFC 9110 §13.1.1).
 #[derive(Debug, PartialEq, Eq)]
 struct IfMatch {
-    /// Unquoted strong tags, or `*`; at least one.
+    /// Unquoted tags, or `*`; at least one.
     tags: Vec<String>,
 }
+
+/// What servers that compress append to the tags of others: Apache (`DeflateAlterETag`), Jetty.
+const CODING_SUFFIXES: [&str; 8] = ["--gzip", "-gzip", "-deflate", "-br", "-zstd", ";gzip", ";br", ";zstd"];
 
 impl IfMatch {
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
@@ -163,9 +182,12 @@ impl IfMatch {
                 if tag == "*" || tag == "\"*\"" {
                     return Ok(Self { tags: vec!["*".into()] });
                 }
-                // Weak tags never match (RFC 9110 §8.8.3.2).
+                // RFC 9110 §8.8.3.2: a weak tag never matches here. Ours names an ICE session (RFC 9725 §4.3.1) and no
+                // bytes, so it means the same after a proxy that compresses has weakened it or added to it.
+                let tag = tag.strip_prefix("W/").unwrap_or(tag);
                 if let Some(tag) = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
-                    tags.push(tag.to_owned());
+                    let plain = CODING_SUFFIXES.iter().find_map(|suffix| tag.strip_suffix(suffix));
+                    tags.push(plain.unwrap_or(tag).to_owned());
                 }
             }
         }
@@ -176,7 +198,7 @@ impl IfMatch {
         }
         if tags.is_empty() {
             let fix = "send “If-Match” with the ETag exactly as it was received, in quotes";
-            return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "If-Match names no strong entity tag", fix));
+            return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "If-Match names no entity tag", fix));
         }
         Ok(Self { tags })
     }
@@ -222,8 +244,12 @@ mod tests {
         check(&["\"a\"", "\"b\""], Ok(&["a", "b"]));
         check(&["*"], Ok(&["*"]));
         check(&["\"*\""], Ok(&["*"]));
-        check(&["W/\"a\", \"b\""], Ok(&["b"]));
-        check(&["W/\"a\""], Err(412));
+        check(&["W/\"a\", \"b\""], Ok(&["a", "b"]));
+        check(&["W/\"a\""], Ok(&["a"]));
+        check(&["\"a-gzip\""], Ok(&["a"]));
+        check(&["W/\"a--gzip\""], Ok(&["a"]));
+        check(&["\"a;br\""], Ok(&["a"]));
+        check(&["W/a"], Err(412));
         check(&["a"], Err(412));
         check(&[""], Err(412));
         check(&[], Err(428));

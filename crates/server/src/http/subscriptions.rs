@@ -112,21 +112,27 @@ where
     whep::may_touch(app, &stream, session, &exchange).await?;
     app.may_patch(&exchange)?;
     let wanted = wanted(&body::read_text(body, LIST_BYTES).await?, Kind::ALL, Kind::name)?;
-    open(app, "whep", stream, session, Told::Viewer(News::new(wanted)))
+    let session = Of { prefix: exchange.prefix, protocol: "whep", stream, session };
+    open(app, session, Told::Viewer(News::new(wanted)))
+}
+
+/// The session that a subscription belongs to, and where it is.
+pub(super) struct Of<'a> {
+    /// The path below which clients see the server.
+    pub(super) prefix: &'a str,
+    /// `whip` or `whep`.
+    pub(super) protocol: &'a str,
+    pub(super) stream: StreamName,
+    pub(super) session: SessionId,
 }
 
 /// Makes a subscription and answers where it is.
-pub(super) fn open<E: Backend>(
-    app: &App<E>,
-    protocol: &str,
-    stream: StreamName,
-    session: SessionId,
-    mut told: Told,
-) -> Result<Reply, Problem> {
+pub(super) fn open<E: Backend>(app: &App<E>, of: Of<'_>, mut told: Told) -> Result<Reply, Problem> {
+    let Of { prefix, protocol, stream, session } = of;
     let permit = events::permit(app)?;
     let orders = app.subscriptions.open(session);
     let id = orders.id;
-    let location = format!("/{protocol}/{stream}/{session}/sse/{id}");
+    let location = format!("{prefix}/{protocol}/{stream}/{session}/sse/{id}");
     let teller = Teller {
         engine: app.engine.clone(),
         hub: Arc::clone(&app.event_hub),
@@ -220,7 +226,8 @@ fn none_such() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is no such subscription (any more)", fix)
 }
 
-/// The events of `all` that a body names: nothing means all. Names that we do not know are those of other servers.
+/// The events of `all` that a body names: nothing means all. Names that we do not know are those of other servers. Clients
+/// that take the list out of our `Link` header as a whole, or split it at commas, mean the names in it.
 pub(super) fn wanted<K: Copy, const N: usize>(
     text: &str,
     all: [K; N],
@@ -233,7 +240,9 @@ pub(super) fn wanted<K: Copy, const N: usize>(
     let names: Vec<String> = serde_json::from_str(text).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, format!("the list of events cannot be read: {error}"), fix())
     })?;
-    let wanted: Vec<_> = all.into_iter().filter(|kind| names.iter().any(|known| known == name(*kind))).collect();
+    let is_separator = |letter: char| letter.is_whitespace() || letter == ',';
+    let is_named = |kind: &K| names.iter().flat_map(|list| list.split(is_separator)).any(|known| known == name(*kind));
+    let wanted: Vec<_> = all.into_iter().filter(is_named).collect();
     if wanted.is_empty() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "the list names no event of this server", fix()));
     }

@@ -6,11 +6,16 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use media::SessionId;
 
+/// Below a path of a reverse proxy.
+mod below;
+/// What clients mean.
+mod meant;
+
 use super::*;
 use crate::auth::{Claims, Secret, VideoGrant, sign};
 use crate::config::{self, Flags};
 use crate::engine::{
-    IceFragment, LayerWish, Opened, Publish, PublisherStatus, Readiness, Refusal, Role, SentReport, StreamState,
+    IceFragment, LayerWish, Opened, Owner, Publish, PublisherStatus, Readiness, Refusal, Role, SentReport, StreamState,
     StreamStatus, Trickled, ViewerReport, WantedLayer, Watch,
 };
 
@@ -47,7 +52,7 @@ async fn watching_opens_a_session_that_can_do_more() {
     let base = format!("/whep/demo/{ID}");
     assert_eq!(links.len(), 4, "two ICE servers, events, layers");
     let events =
-        "rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"active,inactive,layers,viewercount\"";
+        "rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"active inactive layers viewercount\"";
     assert_eq!(links[2], format!("<{base}/sse>; {events}"));
     assert_eq!(links[3], format!("<{base}/layers>; rel=\"urn:ietf:params:whep:ext:core:layer\""));
 }
@@ -169,7 +174,7 @@ async fn publishing_opens_a_session() {
     assert_eq!(reply.header("etag"), "\"tag\"");
     assert_eq!(reply.header("content-type"), "application/sdp");
     assert_eq!(reply.header("access-control-allow-origin"), "*");
-    assert_eq!(reply.header("access-control-expose-headers"), "Location, ETag, Link");
+    assert_eq!(reply.header("access-control-expose-headers"), "Location, ETag, Link, Retry-After");
     let links: Vec<_> = reply.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
     let base = format!("/whip/demo/cam/{ID}");
     assert_eq!(
@@ -178,7 +183,7 @@ async fn publishing_opens_a_session() {
             "<stun:stun.example>; rel=\"ice-server\"",
             "<turn:turn.example>; rel=\"ice-server\"; username=\"u\"; credential=\"p\"; credential-type=\"password\"",
             &format!(
-                "<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; events=\"wantedlayers,viewercount\""
+                "<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; events=\"wantedlayers viewercount\""
             ),
             &format!("<{base}/layers>; rel=\"urn:nowcast:whip:ext:wanted-layers\""),
         ]
@@ -305,7 +310,12 @@ async fn refusals_of_the_engine_become_problems() {
         reply
     };
     check(|| Refusal::BadSdp { reason: "no m-line".into() }, 400, "no m-line").await;
-    check(|| Refusal::StreamBusy, 409, "already has a publisher").await;
+    for (retry_after, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (10_000, "10")] {
+        let house = House::open();
+        house.engine.refuse_busy(Duration::from_millis(retry_after));
+        let reply = house.ask("POST", "/whip/demo", SDP, "v=0").await;
+        reply.is_problem(409, "already has a publisher").has("retry-after", seconds);
+    }
     check(|| Refusal::NoSuchSession, 404, "no such session").await;
     let full = check(|| Refusal::Full { limit: "limits.sessions" }, 503, "limits.sessions").await;
     full.has("retry-after", "10");
@@ -414,7 +424,7 @@ async fn methods_that_are_not_there_are_refused_with_those_that_are() {
         ("PUT", "/whip/demo".to_owned(), "POST, GET, HEAD, OPTIONS"),
         ("DELETE", "/whip/demo".to_owned(), "POST, GET, HEAD, OPTIONS"),
         ("PATCH", "/whep/demo".to_owned(), "POST, GET, HEAD, OPTIONS"),
-        ("POST", format!("/whip/demo/{ID}"), "PATCH, DELETE, GET, HEAD, OPTIONS"),
+        ("POST", format!("/whep/demo/{ID}"), "PATCH, DELETE, GET, HEAD, OPTIONS"),
         ("PUT", format!("/whep/demo/{ID}"), "PATCH, DELETE, GET, HEAD, OPTIONS"),
         ("POST", "/api/v1/streams".to_owned(), "GET, HEAD, OPTIONS"),
         ("POST", "/api/v1/streams/demo".to_owned(), "GET, HEAD, DELETE, OPTIONS"),
@@ -455,7 +465,7 @@ async fn options_needs_no_token_and_tells_what_is_taken() {
     reply.is(200);
     reply
         .has("accept-patch", "application/trickle-ice-sdpfrag")
-        .has("access-control-allow-methods", "PATCH, DELETE, GET, HEAD, OPTIONS");
+        .has("access-control-allow-methods", "PATCH, DELETE, POST, GET, HEAD, OPTIONS");
 }
 
 #[tokio::test]
@@ -829,7 +839,11 @@ impl House {
         Self::with(&[("NOWCAST_LIMITS_NEW_SESSIONS_PER_IP", "0")], false)
     }
 
-    fn with(options: &[(&str, &str)], open: bool) -> Self {
+    pub(super) fn with(options: &[(&str, &str)], open: bool) -> Self {
+        Self::start(options, open, false)
+    }
+
+    fn start(options: &[(&str, &str)], open: bool, dev: bool) -> Self {
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| Log);
         // The second house finds it there.
         let _ = log.with_ansi(false).try_init();
@@ -843,7 +857,7 @@ impl House {
             ("NOWCAST_MEDIA_ICE_SERVERS", ice),
         ];
         let environment = common.iter().chain(options).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let (config, remarks) = config::load(None, environment, &Flags::default()).unwrap();
+        let (config, remarks) = config::load(None, environment, &Flags { dev, ..Flags::default() }).unwrap();
         assert!(remarks.is_empty());
         let engine = Double::default();
         let (stop, stopping) = watch::channel(false);
@@ -942,8 +956,14 @@ impl Reader {
 }
 
 fn token(video: VideoGrant) -> String {
-    let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 60;
-    let claims = Claims { iss: "key".into(), sub: Some("alice".into()), exp, nbf: None, video };
+    token_of(Some("alice"), 60, video)
+}
+
+/// A token that expires so many seconds from now.
+fn token_of(identity: Option<&str>, expires: i64, video: VideoGrant) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let exp = now.saturating_add_signed(expires);
+    let claims = Claims { iss: "key".into(), sub: identity.map(str::to_owned), exp, nbf: None, video };
     sign(&claims, &Secret::new(SECRET.to_owned())).unwrap()
 }
 
@@ -958,6 +978,9 @@ pub(super) struct Double {
 struct State {
     said: Vec<String>,
     refusal: Option<fn() -> Refusal>,
+    busy: Option<Duration>,
+    /// The identity that opened the session.
+    identity: Option<String>,
     session: Option<Role>,
     /// The session is over: whose it was, and why.
     failed: Option<(Role, String)>,
@@ -982,6 +1005,16 @@ impl Default for Double {
 impl Double {
     fn refuse(&self, refusal: fn() -> Refusal) {
         self.state.lock().unwrap().refusal = Some(refusal);
+    }
+
+    fn refuse_busy(&self, retry_after: Duration) {
+        self.state.lock().unwrap().busy = Some(retry_after);
+    }
+
+    /// A session that a token of this identity opened.
+    fn has_session_of(&self, role: Role, identity: Option<&str>) {
+        let mut state = self.state.lock().unwrap();
+        (state.session, state.identity) = (Some(role), identity.map(str::to_owned));
     }
 
     fn has_session(&self, role: Role) {
@@ -1012,6 +1045,9 @@ impl Double {
         let mut state = self.state.lock().unwrap();
         if let Some(refusal) = state.refusal {
             return Err(refusal());
+        }
+        if let Some(retry_after) = state.busy {
+            return Err(Refusal::StreamBusy { retry_after });
         }
         state.said.push(what);
         Ok(())
@@ -1050,9 +1086,10 @@ impl Backend for Double {
         })
     }
 
-    async fn owner(&self, session: SessionId) -> Option<(StreamName, Role)> {
-        let role = self.state.lock().unwrap().session?;
-        (session.to_string() == ID).then(|| (StreamName::parse("demo").unwrap(), role))
+    async fn owner(&self, session: SessionId) -> Option<Owner> {
+        let state = self.state.lock().unwrap();
+        let (role, identity) = (state.session?, state.identity.clone());
+        (session.to_string() == ID).then(|| Owner { stream: StreamName::parse("demo").unwrap(), role, identity })
     }
 
     async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {

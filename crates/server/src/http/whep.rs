@@ -83,8 +83,8 @@ where
     let identity = grants.identity().map(str::to_owned);
     let request = Watch { stream: stream.clone(), offer, remote: exchange.client.address, identity };
     let opened = app.engine.watch(request).await?;
-    let links = extensions(&stream, opened.session);
-    let mut reply = session::opened("whep", &stream, opened, &app.ice_servers)?;
+    let links = extensions(exchange.prefix, &stream, opened.session);
+    let mut reply = session::opened(exchange.prefix, "whep", &stream, opened, &app.ice_servers)?;
     for link in links {
         reply.headers_mut().append(header::LINK, session::value(&link)?);
     }
@@ -98,7 +98,7 @@ pub(super) async fn may_touch<E: Backend>(
     session: SessionId,
     exchange: &Exchange<'_>,
 ) -> Result<(), Problem> {
-    let grants = app.grants(exchange)?;
+    let grants = app.session_grants(stream, session, Role::Viewer, exchange).await?;
     if !grants.may_watch(stream) {
         return Err(app.refuse(&grants, "this viewer's session", "use the token that began it"));
     }
@@ -106,9 +106,11 @@ pub(super) async fn may_touch<E: Backend>(
 }
 
 /// What else a session can do, as `Link` headers. draft-murillo-whep-02 §4.6.1 and §4.6.2.
-fn extensions(stream: &StreamName, session: SessionId) -> [String; 2] {
-    let names = Kind::ALL.map(Kind::name).join(",");
-    let base = format!("/whep/{stream}/{session}");
+/// The names of events are separated by blanks, not by commas as in the draft: OBS and others split the header at every
+/// comma, also inside of quotes.
+fn extensions(prefix: &str, stream: &StreamName, session: SessionId) -> [String; 2] {
+    let names = Kind::ALL.map(Kind::name).join(" ");
+    let base = format!("{prefix}/whep/{stream}/{session}");
     [
         format!("<{base}/sse>; rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"{names}\""),
         format!("<{base}/layers>; rel=\"urn:ietf:params:whep:ext:core:layer\""),
@@ -148,11 +150,14 @@ where
     E: Backend,
     B: hyper::body::Body<Data = Bytes>,
 {
+    if let Some(stream) = session::endpoint_of(app, &stream, session, Role::Viewer, &exchange).await {
+        return endpoint(app, Some(stream), exchange, body).await;
+    }
     let known = [Method::PATCH, Method::DELETE, Method::GET, Method::HEAD];
     if !known.contains(exchange.method) {
         return Err(Problem::method_not_allowed(SESSION_METHODS));
     }
-    let grants = app.grants(&exchange)?;
+    let grants = app.session_grants(&stream, session, Role::Viewer, &exchange).await?;
     if !grants.may_watch(&stream) {
         return Err(app.refuse(&grants, "this viewer's session", "use the token that began it"));
     }

@@ -28,7 +28,7 @@ pub(super) const SESSION_METHODS: &str = "PATCH, DELETE, GET, HEAD, OPTIONS";
         (status = 400, description = "The SDP or the stream name cannot be used", content_type = "application/problem+json", body = super::problem::Content),
         (status = 401, description = "No or a wrong token", content_type = "application/problem+json", body = super::problem::Content),
         (status = 403, description = "The token does not allow it", content_type = "application/problem+json", body = super::problem::Content),
-        (status = 409, description = "The stream has a publisher", content_type = "application/problem+json", body = super::problem::Content),
+        (status = 409, description = "The stream has a publisher; `Retry-After` is the earliest time after which it may be given up", content_type = "application/problem+json", body = super::problem::Content),
         (status = 413, description = "More than 64 KiB", content_type = "application/problem+json", body = super::problem::Content),
         (status = 415, description = "Not application/sdp", content_type = "application/problem+json", body = super::problem::Content),
         (status = 429, description = "Too many sessions from this address", content_type = "application/problem+json", body = super::problem::Content),
@@ -72,8 +72,8 @@ where
     let identity = grants.identity().map(str::to_owned);
     let request = Publish { stream: stream.clone(), offer, remote: exchange.client.address, identity };
     let opened = app.engine.publish(request).await?;
-    let links = demand::extensions(&stream, opened.session);
-    let mut reply = session::opened("whip", &stream, opened, &app.ice_servers)?;
+    let links = demand::extensions(exchange.prefix, &stream, opened.session);
+    let mut reply = session::opened(exchange.prefix, "whip", &stream, opened, &app.ice_servers)?;
     for link in links {
         reply.headers_mut().append(header::LINK, session::value(&link)?);
     }
@@ -112,11 +112,14 @@ where
     E: Backend,
     B: hyper::body::Body<Data = Bytes>,
 {
+    if let Some(stream) = session::endpoint_of(app, &stream, session, Role::Publisher, &exchange).await {
+        return endpoint(app, Some(stream), exchange, body).await;
+    }
     let known = [Method::PATCH, Method::DELETE, Method::GET, Method::HEAD];
     if !known.contains(exchange.method) {
         return Err(Problem::method_not_allowed(SESSION_METHODS));
     }
-    let grants = app.grants(&exchange)?;
+    let grants = app.session_grants(&stream, session, Role::Publisher, &exchange).await?;
     let ends = *exchange.method == Method::DELETE && grants.may_administer(&stream);
     if !grants.may_publish(&stream) && !ends {
         return Err(app.refuse(&grants, "this publisher's session", "use the token that began it"));
