@@ -279,7 +279,7 @@ fn relay(world: &mut World, seq: u64, how: u8, payload: &[u8]) {
     };
     let packets = vec![Arc::new(packet)];
     let deaf = how & 64 != 0;
-    world.ask_shard(shard::Command::Relayed { stream: STREAM, epoch: 1, published, deaf, packets });
+    world.ask_shard(shard::Command::Relayed { stream: STREAM, epoch: 0, published, deaf, packets });
 }
 
 /// New credentials, whatever they look like.

@@ -181,10 +181,11 @@ fn head(codec: Codec, is_key: bool, part: usize, parts: usize, place: Place) -> 
             let (slice, slices) = (part.wrapping_sub(sets), parts - sets);
             if is_key && is_first {
                 // RFC 6184 §5.7.1: STAP-A of SPS, PPS and an SEI that holds the rest; see `close_aggregation`.
-                let sps = [0x67, 0x42, 0xe0, 0x1f, 0xf4, 0x02, 0x80, 0x2d, 0xc8];
-                let mut head = vec![0x78, 0, sps.len() as u8];
-                head.extend(sps);
-                head.extend([0, 4, 0x68, 0xce, 0x3c, 0x80, 0, 0, 0x06]);
+                let mut head = vec![0x78, 0, SPS.len() as u8];
+                head.extend(SPS);
+                head.extend([0, PPS.len() as u8]);
+                head.extend(PPS);
+                head.extend([0, 0, 0x06]);
                 return head;
             }
             if slices == 1 {
@@ -200,6 +201,16 @@ fn head(codec: Codec, is_key: bool, part: usize, parts: usize, place: Place) -> 
         }
         Codec::H265 | Codec::Opus | Codec::Red => vec![0xfc],
     }
+}
+
+/// The parameter sets of H.264 pictures.
+const SPS: [u8; 9] = [0x67, 0x42, 0xe0, 0x1f, 0xf4, 0x02, 0x80, 0x2d, 0xc8];
+const PPS: [u8; 4] = [0x68, 0xce, 0x3c, 0x80];
+
+/// Whether a payload is a parameter set alone, as the server sends them before a key frame of which
+/// it does not know that it brings its own.
+pub fn is_parameter_set(payload: &[u8]) -> bool {
+    payload == SPS || payload == PPS
 }
 
 /// Where the length of the SEI stands in what [`head`] begins an H.264 key frame with.

@@ -12,7 +12,7 @@ use media::Codec;
 use media::codec::layers::{self, PictureNumbers};
 use str0m::rtp::RtpPacket;
 
-use crate::picture::Stamp;
+use crate::picture::{Stamp, is_parameter_set};
 
 /// A picture that was shown, or a sound that was played.
 #[derive(Debug, Clone, Copy)]
@@ -195,7 +195,7 @@ impl Screen {
             payload = &payload[usize::from(at)..];
         }
         let stamp = Stamp::read(payload);
-        if stamp.is_none() && !payload.is_empty() {
+        if stamp.is_none() && !payload.is_empty() && !is_parameter_set(payload) {
             self.problem(now, format!("a damaged payload, number {seq}"));
         }
         if is_audio {

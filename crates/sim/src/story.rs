@@ -358,7 +358,7 @@ impl Story {
     /// A peer restarts ICE, and the server's answer never reaches it.
     pub fn restarts_ice_in_vain(&mut self, peer: Peer) {
         let session = self.session(peer);
-        let (ufrag, password) = ("neverused".to_owned(), "a password that is never used".replace(' ', "-"));
+        let (ufrag, password) = ("neverused".to_owned(), "apasswordthatisneverused".to_owned());
         assert!(self.server.restart(self.now, session, ufrag, password).is_some());
         self.after_server();
     }

@@ -229,18 +229,18 @@ mod tests {
                  a=rtpmap:101 VP8/90000\r\na=mid:video1\r\n"
             )
         };
-        for (offer, is_heard) in
-            [(from("", "OPUS/48000"), true), (from("/2", "OPUS/48000"), true), (from("", "PCMA/8000"), false)]
-        {
+        for offer in [from("", "OPUS/48000"), from("/2", "OPUS/48000")] {
             let viewer = Door::new().ask(&offer, &Published::default()).unwrap();
             let kinds: Vec<_> = viewer.tracks.iter().map(|track| track.kind).collect();
-            assert_eq!(kinds.contains(&media::MediaKind::Audio), is_heard, "{}", viewer.sdp);
+            assert!(kinds.contains(&media::MediaKind::Audio), "{}", viewer.sdp);
             assert!(kinds.contains(&media::MediaKind::Video), "{}", viewer.sdp);
             let used =
                 text::split_sections(&viewer.sdp).into_iter().skip(1).find(|section| !text::is_rejected(section));
             assert!(used.is_some_and(|section| section.contains("a=candidate:")), "{}", viewer.sdp);
             assert!(text::ice_fragment(&viewer.sdp).contains("a=candidate:"), "{}", viewer.sdp);
         }
+        let refused = Door::new().ask(&from("", "PCMA/8000"), &Published::default()).expect_err("no Opus");
+        assert!(refused.to_string().contains("PCMA/8000"), "{refused}");
     }
 
     struct Door {

@@ -115,11 +115,13 @@ impl Pace {
         }
     }
 
-    /// Something else filled the receiver's buffer just now: what follows is no beginning.
-    pub fn follows(&mut self, now: Instant) {
+    /// Packets of a start have just been sent, which fill the receiver's buffer as well: they are
+    /// taken from the share of this interval.
+    pub fn follows(&mut self, now: Instant, packets: u32) {
         // A network whose rate is known is given no bursts anyway.
         if self.bounded.is_none() {
-            self.left = 0;
+            self.share = SHARE;
+            self.left = SHARE.saturating_sub(packets);
             self.renewed_at = now;
         }
     }

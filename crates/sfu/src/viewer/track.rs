@@ -445,6 +445,7 @@ impl TrackOut {
                     if self.fell_behind(track) {
                         continue;
                     }
+                    let begun = self.cursor;
                     while self.cursor < edge {
                         if *link.budget <= 0 {
                             return Next { at: Some(now + BUDGET_STEP), wants_key_frame: None };
@@ -458,7 +459,7 @@ impl TrackOut {
                         }
                         self.cursor += 1;
                     }
-                    self.pace.follows(now);
+                    self.pace.follows(now, (self.cursor - begun) as u32);
                     self.phase = Phase::Live;
                 }
                 Phase::Live => {
