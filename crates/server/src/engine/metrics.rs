@@ -106,7 +106,7 @@ impl Actor {
         };
         let help = "Percent of its time in which a media thread is not asleep.";
         text.labelled("nowcast_media_busy_percent", "gauge", help, &by_shard(|load| (load.busy * 100.0) as u64));
-        let help = "Milliseconds for which packets wait for their viewer's turn.";
+        let help = "Milliseconds from new packets of a stream until all its viewers were served.";
         text.labelled("nowcast_media_wait_ms", "gauge", help, &by_shard(|load| load.wait.as_millis() as u64));
         let help = "Bit rate above which video is left out because of the load; 0: none is.";
         text.labelled("nowcast_media_shed_above_bps", "gauge", help, &by_shard(|load| load.max_bps.unwrap_or(0)));

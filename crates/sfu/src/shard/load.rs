@@ -1,7 +1,7 @@
 //! How busy is a shard, and what bit rate may each viewer still be sent?
 //!
-//! The shard thread reports how long it slept, the send queue how long packets waited before their
-//! viewer was served. While packets wait too long, the shard lowers the bit rate at which it
+//! The shard thread reports how long it slept, the send queue how long it takes to serve all viewers of
+//! a stream once. What the pace of a viewer's own network holds back is no part of that. While it takes too long, the shard lowers the bit rate at which it
 //! forwards the video of any viewer: of each stream the layers above that rate are left out, first
 //! temporal ones, then larger pictures, in the order in which the stream offers them. The rate is
 //! raised again in steps while the core has time to spare.
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Load {
     began_at: Option<Instant>,
     slept: Duration,
-    /// Waits of served viewers within the window: their sum in seconds, and how many.
-    waits: (f64, u32),
+    /// Rounds that ended within the window: the sum of their times in seconds, and how many.
+    rounds: (f64, u32),
     status: LoadStatus,
     /// Windows in a row that were late and in which the queues did not shorten.
     late_windows: u32,
@@ -29,7 +29,7 @@ pub(super) struct Load {
 pub struct LoadStatus {
     /// Share of the time in which the shard's thread was not asleep, 0 to 1, over about a second.
     pub busy: f32,
-    /// Mean wait of packets for their viewer's turn, over the last 250 ms in which any were sent.
+    /// Mean time from new packets of a stream until all its viewers were served, over the last 250 ms.
     pub wait: Duration,
     /// Video above this bit rate is not forwarded to any viewer; `None` while nothing is shed.
     pub max_bps: Option<u64>,
@@ -41,8 +41,10 @@ const WINDOW: Duration = Duration::from_millis(250);
 /// Weight of a new window in the busy share, which then covers about a second.
 const BUSY_WEIGHT: f32 = 0.25;
 
-/// Packets that wait longer than this on average are late because of the core: a sweep over 5,000
-/// viewers of one stream takes about 35 ms (docs/performance.md), and waits for half of it.
+/// A round that takes longer than this is late because of the core: one over 5,000 viewers of a
+/// stream, on a core that is full with them, takes about 65 ms: half of them wait longer than 33 ms
+/// (docs/performance.md). Where more waits, the pace of each viewer bounds a round to 32 packets
+/// each, which are 200 ms for 5,000.
 const LATE: Duration = Duration::from_millis(100);
 
 /// Late windows before a step: a key frame of 100 kB for 5,000 viewers makes one or two windows late
@@ -74,7 +76,7 @@ impl Default for Load {
         Load {
             began_at: None,
             slept: Duration::ZERO,
-            waits: (0.0, 0),
+            rounds: (0.0, 0),
             status: LoadStatus::default(),
             late_windows: 0,
             raised_at: None,
@@ -90,10 +92,10 @@ impl Load {
         self.slept += span;
     }
 
-    /// Adds the time for which the packets of a viewer waited before it was served.
-    pub(super) fn served(&mut self, wait: Duration) {
-        self.waits.0 += wait.as_secs_f64();
-        self.waits.1 = self.waits.1.saturating_add(1);
+    /// Adds the time of a round over all viewers of a stream.
+    pub(super) fn round_took(&mut self, time: Duration) {
+        self.rounds.0 += time.as_secs_f64();
+        self.rounds.1 = self.rounds.1.saturating_add(1);
     }
 
     /// Returns the load as measured last.
@@ -117,7 +119,7 @@ impl Load {
         // A window that was stretched by a long sleep counts for all of its length.
         let weight = (BUSY_WEIGHT * span / WINDOW.as_secs_f32()).min(1.0);
         self.status.busy += (busy - self.status.busy) * weight;
-        let (sum, count) = std::mem::take(&mut self.waits);
+        let (sum, count) = std::mem::take(&mut self.rounds);
         let wait = Duration::from_secs_f64(if count > 0 { sum / f64::from(count) } else { 0.0 });
         let waited = std::mem::replace(&mut self.status.wait, wait);
 
@@ -165,6 +167,31 @@ impl Load {
     }
 }
 
+/// Measures how long it takes until all viewers of a stream were served.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    began_at: Option<Instant>,
+    served: usize,
+}
+
+impl Round {
+    /// New packets came, and no viewer was waiting.
+    pub(super) fn began(&mut self, now: Instant) {
+        *self = Round { began_at: Some(now), served: 0 };
+    }
+
+    /// One of `viewers` was served. Returns how long the round took if it was the last; the next
+    /// one begins.
+    pub(super) fn served(&mut self, now: Instant, viewers: usize) -> Option<Duration> {
+        self.served += 1;
+        if self.served < viewers {
+            return None;
+        }
+        self.served = 0;
+        Some(now.saturating_duration_since(self.began_at.replace(now)?))
+    }
+}
+
 /// The highest bit rates of one viewer's video that any watched stream offers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct OfferedRates {
@@ -204,7 +231,7 @@ mod tests {
             for _ in 0..count {
                 self.now += WINDOW;
                 self.load.slept(WINDOW.mul_f32(1.0 - busy));
-                self.load.served(Duration::from_millis(wait_ms));
+                self.load.round_took(Duration::from_millis(wait_ms));
                 assert!(self.load.is_due(self.now));
                 let offered = OfferedRates { largest_bps: LAYERS[0], shown_bps: self.shown() };
                 self.load.look(self.now, offered);
@@ -217,7 +244,7 @@ mod tests {
             let mut steps = 0;
             for _ in 0..windows {
                 let (demand, before) = (self.shown() as f32 / capacity_bps as f32, self.load.status().max_bps);
-                let wait_ms = if demand > 1.0 { 200 } else { 10 };
+                let wait_ms = if demand > 1.0 { 400 } else { 10 };
                 steps += u32::from(self.windows(1, demand.min(1.0), wait_ms) != before);
             }
             steps
@@ -249,7 +276,7 @@ mod tests {
             driven.windows(2, 1.0, 300);
             assert_eq!(driven.windows(1, 0.9, 20), None);
         }
-        for wait_ms in [900, 600, 400, 260, 170, 110] {
+        for wait_ms in [1_800, 1_200, 800, 520, 340, 220] {
             assert_eq!(driven.windows(1, 1.0, wait_ms), None);
         }
     }
@@ -257,11 +284,11 @@ mod tests {
     #[test]
     fn a_late_core_sheds_step_by_step_and_not_below_the_least() {
         let mut driven = Driven::new();
-        assert_eq!(driven.windows(2, 1.0, 150), None);
-        assert_eq!(driven.windows(1, 1.0, 150), Some(1_600_000));
-        assert_eq!(driven.windows(1, 1.0, 150), Some(1_600_000), "the queues may shorten first");
-        assert_eq!(driven.windows(1, 1.0, 150), Some(1_280_000));
-        assert_eq!(driven.windows(80, 1.0, 150), Some(LEAST_BPS as u64));
+        assert_eq!(driven.windows(2, 1.0, 300), None);
+        assert_eq!(driven.windows(1, 1.0, 300), Some(1_600_000));
+        assert_eq!(driven.windows(1, 1.0, 300), Some(1_600_000), "the queues may shorten first");
+        assert_eq!(driven.windows(1, 1.0, 300), Some(1_280_000));
+        assert_eq!(driven.windows(80, 1.0, 300), Some(LEAST_BPS as u64));
     }
 
     #[test]
@@ -286,11 +313,28 @@ mod tests {
     }
 
     #[test]
+    fn a_round_lasts_until_all_viewers_were_served() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut round = Round::default();
+        assert_eq!(round.served(at(0), 1), None, "nothing has begun");
+        round.began(at(10));
+        assert_eq!(round.served(at(20), 3), None);
+        assert_eq!(round.served(at(30), 3), None);
+        assert_eq!(round.served(at(50), 3), Some(Duration::from_millis(40)));
+        // Packets came meanwhile: the sweep goes on.
+        assert_eq!(round.served(at(60), 2), None);
+        assert_eq!(round.served(at(70), 2), Some(Duration::from_millis(20)));
+        round.began(at(500));
+        assert_eq!(round.served(at(510), 1), Some(Duration::from_millis(10)));
+    }
+
+    #[test]
     fn without_video_there_is_nothing_to_shed() {
         let mut load = Load::default();
         let start = Instant::now();
         for n in 0..10 {
-            load.served(Duration::from_secs(1));
+            load.round_took(Duration::from_secs(1));
             assert!(!load.look(start + WINDOW * n, OfferedRates::default()));
         }
         assert_eq!(load.status().max_bps, None);

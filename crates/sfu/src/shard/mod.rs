@@ -359,15 +359,8 @@ impl Shard {
     fn fill(&mut self, now: Instant, batch: &mut Batch) {
         while batch.len_bytes() < ROUND_BYTES {
             match self.waiting.next(|rank, stream| self.waits_since(rank, stream)) {
-                Some((Next::Sweep(rank), since)) => {
-                    // One sample for up to 64 viewers: the first of them has waited longest.
-                    let allowed = if rank == Rank::New { HANDICAP } else { Duration::ZERO };
-                    if let Some(since) = since {
-                        self.load.served(now.saturating_duration_since(since).saturating_sub(allowed));
-                    }
-                    self.sweep(now, rank, batch);
-                }
-                Some((turns, _)) => self.take_turns(now, turns, batch),
+                Some(Next::Sweep(rank)) => self.sweep(now, rank, batch),
+                Some(turns) => self.take_turns(now, turns, batch),
                 None => break,
             }
         }
@@ -409,9 +402,14 @@ impl Shard {
             return;
         };
         let sweep = &mut stream.sweeps[rank as usize];
+        let round = &mut stream.rounds[rank as usize];
+        let allowed = if rank == Rank::New { HANDICAP } else { Duration::ZERO };
         let mut wanted = [false; MAX_ENCODINGS];
         for _ in 0..VIEWERS_IN_A_ROW {
             let Some(key) = sweep.next() else { break };
+            if let Some(took) = round.served(now, sweep.viewers().len()) {
+                self.load.round_took(took.saturating_sub(allowed));
+            }
             // The next one's turn is at distance 1.
             for distance in 1..=PREFETCH_FROM {
                 let ahead = sweep.ahead(distance - 1);
@@ -466,6 +464,7 @@ impl Shard {
         source.push(now, packet);
         for rank in [Rank::Watching, Rank::New] {
             if s.sweeps[rank as usize].begin() {
+                s.rounds[rank as usize].began(now);
                 self.waiting.of(rank).sweeps.push_back(stream);
             }
         }

@@ -7,6 +7,7 @@ use media::packet::MAX_ENCODINGS;
 use media::{MediaKind, Packet};
 
 use super::TrackStats;
+use super::load::Round;
 use super::sweep::Sweep;
 use super::waiting::RANKS;
 use crate::format::Published;
@@ -19,6 +20,8 @@ pub(super) struct Stream {
     pub(super) tracks: Tracks,
     /// Its viewers by rank.
     pub(super) sweeps: [Sweep; RANKS],
+    /// How long serving all of them takes, by rank.
+    pub(super) rounds: [Round; RANKS],
     pub(super) source: Source,
     /// Shards that relay it from here.
     pub(super) relays: Vec<u8>,

@@ -65,25 +65,23 @@ impl Waiting {
         &mut self.queues[rank as usize]
     }
 
-    /// Returns which queue is served next, and since when its first entry waits. `since` returns
-    /// since when the next viewer of a stream waits; a stream without one is served at once, which
-    /// removes it from the queue.
-    pub(super) fn next(&self, since: impl Fn(Rank, StreamId) -> Option<Instant>) -> Option<(Next, Option<Instant>)> {
+    /// Who is next. `since`: how long the next viewer of a stream has waited; `None`: there is none any more, and the stream goes
+    /// out of the way.
+    pub(super) fn next(&self, since: impl Fn(Rank, StreamId) -> Option<Instant>) -> Option<Next> {
         let starts = self.starts.front().map(|(_, since)| (Some(*since), Next::Starts));
-        let mut first: Option<(Option<Instant>, Next, Option<Instant>)> =
-            starts.map(|(since, next)| (since, next, since));
+        let mut first: Option<(Option<Instant>, Next)> = starts;
         for (rank, handicap) in [(Rank::Watching, Duration::ZERO), (Rank::New, HANDICAP)] {
             let queue = &self.queues[rank as usize];
             let turns = queue.turns.front().map(|(_, since)| (Some(*since), Next::Turns(rank)));
             let sweep = queue.sweeps.front().map(|stream| (since(rank, *stream), Next::Sweep(rank)));
             for (since, next) in turns.into_iter().chain(sweep) {
                 let at = since.map(|since| since + handicap);
-                if first.is_none_or(|(earliest, ..)| at < earliest) {
-                    first = Some((at, next, since));
+                if first.is_none_or(|(earliest, _)| at < earliest) {
+                    first = Some((at, next));
                 }
             }
         }
-        first.map(|(_, next, since)| (next, since))
+        first.map(|(_, next)| next)
     }
 
     /// The next viewer of those that have something of their own.
@@ -121,7 +119,7 @@ mod tests {
                 queue.sweeps.extend(sweeps[rank as usize].map(|_| STREAM));
             }
             let since = |rank, _| sweeps[rank as usize].filter(|since| *since != GONE).map(ms);
-            assert_eq!(waiting.next(since).map(|(next, _)| next), expected, "{turns:?}, {sweeps:?}");
+            assert_eq!(waiting.next(since), expected, "{turns:?}, {sweeps:?}");
             assert_eq!(waiting.is_empty(), expected.is_none());
         };
         check([None, None], [None, None], None);
@@ -147,7 +145,7 @@ mod tests {
         waiting.of(Rank::Watching).turns.push_back((2, now - Duration::from_millis(20)));
         waiting.starts.push_back((3, now - Duration::from_millis(30)));
         let order: Vec<_> =
-            std::iter::from_fn(|| waiting.next(|_, _| None).and_then(|(next, _)| waiting.pop_turn(next))).collect();
+            std::iter::from_fn(|| waiting.next(|_, _| None).and_then(|next| waiting.pop_turn(next))).collect();
         assert_eq!(order, [3, 2, 1]);
         assert!(waiting.is_empty());
     }

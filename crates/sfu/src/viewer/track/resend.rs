@@ -25,10 +25,6 @@ pub(super) const REPAIR_OF_A_START: i64 = 32 * 1024;
 /// Below this only one copy is sent: a second copy must not use up the budget of another packet.
 const FOR_FIRST_COPIES: i64 = 16 * 1024;
 
-/// A packet that is asked for once more is sent twice: its repair was lost already, or the network
-/// is lossy and not known to be so yet.
-const COPIES_OF_REPEATS: usize = 2;
-
 /// Of the network's rate, the share of a second that may be saved up for retransmissions: more would fill its queue.
 const REPAIR_SHARE: u64 = 4;
 
@@ -60,8 +56,7 @@ impl TrackOut {
         let Some(packet) = source.of(sent.form.encoding).log().get(sent.position) else { return };
         let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
         let rtx = accepted.and_then(|a| a.rtx_payload_type).filter(|_| self.rtx_header.is_some());
-        let copies = if sent.resends > 1 { self.copies.max(COPIES_OF_REPEATS) } else { self.copies };
-        for copy in 0..copies {
+        for copy in 0..self.copies {
             if copy > 0 && self.repair_budget <= FOR_FIRST_COPIES {
                 break;
             }
