@@ -15,7 +15,7 @@ async fn engine() -> Engine {
     let variables = [("NOWCAST_KEYS", "key: 0123456789abcdef0123456789abcdef"), ("NOWCAST_MEDIA_UDP_PORT", "0")];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let flags = Flags { loopback: true, ..Flags::default() };
-    let (config, _) = config::load(None, variables.into_iter(), &flags).expect("a configuration");
+    let (config, _) = config::load(None, variables, &flags).expect("a configuration");
     Engine::start(&config.media).await.expect("loopback can be bound")
 }
 

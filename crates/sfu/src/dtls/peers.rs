@@ -159,7 +159,8 @@ fn a_client_hello_without_a_suite_or_version_of_ours_fails_after_the_grace() {
         packet[SUITES..end].chunks_mut(2).for_each(|suite| suite.copy_from_slice(&[0x00, 0x2f]));
     };
     let dtls_1_0 = |packet: &mut Vec<u8>| packet[VERSION..VERSION + 2].copy_from_slice(&[0xfe, 0xff]);
-    let changes: [(&dyn Fn(&mut Vec<u8>), Reason); 2] = [(&other_suites, Reason::Cipher), (&dtls_1_0, Reason::Version)];
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(Change, Reason); 2] = [(other_suites, Reason::Cipher), (dtls_1_0, Reason::Version)];
     for (change, reason) in changes {
         let mut pair = Pair::new(rsa_certificate(2_048), false);
         pair.their_turn(change);
