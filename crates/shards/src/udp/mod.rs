@@ -34,7 +34,7 @@
 //!
 //! All `unsafe` of the program is in this folder. Linux only.
 //!
-//! Deliberately not here: io_uring, AF_XDP and kernel timestamps (`design/hot-path.md` §4: GSO first).
+//! Deliberately not here: io_uring and AF_XDP. UDP segmentation offload comes first (`docs/performance.md`).
 //! No queue either: what the kernel does not take at once is lost and counted, since late media is
 //! worth less than the media behind it.
 //!
