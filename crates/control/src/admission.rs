@@ -4,16 +4,12 @@
 //! viewer that is admitted costs nothing until its handshake is done; those on their way are
 //! therefore counted with what one viewer costs at the moment.
 
-use std::time::Duration;
-
 /// The load of the media threads: of the busiest of them, since the kernel's hash of addresses
 /// decides which one serves a viewer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Load {
     /// Share of its time in which the thread was not asleep, in thousandths.
     pub busy_permille: u16,
-    /// How long packets wait in it for their viewer's turn.
-    pub wait: Duration,
 }
 
 /// Decides by load whether sessions are admitted.
@@ -98,7 +94,7 @@ mod tests {
     fn admission(percent: u8, busy_permille: u16) -> Admission {
         let mut admission = Admission::default();
         admission.set_limit(percent);
-        admission.measured(Load { busy_permille, wait: Duration::ZERO });
+        admission.measured(Load { busy_permille });
         admission
     }
 
@@ -107,7 +103,7 @@ mod tests {
         let mut admission = admission(90, 899);
         assert!(admission.takes_viewer(1_000, 0));
         for (busy, takes) in [(900, false), (870, false), (849, true), (899, true), (1_000, false)] {
-            admission.measured(Load { busy_permille: busy, wait: Duration::ZERO });
+            admission.measured(Load { busy_permille: busy });
             assert_eq!(admission.takes_viewer(1_000, 0), takes, "{busy}");
         }
         assert_eq!(admission.refused(), 3);

@@ -20,7 +20,7 @@ pub enum Role {
     Viewer,
 }
 
-/// Who asks for a session.
+/// The client that asks for a session: its address, and the subject of its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The address as HTTP resolved it.

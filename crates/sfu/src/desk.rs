@@ -165,8 +165,8 @@ impl Command {
 }
 
 impl Event {
-    /// Whether it may be lost when the one who is told is behind: what a viewer says on its data channel is answered, so one
-    /// that hears no answer says it again.
+    /// Whether the event may be dropped while its receiver is behind. Messages of a viewer's data
+    /// channel are answered, and a viewer without an answer sends its message again.
     pub fn may_be_lost(&self) -> bool {
         match self {
             Event::Heard { .. } => true,

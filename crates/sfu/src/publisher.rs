@@ -559,7 +559,7 @@ impl Publisher {
         }
     }
 
-    /// Makes a packet of what came, for all who send it on.
+    /// Makes a [`Packet`] of an RTP packet and queues it for the shard.
     fn forward(&mut self, clock: &WallClock, place: usize, number: usize, rtp: RtpPacket) {
         let track = &mut self.tracks[place];
         let payload_type = *rtp.header.payload_type;

@@ -55,7 +55,7 @@ pub enum PlaneEvent {
 }
 
 impl PlaneEvent {
-    /// Whether it may be lost when the one who is told is behind.
+    /// Whether the event may be dropped while the control task is behind.
     pub fn may_be_lost(&self) -> bool {
         match self {
             PlaneEvent::Shard(event) => event.may_be_lost(),
@@ -106,8 +106,6 @@ pub struct Gauges {
     pub kernel_drops: AtomicU64,
     /// Thousandths of its time in which the thread was not asleep, over about a second.
     pub busy_permille: AtomicU64,
-    /// Microseconds for which packets wait for their viewer's turn, over the last 250 ms.
-    pub wait_us: AtomicU64,
     /// Panics on a desk.
     pub desk_panics: AtomicU64,
 }
@@ -126,7 +124,6 @@ impl Liveness {
 impl Gauges {
     pub(crate) fn loaded(&self, load: &LoadStatus) {
         self.busy_permille.store((load.busy * 1_000.0) as u64, Ordering::Relaxed);
-        self.wait_us.store(load.wait.as_micros() as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn sent(&self, report: &SendReport) {

@@ -410,8 +410,7 @@ impl Actor {
     /// Tells `control` how busy the media threads are now.
     fn measure_load(&mut self) {
         let busy = self.plane.highest(|g| &g.busy_permille);
-        let wait = Duration::from_micros(self.plane.highest(|g| &g.wait_us));
-        self.control.measured(control::Load { busy_permille: u16::try_from(busy).unwrap_or(u16::MAX), wait });
+        self.control.measured(control::Load { busy_permille: u16::try_from(busy).unwrap_or(u16::MAX) });
     }
 
     fn publish(&mut self, request: Publish) -> Result<Opened, Refusal> {

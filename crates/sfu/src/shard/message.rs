@@ -317,7 +317,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether it may be lost when the one who is told is behind: a datagram, or an answer that can be asked for again.
+    /// Whether the event may be dropped while its receiver is behind: a datagram, or an answer that can be asked for again.
     pub fn may_be_lost(&self) -> bool {
         match self {
             Event::ToDesk { .. } | Event::Report { .. } | Event::Snapshot(_) => true,
