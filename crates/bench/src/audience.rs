@@ -21,7 +21,7 @@ use sfu::srtp::{self, Profile, Role, Seal};
 use sfu::transmit::Batch;
 use sfu::viewer::ViewerSetup;
 use sfu::viewer::header::ExtensionIds;
-use sfu::viewer::track::TrackFacts;
+use sfu::viewer::subscription::NegotiatedTrack;
 
 /// A shard and those it believes to watch.
 pub(crate) struct Audience {
@@ -79,7 +79,7 @@ impl Audience {
                 source: None,
                 seal,
                 open,
-                tracks: vec![facts(number)],
+                tracks: vec![negotiated(number)],
                 seed: u128::from(mix(u64::from(number))) << 64 | u128::from(mix(u64::from(number) + 1)),
             };
             shard.handle_command(now, Command::AddViewer(Box::new(setup)));
@@ -239,8 +239,8 @@ impl Listener {
 }
 
 /// What Chromium negotiates for one video track; of the header extensions, those that cost something.
-fn facts(number: u32) -> TrackFacts {
-    TrackFacts {
+fn negotiated(number: u32) -> NegotiatedTrack {
+    NegotiatedTrack {
         kind: MediaKind::Video,
         mid: "0".to_owned(),
         ssrc: MEDIA_SSRC + number,

@@ -18,7 +18,7 @@ use sfu::shard::{Command, Shard};
 use sfu::srtp::{self, Open, Profile, Role, Seal};
 use sfu::stream::log::{LogLimits, PacketLog};
 use sfu::transmit::Batch;
-use sfu::viewer::history::{Form, History};
+use sfu::viewer::history::{History, PacketForm};
 use sfu::viewer::rewrite::{Rewrite, Rewritten};
 
 /// A full packet: 12 bytes of header, 12 of extensions, 16 of tag, and this.
@@ -143,7 +143,7 @@ fn log(group: &mut BenchmarkGroup<'_, WallTime>) {
 /// What one viewer's sent packets are remembered for.
 fn history(group: &mut BenchmarkGroup<'_, WallTime>) {
     let mut history = History::new(1_024);
-    let form = Form { payload_type: 96, ..Form::default() };
+    let form = PacketForm { payload_type: 96, ..PacketForm::default() };
     let mut index = 1;
     group.bench_function("sent", |b| {
         b.iter(|| {

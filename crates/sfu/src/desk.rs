@@ -57,7 +57,7 @@ pub struct Desk {
     /// Panics that belonged to no session.
     strikes: Strikes,
     /// What has happened so far.
-    pub counters: Counters,
+    pub counters: DeskCounters,
 }
 
 /// Whose state a desk is changing.
@@ -260,7 +260,7 @@ pub enum Event {
 
 /// What has happened on a desk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct DeskCounters {
     /// Sessions whose DTLS came up.
     pub connected: u64,
     /// Datagrams of no session, or that did not authenticate.
@@ -301,7 +301,7 @@ impl Desk {
             events: VecDeque::new(),
             turn: Turn::Shared,
             strikes: Strikes::default(),
-            counters: Counters::default(),
+            counters: DeskCounters::default(),
         }
     }
 

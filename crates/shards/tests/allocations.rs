@@ -17,10 +17,10 @@ use sfu::negotiate::Identity;
 use sfu::rtcp::{ReportBlock, Writer};
 use sfu::shard::{Command, Event, Shard};
 use sfu::srtp::{self, Profile, Role, Seal};
-use sfu::stream::choice::Wish;
+use sfu::stream::choice::Preferences;
 use sfu::transmit::Batch;
 use sfu::viewer::ViewerSetup;
-use sfu::viewer::track::{ExtensionIds, TrackFacts};
+use sfu::viewer::subscription::{ExtensionIds, NegotiatedTrack};
 
 /// Counts allocations of a thread while it asks for that.
 struct Counting;
@@ -121,7 +121,7 @@ impl Scene {
             let opus = Format { codec: Codec::Opus, profile: 0 };
             formats.push(Accepted { format: opus, payload_type: 111, rtx_payload_type: None });
         }
-        let facts = TrackFacts {
+        let negotiated = NegotiatedTrack {
             kind: format.codec.kind(),
             mid: "0".to_owned(),
             ssrc: SSRC,
@@ -144,13 +144,13 @@ impl Scene {
             source: None,
             seal,
             open,
-            tracks: vec![facts],
+            tracks: vec![negotiated],
             seed: 0x1234_5678_9abc_def0,
         };
         shard.handle_command(now, Command::AddViewer(Box::new(setup)));
         if is_layered {
-            let wish = Wish { max_spatial: Some(0), ..Wish::default() };
-            shard.handle_command(now, Command::Wish { session: session(), wish });
+            let preferences = Preferences { max_spatial: Some(0), ..Preferences::default() };
+            shard.handle_command(now, Command::SetPreferences { session: session(), preferences });
         }
         let (batch, sent) = (Batch::new(), Vec::with_capacity(256));
         Scene { shard, now, format, is_layered, frames: 0, packets: 0, theirs, batch, sent, feedbacks: 0 }

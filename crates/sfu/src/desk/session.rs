@@ -24,7 +24,7 @@ use crate::publisher::{Ended, SHORTEST_WAIT};
 use crate::srtp::{self, Open, Seal};
 use crate::tap::KeySlot;
 use crate::transmit::Batch;
-use crate::viewer::track::TrackFacts;
+use crate::viewer::subscription::NegotiatedTrack;
 
 /// One viewer.
 pub(super) struct Session {
@@ -41,7 +41,7 @@ pub(super) struct Session {
     /// The one timer of it that counts; others have been overtaken.
     pub(super) wakes_at: Option<Instant>,
     /// What was negotiated, until a shard has it.
-    tracks: Vec<TrackFacts>,
+    tracks: Vec<NegotiatedTrack>,
     /// Our half of ICE, for restarts.
     fragment: Box<str>,
     /// Where DTLS came from last.
@@ -132,7 +132,7 @@ impl Driven {
 pub(super) struct Ready {
     pub(super) way: Way,
     pub(super) keys: Result<(Seal, Open), srtp::Error>,
-    pub(super) tracks: Vec<TrackFacts>,
+    pub(super) tracks: Vec<NegotiatedTrack>,
 }
 
 /// What a session makes of a datagram.

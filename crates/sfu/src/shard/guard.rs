@@ -67,7 +67,7 @@ impl Shard {
             | Command::RemoveViewer { session }
             | Command::Bind { session, .. }
             | Command::Feedback { session, .. }
-            | Command::Wish { session, .. }
+            | Command::SetPreferences { session, .. }
             | Command::Report { session } => Turn::Session(*session),
             Command::Datagram(_) => Turn::Stranger,
             Command::Relayed { stream, .. } => Turn::Relayed(*stream),

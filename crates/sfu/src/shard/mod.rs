@@ -30,7 +30,7 @@ mod waiting;
 
 pub use load::LoadStatus;
 pub use message::{
-    Command, Counters, EncodingSnapshot, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport,
+    Command, EncodingSnapshot, Event, SentTrack, ShardCounters, Snapshot, StreamSnapshot, TrackStats, ViewerReport,
 };
 use neighbours::Neighbours;
 pub use networks::{ESTIMATES_BPS, Networks};
@@ -80,7 +80,7 @@ pub struct Shard {
     /// What sessions wrote on their own account (STUN, DTLS, RTCP, retransmissions), before media.
     urgent: Batch,
     events: VecDeque<Event>,
-    counters: Counters,
+    counters: ShardCounters,
     load: Load,
     prefetch: Prefetch,
     /// Viewers whose feedback is expected: memory of [`Shard::expect`] to work in.
@@ -128,7 +128,7 @@ impl Shard {
             neighbours: Neighbours::default(),
             urgent: Batch::new(),
             events: VecDeque::new(),
-            counters: Counters::default(),
+            counters: ShardCounters::default(),
             load: Load::default(),
             prefetch: Prefetch::default(),
             expected: Vec::new(),
@@ -239,10 +239,10 @@ impl Shard {
             Command::Neighbours { address, neighbours } => {
                 neighbours.into_iter().for_each(|one| self.neighbours.note(now, address, one));
             }
-            Command::Wish { session, wish } => {
+            Command::SetPreferences { session, preferences } => {
                 if let Some(key) = self.seat_of(session) {
-                    crate::guard::fault!(Wish, Some(session));
-                    self.viewers[key].viewer.wish(wish);
+                    crate::guard::fault!(SetPreferences, Some(session));
+                    self.viewers[key].viewer.set_preferences(preferences);
                     self.give_turn(now, key);
                 }
             }
@@ -459,9 +459,9 @@ impl Shard {
         crate::guard::fault!(Arrived, None);
         let Some(s) = self.streams.get_mut(&stream) else { return };
         let kind = packet.codec.kind();
-        let source = s.tracks.of_mut(kind);
-        s.stats.arrived(&packet, source.best());
-        source.push(now, packet);
+        let track = s.tracks.of_mut(kind);
+        s.stats.arrived(&packet, track.best());
+        track.push(now, packet);
         for rank in [Rank::Watching, Rank::New] {
             if s.sweeps[rank as usize].begin() {
                 s.rounds[rank as usize].began(now);

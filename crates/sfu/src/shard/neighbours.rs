@@ -272,7 +272,7 @@ impl Shard {
         for ((shard, key), share) in self.neighbours.agree(now, address) {
             if let Some(seat) = self.viewers.get_mut(key).filter(|_| shard == self.number) {
                 self.turn.set(Turn::Viewer(key));
-                crate::guard::fault!(Agree, Some(seat.viewer.session));
+                crate::guard::fault!(SetShare, Some(seat.viewer.session));
                 seat.viewer.agree(share);
             }
         }

@@ -16,17 +16,17 @@ impl Shard {
     pub(super) fn report(&self, session: SessionId) -> Option<ViewerReport> {
         let key = self.seat_of(session)?;
         let viewer = &self.viewers.get(key)?.viewer;
-        let tracks = viewer.tracks().map(|track| SentTrack {
-            kind: track.facts().kind,
-            codec: track.codec(),
-            counters: track.counters,
-            newest: track.newest(),
-            flowing: track.is_flowing(),
-            encoding: track.encoding(),
-            within: track.within(),
-            reason: track.reason(),
-            wished: track.wished(),
-            accepted: track.facts().formats.names(),
+        let tracks = viewer.subscriptions().map(|subscription| SentTrack {
+            kind: subscription.negotiated().kind,
+            codec: subscription.codec(),
+            counters: subscription.counters,
+            newest: subscription.newest(),
+            flowing: subscription.is_flowing(),
+            encoding: subscription.encoding(),
+            within: subscription.within(),
+            reason: subscription.reason(),
+            preferences: subscription.preferences(),
+            accepted: subscription.negotiated().formats.names(),
         });
         let transport = (viewer.transport().received, viewer.transport().lost);
         let estimator = &viewer.transport().estimator;
@@ -50,12 +50,12 @@ impl Shard {
                 _ => None,
             };
             let viewers = s.viewers().filter_map(|key| Some((key, self.viewers.get(key)?)));
-            let mut audience = Audience::new(s.tracks.video.extents());
+            let mut audience = Audience::new(s.tracks.video.limits());
             let mut sent = s.stats.gone;
             for (key, seat) in viewers {
                 self.turn.set(Turn::Viewer(key));
                 crate::guard::fault!(Snapshot, Some(seat.viewer.session));
-                sent = seat.viewer.tracks().fold(sent, TrackStats::plus);
+                sent = seat.viewer.subscriptions().fold(sent, TrackStats::plus);
                 seat.viewer.count(&s.tracks, &mut audience);
             }
             self.turn.set(Turn::Shared);

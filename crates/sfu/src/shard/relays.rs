@@ -72,7 +72,7 @@ impl Shard {
         }
         // What a late viewer there is started from: everything since the key frame.
         let since_key_frame = |log: &PacketLog| log.key_at().map_or(log.end(), |at| log.group_from(at))..log.end();
-        let logs = s.tracks.video.iter().map(|(_, track)| track.log());
+        let logs = s.tracks.video.iter().map(|(_, encoding)| encoding.log());
         let packets = logs.flat_map(|log| since_key_frame(log).filter_map(|at| log.get(at).cloned())).collect();
         let command = s.relayed(packets, &self.publishers, stream);
         self.events.push_back(Event::ToShard { shard, command });

@@ -125,7 +125,7 @@ impl StreamStats {
     }
 
     pub(super) fn left(&mut self, viewer: &Viewer) {
-        self.gone = viewer.tracks().fold(self.gone, TrackStats::plus);
+        self.gone = viewer.subscriptions().fold(self.gone, TrackStats::plus);
     }
 }
 

@@ -5,11 +5,11 @@
 
 pub mod audience;
 pub mod choice;
-pub mod encodings;
-pub mod extent;
+pub mod encoding_limits;
 pub mod keyframe;
 pub mod log;
 pub mod rate;
+pub mod track;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,14 +18,14 @@ use media::codec::Resolution;
 use media::{Codec, MediaKind, Packet};
 
 use crate::format::{Format, Published};
-use encodings::Encodings;
 use keyframe::KeyFrameRequests;
 use log::{LogLimits, PacketLog};
 use rate::Rate;
+use track::Track;
 
 /// One published encoding.
 #[derive(Debug)]
-pub struct Track {
+pub struct Encoding {
     log: PacketLog,
     key_frames: KeyFrameRequests,
     format: Option<Format>,
@@ -36,14 +36,14 @@ pub struct Track {
     deaf_elsewhere: bool,
 }
 
-impl Track {
+impl Encoding {
     /// An encoding of which nothing has come yet.
-    pub fn new(kind: MediaKind) -> Track {
+    pub fn new(kind: MediaKind) -> Encoding {
         let limits = match kind {
             MediaKind::Audio => LogLimits::AUDIO,
             MediaKind::Video => LogLimits::VIDEO,
         };
-        Track {
+        Encoding {
             log: PacketLog::new(limits),
             key_frames: KeyFrameRequests::default(),
             format: None,
@@ -131,20 +131,20 @@ impl Track {
 #[derive(Debug)]
 pub struct Tracks {
     /// The audio source.
-    pub audio: Encodings,
+    pub audio: Track,
     /// The video source.
-    pub video: Encodings,
+    pub video: Track,
 }
 
 impl Default for Tracks {
     fn default() -> Tracks {
-        Tracks { audio: Encodings::new(MediaKind::Audio), video: Encodings::new(MediaKind::Video) }
+        Tracks { audio: Track::new(MediaKind::Audio), video: Track::new(MediaKind::Video) }
     }
 }
 
 impl Tracks {
     /// The source of a kind.
-    pub fn of(&self, kind: MediaKind) -> &Encodings {
+    pub fn of(&self, kind: MediaKind) -> &Track {
         match kind {
             MediaKind::Audio => &self.audio,
             MediaKind::Video => &self.video,
@@ -152,7 +152,7 @@ impl Tracks {
     }
 
     /// The source of a kind.
-    pub fn of_mut(&mut self, kind: MediaKind) -> &mut Encodings {
+    pub fn of_mut(&mut self, kind: MediaKind) -> &mut Track {
         match kind {
             MediaKind::Audio => &mut self.audio,
             MediaKind::Video => &mut self.video,

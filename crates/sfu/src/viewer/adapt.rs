@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::transport::Transport;
 use crate::bwe::Estimate;
 use crate::stream::Tracks;
-use crate::stream::choice::{Carried, Wish};
+use crate::stream::choice::{AvailableBitrate, Preferences};
 
 /// Trains under way, and what is known of the way otherwise.
 #[derive(Debug, Default)]
@@ -47,11 +47,16 @@ const TRAIN_STEP: Duration = Duration::from_millis(2);
 
 impl Adapt {
     /// What the network carries for the video's payload; `None` if nothing bounds it so far as is known.
-    pub fn carried(&self, transport: &Transport, estimate: &Estimate, tracks: &Tracks) -> Option<Carried> {
+    pub fn available_bitrate(
+        &self,
+        transport: &Transport,
+        estimate: &Estimate,
+        tracks: &Tracks,
+    ) -> Option<AvailableBitrate> {
         if !transport.is_numbered() && !self.is_bounded {
             return None;
         }
-        Some(Carried { bps: Self::for_video(estimate.bps, tracks), is_shared: estimate.is_shared })
+        Some(AvailableBitrate { bps: Self::for_video(estimate.bps, tracks), is_shared: estimate.is_shared })
     }
 
     /// Of so many bits a second, what is left for the video's payload.
@@ -65,11 +70,12 @@ impl Adapt {
     }
 
     /// Says what could be used at most.
-    pub fn want(transport: &mut Transport, tracks: &Tracks, wish: &Wish) {
+    pub fn want(transport: &mut Transport, tracks: &Tracks, preferences: &Preferences) {
         let video = &tracks.video;
         // One thing is sent whatever the network carries: to know more would change nothing.
-        let is_choice = video.offered().len().max(video.sent()) > 1 && wish.encoding.is_none() && !wish.is_hidden;
-        let useful = if is_choice { video.peak(wish) } else { 0 };
+        let is_choice =
+            video.offered().len().max(video.sent()) > 1 && preferences.encoding.is_none() && !preferences.is_hidden;
+        let useful = if is_choice { video.peak(preferences) } else { 0 };
         let bps = if useful > 0 { (useful as f32 * ROOM + audio_bps(tracks)) * OVERHEAD } else { 0.0 };
         transport.estimator.set_wanted(bps);
     }
@@ -148,7 +154,7 @@ mod tests {
     fn a_single_encoding_is_not_probed_for() {
         let mut transport = Transport::new(Instant::now(), true);
         transport.turn(Instant::now() + Duration::from_secs(1));
-        Adapt::want(&mut transport, &Tracks::default(), &Wish::default());
+        Adapt::want(&mut transport, &Tracks::default(), &Preferences::default());
         assert_eq!(Adapt::default().poll(Instant::now(), &mut transport), (None, None));
     }
 }

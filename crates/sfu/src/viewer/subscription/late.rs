@@ -29,7 +29,7 @@ pub(super) struct Late {
 /// last 10 s may be served up to 1 s later than others (`shard::waiting`), which is not too late.
 const TOO_LATE: Duration = Duration::from_millis(1_500);
 
-/// A request, its answer and a round trip of 100 ms, with one of them lost, as in `track::HOLD`.
+/// A request, its answer and a round trip of 100 ms, with one of them lost, as in `subscription::HOLD`.
 const HOLD: Duration = Duration::from_millis(700);
 
 /// After a hold that brought no key frame, the viewer is sent everything for this long before the
