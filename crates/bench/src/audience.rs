@@ -116,7 +116,8 @@ impl Audience {
             })
         });
         let published = Published { video: Some(VP8), ..Published::default() };
-        let command = Command::Relayed { stream: STREAM, epoch: 1, published, deaf: false, packets: packets.collect() };
+        let command =
+            Command::Relayed { stream: STREAM, epoch: 1, published, unresponsive: false, packets: packets.collect() };
         self.frames += 1;
         self.packets += count;
         command

@@ -260,7 +260,7 @@ impl Scene {
             MediaKind::Audio => Published { audio: Some(self.format), ..Published::default() },
             MediaKind::Video => Published { video: Some(self.format), ..Published::default() },
         };
-        Command::Relayed { stream: STREAM, epoch: 1, published, deaf: false, packets }
+        Command::Relayed { stream: STREAM, epoch: 1, published, unresponsive: false, packets }
     }
 
     fn payload(&self, is_key: bool, spatial: u8, place: u64) -> (Arc<[u8]>, media::codec::FrameLayers) {

@@ -81,7 +81,7 @@ fn a_viewer_that_panics_while_it_is_sent_to_ends_alone() {
 }
 
 #[test]
-fn viewers_that_panic_one_after_the_other_in_one_sweep_end_alone() {
+fn viewers_that_panic_one_after_the_other_in_one_round_end_alone() {
     let mut house = house();
     let from = house.story.now();
     for &viewer in &house.viewers[..2] {

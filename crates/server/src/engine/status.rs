@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use control::StreamView;
 use control::bound::Bound;
-use control::ladder::{self, Ladder, Rung, Wanted};
+use control::ladder::{self, DesiredEncoding, Ladder, Rung};
 use media::packet::MAX_ENCODINGS;
 use media::{MediaKind, SessionId, StreamId, StreamName};
 use sfu::bwe::State;
@@ -278,7 +278,7 @@ impl Watched {
             self.ladder.look(now, &rungs, &ladder::Audience { carried: &carried, bounded: &bounded, wished, unknown })
         } else {
             // What is sent in one encoding is always sent, at the rate that its publisher chose.
-            vec![Wanted { encoding: 0, is_active: true, max_bps: 0 }]
+            vec![DesiredEncoding { encoding: 0, is_active: true, max_bps: 0 }]
         };
         let is_single = rungs.len() <= 1;
         let home = self.home.map(|home| home.audience).unwrap_or_default();

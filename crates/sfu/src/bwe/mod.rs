@@ -69,7 +69,7 @@ pub struct Estimator {
     updated_us: u64,
     decreased_us: u64,
     /// When the way was found full, the last times.
-    crowded_us: [u64; 4],
+    congested_us: [u64; 4],
     shared: Shared,
     rtt_ms: f32,
     feedback_us: Option<u64>,
@@ -192,12 +192,12 @@ const MOST_NOT_OURS: u8 = 3;
 const PROOF_LASTS_US: u64 = 10_000_000;
 /// Ours: for so long after a decrease, a probe raises the estimate by this much at most: whoever has little comes up to those
 /// who have more.
-const CROWDED_US: u64 = 8_000_000;
-const CROWDED_STEP_BPS: f32 = 500_000.0;
+const CONGESTED_US: u64 = 8_000_000;
+const CONGESTED_STEP_BPS: f32 = 500_000.0;
 /// Ours: those who share a bottleneck look for more ever more rarely, as long as there is not.
 const MOST_SHARED_INTERVAL_US: u64 = 40_000_000;
 /// Ours: decreases that follow each other sooner are about one moment.
-const CROWDED_ONCE_US: u64 = 1_000_000;
+const CONGESTED_ONCE_US: u64 = 1_000_000;
 /// gcc-02 §4: silence of feedback. Feedback comes every 50 to 250 ms.
 const SILENT_US: u64 = 1_500_000;
 /// A report that lists more is not read (threat T13).
@@ -220,7 +220,7 @@ impl Estimator {
             capacity: Capacity::default(),
             updated_us: 0,
             decreased_us: 0,
-            crowded_us: [0; 4],
+            congested_us: [0; 4],
             shared: Shared::default(),
             rtt_ms: 0.0,
             feedback_us: None,
@@ -343,8 +343,8 @@ impl Estimator {
     }
 
     /// When the way was found full, the last four times; 0 if it was not.
-    pub fn crowded_us(&self) -> [u64; 4] {
-        self.crowded_us
+    pub fn congested_us(&self) -> [u64; 4] {
+        self.congested_us
     }
 
     /// What those who share the bottleneck need to know of this one.
@@ -483,7 +483,7 @@ impl Estimator {
         let through = acked.unwrap_or(self.delay_bps).min(self.delay_bps * 1.1);
         self.capacity.add(through);
         self.proved_us = now_us;
-        self.shared.crowded(now_us, through);
+        self.shared.on_congestion(now_us, through);
         let share = self.shared.share(now_us);
         if share.is_none() {
             self.ceiling_bps = Some(through);
@@ -494,9 +494,9 @@ impl Estimator {
         // Whoever takes less than its share at the moment has that share all the same.
         let lowered = (factor * through).max(self.shared.least(now_us));
         self.delay_bps = self.delay_bps.min(lowered).max(self.settings.min_bps);
-        if self.crowded_us.iter().all(|at| now_us.saturating_sub(*at) >= CROWDED_ONCE_US) {
-            self.crowded_us.rotate_right(1);
-            self.crowded_us[0] = now_us;
+        if self.congested_us.iter().all(|at| now_us.saturating_sub(*at) >= CONGESTED_ONCE_US) {
+            self.congested_us.rotate_right(1);
+            self.congested_us[0] = now_us;
         }
         self.decreased_us = now_us;
         self.state = State::Decrease;
@@ -579,15 +579,15 @@ impl Estimator {
             // It carries more now; how much more, others who share it will tell.
             self.ceiling_bps = self.ceiling_bps.map(|ceiling| ceiling.max(bps));
         }
-        // Ours: where it was crowded just now, a train may have met a moment in which others were silent.
-        let was_crowded = self.decreased_us > 0 && now_us.saturating_sub(self.decreased_us) < CROWDED_US;
-        let bps = if was_crowded { bps.min(self.bps() + CROWDED_STEP_BPS) } else { bps };
+        // Ours: where it was congested just now, a train may have met a moment in which others were silent.
+        let was_congested = self.decreased_us > 0 && now_us.saturating_sub(self.decreased_us) < CONGESTED_US;
+        let bps = if was_congested { bps.min(self.bps() + CONGESTED_STEP_BPS) } else { bps };
         if bps > self.bps() && self.state != State::Decrease {
             self.delay_bps = self.delay_bps.max(bps).min(self.settings.max_bps);
             self.loss.proved(bps);
             self.probing.train = None;
             self.probing.interval_us = PROBE_INTERVAL_US;
-            let goes_on = bps >= PROBE_WON * probe.bps && !was_crowded;
+            let goes_on = bps >= PROBE_WON * probe.bps && !was_congested;
             self.probing.due_us = if goes_on { now_us } else { now_us + PROBE_INTERVAL_US };
         } else {
             self.probing.failed(now_us);

@@ -169,15 +169,15 @@ impl Load {
 
 /// Measures how long it takes until all viewers of a stream were served.
 #[derive(Debug, Default)]
-pub(super) struct Round {
+pub(super) struct RoundTimer {
     began_at: Option<Instant>,
     served: usize,
 }
 
-impl Round {
+impl RoundTimer {
     /// New packets came, and no viewer was waiting.
     pub(super) fn began(&mut self, now: Instant) {
-        *self = Round { began_at: Some(now), served: 0 };
+        *self = RoundTimer { began_at: Some(now), served: 0 };
     }
 
     /// One of `viewers` was served. Returns how long the round took if it was the last; the next
@@ -316,13 +316,13 @@ mod tests {
     fn a_round_lasts_until_all_viewers_were_served() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut round = Round::default();
+        let mut round = RoundTimer::default();
         assert_eq!(round.served(at(0), 1), None, "nothing has begun");
         round.began(at(10));
         assert_eq!(round.served(at(20), 3), None);
         assert_eq!(round.served(at(30), 3), None);
         assert_eq!(round.served(at(50), 3), Some(Duration::from_millis(40)));
-        // Packets came meanwhile: the sweep goes on.
+        // Packets came meanwhile: the round goes on.
         assert_eq!(round.served(at(60), 2), None);
         assert_eq!(round.served(at(70), 2), Some(Duration::from_millis(20)));
         round.began(at(500));

@@ -9,8 +9,8 @@ use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind, Packet, SessionId, StreamId};
 use str0m::ice::IceCreds;
 
+use super::bottleneck::BottleneckMember;
 use super::load::LoadStatus;
-use super::neighbours::Neighbour;
 use super::networks::Networks;
 use crate::bwe::Estimate;
 use crate::desk::Handed;
@@ -164,7 +164,7 @@ pub enum Command {
         /// What is published.
         published: Published,
         /// Whether its publisher does not answer key frame requests.
-        deaf: bool,
+        unresponsive: bool,
         /// The packets, in order of arrival.
         packets: Vec<Arc<Packet>>,
     },
@@ -176,11 +176,11 @@ pub enum Command {
         encoding: u8,
     },
     /// Viewers of another shard, and how they are: viewers here may share their bottleneck.
-    Neighbours {
+    BottleneckMembers {
         /// Their address.
         address: IpAddr,
         /// At most 16.
-        neighbours: Vec<Neighbour>,
+        members: Vec<BottleneckMember>,
     },
     /// A viewer, if it is here, wishes something of the video.
     SetPreferences {
@@ -212,7 +212,7 @@ impl Command {
             | Command::Feedback { .. }
             | Command::Relayed { .. }
             | Command::WantKeyFrame { .. }
-            | Command::Neighbours { .. }
+            | Command::BottleneckMembers { .. }
             | Command::Report { .. }
             | Command::Snapshot => true,
             Command::CloseStream { .. }

@@ -92,13 +92,13 @@ impl Shard {
         stream: StreamId,
         epoch: u32,
         published: &Published,
-        deaf: bool,
+        unresponsive: bool,
         packets: Vec<Arc<Packet>>,
     ) {
         // What an earlier publisher sent may be overtaken by the news of the next one.
         if let Some(s) = self.streams.get_mut(&stream).filter(|s| s.epoch == epoch) {
             s.tracks.set_published(published);
-            s.tracks.video.set_deaf_elsewhere(deaf);
+            s.tracks.video.set_unresponsive_elsewhere(unresponsive);
             for packet in packets {
                 self.arrived(now, stream, packet);
             }
@@ -124,6 +124,12 @@ impl Stream {
             Source::Local(key) => publishers.get(key).map(|p| *p.published()).unwrap_or_default(),
             _ => Published::default(),
         };
-        Command::Relayed { stream, epoch: self.epoch, published, deaf: self.tracks.video.is_deaf(), packets }
+        Command::Relayed {
+            stream,
+            epoch: self.epoch,
+            published,
+            unresponsive: self.tracks.video.is_unresponsive(),
+            packets,
+        }
     }
 }

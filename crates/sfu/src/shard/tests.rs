@@ -1,4 +1,4 @@
-//! A shard driven by hand: panics that belong to no session, and what its seats and routes keep.
+//! A shard driven by hand: panics that belong to no session, and what its slots and routes keep.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};

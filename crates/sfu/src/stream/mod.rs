@@ -33,7 +33,7 @@ pub struct Encoding {
     resolution: Option<Resolution>,
     arrived_at: Option<Instant>,
     /// Set when another shard says that its publisher does not answer key frame requests.
-    deaf_elsewhere: bool,
+    unresponsive_elsewhere: bool,
 }
 
 impl Encoding {
@@ -50,7 +50,7 @@ impl Encoding {
             rate: Rate::default(),
             resolution: None,
             arrived_at: None,
-            deaf_elsewhere: false,
+            unresponsive_elsewhere: false,
         }
     }
 
@@ -77,8 +77,8 @@ impl Encoding {
     }
 
     /// Whether waiting for an answer to a key frame request is in vain.
-    pub fn is_deaf(&self) -> bool {
-        self.deaf_elsewhere || self.key_frames.is_deaf()
+    pub fn is_unresponsive(&self) -> bool {
+        self.unresponsive_elsewhere || self.key_frames.is_unresponsive()
     }
 
     /// Whether the publisher ever answered a request for a key frame.
@@ -102,8 +102,8 @@ impl Encoding {
     }
 
     /// The shard that the publisher is on says whether it answers.
-    pub fn set_deaf_elsewhere(&mut self, deaf: bool) {
-        self.deaf_elsewhere = deaf;
+    pub fn set_unresponsive_elsewhere(&mut self, unresponsive: bool) {
+        self.unresponsive_elsewhere = unresponsive;
     }
 
     /// The format of packets of `codec`.
@@ -123,7 +123,7 @@ impl Encoding {
         self.rate = Rate::default();
         self.resolution = None;
         self.arrived_at = None;
-        self.deaf_elsewhere = false;
+        self.unresponsive_elsewhere = false;
     }
 }
 

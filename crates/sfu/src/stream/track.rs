@@ -179,13 +179,13 @@ impl Track {
 
     /// Whether waiting for an answer to a key frame request is in vain. A publisher that answers for one encoding
     /// answers for all that it sends.
-    pub fn is_deaf(&self) -> bool {
-        !self.encodings.iter().any(Encoding::answers) && self.encodings.iter().any(Encoding::is_deaf)
+    pub fn is_unresponsive(&self) -> bool {
+        !self.encodings.iter().any(Encoding::answers) && self.encodings.iter().any(Encoding::is_unresponsive)
     }
 
     /// The shard that the publisher is on says whether it answers.
-    pub fn set_deaf_elsewhere(&mut self, deaf: bool) {
-        self.encodings.iter_mut().for_each(|encoding| encoding.set_deaf_elsewhere(deaf));
+    pub fn set_unresponsive_elsewhere(&mut self, unresponsive: bool) {
+        self.encodings.iter_mut().for_each(|encoding| encoding.set_unresponsive_elsewhere(unresponsive));
     }
 
     /// The publisher changed, or told what it sends.
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_that_answers_for_one_encoding_is_not_deaf_for_another_that_it_does_not_send() {
+    fn a_publisher_that_answers_for_one_encoding_is_not_unresponsive_for_another_that_it_does_not_send() {
         let start = Instant::now();
         let mut video = Track::new(MediaKind::Video);
         for n in 0..5 {
@@ -340,11 +340,11 @@ mod tests {
             video.of_mut(1).key_frames().wanted();
             video.of_mut(1).key_frames().poll_request(now);
         }
-        assert!(video.is_deaf());
+        assert!(video.is_unresponsive());
         video.of_mut(0).key_frames().wanted();
         video.of_mut(0).key_frames().poll_request(after(start, 3_000));
         video.push(after(start, 3_050), Arc::new(packet(1).encoding(0).key().build()));
-        assert!(!video.is_deaf());
+        assert!(!video.is_unresponsive());
     }
 
     #[test]

@@ -425,7 +425,7 @@ impl Subscription {
                         }
                         self.cursor += 1;
                     }
-                    if now < since + HOLD && !track.is_deaf() {
+                    if now < since + HOLD && !track.is_unresponsive() {
                         return SendOutcome { at: Some(since + HOLD), wants_key_frame: Some(self.encoding) };
                     }
                     if log.key_at() != Some(key_at) {
@@ -438,7 +438,7 @@ impl Subscription {
                 Phase::Between { since } => {
                     if let Some(at) = fresh_key(now, encoding).filter(|_| self.put_off(now).is_none()) {
                         self.start_from(now, track, at);
-                    } else if now < since + HOLD && !track.is_deaf() {
+                    } else if now < since + HOLD && !track.is_unresponsive() {
                         return SendOutcome { at: Some(since + HOLD), wants_key_frame: Some(self.encoding) };
                     } else {
                         self.phase = Phase::Waiting;
@@ -470,7 +470,7 @@ impl Subscription {
                         continue;
                     }
                     if late::is_too_late(now, log, self.cursor) {
-                        match self.late.next(now, log, self.cursor, track.is_deaf()) {
+                        match self.late.next(now, log, self.cursor, track.is_unresponsive()) {
                             late::Step::StartFrom(at) => {
                                 if let Some(again_at) = self.put_off(now) {
                                     return SendOutcome { at: Some(again_at), wants_key_frame: None };
@@ -568,7 +568,7 @@ impl Subscription {
         self.repair_budget = self.repair_budget.max(REPAIR_OF_A_START);
         self.counters.starts += 1;
         let age = last.arrived_at.saturating_duration_since(first.arrived_at);
-        if age <= SHORT_GROUP || track.is_deaf() {
+        if age <= SHORT_GROUP || track.is_unresponsive() {
             self.catch_up(now, track, at, None);
         } else {
             self.cursor = log.group_from(at);
@@ -599,7 +599,7 @@ impl Subscription {
         self.counters.key_frame_requests += 1;
         let restart_due = self.restarted_at.is_none_or(|at| now.saturating_duration_since(at) >= RESTART_INTERVAL);
         let can_restart = track.of(self.encoding).log().key_at().is_some();
-        if track.is_deaf() && restart_due && self.is_flowing() && can_restart {
+        if track.is_unresponsive() && restart_due && self.is_flowing() && can_restart {
             self.restarted_at = Some(now);
             self.phase = Phase::Waiting;
             return None;

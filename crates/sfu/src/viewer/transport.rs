@@ -57,8 +57,8 @@ impl Transport {
     }
 
     /// When its way was found full lately.
-    pub fn crowded_at(&self) -> [Option<Instant>; 4] {
-        self.estimator.crowded_us().map(|us| (us > 0).then(|| self.began_at + Duration::from_micros(us)))
+    pub fn congested_at(&self) -> [Option<Instant>; 4] {
+        self.estimator.congested_us().map(|us| (us > 0).then(|| self.began_at + Duration::from_micros(us)))
     }
 
     /// Something will be sent soon: this once the memory that it stands in itself is there, and then

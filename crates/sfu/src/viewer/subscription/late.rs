@@ -42,9 +42,9 @@ pub(super) fn is_too_late(now: Instant, log: &PacketLog, cursor: u64) -> bool {
 }
 
 impl Late {
-    /// Decides for a viewer whose next packet, at `cursor`, is too late. `is_deaf`: the publisher
+    /// Decides for a viewer whose next packet, at `cursor`, is too late. `is_unresponsive`: the publisher
     /// does not answer requests for key frames.
-    pub(super) fn next(&mut self, now: Instant, log: &PacketLog, cursor: u64, is_deaf: bool) -> Step {
+    pub(super) fn next(&mut self, now: Instant, log: &PacketLog, cursor: u64, is_unresponsive: bool) -> Step {
         let epoch = log.get(cursor).map(|next| next.epoch);
         if let Some(at) = log.key_at().filter(|at| *at > cursor)
             && log.get(at).map(|key| key.epoch) >= epoch
@@ -52,7 +52,7 @@ impl Late {
             self.held_since = None;
             return Step::StartFrom(at);
         }
-        if is_deaf {
+        if is_unresponsive {
             return Step::GoOn;
         }
         match self.held_since {
