@@ -17,7 +17,7 @@ use sfu::format::{Accepted, AcceptedFormats, Format, Published};
 use sfu::negotiate::Identity;
 use sfu::rtcp::{self, ReportBlock};
 use sfu::shard::{Command, Shard};
-use sfu::srtp::{self, Profile, Role, Seal};
+use sfu::srtp::{self, DtlsRole, Profile, Seal};
 use sfu::transmit::Batch;
 use sfu::viewer::ViewerSetup;
 use sfu::viewer::header::ExtensionIds;
@@ -67,8 +67,8 @@ impl Audience {
         let mut listeners = Vec::new();
         for number in 0..count {
             let exporter = noise(u64::from(number), profile.exporter_bytes());
-            let (seal, open) = srtp::split(profile, &exporter, Role::Server)?;
-            let (client, _) = srtp::split(profile, &exporter, Role::Client)?;
+            let (seal, open) = srtp::split(profile, &exporter, DtlsRole::Server)?;
+            let (client, _) = srtp::split(profile, &exporter, DtlsRole::Client)?;
             let mut session = [0; 16];
             session[..4].copy_from_slice(&number.to_be_bytes());
             let setup = ViewerSetup {

@@ -413,7 +413,7 @@ impl Desk {
                     crate::guard::fault!(Open, Some(session));
                     let result = self.open(now, session, stream, offer, &published);
                     if result.is_err() {
-                        self.admission.done(session);
+                        self.admission.finish(session);
                     }
                     self.events.push_back(Event::Opened { session, result });
                 }
@@ -536,7 +536,7 @@ impl Desk {
         s.consent_at = now;
         let path = handed.as_datagram().path;
         let serves = s.serving.as_ref().map(|serving| serving.address);
-        let heard = s.addresses.heard(now, path, nominates, serves);
+        let heard = s.addresses.on_request(now, path, nominates, serves);
         let owner = self.by_source.insert(path.address, session);
         if heard == Heard::Known && owner == Some(session) {
             return;
@@ -614,7 +614,7 @@ impl Desk {
                 shard::Command::Bind { source: known.address, session, desk: self.number, serving: Some(path.shard) };
             self.events.push_back(Event::ToShard { shard: known.shard, command });
         }
-        self.admission.done(session);
+        self.admission.finish(session);
         self.counters.connected += 1;
         self.events.push_back(Event::Connected { session });
     }
@@ -623,7 +623,7 @@ impl Desk {
     /// address ourselves, because one forged request must not send a stream to a stranger (T4).
     fn follow(&mut self, now: Instant, session: SessionId, batch: &mut Batch) {
         let Some(s) = self.sessions.get_mut(&session) else { return };
-        let Some(wanted) = s.serving.as_ref().and_then(|serving| s.addresses.wanted(now, serving.address)) else {
+        let Some(wanted) = s.serving.as_ref().and_then(|serving| s.addresses.better(now, serving.address)) else {
             return;
         };
         if s.check.as_ref().is_some_and(|c| now.saturating_duration_since(c.sent_at) < CHECK_INTERVAL) {
@@ -669,7 +669,7 @@ impl Desk {
     }
 
     fn remove(&mut self, session: SessionId) {
-        self.admission.done(session);
+        self.admission.finish(session);
         let Some(s) = self.sessions.remove(&session) else { return };
         for ufrag in s.ice.ufrags() {
             self.by_ufrag.remove(ufrag);
@@ -708,7 +708,7 @@ impl Desk {
                 self.failed(session);
             }
             Turn::Opening(session) => {
-                self.admission.done(session);
+                self.admission.finish(session);
                 let unusable = Unusable::Malformed("it could not be processed".to_owned());
                 self.events.push_back(Event::Opened { session, result: Err(unusable) });
             }

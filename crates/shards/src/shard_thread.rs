@@ -51,7 +51,7 @@ impl ShardThread {
             let ready = match poller.wait(Some(sleep)) {
                 Ok(ready) => {
                     if !sleep.is_zero() {
-                        self.shard.slept(began_at.elapsed());
+                        self.shard.add_sleep(began_at.elapsed());
                     }
                     ready
                 }
@@ -131,7 +131,7 @@ impl ShardThread {
         }
     }
 
-    /// Sends a round's worth. Returns whether there was anything.
+    /// Sends a batch's worth. Returns whether there was anything.
     fn send_batch(&mut self, now: Instant, batch: &mut Batch, sending: &mut SendState) -> bool {
         self.shard.poll_transmit(now, batch);
         if batch.is_empty() {

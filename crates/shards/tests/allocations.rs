@@ -16,7 +16,7 @@ use sfu::format::{Accepted, AcceptedFormats, Format, Published};
 use sfu::negotiate::Identity;
 use sfu::rtcp::{ReportBlock, Writer};
 use sfu::shard::{Command, Event, Shard};
-use sfu::srtp::{self, Profile, Role, Seal};
+use sfu::srtp::{self, DtlsRole, Profile, Seal};
 use sfu::stream::choice::Preferences;
 use sfu::transmit::Batch;
 use sfu::viewer::ViewerSetup;
@@ -114,8 +114,8 @@ impl Scene {
         shard.handle_command(now, Command::StreamHome { stream: STREAM, shard: 1, epoch: 1 });
         let profile = Profile::AeadAes128Gcm;
         let exporter = vec![5; profile.exporter_bytes()];
-        let (seal, open) = srtp::split(profile, &exporter, Role::Server).expect("keys");
-        let (theirs, _) = srtp::split(profile, &exporter, Role::Client).expect("keys");
+        let (seal, open) = srtp::split(profile, &exporter, DtlsRole::Server).expect("keys");
+        let (theirs, _) = srtp::split(profile, &exporter, DtlsRole::Client).expect("keys");
         let mut formats = vec![Accepted { format, payload_type: 96, rtx_payload_type: Some(97) }];
         if format.codec == Codec::Red {
             let opus = Format { codec: Codec::Opus, profile: 0 };

@@ -396,7 +396,7 @@ impl Server {
     pub(crate) fn run(&mut self, now: Instant) {
         self.now = now;
         for (shard, core) in self.shards.iter_mut().zip(&mut self.cores) {
-            shard.slept(core.slept_until(now));
+            shard.add_sleep(core.slept_until(now));
         }
         for desk in 0..self.desks.len() {
             let mut batch = std::mem::take(&mut self.batch);

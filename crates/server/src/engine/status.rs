@@ -251,7 +251,7 @@ impl Watched {
         if self.wishers.viewers() == 0 {
             self.wishers = self.home.map_or_else(Audience::default, |home| home.audience.emptied());
         }
-        self.wishers.watches(None, preferences);
+        self.wishers.add_viewer(None, preferences);
     }
 
     /// `unknown`: viewers that are connecting. Returns whether something else is wanted than before.

@@ -184,7 +184,7 @@ impl Network {
         let sender = &mut self.senders[n];
         let seq = sender.seq;
         sender.seq = seq.wrapping_add(1);
-        sender.estimator.sent(now, seq, bytes, probe);
+        sender.estimator.on_packet_sent(now, seq, bytes, probe);
         sender.second.sent += f32::from(bytes) * 8.0;
         if probe.is_some() {
             sender.second.probed += f32::from(bytes) * 8.0;
@@ -226,7 +226,7 @@ impl Network {
             let Some((_, bytes)) = sender.reports.pop_front() else { break };
             for packet in rtcp::packets(&bytes) {
                 let Ok(Packet::TransportFeedback(report)) = packet else { panic!("{packet:?}") };
-                sender.estimator.reported(now, &report);
+                sender.estimator.on_feedback(now, &report);
             }
         }
     }

@@ -75,7 +75,7 @@ const PROBED: f32 = 1.25;
 const LASTS_US: u64 = 3_000_000;
 
 impl Shared {
-    pub(super) fn agree(&mut self, now_us: u64, share: Share) {
+    pub(super) fn set_share(&mut self, now_us: u64, share: Share) {
         *self = Shared { agreed: Some((share, now_us)), proved_bps: 0.0, ..*self };
     }
 
@@ -123,7 +123,7 @@ mod tests {
     fn a_burst_costs_little_and_trouble_that_lasts_as_much_as_alone() {
         let mut shared = Shared::default();
         assert_eq!(shared.least(10_000_000), 0.0);
-        shared.agree(10_000_000, SHARE);
+        shared.set_share(10_000_000, SHARE);
         shared.on_congestion(11_000_000, 0.4e6);
         assert_eq!(shared.least(11_000_000), AFTER_BURST * 0.9e6);
         shared.on_congestion(11_600_000, 0.4e6);

@@ -47,7 +47,13 @@ const SILENCE: Duration = Duration::from_secs(7);
 
 impl Addresses {
     /// An authentic request came by `path`. What `serves` is never forgotten.
-    pub(super) fn heard(&mut self, now: Instant, path: Path, nominates: bool, serves: Option<SocketAddr>) -> Heard {
+    pub(super) fn on_request(
+        &mut self,
+        now: Instant,
+        path: Path,
+        nominates: bool,
+        serves: Option<SocketAddr>,
+    ) -> Heard {
         if let Some(known) = self.0.iter_mut().find(|a| a.path.address == path.address) {
             known.heard_at = now;
             known.is_nominated |= nominates;
@@ -64,7 +70,7 @@ impl Addresses {
     }
 
     /// Where media should go instead of `serving`, if anywhere.
-    pub(super) fn wanted(&self, now: Instant, serving: SocketAddr) -> Option<Path> {
+    pub(super) fn better(&self, now: Instant, serving: SocketAddr) -> Option<Path> {
         let at = self.0.iter().position(|a| a.path.address == serving);
         // A nominated address that came later: the viewer's network changed.
         let later = self.0.iter().skip(at.map_or(0, |at| at + 1)).rfind(|a| a.is_nominated);
@@ -113,28 +119,28 @@ mod tests {
         let now = Instant::now();
         let mut addresses = Addresses::default();
         let serving = path(1).address;
-        assert_eq!(addresses.heard(now, path(1), true, None), Heard::New { forgotten: None });
-        assert_eq!(addresses.heard(now, path(1), false, None), Heard::Known);
-        assert_eq!(port(addresses.wanted(now, serving)), None);
-        addresses.heard(now, path(2), false, Some(serving));
-        assert_eq!(port(addresses.wanted(now, serving)), None);
-        addresses.heard(now, path(3), true, Some(serving));
-        assert_eq!(port(addresses.wanted(now, serving)), Some(3));
-        assert_eq!(port(addresses.wanted(now, path(3).address)), None, "and not back to an older one");
+        assert_eq!(addresses.on_request(now, path(1), true, None), Heard::New { forgotten: None });
+        assert_eq!(addresses.on_request(now, path(1), false, None), Heard::Known);
+        assert_eq!(port(addresses.better(now, serving)), None);
+        addresses.on_request(now, path(2), false, Some(serving));
+        assert_eq!(port(addresses.better(now, serving)), None);
+        addresses.on_request(now, path(3), true, Some(serving));
+        assert_eq!(port(addresses.better(now, serving)), Some(3));
+        assert_eq!(port(addresses.better(now, path(3).address)), None, "and not back to an older one");
     }
 
     #[test]
     fn an_address_that_fell_silent_is_given_up_for_one_that_speaks() {
         let began = Instant::now();
         let mut addresses = Addresses::default();
-        addresses.heard(began, path(1), true, None);
-        addresses.heard(began, path(2), false, None);
+        addresses.on_request(began, path(1), true, None);
+        addresses.on_request(began, path(2), false, None);
         let later = began + SILENCE;
-        assert_eq!(port(addresses.wanted(later, path(1).address)), None, "nobody speaks");
-        addresses.heard(later, path(2), false, None);
-        assert_eq!(port(addresses.wanted(later, path(1).address)), Some(2));
-        addresses.heard(later, path(1), false, None);
-        assert_eq!(port(addresses.wanted(later, path(1).address)), None, "both speak");
+        assert_eq!(port(addresses.better(later, path(1).address)), None, "nobody speaks");
+        addresses.on_request(later, path(2), false, None);
+        assert_eq!(port(addresses.better(later, path(1).address)), Some(2));
+        addresses.on_request(later, path(1), false, None);
+        assert_eq!(port(addresses.better(later, path(1).address)), None, "both speak");
     }
 
     #[test]
@@ -143,9 +149,9 @@ mod tests {
         let mut addresses = Addresses::default();
         let serving = Some(path(0).address);
         for n in 0..MAX_ADDRESSES as u16 {
-            assert_eq!(addresses.heard(now, path(n), true, serving), Heard::New { forgotten: None });
+            assert_eq!(addresses.on_request(now, path(n), true, serving), Heard::New { forgotten: None });
         }
-        assert_eq!(addresses.heard(now, path(100), true, serving), Heard::New { forgotten: Some(path(1)) });
+        assert_eq!(addresses.on_request(now, path(100), true, serving), Heard::New { forgotten: Some(path(1)) });
         assert_eq!(addresses.iter().count(), MAX_ADDRESSES);
         assert!(addresses.path(path(0).address).is_some() && addresses.newest() == Some(path(100)));
     }
@@ -154,9 +160,9 @@ mod tests {
     fn an_address_that_comes_by_another_shard_is_told_again() {
         let now = Instant::now();
         let mut addresses = Addresses::default();
-        addresses.heard(now, path(1), true, None);
+        addresses.on_request(now, path(1), true, None);
         let moved = Path { shard: 1, ..path(1) };
-        assert_eq!(addresses.heard(now, moved, false, None), Heard::New { forgotten: None });
+        assert_eq!(addresses.on_request(now, moved, false, None), Heard::New { forgotten: None });
         assert_eq!(addresses.path(moved.address), Some(moved));
     }
 }

@@ -79,7 +79,7 @@ impl Admission {
     }
 
     /// A handshake is done, or its session is gone.
-    pub(super) fn done(&mut self, session: SessionId) {
+    pub(super) fn finish(&mut self, session: SessionId) {
         if !self.under_way.remove(&session) {
             self.waiting.retain(|(_, asked)| asked.session != session);
         }
@@ -136,11 +136,11 @@ mod tests {
             assert!(admission.ask(now, asked(n)));
         }
         assert_eq!(opened(&mut admission, now), [id(1), id(2)]);
-        admission.done(id(2));
+        admission.finish(id(2));
         assert_eq!(admission.poll_timeout(), Some(now), "at once");
         assert_eq!(opened(&mut admission, now), [id(3)]);
-        admission.done(id(4));
-        admission.done(id(1));
+        admission.finish(id(4));
+        admission.finish(id(1));
         assert_eq!(opened(&mut admission, now), [id(5)], "the fourth went away while it waited");
         assert_eq!(admission.poll_timeout(), None);
     }
@@ -179,7 +179,7 @@ mod tests {
         for n in 0..=255 {
             admission.ask(now, asked(n));
             assert_eq!(opened(&mut admission, now), [id(n)]);
-            admission.done(id(n));
+            admission.finish(id(n));
         }
         assert!(admission.begun.len() <= 1 && admission.under_way.is_empty());
     }

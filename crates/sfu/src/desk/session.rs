@@ -198,7 +198,7 @@ impl Session {
             Err(unusable) => return Some(Err(unusable)),
         };
         let early = std::mem::take(early);
-        self.ice.answered(negotiate::remote_credentials(answer));
+        self.ice.on_answer(negotiate::remote_credentials(answer));
         self.tracks = tracks;
         let mut handshake = Handshake::new(secured);
         if self.dtls_from.is_some() {
@@ -466,7 +466,7 @@ mod tests {
         let mut session = Session::new(now, StreamId(1), credentials(), None, opened);
         let path =
             Path { address: ([192, 0, 2, 9], 5_000).into(), destination: ([192, 0, 2, 1], 7_882).into(), shard: 0 };
-        session.addresses.heard(now, path, true, None);
+        session.addresses.on_request(now, path, true, None);
         let datagram = Datagram { path, bytes: &flight };
         let taken: Vec<_> = (0..5).map(|_| session.dtls(now, &here, datagram)).collect();
         assert_eq!(taken, [Taken::Well, Taken::Well, Taken::Well, Taken::Well, Taken::Refused]);

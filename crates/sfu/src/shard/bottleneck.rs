@@ -2,7 +2,7 @@
 //!
 //! Those who watch from one home or office have one address and one way out of it; each of their estimators finds a part of
 //! what it carries, and who came first keeps more. So viewers of one address that find their way full at the same moments, again
-//! and again, are taken for neighbours (after RFC 8382, which looks for bottlenecks that flows share, by what their delays have
+//! and again, are taken for one bottleneck group (after RFC 8382, which looks for bottlenecks that flows share, by what their delays have
 //! in common). Once a second they agree (as RFC 8699 couples the rates of such flows): what came through to all of them when the way was full
 //! is what it carries, each has the same part of that, and one of them looks whether there is more.
 //!
@@ -20,7 +20,7 @@ use crate::bwe::{Found, Share};
 /// Moments at which a viewer's way was found full, the latest in any place.
 pub type CongestionTimes = [Option<Instant>; 4];
 
-/// A viewer as its neighbours need to know it.
+/// A viewer as the others of its bottleneck group need to know it.
 #[derive(Debug, Clone, Copy)]
 pub struct BottleneckMember {
     /// Its shard, and its key there.
@@ -41,11 +41,11 @@ pub(super) struct BottleneckGroups {
 struct BottleneckGroup {
     viewers: Vec<Candidate>,
     agreed_at: Option<Instant>,
-    /// Since when there are neighbours.
+    /// Since when the group has members.
     formed_at: Option<Instant>,
     /// The most that came through to all of them lately, fading.
     most_bps: f32,
-    /// What the way carries for all of them, as of which moment; `None` as long as there are no neighbours.
+    /// What the way carries for all of them, as of which moment; `None` as long as there are no members.
     capacity: Option<Capacity>,
 }
 
@@ -76,9 +76,9 @@ const AGREE_EVERY: Duration = Duration::from_secs(1);
 const FORGOTTEN_AFTER: Duration = Duration::from_millis(2_500);
 /// Moments before that say nothing of now.
 const LATELY: Duration = Duration::from_secs(30);
-/// Neighbours stay so for so long without a common moment: the more careful they are, the rarer those become.
+/// Members stay so for so long without a common moment: the more careful they are, the rarer those become.
 const MEMBERS_FOR: Duration = Duration::from_secs(600);
-/// For so long after it came, or they were found to be neighbours, a viewer is taken for one of them …
+/// For so long after it came, or they were found to be members, a viewer is taken for one of them …
 const NEW_FOR: Duration = Duration::from_secs(60);
 /// … and nobody is any more who did not notice so often in a row that it was full for others.
 const MISSED: u8 = 4;
@@ -127,7 +127,7 @@ impl BottleneckGroups {
         whos.filter(|who| who.0 == shard).map(|who| who.1).collect()
     }
 
-    /// They agree. Returns the share of those who have neighbours.
+    /// They agree. Returns the share of each member.
     fn compute_shares(&mut self, now: Instant, address: IpAddr) -> Vec<((u8, usize), Share)> {
         let Some(group) = self.groups.get_mut(&network_of(address)) else { return Vec::new() };
         group.agreed_at = Some(now);
@@ -178,7 +178,7 @@ impl BottleneckGroup {
             let others: Vec<CongestionTimes> = others.map(|(_, known)| known.member.congested_at).collect();
             let is_common = |at: &Instant| others.iter().any(|theirs| is_among(*at, theirs));
             let lonely = lately(now, &ours).filter(|at| !is_common(at)).count();
-            // Where others are neighbours already, one moment says as much as two elsewhere.
+            // Where others are members already, one moment says as much as two elsewhere.
             let moments = if self.viewers[n].shared_at.is_none() && is_formed { 1 } else { LEAST_MOMENTS };
             let shares =
                 others.iter().any(|theirs| lately(now, &ours).filter(|at| is_among(*at, theirs)).count() >= moments);
@@ -275,7 +275,7 @@ impl Shard {
             if let Some(slot) = self.viewers.get_mut(key).filter(|_| shard == self.number) {
                 self.turn.set(Turn::Viewer(key));
                 crate::guard::fault!(SetShare, Some(slot.viewer.session));
-                slot.viewer.agree(share);
+                slot.viewer.set_share(share);
             }
         }
         if fresh.iter().any(|one| lately(now, &one.congested_at).next().is_some()) {

@@ -131,7 +131,7 @@ impl Shard {
     /// Packets of a publisher on another shard led to a panic here: that shard ends it.
     fn relay_failed(&mut self, stream: StreamId) {
         let Some(s) = self.streams.get_mut(&stream) else { return };
-        s.tracks.publisher_left();
+        s.tracks.on_publisher_left();
         let epoch = s.epoch;
         if let Source::Remote { shard, .. } = s.source {
             let command = Command::FailPublisher { stream, epoch };

@@ -104,7 +104,7 @@ const VIEWERS_IN_A_ROW: usize = 64;
 /// Viewers with something of their own that are asked before it is looked who has waited longest.
 const TURNS_IN_A_ROW: usize = 16;
 
-/// Bytes of datagrams after which a round of sending pauses for the system call: large enough that the call
+/// Bytes of datagrams after which a batch ends for the system call: large enough that the call
 /// is cheap per packet, small enough to stay in the second-level cache.
 const BATCH_BYTES: usize = 128 * 1024;
 
@@ -214,7 +214,7 @@ impl Shard {
             Command::AddViewer(setup) => self.add_viewer(now, *setup),
             Command::MoveViewer { session, address, source } => {
                 if let Some(key) = self.slot_of(session) {
-                    self.viewers[key].viewer.moved(address, source);
+                    self.viewers[key].viewer.set_address(address, source);
                 }
             }
             Command::RemoveViewer { session } => {
@@ -312,8 +312,8 @@ impl Shard {
     }
 
     /// The thread that drives the shard slept for this long, with nothing to do.
-    pub fn slept(&mut self, span: Duration) {
-        self.load.slept(span);
+    pub fn add_sleep(&mut self, span: Duration) {
+        self.load.add_sleep(span);
     }
 
     /// How busy the shard is, and what it sheds.
@@ -345,7 +345,7 @@ impl Shard {
         }
     }
 
-    /// Fills `batch` with what is to be sent, up to a round's worth. Call again while it is not empty.
+    /// Fills `batch` with what is to be sent, up to a batch's worth. Call again while it is not empty.
     pub fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) {
         if !self.urgent.is_empty() {
             std::mem::swap(batch, &mut self.urgent);
@@ -407,8 +407,8 @@ impl Shard {
         let mut wanted = [false; MAX_ENCODINGS];
         for _ in 0..VIEWERS_IN_A_ROW {
             let Some(key) = round.next() else { break };
-            if let Some(took) = timer.served(now, round.viewers().len()) {
-                self.load.round_took(took.saturating_sub(allowed));
+            if let Some(took) = timer.on_served(now, round.viewers().len()) {
+                self.load.add_round(took.saturating_sub(allowed));
             }
             // The next one's turn is at distance 1.
             for distance in 1..=PREFETCH_FROM {
@@ -455,16 +455,16 @@ impl Shard {
         !self.send_queue.is_empty() || !self.urgent.is_empty()
     }
 
-    fn arrived(&mut self, now: Instant, stream: StreamId, packet: Arc<Packet>) {
+    fn on_packet(&mut self, now: Instant, stream: StreamId, packet: Arc<Packet>) {
         crate::guard::fault!(Arrived, None);
         let Some(s) = self.streams.get_mut(&stream) else { return };
         let kind = packet.codec.kind();
         let track = s.tracks.of_mut(kind);
-        s.stats.arrived(&packet, track.best());
+        s.stats.on_packet(&packet, track.best());
         track.push(now, packet);
         for rank in [Rank::Watching, Rank::New] {
             if s.rounds[rank as usize].begin() {
-                s.round_timers[rank as usize].began(now);
+                s.round_timers[rank as usize].begin(now);
                 self.send_queue.of(rank).rounds.push_back(stream);
             }
         }

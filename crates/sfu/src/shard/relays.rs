@@ -22,7 +22,7 @@ impl Shard {
         if epoch >= s.epoch {
             // Whatever is here of the one before is not to be relayed to anybody as the new one's.
             if epoch != s.epoch {
-                s.tracks.publisher_left();
+                s.tracks.on_publisher_left();
             }
             s.epoch = epoch;
             s.source = Source::Remote { shard, subscribed: false };
@@ -37,7 +37,7 @@ impl Shard {
             && matches!(s.source, Source::Remote { .. })
         {
             s.source = Source::None;
-            s.tracks.publisher_left();
+            s.tracks.on_publisher_left();
         }
     }
 
@@ -47,7 +47,7 @@ impl Shard {
         let Some(s) = self.streams.get_mut(&stream) else { return };
         if let (true, Source::Remote { shard, subscribed: false }) = (s.is_watched(), s.source) {
             s.source = Source::Remote { shard, subscribed: true };
-            s.tracks.publisher_left();
+            s.tracks.on_publisher_left();
             let command = Command::Subscribe { stream, shard: number };
             self.events.push_back(Event::ToShard { shard, command });
         }
@@ -100,7 +100,7 @@ impl Shard {
             s.tracks.set_published(published);
             s.tracks.video.set_unresponsive_elsewhere(unresponsive);
             for packet in packets {
-                self.arrived(now, stream, packet);
+                self.on_packet(now, stream, packet);
             }
         }
     }

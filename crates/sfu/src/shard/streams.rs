@@ -100,7 +100,7 @@ pub(super) struct StreamStats {
 
 impl StreamStats {
     /// A packet came. `best`: the encoding whose pictures are counted.
-    pub(super) fn arrived(&mut self, packet: &Packet, best: u8) {
+    pub(super) fn on_packet(&mut self, packet: &Packet, best: u8) {
         let stats = match packet.codec.kind() {
             MediaKind::Audio => &mut self.audio,
             MediaKind::Video => &mut self.video,
@@ -124,7 +124,7 @@ impl StreamStats {
         }
     }
 
-    pub(super) fn left(&mut self, viewer: &Viewer) {
+    pub(super) fn on_viewer_left(&mut self, viewer: &Viewer) {
         self.gone = viewer.subscriptions().fold(self.gone, TrackStats::plus);
     }
 }

@@ -54,7 +54,7 @@ impl Shard {
         }
         let Some(s) = self.streams.get_mut(&viewer.stream) else { return };
         s.rounds[slot.rank as usize].remove(key);
-        s.stats.left(&viewer);
+        s.stats.on_viewer_left(&viewer);
         self.unsubscribe(viewer.stream);
     }
 

@@ -65,7 +65,7 @@ impl Default for Audience {
 }
 
 impl Audience {
-    /// Nobody watches yet what has encodings of these extents, as far as is known.
+    /// Nobody watches yet what has encodings of these limits, as far as is known.
     pub fn new(limits: [EncodingLimits; MAX_ENCODINGS]) -> Audience {
         let nobody = [0; PLACES];
         Audience {
@@ -89,7 +89,7 @@ impl Audience {
     }
 
     /// A viewer watches. `carried`: bits a second that its network carries for the video, if that is bounded.
-    pub fn watches(&mut self, carried: Option<u64>, preferences: &Preferences) {
+    pub fn add_viewer(&mut self, carried: Option<u64>, preferences: &Preferences) {
         if preferences.is_hidden {
             return;
         }
@@ -200,10 +200,10 @@ mod tests {
     fn viewers_stand_where_their_networks_are() {
         let mut audience = Audience::default();
         for carried in [Some(10), Some(1_000_000), Some(1_050_000), Some(80_000_000), None] {
-            audience.watches(carried, &Preferences::default());
+            audience.add_viewer(carried, &Preferences::default());
         }
-        audience.watches(None, &Preferences { is_hidden: true, ..Preferences::default() });
-        audience.watches(Some(1), &Preferences { encoding: Some(2), ..Preferences::default() });
+        audience.add_viewer(None, &Preferences { is_hidden: true, ..Preferences::default() });
+        audience.add_viewer(Some(1), &Preferences { encoding: Some(2), ..Preferences::default() });
         assert_eq!(audience.places().collect::<Vec<_>>(), [(0, 1), (103, 1), (105, 1), (PLACES - 1, 2)]);
         assert_eq!((audience.viewers(), audience.pinned(2), audience.pinned(9)), (6, 1, 0));
         assert_eq!(audience.with(&audience).viewers(), 12);
@@ -240,8 +240,8 @@ mod tests {
 
         let mut audience = Audience::new(sizes());
         let preferences = Preferences { max_height: Some(400), ..Preferences::default() };
-        audience.watches(Some(1_000_000), &preferences);
-        audience.watches(None, &Preferences::default());
+        audience.add_viewer(Some(1_000_000), &preferences);
+        audience.add_viewer(None, &Preferences::default());
         assert_eq!(audience.places().collect::<Vec<_>>(), [(PLACES - 1, 1)]);
         let both = Audience::default().with(&audience).with(&audience);
         assert_eq!(both.places_within(2).collect::<Vec<_>>(), [(103, 2)]);
@@ -252,7 +252,7 @@ mod tests {
     /// What such viewers (what they wish, and what their networks carry) need of each encoding.
     fn needs(limits: [EncodingLimits; MAX_ENCODINGS], viewers: &[(Preferences, Option<u64>)]) -> [Need; MAX_ENCODINGS] {
         let mut audience = Audience::new(limits);
-        viewers.iter().for_each(|(preferences, carried)| audience.watches(*carried, preferences));
+        viewers.iter().for_each(|(preferences, carried)| audience.add_viewer(*carried, preferences));
         audience.with(&Audience::default()).needs
     }
 

@@ -37,7 +37,7 @@ const FADES: u64 = 70;
 impl EncodingLimits {
     /// Something of it came lately: a picture of this size, these layers, so many pictures a second. `bits`: bits a second by
     /// spatial layer, each with those below it, as far as they are known.
-    pub(super) fn saw(
+    pub(super) fn update(
         &mut self,
         size: Option<Resolution>,
         top: (u8, u8),
@@ -135,7 +135,7 @@ fn pixels((width, height): (u16, u16)) -> u32 {
 pub(crate) fn limits(width: u16, height: u16, bits: &[u64]) -> EncodingLimits {
     let mut limits = EncodingLimits::default();
     let size = Some(Resolution { width, height });
-    limits.saw(size, (bits.len() as u8 - 1, 2), 30, |spatial| bits.get(usize::from(spatial)).copied());
+    limits.update(size, (bits.len() as u8 - 1, 2), 30, |spatial| bits.get(usize::from(spatial)).copied());
     limits
 }
 
@@ -150,7 +150,7 @@ mod tests {
     fn what_is_switched_off_is_remembered() {
         let mut encoding = limits(1_280, 720, &BITS);
         for _ in 0..1_000 {
-            encoding.saw(Some(Resolution { width: 640, height: 360 }), (1, 1), 15, |s| (s < 2).then_some(100_000));
+            encoding.update(Some(Resolution { width: 640, height: 360 }), (1, 1), 15, |s| (s < 2).then_some(100_000));
         }
         assert_eq!((encoding.size(), encoding.top(), encoding.sizes()), (Some((1_280, 720)), (2, 2), 3));
         let preferences = |max_height| Preferences { max_height, ..Preferences::default() };
@@ -201,7 +201,7 @@ mod tests {
         assert!(is_beyond(Preferences { max_temporal: Some(1), ..Preferences::default() }));
         assert!(!is_beyond(Preferences { max_temporal: Some(2), max_spatial: Some(2), ..Preferences::default() }));
         let mut same = encoding;
-        same.saw(SIZE, (0, 0), 15, |_| None);
+        same.update(SIZE, (0, 0), 15, |_| None);
         assert_eq!((same.top(), same.size()), (encoding.top(), encoding.size()));
     }
 }

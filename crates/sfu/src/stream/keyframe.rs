@@ -30,12 +30,12 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
 
 impl KeyFrameRequests {
     /// A viewer needs a key frame.
-    pub fn wanted(&mut self) {
+    pub fn request(&mut self) {
         self.wanted = true;
     }
 
     /// A key frame arrived.
-    pub fn arrived(&mut self, now: Instant) {
+    pub fn on_key_frame(&mut self, now: Instant) {
         self.wanted = false;
         if self.asked_at.is_some_and(|at| now.saturating_duration_since(at) <= ANSWER_WITHIN) {
             self.answers = true;
@@ -80,7 +80,7 @@ mod tests {
         let mut requests = KeyFrameRequests::default();
         let mut sent = Vec::new();
         for ms in 0..1_200 {
-            requests.wanted();
+            requests.request();
             if requests.poll_request(start + Duration::from_millis(ms)) {
                 sent.push(ms);
             }
@@ -92,8 +92,8 @@ mod tests {
     fn a_wish_is_fulfilled_by_any_key_frame() {
         let start = Instant::now();
         let mut requests = KeyFrameRequests::default();
-        requests.wanted();
-        requests.arrived(start);
+        requests.request();
+        requests.on_key_frame(start);
         assert!(!requests.poll_request(start));
     }
 
@@ -104,20 +104,20 @@ mod tests {
         let mut requests = KeyFrameRequests::default();
         for ms in [0, 500] {
             assert!(!requests.is_unresponsive());
-            requests.wanted();
+            requests.request();
             assert!(requests.poll_request(at(ms)));
         }
         assert!(requests.is_unresponsive());
         // Its own periodic key frame, long after: still unresponsive to the next who ask.
-        requests.arrived(at(9_000));
+        requests.on_key_frame(at(9_000));
         assert!(requests.is_unresponsive());
 
         let mut requests = KeyFrameRequests::default();
-        requests.wanted();
+        requests.request();
         assert!(requests.poll_request(at(0)));
-        requests.arrived(at(80));
+        requests.on_key_frame(at(80));
         for ms in [1_000, 2_000, 3_000] {
-            requests.wanted();
+            requests.request();
             assert!(requests.poll_request(at(ms)));
         }
         assert!(!requests.is_unresponsive());

@@ -62,7 +62,7 @@ impl Encoding {
         let before = self.log.key_at();
         self.log.push(packet);
         if self.log.key_at() != before && self.log.key_at().is_some() {
-            self.key_frames.arrived(now);
+            self.key_frames.on_key_frame(now);
         }
     }
 
@@ -117,7 +117,7 @@ impl Encoding {
     }
 
     /// The publisher is gone: nobody can be started from what it left.
-    pub fn publisher_left(&mut self) {
+    pub fn on_publisher_left(&mut self) {
         self.log.forget_key();
         self.key_frames = KeyFrameRequests::default();
         self.rate = Rate::default();
@@ -166,8 +166,8 @@ impl Tracks {
     }
 
     /// The publisher is gone.
-    pub fn publisher_left(&mut self) {
-        self.audio.publisher_left();
-        self.video.publisher_left();
+    pub fn on_publisher_left(&mut self) {
+        self.audio.on_publisher_left();
+        self.video.on_publisher_left();
     }
 }

@@ -163,7 +163,7 @@ impl Track {
     }
 
     /// In how many sizes this publisher has sent, lately or not.
-    pub fn sent(&self) -> usize {
+    pub fn sizes_sent(&self) -> usize {
         self.limits.iter().map(EncodingLimits::sizes).sum()
     }
 
@@ -194,8 +194,8 @@ impl Track {
     }
 
     /// The publisher is gone: nobody can be started from what it left.
-    pub fn publisher_left(&mut self) {
-        self.encodings.iter_mut().for_each(Encoding::publisher_left);
+    pub fn on_publisher_left(&mut self) {
+        self.encodings.iter_mut().for_each(Encoding::on_publisher_left);
         self.live = [false; MAX_ENCODINGS];
         self.best = 0;
         self.offered.clear();
@@ -226,7 +226,7 @@ impl Track {
                 let bits = known.map_or(0, |(bits, _)| bits);
                 let (limits, rates) = (&mut self.limits[usize::from(n)], &mut self.rates);
                 let pictures = known.map_or(0, |(_, pictures)| pictures as u16);
-                limits.saw(encoding.resolution(), (spatial, temporal), pictures, |spatial| {
+                limits.update(encoding.resolution(), (spatial, temporal), pictures, |spatial| {
                     rates.cost(now, LayerId::new(n, spatial, temporal)).map(|(bits, _)| bits)
                 });
                 let lately = &mut self.lately[usize::from(n)];
@@ -337,11 +337,11 @@ mod tests {
         let mut video = Track::new(MediaKind::Video);
         for n in 0..5 {
             let now = after(start, 600 * n);
-            video.of_mut(1).key_frames().wanted();
+            video.of_mut(1).key_frames().request();
             video.of_mut(1).key_frames().poll_request(now);
         }
         assert!(video.is_unresponsive());
-        video.of_mut(0).key_frames().wanted();
+        video.of_mut(0).key_frames().request();
         video.of_mut(0).key_frames().poll_request(after(start, 3_000));
         video.push(after(start, 3_050), Arc::new(packet(1).encoding(0).key().build()));
         assert!(!video.is_unresponsive());

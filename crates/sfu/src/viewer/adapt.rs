@@ -29,7 +29,7 @@ struct Train {
 
 /// What is to be sent of a train now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
+pub struct DueProbe {
     /// To be named with each packet.
     pub id: u8,
     /// So many bytes.
@@ -65,7 +65,7 @@ impl Adapt {
     }
 
     /// The viewer bounds what it can take, or loses much.
-    pub fn bounded(&mut self) {
+    pub fn set_bounded(&mut self) {
         self.is_bounded = true;
     }
 
@@ -73,15 +73,16 @@ impl Adapt {
     pub fn want(transport: &mut Transport, tracks: &Tracks, preferences: &Preferences) {
         let video = &tracks.video;
         // One thing is sent whatever the network carries: to know more would change nothing.
-        let is_choice =
-            video.offered().len().max(video.sent()) > 1 && preferences.encoding.is_none() && !preferences.is_hidden;
+        let is_choice = video.offered().len().max(video.sizes_sent()) > 1
+            && preferences.encoding.is_none()
+            && !preferences.is_hidden;
         let useful = if is_choice { video.peak(preferences) } else { 0 };
         let bps = if useful > 0 { (useful as f32 * ROOM + audio_bps(tracks)) * OVERHEAD } else { 0.0 };
         transport.estimator.set_wanted(bps);
     }
 
     /// What of a train is to be sent now, and when to come again.
-    pub fn poll(&mut self, now: Instant, transport: &mut Transport) -> (Option<Due>, Option<Instant>) {
+    pub fn poll(&mut self, now: Instant, transport: &mut Transport) -> (Option<DueProbe>, Option<Instant>) {
         let now_us = transport.now_us();
         if self.train.is_none() {
             let Some(probe) = transport.estimator.poll_probe(now_us) else { return (None, None) };
@@ -97,11 +98,11 @@ impl Adapt {
         // What should have been sent by the end of this step.
         let until_us = now_us.saturating_sub(train.began_us) as f32 + TRAIN_STEP.as_micros() as f32 / 2.0;
         let bytes = (until_us * train.bytes_per_us - train.sent).clamp(0.0, train.left);
-        (Some(Due { id: train.id, bytes: bytes as usize }), Some(now + TRAIN_STEP))
+        (Some(DueProbe { id: train.id, bytes: bytes as usize }), Some(now + TRAIN_STEP))
     }
 
     /// Bytes of the train were sent; 0: there is nothing to send it with.
-    pub fn sent(&mut self, bytes: usize) {
+    pub fn on_train_sent(&mut self, bytes: usize) {
         let Some(train) = &mut self.train else { return };
         train.sent += bytes as f32;
         train.left -= bytes as f32;
@@ -139,7 +140,7 @@ mod tests {
             // Whole packets.
             let bytes = due.bytes.div_ceil(1_200) * 1_200;
             if bytes > 0 {
-                adapt.sent(bytes);
+                adapt.on_train_sent(bytes);
                 total += bytes;
             }
             (now, steps) = (next, steps + 1);

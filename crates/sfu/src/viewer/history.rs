@@ -172,7 +172,7 @@ impl History {
     }
 
     /// A packet was sent, `now_us` microseconds after the viewer came.
-    pub fn sent(&mut self, now_us: u64, numbers: Rewritten, position: u64, form: PacketForm) {
+    pub fn on_sent(&mut self, now_us: u64, numbers: Rewritten, position: u64, form: PacketForm) {
         let sent_ms = ms(now_us);
         self.highest = self.highest.max(numbers.index);
         let mut slot = self.slot(numbers.index);
@@ -210,7 +210,7 @@ impl History {
     /// A viewer misses sequence number `seq`. Returns what to send again, unless it was sent less than
     /// `rtt` ago (then the answer is still on its way), too often, or too long ago to know. `log_end`: the position that the
     /// log of an encoding will give out next.
-    pub fn missing(
+    pub fn on_nack(
         &mut self,
         now_us: u64,
         seq: u16,
@@ -320,7 +320,12 @@ mod tests {
     fn filled(count: u64) -> History {
         let mut history = History::new(64);
         for n in 0..count {
-            history.sent(NOW, Rewritten { index: 65_500 + n, timestamp: n as u32 }, 1_000 + n, PacketForm::default());
+            history.on_sent(
+                NOW,
+                Rewritten { index: 65_500 + n, timestamp: n as u32 },
+                1_000 + n,
+                PacketForm::default(),
+            );
         }
         history
     }
@@ -328,9 +333,9 @@ mod tests {
     #[test]
     fn a_missing_packet_is_found_across_the_wrap_of_sequence_numbers() {
         let mut history = filled(50);
-        let sent = history.missing(NOW, 65_510, RTT, |_| END).expect("below the wrap");
+        let sent = history.on_nack(NOW, 65_510, RTT, |_| END).expect("below the wrap");
         assert_eq!((sent.position, sent.numbers.timestamp), (1_010, 10));
-        let sent = history.missing(NOW, 3, RTT, |_| END).expect("above the wrap");
+        let sent = history.on_nack(NOW, 3, RTT, |_| END).expect("above the wrap");
         assert_eq!(sent.numbers.index, 65_536 + 3);
     }
 
@@ -339,7 +344,7 @@ mod tests {
         let mut history = History::new(64);
         for index in [100, 101, 103] {
             assert!(history.is_new(index));
-            history.sent(NOW, Rewritten { index, timestamp: 0 }, index, PacketForm::default());
+            history.on_sent(NOW, Rewritten { index, timestamp: 0 }, index, PacketForm::default());
         }
         assert!(!history.is_new(101) && !history.is_new(103));
         assert!(history.is_new(102), "late, but never sent");
@@ -350,16 +355,16 @@ mod tests {
     #[test]
     fn what_is_too_old_or_was_never_sent_is_not_found() {
         let mut history = filled(100);
-        assert_eq!(history.missing(NOW, 65_500, RTT, |_| END), None);
-        assert_eq!(history.missing(NOW, 30_000, RTT, |_| END), None);
-        assert_eq!(History::new(64).missing(NOW, 7, RTT, |_| END), None);
+        assert_eq!(history.on_nack(NOW, 65_500, RTT, |_| END), None);
+        assert_eq!(history.on_nack(NOW, 30_000, RTT, |_| END), None);
+        assert_eq!(History::new(64).on_nack(NOW, 7, RTT, |_| END), None);
     }
 
     #[test]
     fn a_packet_is_sent_again_once_per_round_trip_and_a_few_times_at_most() {
         let mut history = filled(10);
         let at = |ms: u64| NOW + ms * 1_000;
-        let times = (0..1_000).filter(|&ms| history.missing(at(ms), 65_505, RTT, |_| END).is_some());
+        let times = (0..1_000).filter(|&ms| history.on_nack(at(ms), 65_505, RTT, |_| END).is_some());
         assert_eq!(times.collect::<Vec<_>>(), [0, 40, 80, 120, 160, 200, 240]);
     }
 
@@ -388,13 +393,13 @@ mod tests {
             for n in 0..4_000_u64 {
                 let at = NOW + 1_000_000 / per_second * n;
                 assert!(history.is_new(n));
-                history.sent(at, Rewritten { index: n, timestamp: n as u32 }, (1 << 32) - 1_000 + n, form(n));
+                history.on_sent(at, Rewritten { index: n, timestamp: n as u32 }, (1 << 32) - 1_000 + n, form(n));
                 assert!(!history.is_new(n) && !history.is_new(n / 2) && !history.is_new(n.saturating_sub(255)));
             }
             assert_eq!(history.entries.len(), entries, "{per_second} packets a second");
             let end = (1 << 32) + 3_000;
             for n in 4_000 - entries as u64..4_000 {
-                let sent = history.missing(NOW + 30_000_000, n as u16, RTT, |_| end);
+                let sent = history.on_nack(NOW + 30_000_000, n as u16, RTT, |_| end);
                 let numbers = Rewritten { index: n, timestamp: n as u32 };
                 assert_eq!(
                     sent,
@@ -409,7 +414,7 @@ mod tests {
     fn what_was_forgotten_before_the_ring_grew_is_not_new() {
         let mut history = History::new(2_048);
         for index in 0..300 {
-            history.sent(NOW, Rewritten { index, timestamp: 0 }, index, PacketForm::default());
+            history.on_sent(NOW, Rewritten { index, timestamp: 0 }, index, PacketForm::default());
         }
         assert_eq!(history.entries.len(), 512);
         assert!((0..300).all(|index| !history.is_new(index)));

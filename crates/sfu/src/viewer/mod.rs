@@ -135,7 +135,7 @@ impl Viewer {
     }
 
     /// It has proved that it is somewhere else now.
-    pub fn moved(&mut self, address: SocketAddr, source: Option<IpAddr>) {
+    pub fn set_address(&mut self, address: SocketAddr, source: Option<IpAddr>) {
         self.address = address;
         self.source = source;
     }
@@ -149,12 +149,12 @@ impl Viewer {
     pub fn count(&self, tracks: &Tracks, audience: &mut Audience) {
         let Some(video) = &self.video else { return };
         let ceiling = self.transport.estimator.estimate().ceiling_bps;
-        audience.watches(ceiling.map(|bps| Adapt::for_video(bps * USABLE, tracks)), &video.preferences());
+        audience.add_viewer(ceiling.map(|bps| Adapt::for_video(bps * USABLE, tracks)), &video.preferences());
     }
 
     /// Those who share its bottleneck have agreed.
-    pub fn agree(&mut self, share: Share) {
-        self.transport.estimator.agree(self.transport.now_us(), share);
+    pub fn set_share(&mut self, share: Share) {
+        self.transport.estimator.set_share(self.transport.now_us(), share);
     }
 
     /// What it wishes of the video from now on.
@@ -254,7 +254,7 @@ impl Viewer {
         let (due, at) = adapt.poll(now, link.transport);
         if let Some(due) = due.filter(|due| due.bytes > 0) {
             let bytes = video.pad(&tracks.video, due.bytes, due.id, &mut link);
-            adapt.sent(bytes);
+            adapt.on_train_sent(bytes);
         }
         next.at = next.at.into_iter().chain(at).min();
         next
@@ -293,14 +293,14 @@ impl Viewer {
             match packet {
                 Ok(Packet::ReceiverReport(report)) => {
                     for block in report.blocks {
-                        Self::reported(&mut self.audio, &mut self.video, clock.at(now), &block);
-                        self.lost(&block);
+                        Self::record_report(&mut self.audio, &mut self.video, clock.at(now), &block);
+                        self.on_loss_report(&block);
                         has_news = true;
                     }
                 }
                 Ok(Packet::SenderReport { blocks, .. }) => {
                     for block in blocks {
-                        Self::reported(&mut self.audio, &mut self.video, clock.at(now), &block);
+                        Self::record_report(&mut self.audio, &mut self.video, clock.at(now), &block);
                     }
                 }
                 Ok(Packet::Nack(nack)) => {
@@ -324,18 +324,18 @@ impl Viewer {
                 }
                 Ok(Packet::Pli(_) | Packet::Fir(_)) => {
                     if let Some(video) = &mut self.video {
-                        let ask = video.key_frame_requested(now, &tracks.video);
+                        let ask = video.on_key_frame_request(now, &tracks.video);
                         feedback.wants_key_frame = ask.or(feedback.wants_key_frame);
                         feedback.wants_turn |= ask.is_none();
                     }
                 }
                 Ok(Packet::TransportFeedback(report)) => {
-                    self.transport.reported(&report);
+                    self.transport.on_feedback(&report);
                     has_news = true;
                 }
                 Ok(Packet::Remb(remb)) => {
-                    self.transport.estimator.limited(remb.bitrate_bps as f32);
-                    self.adapt.bounded();
+                    self.transport.estimator.set_remb_limit(remb.bitrate_bps as f32);
+                    self.adapt.set_bounded();
                     has_news = true;
                 }
                 Ok(_) | Err(_) => {}
@@ -348,16 +348,16 @@ impl Viewer {
     }
 
     /// Where only receiver reports tell of the way, much loss of the video bounds what it carries.
-    fn lost(&mut self, block: &rtcp::ReportBlock) {
+    fn on_loss_report(&mut self, block: &rtcp::ReportBlock) {
         let Some(video) = self.video.as_ref().filter(|video| video.negotiated().ssrc == block.ssrc) else { return };
         let rtt_ms = video.counters.rtt.map(|rtt| rtt.as_secs_f32() * 1e3);
-        self.transport.estimator.receiver_report(self.transport.now_us(), block.fraction_lost, rtt_ms);
+        self.transport.estimator.on_receiver_report(self.transport.now_us(), block.fraction_lost, rtt_ms);
         if block.fraction_lost > MUCH_LOST {
-            self.adapt.bounded();
+            self.adapt.set_bounded();
         }
     }
 
-    fn reported(
+    fn record_report(
         audio: &mut Option<Subscription>,
         video: &mut Option<Subscription>,
         now: NtpTime,
@@ -385,7 +385,7 @@ impl Viewer {
         self.transport.estimator.handle_timeout(self.transport.now_us());
         self.lossy.look(&self.transport.estimator.estimate());
         if let Some(video) = &mut self.video {
-            video.repairs(&self.lossy);
+            video.set_repair(&self.lossy);
         }
         let is_starting = self.subscriptions().any(Subscription::is_starting);
         self.next_report_at = now + if is_starting { FIRST_REPORT_AFTER } else { REPORT_INTERVAL };

@@ -11,7 +11,7 @@ use media::{Codec, MediaKind, Packet, SessionId, StreamId};
 use super::subscription::{ExtensionIds, Link, MAX_STARTS, NegotiatedTrack};
 use super::{Viewer, ViewerSetup};
 use crate::format::{Accepted, AcceptedFormats, Format};
-use crate::srtp::{Open, Profile, Role, split};
+use crate::srtp::{DtlsRole, Open, Profile, split};
 use crate::stream::Tracks;
 use crate::stream::choice::Reason;
 use crate::testing::{PacketBuilder, packet};
@@ -39,9 +39,9 @@ impl Watcher {
     fn of(codecs: &[Codec]) -> Watcher {
         let profile = Profile::AeadAes128Gcm;
         let exporter: Vec<u8> = (1..).take(profile.exporter_bytes()).collect();
-        let (seal, _) = split(profile, &exporter, Role::Server).expect("as many bytes as the profile wants");
-        let (_, open) = split(profile, &exporter, Role::Client).expect("as many bytes as the profile wants");
-        let (_, unused) = split(profile, &exporter, Role::Server).expect("as many bytes as the profile wants");
+        let (seal, _) = split(profile, &exporter, DtlsRole::Server).expect("as many bytes as the profile wants");
+        let (_, open) = split(profile, &exporter, DtlsRole::Client).expect("as many bytes as the profile wants");
+        let (_, unused) = split(profile, &exporter, DtlsRole::Server).expect("as many bytes as the profile wants");
         let formats = (96..).zip(codecs).map(|(payload_type, codec)| Accepted {
             format: Format { codec: *codec, profile: 0 },
             payload_type,

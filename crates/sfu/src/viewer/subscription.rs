@@ -311,7 +311,7 @@ impl Subscription {
     }
 
     /// Sets how losses are repaired, by what is known of the viewer's network.
-    pub fn repairs(&mut self, lossy: &Lossy) {
+    pub fn set_repair(&mut self, lossy: &Lossy) {
         self.copies = lossy.copies();
         self.repair_share = lossy.repair_share();
         self.playout = lossy.playout();
@@ -462,7 +462,7 @@ impl Subscription {
                         }
                         self.cursor += 1;
                     }
-                    self.pace.follows(now, (self.cursor - begun) as u32);
+                    self.pace.on_start_sent(now, (self.cursor - begun) as u32);
                     self.phase = Phase::Live;
                 }
                 Phase::Live => {
@@ -505,7 +505,7 @@ impl Subscription {
                         self.forward(now, encoding, self.cursor, packet, link);
                         self.cursor += 1;
                     }
-                    self.pace.sent((self.cursor - begun) as u32);
+                    self.pace.on_sent((self.cursor - begun) as u32);
                     if self.phase == Phase::Live {
                         let at = (self.cursor < log.end() && !waits).then(|| self.pace.next_at());
                         return SendOutcome { at, wants_key_frame: None };
@@ -595,7 +595,7 @@ impl Subscription {
     }
 
     /// The viewer asks for a key frame. Returns of which encoding the publisher must be asked for one.
-    pub fn key_frame_requested(&mut self, now: Instant, track: &Track) -> Option<u8> {
+    pub fn on_key_frame_request(&mut self, now: Instant, track: &Track) -> Option<u8> {
         self.counters.key_frame_requests += 1;
         let restart_due = self.restarted_at.is_none_or(|at| now.saturating_duration_since(at) >= RESTART_INTERVAL);
         let can_restart = track.of(self.encoding).log().key_at().is_some();

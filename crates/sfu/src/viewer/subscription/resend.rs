@@ -45,7 +45,7 @@ impl Subscription {
             return;
         }
         let Some(sent) =
-            self.history.missing(link.transport.now_us(), seq, rtt, |encoding| track.of(encoding).log().end())
+            self.history.on_nack(link.transport.now_us(), seq, rtt, |encoding| track.of(encoding).log().end())
         else {
             return;
         };
@@ -112,7 +112,7 @@ impl Subscription {
             written
         });
         if writer.has_transport_seq() {
-            link.transport.sent(written, probe);
+            link.transport.on_packet_sent(written, probe);
         }
         written
     }

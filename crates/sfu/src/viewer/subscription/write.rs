@@ -157,13 +157,13 @@ impl Subscription {
             return 0;
         }
         if form.transport_seq.is_some() {
-            link.transport.sent(written, None);
+            link.transport.on_packet_sent(written, None);
         }
         let now_us = link.transport.now_us();
         if form.with_capture_time {
             self.capture_written_us = Some(now_us);
         }
-        self.history.sent(now_us, numbers, position, form);
+        self.history.on_sent(now_us, numbers, position, form);
         self.counters.packets += 1;
         self.counters.bytes += payload_of(packet, form).len() as u64;
         let repair = written as i64 * self.repair_share / 256;
