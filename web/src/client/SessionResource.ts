@@ -13,6 +13,9 @@ const EVENTS = "urn:ietf:params:whep:ext:core:server-sent-events";
 /** The same of a publisher's session: our server's own. */
 const PUBLISHER_EVENTS = "urn:nowcast:whip:ext:server-sent-events";
 
+/** A server that takes longer to say why a session failed is not waited for. A guess. */
+const WHY_FAILED_MS = 2_000;
+
 /** The HTTP side of one WHIP or WHEP session: what `Location` names (RFC 9725 §4.2 and §4.3). */
 export class SessionResource {
   /** Address of the session. It is a secret: whoever knows it can end the session. */
@@ -105,7 +108,8 @@ export class SessionResource {
   /** Why the session is gone, if the server says that its DTLS handshake failed. */
   async whyFailed(): Promise<Problem | null> {
     try {
-      await request(this.url, { headers: this.#access.headers({ Accept: "application/json" }) });
+      const headers = this.#access.headers({ Accept: "application/json" });
+      await request(this.url, { headers, signal: AbortSignal.timeout(WHY_FAILED_MS) });
       return null;
     } catch (thrown) {
       return thrown instanceof Problem && thrown.handshake !== null ? thrown : null;

@@ -53,7 +53,7 @@ fn description(reason: Reason) -> Option<u8> {
     match reason {
         // handshake_failure
         Reason::Cipher => Some(40),
-        // bad_certificate; RFC 8122 §5 wants it for a certificate of another fingerprint.
+        // bad_certificate; RFC 8122 §6.2 demands it for a certificate of another fingerprint.
         Reason::Certificate | Reason::Fingerprint => Some(42),
         // decrypt_error: "unable to correctly verify a signature … or validate a Finished message".
         Reason::Signature | Reason::Finished => Some(51),
