@@ -183,7 +183,7 @@ async fn publishing_opens_a_session() {
             "<stun:stun.example>; rel=\"ice-server\"",
             "<turn:turn.example>; rel=\"ice-server\"; username=\"u\"; credential=\"p\"; credential-type=\"password\"",
             &format!(
-                "<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; events=\"wantedlayers viewercount\""
+                "<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; events=\"wantedlayers viewercount failed\""
             ),
             &format!("<{base}/layers>; rel=\"urn:nowcast:whip:ext:wanted-layers\""),
         ]
@@ -323,11 +323,11 @@ async fn events_of_a_session_whose_handshake_fails_end_with_the_reason() {
 #[tokio::test]
 async fn a_stream_that_only_failed_to_be_published_has_a_status() {
     let house = House::open();
-    house.ask("GET", "/api/v1/streams/demo", &[], "").await.is(404);
+    house.ask("GET", "/api/v1/streams/failed", &[], "").await.is(404);
     let failure =
         PublishFailure { session: "01234567".into(), reason: "cipher", detail: "why".into(), failed_at_ms: 7 };
     house.engine.state.lock().unwrap().publish_failure = Some(failure);
-    let reply = house.ask("GET", "/api/v1/streams/demo", &[], "").await;
+    let reply = house.ask("GET", "/api/v1/streams/failed", &[], "").await;
     reply.is(200);
     let told = r#""publish_failure":{"session":"01234567","reason":"cipher","detail":"why","failed_at_ms":7}"#;
     assert!(reply.body.contains(told), "{}", reply.body);
