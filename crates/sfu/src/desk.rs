@@ -387,7 +387,10 @@ impl Desk {
             }
             match self.guarded(session, |s| s.handle_timeout(now)) {
                 Some(None) => self.drive(now, session, batch),
-                Some(Some(why)) => self.end(session, why),
+                Some(Some(why)) => {
+                    self.guarded(session, |s| s.alert(why, batch));
+                    self.end(session, why);
+                }
                 None => {}
             }
         }
@@ -448,7 +451,7 @@ impl Desk {
                     Err(Unusable::Malformed("it could not be processed".to_owned()))
                 })?
             }
-            None => negotiate::offer_to_viewer(&self.identity, now, credentials.clone())?,
+            None => negotiate::offer_to_viewer(&self.identity, now, credentials.clone(), published)?,
         };
         let (sdp, ufrag) = (opened.sdp.clone(), credentials.ufrag.clone());
         self.sessions.insert(session, Box::new(Session::new(now, stream, credentials, offer, opened)));
@@ -566,8 +569,9 @@ impl Desk {
         match ended {
             Some(_) if s.is_closing => self.remove(session),
             Some(why) => {
-                // A goodbye is answered by one.
+                // A goodbye is answered by one, and a failed handshake by an alert.
                 let _ = self.guarded(session, |s| {
+                    s.alert(why, batch);
                     s.close();
                     s.drive(now, batch)
                 });

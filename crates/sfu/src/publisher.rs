@@ -91,6 +91,8 @@ pub struct Publisher {
     clock: SenderClock,
     connected: bool,
     failures: Patience,
+    /// Where the last datagram of its handshake came from and went to: an alert goes there.
+    handshake_path: Option<(SocketAddr, SocketAddr)>,
     heard_at: Instant,
     flow: Flow,
     /// Source addresses that passed ICE.
@@ -247,6 +249,7 @@ impl Publisher {
             clock: SenderClock::default(),
             connected: false,
             failures: Patience::new(setup.notes),
+            handshake_path: None,
             heard_at: now,
             flow: Flow::default(),
             sources: Vec::new(),
@@ -319,6 +322,7 @@ impl Publisher {
             // a peer's bytes is counted by str0m and forgotten by us.
         }
         if !self.connected && matches!(class, media::demux::Class::Dtls) {
+            self.handshake_path = Some((source, destination));
             self.failures.look(now);
         }
         true
@@ -384,7 +388,7 @@ impl Publisher {
                     let feedback_at = self.ingress.feedback_at().unwrap_or(at);
                     self.next_timeout = at.min(quiet_at).min(over_at).min(feedback_at).max(now + SHORTEST_WAIT);
                     if let Some(failure) = self.failures.over(now) {
-                        self.out.push_back(Arrived::Closed(Ended::Handshake(failure)));
+                        self.fail(Ended::Handshake(failure), batch);
                     }
                     return;
                 }
@@ -402,7 +406,7 @@ impl Publisher {
                         true => Ended::Failed,
                         false => Ended::of_error(now, &error, &mut self.failures),
                     };
-                    self.out.push_back(Arrived::Closed(why));
+                    self.fail(why, batch);
                     self.next_timeout = now + Duration::from_secs(3_600);
                     return;
                 }
@@ -437,6 +441,15 @@ impl Publisher {
     /// Says goodbye: BYE and close_notify come out of [`Publisher::drive`].
     pub fn close(&mut self) {
         let _ = self.rtc.close();
+    }
+
+    /// The session cannot go on; of a failed handshake the publisher is told by an alert.
+    fn fail(&mut self, why: Ended, batch: &mut Batch) {
+        self.out.push_back(Arrived::Closed(why));
+        let Ended::Handshake(failure) = why else { return };
+        if let (Some((peer, local)), Some(alert)) = (self.handshake_path, self.failures.alert(failure)) {
+            batch.push(peer, Some(local.ip()).filter(|ip| !ip.is_unspecified()), &alert);
+        }
     }
 
     fn send_feedback(&mut self, now: Instant, batch: &mut Batch) {
