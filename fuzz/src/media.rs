@@ -266,7 +266,7 @@ mod tests {
         }
     }
 
-    /// See `SOURCE.md` there. Not part of the repository; without it there is nothing to do.
+    /// Captured datagrams as seeds. The folder is not part of the repository; without it the list is empty.
     const CORPORA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpora");
 
     fn files_below(folder: &Path) -> Vec<PathBuf> {

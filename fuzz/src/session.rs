@@ -218,7 +218,7 @@ fn binding(world: &World, nominates: bool, attributes: &[u8]) -> Vec<u8> {
         add(&mut message, 0x0025, &[]);
     }
     message.extend(attributes);
-    // The length counts what comes up to and with MESSAGE-INTEGRITY when that is made (§14.5).
+    // RFC 8489 §14.5: MESSAGE-INTEGRITY covers a header whose length ends with this attribute.
     let set_length = |message: &mut Vec<u8>, more: usize| {
         let length = (message.len() + more - 20) as u16;
         message[2..4].copy_from_slice(&length.to_be_bytes());

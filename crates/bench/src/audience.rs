@@ -1,7 +1,7 @@
 //! What does an audience cost that is not there?
 //!
 //! A real [`Shard`] that serves made-up viewers: their keys, numbers and addresses are what a desk would hand over, but
-//! nobody negotiated them and nobody receives. The stream is that of the table: 1.5 Mb/s, 30 frames a second,
+//! no negotiation took place and no socket receives. The stream is that of `docs/performance.md`: 1.5 Mb/s, 30 frames a second,
 //! packets of nearly 1,200 bytes, relayed as from another shard.
 //!
 //! [`Audience::hear`] lets viewers answer as browsers do, so that the way back can be measured as well.

@@ -21,13 +21,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a server and measure the three rows about it of the issue "The first live stream"
+    /// Start a server and measure the first rows of docs/performance.md about it: delay, memory, joins
     Table(Table),
     /// Measure the send tick by itself: nanoseconds a packet, or instructions (scripts/instructions)
     Tick(crate::tick::Tick),
     /// Measure a bare send loop of the same packets: what the kernel takes on this machine
     Bare(crate::bare::Bare),
-    /// Start servers and measure every row of the issue "One core, five thousand viewers"
+    /// Start servers and measure every row of "One core, many viewers" in docs/performance.md
     Record(crate::record::Record),
     /// Measure sending into a device that throws everything away (scripts/sendside makes one)
     Sendside(crate::sendside::Sendside),

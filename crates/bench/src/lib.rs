@@ -16,7 +16,7 @@
 //! - `histogram`, `process`, `memory`: how long, and at what cost
 //! - `server`: starts a server to measure
 //! - `table`: the measurements that the documents cite
-//! - `record`: every row of the issue "One core, five thousand viewers"
+//! - `record`: every row of "One core, many viewers" in `docs/performance.md`
 //! - `bare`: the same packets without a server, the kernel's own limit; `core_time`: what a thread and its core did
 //! - `sendside`: the send side into a device that throws everything away, to a made-up `audience`
 //! - `tick`: what sending costs without a kernel, to the same

@@ -131,7 +131,7 @@ struct Missing {
 /// libwebrtc asks again after a round trip, at least 20 ms (`nack_requester.cc`), and at most 10 times.
 const NACK_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_NACKS: u32 = 10;
-/// The issue's: what comes by then is shown in time by a player with a usual buffer.
+/// A repair that arrives within this time is counted as in time. A guess: players buffer about this much.
 const IN_TIME: Duration = Duration::from_millis(200);
 /// A second late is lost: no player waits longer.
 const GIVE_UP: Duration = Duration::from_secs(1);

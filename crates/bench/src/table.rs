@@ -32,7 +32,7 @@ pub(crate) struct Sizes {
 
 const SERVER_CORE: usize = 0;
 const GENERATOR_CORE: usize = 1;
-/// "100 viewers": the issue's.
+/// Viewers of the rows "100 viewers" in `docs/performance.md`.
 const WATCHERS: usize = 100;
 /// Lets key frames, first reports and the allocator come to rest.
 const SETTLE: Duration = Duration::from_secs(3);

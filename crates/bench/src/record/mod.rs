@@ -1,9 +1,8 @@
 //! Does one core serve five thousand viewers, and what does it cost?
 //!
-//! Every row of the table of the issue "One core, five thousand viewers", measured by one command, and two of "The best picture each
-//! network can carry". Each measurement starts
-//! servers of its own (release builds of `nowcast`), which get their cores and one shard, while the generator has the
-//! other core. A measurement that fails says why, and the others go on.
+//! Measures every row of "One core, many viewers" in `docs/performance.md` with one command. Each measurement starts its own
+//! servers (release builds of `nowcast`), which get their cores and one shard; the generator has the other core. A
+//! measurement that fails prints its reason, and the others continue.
 //!
 //! - [`stage`]: a server and the load on it, and what one look at them says
 //! - [`row`]: a line of the table
@@ -114,7 +113,7 @@ impl Record {
         let binary = self.server.clone().unwrap_or_else(Server::default_binary);
         let stage = Stage::new(binary, &self.server_cores, self.core, self.quick)?;
         if self.quick {
-            println!("quick: a tenth of the viewers and of the time; the goals are not those of the issue");
+            println!("quick: a tenth of the viewers and of the time; the goals are those of the full run");
         }
         let begun_at = Instant::now();
         let mut known = Known::default();

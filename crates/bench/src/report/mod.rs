@@ -92,12 +92,12 @@ pub(crate) enum Kind {
     Capacity { found: Option<Capacity> },
 }
 
-/// Beyond this share lost after repair, viewers see it; the bound for a capacity.
+/// Highest share of packets lost after repair at which a capacity counts: beyond it viewers see the loss. A guess.
 pub(crate) const MOST_LOSS: f64 = 0.001;
 /// Less of what was published than this, and a server throws pictures away. Not closer to 1: a server that cuts packets anew
 /// makes fewer of them (MediaMTX 0.4 %), and a run of 3 s begins and ends within a picture.
 pub(crate) const LEAST_PASSED_ON: f64 = 0.97;
-/// Beyond this delay at p99 it is not live any more; the bound for a capacity.
+/// Highest p99 delay in milliseconds at which a capacity counts: beyond it a stream is not live. A guess.
 pub(crate) const MOST_DELAY_MS: f64 = 50.0;
 
 impl Run {

@@ -39,7 +39,7 @@ pub(super) struct Spread {
     pub(super) ms: Option<Percentiles>,
 }
 
-/// More memory than this for a viewer is remarkable: twice the bound.
+/// Memory per viewer in KiB above which a report marks the figure: twice the goal in `docs/performance.md`.
 const MUCH_KIB: f64 = 128.0;
 /// A guess: of fewer viewers, growth is mostly what a server sets up once.
 const FEW: usize = 50;

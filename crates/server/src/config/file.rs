@@ -153,7 +153,7 @@ pub struct Log {
 impl Default for File {
     fn default() -> Self {
         Self {
-            // The contract of `SIGTERM` in issue 2.
+            // Supervisors kill a process some time after SIGTERM: Docker after 10 s, systemd after 90 s.
             shutdown_timeout: "10s".into(),
             http: Http::default(),
             media: Media::default(),
@@ -202,7 +202,7 @@ impl Default for Streams {
 
 impl Default for Limits {
     fn default() -> Self {
-        // threats.md, section D and T17; `sessions` and `event_streams` are guesses, `handshakes` is explained in `sfu::desk`.
+        // `docs/threats.md`, T17 and T30. `sessions` and `event_streams` are guesses; `sfu::desk` explains `handshakes`.
         Self {
             sessions: 20_000,
             sessions_per_ip: 200,
