@@ -1,4 +1,4 @@
-//! One RTP packet of a published track, parsed once and shared by all who forward it.
+//! One RTP packet of a published track, parsed once and shared by all viewers.
 //!
 //! A packet never changes after ingest: viewers write their own headers around the shared payload.
 
@@ -71,8 +71,8 @@ pub struct Packet {
     pub descriptor: Option<Arc<Described>>,
     /// Header extensions that are carried through.
     pub extensions: Extensions,
-    /// On a packet that may begin a key frame: the parameter sets known by then (H.264, H.265). What is sent before the key
-    /// frame follows from the packet alone, so that it can be sent again as it was.
+    /// On a packet that may begin a key frame: the parameter sets known by then (H.264, H.265). The sets sent before the
+    /// key frame depend on this packet alone, so that a retransmission has the same bytes.
     pub sets: Option<Arc<Units>>,
     /// The payload without header, extensions and padding. Empty for a pure padding packet.
     pub payload: Arc<[u8]>,

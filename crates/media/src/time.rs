@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_becomes_the_unix_epoch() {
+    fn invalid_ntp_time_becomes_the_unix_epoch() {
         for ms in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY, -1.0, 1e300] {
             assert_eq!(NtpTime::from_unix_ms_f64(ms), NtpTime::from_unix_ms(0), "{ms}");
         }

@@ -41,33 +41,33 @@ pub struct Descriptor {
     pub ends_frame: bool,
     /// The frame's number; grows by one per frame of the encoding, whatever its layer.
     pub frame_number: u16,
-    /// What it needs and who needs it.
+    /// The frames that this frame needs, and the decode targets that need it.
     pub dependencies: Dependencies,
-    /// A structure came with it: the frame is a key frame.
+    /// Whether the descriptor carries a structure: the frame is a key frame.
     pub has_structure: bool,
-    /// The decode targets that the sender sends now, a bit each.
+    /// The decode targets that the sender sends now, one bit per target.
     pub active_targets: u32,
-    /// The size of the frame's spatial layer, if told.
+    /// The size of the frame's spatial layer, if the descriptor contains it.
     pub resolution: Option<Resolution>,
 }
 
 /// Why a descriptor cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It ends early, names more than the format or a limit of ours allows, or a template that there is not.
+    /// The descriptor ends early, exceeds a limit of the format or of this module, or names an unknown template.
     #[error("the dependency descriptor is malformed")]
     Malformed,
-    /// It belongs to a structure that never came.
+    /// The descriptor belongs to a structure that was not received.
     #[error("no structure came before this dependency descriptor")]
     NoStructure,
 }
 
-/// A descriptor as it came, and what it says.
+/// A descriptor in its received bytes and, if readable, its fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
-    /// As on the wire.
+    /// The bytes as received.
     pub bytes: Box<[u8]>,
-    /// What it says, and the structure that this was read with; `None` while that structure is on its way.
+    /// The fields, and the structure that was used to read them; `None` until this structure arrives.
     pub read: Option<(Descriptor, Arc<Structure>)>,
 }
 
@@ -77,7 +77,7 @@ impl Described {
         Head::read(&self.bytes).map_or(0, |head| head.frame_number)
     }
 
-    /// Writes it anew into `out`. Returns its length; 0 if it does not fit.
+    /// Writes the descriptor with `changes` into `out`. Returns its length, or 0 if `out` is too short.
     pub fn write(&self, changes: &Changes, out: &mut [u8]) -> usize {
         match &self.read {
             Some((_, structure)) => rewrite(&self.bytes, structure, changes, out),
@@ -121,13 +121,15 @@ impl Reader {
         Ok(descriptor)
     }
 
-    /// The structure that came last.
+    /// Returns the structure that was received last.
     pub fn structure(&self) -> Option<&Arc<Structure>> {
         self.structure.as_ref()
     }
 
-    /// Takes a packet's descriptor as it is to be kept with the packet. One that cannot be read without a structure which is
-    /// late is kept all the same if it has nothing to be read but its frame's number; `None`: of no use.
+    /// Converts a packet's descriptor to the form that is stored with the packet.
+    ///
+    /// A descriptor whose structure has not arrived yet is stored if only its frame number has to be read.
+    /// Returns `None` if the descriptor is of no use.
     pub fn take(&mut self, bytes: &[u8]) -> Option<Described> {
         let read = match self.read(bytes) {
             Ok(descriptor) => Some((descriptor, self.structure.clone()?)),
@@ -138,7 +140,7 @@ impl Reader {
     }
 }
 
-/// What a descriptor says as far as it can be read without knowing the structure.
+/// The fields of a descriptor that can be read without the structure.
 #[derive(Clone)]
 struct Head<'a> {
     starts_frame: bool,
@@ -152,16 +154,16 @@ struct Head<'a> {
     has_indications: bool,
     has_references: bool,
     has_chains: bool,
-    /// What follows.
+    /// The bits behind these fields.
     rest: Bits<'a>,
     whole_bits: usize,
 }
 
-/// What stands behind the structure.
+/// The fields behind the structure.
 struct Rest {
     active_targets: Option<u32>,
     dependencies: Dependencies,
-    /// Where what follows the mask of active targets lies, in bits.
+    /// The position of the bits behind the mask of active targets.
     definition_bits: std::ops::Range<usize>,
 }
 

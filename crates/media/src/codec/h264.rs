@@ -9,10 +9,10 @@ pub(super) fn describe(payload: &[u8]) -> Description {
     summarise(payload).description()
 }
 
-/// Returns what the payload says of its layer: nothing if there is neither a slice nor a prefix in it.
+/// Returns the layer of a payload; `None` if the payload contains neither a slice nor a prefix NAL unit.
 ///
-/// Temporal layers are told by prefix NAL units (H.264 §7.3.1, annex G's `temporal_id`), which few encoders write. For all
-/// others there are two: what others refer to, and what nobody refers to.
+/// Prefix NAL units carry temporal layers (H.264 §7.3.1, `temporal_id` of annex G), but few encoders write them. The
+/// pictures of all other encoders form two layers: reference pictures, and pictures without references to them.
 pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
     let summary = summarise(payload);
     let description = summary.description();
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_those_of_prefixes_and_of_what_nobody_refers_to() {
+    fn layers_follow_from_prefixes_and_from_unreferenced_pictures() {
         let none = FrameLayers { starts_frame: true, ..FrameLayers::default() };
         let free = FrameLayers { temporal: 1, discardable: true, switch: TemporalSwitch::ToThis, ..none };
         let prefix = |temporal: u8| [0x6e, 0x80, 0x80, temporal << 5 | 0x0f];

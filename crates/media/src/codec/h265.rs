@@ -30,14 +30,14 @@ pub(super) fn describe(payload: &[u8]) -> Description {
                 summary.add(Head { nal_type: fragment_head & 0x3f, ..head }, body);
             }
         }
-        // PACI (50) and what is not defined.
+        // PACI (50) and undefined types.
         _ => {}
     }
     summary.description
 }
 
-/// Returns what the payload says of its layer. Every packet says it: the payload header is built like a NAL unit's, and
-/// has the temporal layer of what is inside (RFC 7798 §4.4.2: the lowest of those aggregated).
+/// Returns the layer of a payload. Every packet has one: the payload header has the format of a NAL unit header, and its
+/// temporal layer is that of the contents (RFC 7798 §4.4.2: the lowest of an aggregation packet).
 pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
     let (head, body) = split_head(payload)?;
     let description = describe(payload);
@@ -66,7 +66,7 @@ pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
 #[derive(Clone, Copy)]
 struct Head {
     nal_type: u8,
-    /// `nuh_layer_id`; pictures of a stream that everybody can decode are in layer 0.
+    /// `nuh_layer_id`. Decoders without extensions decode layer 0 only.
     layer: u8,
     /// `nuh_temporal_id_plus1`, less one.
     temporal_layer: u8,

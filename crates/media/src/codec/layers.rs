@@ -40,7 +40,7 @@ pub enum TemporalSwitch {
     #[default]
     No,
     /// With this frame, from the layer right below, to this frame's layer: VP8's layer sync bit, H.265's STSA pictures, and
-    /// pictures that nobody refers to.
+    /// pictures that no other picture refers to.
     ToThis,
     /// With this frame, from the layer right below, to this frame's layer and all above: H.265's TSA pictures.
     ToThisAndAbove,
@@ -142,10 +142,10 @@ pub struct LayerTracker {
 }
 
 impl LayerTracker {
-    /// Takes note of what a packet says ([`read`]), and returns what it belongs to.
+    /// Stores the layer that [`read`] found in a packet, and returns the layer of the packet.
     ///
-    /// A packet that says nothing belongs to the layer which its picture was in last; one of a picture of which nothing
-    /// is known yet (its first packet is late) to layer 0, which is never left out.
+    /// A packet without a layer gets the last layer of its picture. If no packet of the picture had one yet (the first
+    /// packet is late), it gets layer 0, which is always forwarded.
     pub fn observe(&mut self, timestamp: u32, said: Option<FrameLayers>) -> FrameLayers {
         let (known, is_new) = self.pictures.find_or_insert(timestamp, said.unwrap_or_default());
         let Some(said) = said else {

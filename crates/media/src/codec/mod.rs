@@ -1,12 +1,11 @@
-//! What is in this payload?
+//! Does a picture begin in this payload, can a decoder start here, and how large is the picture?
 //!
-//! [`describe`] reads the first bytes of an RTP payload and says what a server must know to forward
-//! it: does a picture begin here, can a decoder start here, how large is it. It keeps nothing between
-//! packets. [`start`] does: it turns descriptions of many packets into "viewers start from *this*
-//! packet". [`layers`] says which layer of its encoding a packet belongs to.
+//! [`describe`] reads the first bytes of an RTP payload, and keeps no state between packets. [`start`]
+//! keeps state: it derives from the descriptions of many packets the packet from which viewers start.
+//! [`layers`] returns the layer of its encoding that a packet belongs to.
 //!
 //! One file per codec. Payloads come from strangers: a payload that breaks the rules is described as
-//! far as it can be read, and nothing is ever allocated for it.
+//! far as it can be read, without allocation.
 
 mod av1;
 mod bits;

@@ -104,7 +104,7 @@ impl ParameterSets {
         self.current.as_ref().filter(|units| units.codec == codec)
     }
 
-    /// Whether a key frame can be decoded with what is known: there is a set of each kind that `codec` needs.
+    /// Returns whether the stored sets suffice for a key frame: one set of each kind that `codec` needs.
     pub fn is_complete(&self, codec: Codec) -> bool {
         let has = |kind| self.codec == Some(codec) && self.sets.iter().any(|set| set.key.kind == kind);
         match codec {
@@ -249,7 +249,7 @@ mod tests {
         let units = sets.current(Codec::H265).expect("three are known");
         assert_eq!([units.payload(0), units.payload(1), units.payload(2)], [&VPS_265[..], &SPS_265, &PPS_265]);
         assert!(sets.current(Codec::H264).is_none() && !sets.is_complete(Codec::H264));
-        // The publisher changes to H.264: what is known of H.265 is of no use any more.
+        // The publisher changes to H.264: the sets of H.265 are discarded.
         sets.observe(Codec::H264, &SPS);
         assert!(sets.current(Codec::H265).is_none() && !sets.is_complete(Codec::H265));
     }

@@ -17,8 +17,8 @@ pub struct ReorderTracker {
     pictures_since: u16,
 }
 
-/// So many steps back within [`FORGOTTEN_AFTER`] pictures of each other prove that pictures are reordered; a single one may be
-/// a clock that was set. A guess.
+/// Backward steps of the timestamp, each within [`FORGOTTEN_AFTER`] pictures of the one before, that prove reordered
+/// pictures. A single step may be a clock that was set. A guess.
 const PROVED_BY: u8 = 3;
 
 /// Pictures in order after which earlier steps back are forgotten: 10 s at 30 a second, longer than a group in which an

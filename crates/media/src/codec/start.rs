@@ -43,7 +43,7 @@ pub struct KeyFrameStart {
     pictures: Recent<Picture>,
 }
 
-/// What is known of one picture.
+/// The state of one picture.
 #[derive(Debug, Clone, Copy)]
 struct Picture {
     /// The lowest sequence number of a packet that begins something.
@@ -114,7 +114,7 @@ impl<T: Copy> Default for Recent<T> {
 }
 
 impl<T: Copy> Recent<T> {
-    /// Returns what is known of the picture, and whether it was put there by this call.
+    /// Returns the state of the picture, and whether this call inserted it.
     pub(super) fn find_or_insert(&mut self, timestamp: u32, fresh: T) -> (&mut T, bool) {
         let is_it = |picture: &Option<(u32, T)>| picture.is_some_and(|(at, _)| at == timestamp);
         let found = self.pictures.iter().position(is_it);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_picture_to_start_from_is_known_by_its_first_packet() {
-        // Sequence number, timestamp, what the packet says; what is answered.
+        // Sequence number, timestamp and description of a packet; the expected answer.
         type Row = (u64, u32, Description, Option<u64>);
         let rows: [(&str, &[Row]); 12] = [
             ("one packet", &[(1, 10, KEY, Some(1)), (2, 10, NOTHING, None), (3, 20, START, None)]),

@@ -285,7 +285,7 @@ mod tests {
             (&[0xf8, 0x12, 0x00, 0x03, 0x05, 0x07], &PREDICTED, START),
             // Predicted from nothing, but no key frame.
             (&[0x88, 0x12], &INTRA_ONLY, START),
-            // A header nobody can read: P is believed.
+            // Unreadable frame header: the P bit decides.
             (&[0x88, 0x12], &[0x00, 1, 2, 3], Description { key: true, ..START }),
             (&[0x88, 0x12], &[], Description { key: true, ..START }),
             (&[0x88, 0x12], &KEY[..6], Description { key: true, ..START }),

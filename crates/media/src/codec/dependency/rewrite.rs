@@ -135,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_rewritten_says_the_same_but_for_the_changes(
+        fn rewritten_descriptor_differs_by_the_changes_only(
             template in 0u8..6,
             number in any::<u16>(),
             (frame_number, template_id, mask) in (any::<u16>(), 0u8..64, proptest::option::of(any::<u32>())),

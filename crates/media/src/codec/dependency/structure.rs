@@ -29,7 +29,7 @@ impl Indication {
     }
 }
 
-/// What a frame needs and who needs it.
+/// The frames that a frame needs, and the decode targets that need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dependencies {
     /// Spatial layer.
