@@ -1,6 +1,6 @@
 //! Sending a packet, and reading a viewer's feedback, allocates nothing once a viewer has been there for a while.
 //!
-//! Here, because an allocator that counts needs `unsafe`, which only this crate may use.
+//! The test is in this crate because a counting allocator needs `unsafe`, which only this crate may use.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -22,7 +22,7 @@ use sfu::transmit::Batch;
 use sfu::viewer::ViewerSetup;
 use sfu::viewer::track::{ExtensionIds, TrackFacts};
 
-/// Counts allocations of a thread while it asks for that.
+/// An allocator that counts the allocations of a thread on request.
 struct Counting;
 
 thread_local! {
@@ -62,7 +62,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Allocations of this thread in `step`.
+/// Returns the number of allocations of this thread during `step`.
 fn allocations(step: impl FnOnce()) -> u64 {
     COUNT.set(0);
     COUNTS.set(true);
@@ -76,7 +76,7 @@ const SSRC: u32 = 7;
 const TRANSPORT_SEQ_ID: u8 = 3;
 const FRAME: Duration = Duration::from_millis(33);
 const GROUP: u64 = 60;
-/// Until rings and arenas have grown to what a second needs.
+/// Frames until rings and arenas have grown to their final size.
 const WARM_UP: u64 = 400;
 const MEASURED: u64 = 300;
 
@@ -156,7 +156,7 @@ impl Scene {
         Scene { shard, now, format, is_layered, frames: 0, packets: 0, theirs, batch, sent, feedbacks: 0 }
     }
 
-    /// Plays on and counts. What comes in, the shared log, is not counted.
+    /// Plays `frames` frames and counts allocations. Those of the publisher's side, the shared log, are not counted.
     fn play(&mut self, frames: u64) -> Counted {
         let mut counted = Counted::default();
         for _ in 0..frames {
@@ -286,7 +286,7 @@ impl Scene {
         (payload.into(), layers)
     }
 
-    /// What was sent again and left out so far.
+    /// Returns the numbers of retransmitted and of left-out packets so far.
     fn report(&mut self) -> (u64, u64) {
         self.shard.handle_command(self.now, Command::Report { session: session() });
         loop {

@@ -1,4 +1,4 @@
-//! On which core does this thread run, and who goes first on it?
+//! On which core does this thread run, and with which priority?
 
 use std::io;
 

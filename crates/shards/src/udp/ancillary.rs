@@ -163,7 +163,7 @@ fn take<T: Plain>(bytes: &[u8]) -> Option<T> {
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// `CMSG_LEN`: a header and a value of so many bytes.
+/// `CMSG_LEN`: the length of a header and a value of `value_bytes` bytes.
 const fn len(value_bytes: usize) -> usize {
     // SAFETY: arithmetic.
     unsafe { libc::CMSG_LEN(value_bytes as u32) as usize }

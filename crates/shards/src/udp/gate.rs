@@ -1,8 +1,8 @@
 //! Which datagrams are not worth waking up for?
 //!
 //! An open UDP port gets scans, stray games and floods. A filter of a dozen instructions inside
-//! the kernel (classic BPF, `socket(7)`) lets pass only what can be ours by its first byte (RFC
-//! 7983 §7) and length; the rest never takes room in the receive buffer, nor our time.
+//! the kernel (classic BPF, `socket(7)`) accepts a datagram by its first byte (RFC 7983 §7) and its
+//! length; other datagrams take neither room in the receive buffer nor CPU time of the shard.
 //!
 //! | first byte | is | shortest |
 //! |---|---|---|
@@ -10,7 +10,7 @@
 //! | 20..=63 | DTLS | 13 bytes: the record header of DTLS 1.2; the shorter ones of 1.3 carry a tag |
 //! | 128..=191 | RTP, RTCP | 12 bytes: an RTP header; SRTCP has 8 + 4 + tag at least |
 //!
-//! This is an economy, not a defence: whoever parses must still expect anything.
+//! The filter saves work; it is not a defence. Parsers must expect any input.
 
 use std::io;
 

@@ -45,7 +45,8 @@ pub struct Options {
     /// Lets the kernel hand over several datagrams of one peer as one (`UDP_GRO`). Costs 1 MiB in the
     /// [`ReceiveBatch`](super::ReceiveBatch) and pays when publishers send bursts.
     pub receive_offload: bool,
-    /// Has the kernel say when each datagram arrived (`SO_TIMESTAMPNS`): for those who measure, and come to read late.
+    /// Asks the kernel for the arrival time of each datagram (`SO_TIMESTAMPNS`). For load generators, which may read a
+    /// datagram long after its arrival.
     pub receive_timestamps: bool,
 }
 
@@ -67,26 +68,26 @@ impl Default for Options {
 /// Why a socket could not be opened, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Somebody else has the port.
+    /// Another program uses the port.
     #[error("UDP {address} is taken by another program; stop that one (`ss -ulpn` shows it) or choose another port")]
     PortInUse {
-        /// Where we wanted to be.
+        /// The address to bind.
         address: SocketAddr,
     },
-    /// We may not have the port.
+    /// The process lacks the permission for the port.
     #[error(
         "UDP {address} needs a permission this process lacks; choose a port above 1023 or grant CAP_NET_BIND_SERVICE"
     )]
     NotPermitted {
-        /// Where we wanted to be.
+        /// The address to bind.
         address: SocketAddr,
     },
-    /// The address is not one of this machine.
+    /// The machine does not have the address.
     #[error(
         "UDP {address} is not an address of this machine; choose one that `ip address` lists, or 0.0.0.0 or [::] for all"
     )]
     NotLocal {
-        /// Where we wanted to be.
+        /// The address to bind.
         address: SocketAddr,
     },
     /// The kernel has no such address family.
@@ -95,13 +96,13 @@ pub enum BindError {
         family(*.address)
     )]
     NoSuchFamily {
-        /// Where we wanted to be.
+        /// The address to bind.
         address: SocketAddr,
     },
     /// Anything else, such as too many open files.
     #[error("UDP {address} cannot be set up, {step} failed: {source}")]
     Other {
-        /// Where we wanted to be.
+        /// The address to bind.
         address: SocketAddr,
         /// The system call or socket option that failed.
         step: &'static str,
@@ -138,7 +139,7 @@ impl Socket {
         set_buffer(&socket, [libc::SO_SNDBUFFORCE, libc::SO_SNDBUF], options.send_buffer_bytes);
         socket.bind(&address.into()).map_err(failed("bind"))?;
         let local_address = socket.local_addr().map_err(failed("getsockname"))?.as_socket().unwrap_or(address);
-        // The kernel doubles what it is asked for, to cover its own overhead, and reports that.
+        // The kernel doubles the requested size for its own overhead, and reports the doubled size.
         let granted_receive_buffer_bytes = socket.recv_buffer_size().map_err(failed("SO_RCVBUF"))? / 2;
         // A kernel that does not know the option (before 4.18) would say EINVAL to each message.
         let offload = Offload::new(set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok());
@@ -166,7 +167,7 @@ impl Socket {
         })
     }
 
-    /// Sends one datagram at once, for those who have only one.
+    /// Sends one datagram immediately, without a batch.
     pub fn send_to(&self, datagram: &[u8], destination: SocketAddr) -> io::Result<()> {
         self.socket.send_to(datagram, &destination.into()).map(|_| ())
     }
@@ -266,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_foreign_address_is_told_apart() {
-        // TEST-NET-1 (RFC 5737) is nobody's; binding sends nothing.
+        // No machine has an address of TEST-NET-1 (RFC 5737). Binding sends nothing.
         let error = Socket::bind("192.0.2.1:0".parse().unwrap(), &Options::default()).unwrap_err();
         assert!(matches!(error, BindError::NotLocal { .. }), "{error}");
     }
@@ -296,7 +297,7 @@ mod tests {
         let six = Socket::bind("[::1]:0".parse().unwrap(), &Options::default()).unwrap();
         let mut four = loopback();
         four.set_port(six.local_address().port());
-        // Somebody else on this machine may have it; what matters is that we do not.
+        // Another program may use the port; the test asks only that this process does not.
         match Socket::bind(four, &Options::default()) {
             Ok(_) | Err(BindError::PortInUse { .. }) => {}
             Err(error) => panic!("{error}"),

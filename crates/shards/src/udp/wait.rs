@@ -80,13 +80,13 @@ impl Ready {
 ///
 /// - The waker's swap comes first: the sleeper's swap reads from it, or from a later one in an unbroken
 ///   row of swaps, so by release and acquire it sees all that came before: the message is in the
-///   mailbox that it empties next. And the sleeper does come by: while `is_woken` is `true`, whoever
-///   made it so has written or is about to.
+///   mailbox that it empties next. The sleeper does wake: while `is_woken` is `true`, the waker that
+///   set it has written to the eventfd or is about to.
 /// - The sleeper's swap comes first: the first waker behind it reads `false` and writes. The sleeper's
 ///   read is over by then, as it precedes its swap, so the next poll returns at once.
 ///
-/// The read must precede the swap. The other way round a write could fall between them and
-/// be eaten with `is_woken` left `true`: then nobody would ever write again.
+/// The read must precede the swap. In the other order a write could fall between them and be
+/// consumed with `is_woken` left `true`: no waker would ever write again.
 ///
 /// A waker that is held up between its swap and its write wakes the sleeper for nothing, once.
 #[derive(Debug, Clone)]
@@ -97,14 +97,14 @@ pub struct Waker {
 #[derive(Debug)]
 struct Shared {
     event: OwnedFd,
-    /// Somebody has written, or is about to, and the sleeper has not got up yet.
+    /// A waker has written or is about to, and the sleeper has not drained the eventfd yet.
     is_woken: AtomicBool,
 }
 
 impl Waker {
     /// Opens an `eventfd(2)`.
     pub fn new() -> io::Result<Waker> {
-        // SAFETY: takes two integers; a result that is not negative is a descriptor nobody else owns.
+        // SAFETY: takes two integers; a result that is not negative is a new descriptor, which has no other owner.
         let event = unsafe {
             let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
             if fd < 0 {
@@ -131,7 +131,7 @@ impl Waker {
     /// the mailbox, when [`Poller::wait`] says that it is ready.
     pub fn drain(&self) {
         let mut count = [0_u8; 8];
-        // SAFETY: the kernel writes 8 bytes into `count`, or none when nobody has written (EAGAIN).
+        // SAFETY: the kernel writes 8 bytes into `count`, or none if no waker has written (EAGAIN).
         unsafe { libc::read(self.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
         self.shared.is_woken.swap(false, AcqRel);
     }
