@@ -1,7 +1,7 @@
-//! Does the tool keep what it promises, on this machine, now?
+//! Does the tool keep its promises on this machine, now?
 //!
-//! Sends datagrams through relays on loopback and compares what comes out with what was asked. The seed is fixed: what
-//! differs from run to run is the machine.
+//! Sends datagrams through relays on loopback and compares the output with the settings. The seed is fixed: differences
+//! between runs come from the machine.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,9 +20,9 @@ use crate::script::Script;
 pub struct Row {
     /// What.
     pub what: &'static str,
-    /// What it is to be, for people.
+    /// The expected value, as text.
     pub wanted: String,
-    /// What it was, for people.
+    /// The measured value, as text.
     pub seen: String,
     /// Whether that is good enough.
     pub is_ok: bool,
@@ -175,7 +175,7 @@ impl Run {
             sent.push(Instant::now());
             client.send(&bytes)?;
         }
-        // What is still under way: the longest queue and delay above.
+        // Datagrams are still under way: the wait covers the longest queue and delay above.
         std::thread::sleep(Duration::from_millis(300));
         is_over.store(true, Ordering::Relaxed);
         let _ = receiver.join();

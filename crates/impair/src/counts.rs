@@ -188,7 +188,7 @@ impl Counts {
         }
     }
 
-    /// The sample of a moment; none of what is before the reset or forgotten.
+    /// Returns the sample of a moment; `None` before the last reset, and for samples that were discarded.
     fn sample(&mut self, at: Instant) -> Option<&mut Sample> {
         let since = at.checked_duration_since(self.since)?;
         let index = usize::try_from(since.as_millis() / SAMPLE.as_millis()).ok()?;

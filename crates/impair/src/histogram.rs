@@ -32,7 +32,7 @@ pub struct Percentiles {
 const EXACT: u64 = 64;
 /// Steps for each doubling above.
 const STEPS: u64 = 32;
-/// 2³² µs are more than an hour; what is longer counts as that.
+/// The longest duration in microseconds, more than an hour; longer ones count as this one.
 const LONGEST: u64 = u32::MAX as u64;
 
 impl Default for Histogram {

@@ -73,7 +73,7 @@ struct Travelling {
 
 /// Headers of IPv4 and UDP, which take of the rate too.
 const HEADER_BYTES: u64 = 28;
-/// What is inside of a link at most: 10 s at 50 Mb/s. Tests stay far below; more is dropped and counted.
+/// The most bytes inside a link: 10 s at 50 Mb/s, far above the use in tests. Further datagrams are dropped and counted.
 pub(crate) const MOST_BYTES: usize = 64 << 20;
 /// An overtaken datagram waits no longer than this for those that overtake it: the flow may have paused. A guess.
 const HELD_AT_MOST: Duration = Duration::from_millis(200);
@@ -136,7 +136,7 @@ impl Link {
         self.counts = Counts::new(now);
     }
 
-    /// Follows another script from `now` on. What is under way stays under way.
+    /// Follows another script from `now` on. Datagrams under way are not affected.
     pub fn follow(&mut self, now: Instant, script: Script) {
         self.advance(now);
         self.script = script;
@@ -174,7 +174,7 @@ impl Link {
         Some(Delivery { due_at: at, datagram })
     }
 
-    /// When to poll again. Steps of the script need nobody to wake up.
+    /// Returns when to poll again. Steps of the script need no wake-up.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let arrives = self.travelling.peek().map(|Reverse(first)| first.at);
         let held = self.held.iter().map(|held| held.until).min();

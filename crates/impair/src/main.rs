@@ -55,7 +55,7 @@ struct RelayArguments {
     /// All clients share one link each way, instead of having their own
     #[arg(long)]
     shared: bool,
-    /// Forget clients that were silent for so many seconds
+    /// Forget clients that were silent for this many seconds
     #[arg(long, default_value_t = 60)]
     idle: u64,
     /// Write a report into this file every second
@@ -168,13 +168,13 @@ fn obey(relay: &Relay, line: &str) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// A line on standard output. Who started us reads it.
+/// Writes a line to standard output, for the parent process.
 fn say(value: &serde_json::Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{value}").and_then(|()| out.flush()).context("nobody reads what the relay says")
 }
 
-/// Whole or not at all: somebody may read it at any time.
+/// Replaces the file at once: a reader never sees a part of it.
 fn write_stats(relay: &Relay, path: &Path) -> anyhow::Result<()> {
     let mut half = path.as_os_str().to_owned();
     half.push(".new");

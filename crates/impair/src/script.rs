@@ -26,15 +26,15 @@ struct Step {
     settings: Settings,
 }
 
-/// What is wrong with a script.
+/// An error in a script.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("step {number}, \"{step}\": {reason}")]
 pub struct ScriptError {
     /// Which step, from one.
     pub number: usize,
-    /// What it says.
+    /// The text of the step.
     pub step: String,
-    /// What is wrong and what to write.
+    /// The fault, and the correct form.
     pub reason: String,
 }
 
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_keeps_what_it_does_not_name() {
+    fn a_step_keeps_settings_that_it_does_not_name() {
         let text = "rate=3M delay=25ms # from the start\n20s rate=500k; 90.5s rate=off loss=1%\n\n;# end";
         let mut script = Script::parse(text).unwrap();
         let mut seen = Vec::new();

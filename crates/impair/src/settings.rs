@@ -1,4 +1,4 @@
-//! What is one direction of a link like at one moment?
+//! Which properties does one direction of a link have at one moment?
 //!
 //! Each field has a word in the script language (`rate=3M`), read by [`Settings::set`].
 
@@ -52,9 +52,9 @@ pub enum Shape {
 /// What jitter does to the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Who was sent earlier arrives earlier.
+    /// Datagrams arrive in the order in which they were sent.
     Keep,
-    /// Who has less delay overtakes.
+    /// A datagram with less delay overtakes others.
     Free,
 }
 
@@ -109,11 +109,11 @@ impl Default for Settings {
 
 /// A home router's buffer. A guess, the same as in `sim`.
 const DEFAULT_QUEUE: Duration = Duration::from_millis(200);
-/// Nobody tests slower links; less would hold one datagram for minutes.
+/// The lowest rate in bits a second. A guess: below it, one datagram would take minutes.
 const LOWEST_RATE: u64 = 1_000;
 /// More than the relay itself can carry.
 const HIGHEST_RATE: u64 = 10_000_000_000;
-/// Longer than any path on Earth and to the Moon; bounds what is under way.
+/// The longest delay, longer than on any path on Earth or to the Moon; limits the datagrams under way.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Bounds how many a burst or an overtaken datagram waits for.
 const FARTHEST: u32 = 10_000;
@@ -122,11 +122,11 @@ const FARTHEST: u32 = 10_000;
 const WORDS: &str = "rate, queue, delay, jitter, shape, order, loss, burst, reorder, duplicate, reset";
 
 impl Settings {
-    /// Takes one word of a step, such as `rate=3M`.
+    /// Applies one word of a step, such as `rate=3M`.
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong with the word and how to write it.
+    /// A sentence that names the fault of the word and its correct form.
     pub fn set(&mut self, word: &str) -> Result<(), String> {
         if word == "reset" {
             *self = Settings::default();

@@ -1,4 +1,4 @@
-//! What is asked of a link is what happens: rows for each setting, and properties for any of them.
+//! A link does what its settings say: rows for each setting, and properties for any of them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -154,7 +154,7 @@ fn an_overtaken_datagram_comes_after_as_many_as_asked() {
 }
 
 #[test]
-fn what_is_under_way_stays_under_way() {
+fn datagrams_under_way_are_not_affected_by_a_step() {
     let start = Instant::now();
     let mut link = Link::new(Script::parse("delay=1s").unwrap(), 1, start);
     link.handle_datagram(start, Datagram { flow: 4, bytes: vec![1; 10] });

@@ -80,7 +80,7 @@ pub struct PairReport {
 /// A flow, to be read.
 #[derive(Debug, Clone, Serialize)]
 pub struct FlowReport {
-    /// Who.
+    /// The address of the client.
     pub client: SocketAddr,
     /// How long it has been silent, milliseconds.
     pub idle_ms: u64,
@@ -178,11 +178,11 @@ impl Flows {
         idle
     }
 
-    /// Gives the links of these directions another script, whose times count from `now`.
+    /// Sets another script for the links of these directions. Its times count from `now`.
     ///
     /// # Errors
     ///
-    /// What is wrong with the script; nothing changes then.
+    /// [`ScriptError`] if the script cannot be read; the links are not changed then.
     pub fn follow(&mut self, now: Instant, up: bool, down: bool, text: &str) -> Result<(), ScriptError> {
         let wanted = |direction| if direction == Direction::Up { up } else { down };
         let mut scripts = Vec::new();

@@ -130,11 +130,11 @@ impl Relay {
         self.local
     }
 
-    /// Gives the links of these directions another script from now on.
+    /// Sets another script for the links of these directions, from now on.
     ///
     /// # Errors
     ///
-    /// What is wrong with the script.
+    /// [`ScriptError`] if the script cannot be read.
     pub fn follow(&self, up: bool, down: bool, script: &str) -> Result<(), ScriptError> {
         let done = self.shared.lock().flows.follow(Instant::now(), up, down, script);
         self.shared.sooner.notify_one();
@@ -149,7 +149,7 @@ impl Relay {
         self.shared.send_errors.store(0, Ordering::Relaxed);
     }
 
-    /// What it has done.
+    /// Returns the counters of the relay.
     pub fn report(&self) -> Report {
         let now = Instant::now();
         let state = self.shared.lock();
@@ -252,7 +252,7 @@ impl Shared {
             match socket.recv(buffer) {
                 Ok(length) => self.hand_in(self.lock(), Instant::now(), Direction::Down, id, &buffer[..length]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // Nobody listens at the server at the moment.
+                // The server's port is closed at the moment.
                 Err(_) => {}
             }
         }
