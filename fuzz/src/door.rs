@@ -68,7 +68,7 @@ fn walked<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Head>, bool) {
     (heads, walker.is_between_frames())
 }
 
-/// A trickle-ICE fragment is understood or refused, and what is understood is bounded.
+/// A trickle-ICE fragment is parsed or refused, and the parsed result is bounded.
 pub fn sdpfrag(data: &[u8]) {
     if let Ok(fragment) = sdpfrag::parse(&String::from_utf8_lossy(data)) {
         assert_eq!(fragment.ufrag.is_some(), fragment.password.is_some());
@@ -77,7 +77,7 @@ pub fn sdpfrag(data: &[u8]) {
     }
 }
 
-/// Nobody gets in without a signature, and what a genuine token says is read without harm.
+/// A token without a valid signature is refused, and the claims of a genuine token are read without harm.
 pub fn token(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(data) else { return };
     let mut headers = HeaderMap::new();

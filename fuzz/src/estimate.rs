@@ -1,4 +1,4 @@
-//! What a viewer reports of what it was sent, into the estimate of what it can be sent.
+//! Feeds a viewer's reports into the estimate of its bandwidth.
 
 use sfu::bwe::{Estimator, Settings};
 use sfu::rtcp::{Packet, packets};

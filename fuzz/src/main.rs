@@ -67,7 +67,7 @@ fn search(target: &Target, options: &Options, watch: &Watch) -> bool {
     let began_at = Instant::now();
     let until = began_at + Duration::from_secs_f64(options.seconds);
     let mut executions: u64 = 0;
-    // Seeds count as time too, but half of it belongs to what is new.
+    // Seeds take at most half of the time; new inputs get the rest.
     let seeds_until = began_at + Duration::from_secs_f64(options.seconds / 2.0);
     for seed in seeds.iter().take_while(|_| Instant::now() < seeds_until) {
         executions += 1;

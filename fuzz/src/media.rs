@@ -56,8 +56,8 @@ pub fn codec_layers(data: &[u8]) {
     }
 }
 
-/// Dependency descriptors, each after a byte of length, are read with the structure that came last; what is written anew
-/// from them says the same.
+/// Dependency descriptors, each after a byte of length, are read with the last structure; a descriptor rewritten without
+/// changes has the same fields.
 pub fn dependency_descriptors(data: &[u8]) {
     // Others' corpora have one descriptor a file.
     let _ = Reader::default().read(data);

@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// The longest input that is made: more than any datagram, less than what is slow for nothing.
+/// The longest generated input: longer than any datagram, and short enough to be fast. A guess.
 const MAX_BYTES: usize = 70_000;
 
 /// Values at which signs, lengths and shifts go wrong.

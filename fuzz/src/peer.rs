@@ -103,7 +103,7 @@ impl Peer {
         }
     }
 
-    /// Does what is due; returns what it sends.
+    /// Handles timeouts that are due. Returns the datagrams to send.
     pub fn drive(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut sent = Vec::new();
         if self.wakes_at <= now && self.rtc.is_alive() {

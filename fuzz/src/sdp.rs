@@ -74,7 +74,8 @@ fn answers(answer: &str, offer: &str) {
     assert!(text::check(answer).is_ok(), "{answer}");
 }
 
-/// It says something, on one line, and nothing of this process's inside. What is quoted of the description may be anything.
+/// Checks an error text: one line, not empty, and without internals of this process. Quotes from the description may
+/// contain anything.
 fn is_for_people(error: &Unusable) {
     let words = error.to_string();
     assert!(!words.is_empty() && !words.contains('\n') && words.len() < 1_000, "{words}");

@@ -23,7 +23,7 @@ pub(crate) const SERVER: SocketAddr =
 /// Where the honest peer is.
 pub(crate) const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), 5_000);
 
-/// The stream that everybody here is in.
+/// The stream of all peers of this world.
 pub(crate) const STREAM: StreamId = StreamId(1);
 
 /// Another stream, that [`Watcher`]s of [`World::watched`] see go on.
