@@ -9,7 +9,7 @@ import { until } from "../lib/until.mjs";
 
 const noNetwork = lacksNetwork();
 
-/** Each publishes, is shown by Chromium and watched by its own kind. `watchArgs`: what it is to see. */
+/** Each client publishes, and is watched by Chromium and by its own kind. `watchArgs`: arguments of the watching client. */
 const ROWS = [
   { tool: GSTREAMER, codec: "VP8", watchArgs: ["--codec", "VP8", "--frames", "25"] },
   { tool: GSTREAMER, codec: "H264", watchArgs: ["--codec", "H264", "--frames", "25"] },
