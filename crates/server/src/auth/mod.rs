@@ -1,9 +1,9 @@
-//! Who may do what?
+//! Which rights does a request have?
 //!
 //! A request carries an access token (`Authorization: Bearer`, an HS256 JWT in LiveKit's claim layout)
 //! or nothing. [`Authority`] turns either into [`Grants`], the only thing that handlers ask.
 //!
-//! What must always hold: a token is believed only after its signature has been checked with the one key
+//! What must always hold: a token is accepted only after its signature has been checked with the one key
 //! that its issuer names; nothing about a token is ever logged; a wrong key and an unknown key get the same answer.
 
 mod grants;
@@ -21,16 +21,16 @@ pub use token::{Claims, LONGEST_LIFE_SECONDS, TokenError, VideoGrant, sign};
 
 use token::verify;
 
-/// What may be done without a token.
+/// The rights of requests without a token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Anonymous {
-    /// Anyone may watch any stream.
+    /// Watching any stream needs no token.
     pub watch: bool,
-    /// Anyone may publish any stream.
+    /// Publishing any stream needs no token.
     pub publish: bool,
 }
 
-/// Decides what the bearer of a request may do.
+/// Decides which rights a request has.
 pub struct Authority {
     keys: BTreeMap<String, Secret<String>>,
     anonymous: Anonymous,
@@ -38,7 +38,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Creates an authority that believes tokens signed with `keys`.
+    /// Creates an authority that accepts tokens signed with `keys`.
     pub fn new(keys: BTreeMap<String, Secret<String>>, anonymous: Anonymous) -> Self {
         Self { keys, anonymous, ignores_wrong: false }
     }

@@ -38,7 +38,7 @@ pub struct Machine {
     pub socket: Option<SocketFacts>,
     /// Connections that the firewall keeps in mind, and the most it can.
     pub tracked: Option<(u64, u64)>,
-    /// Ports that cannot be had, each with what is wrong.
+    /// Ports that cannot be bound, each with the reason.
     pub taken: Vec<Taken>,
     /// What clients would be told to send to.
     pub candidates: Vec<SocketAddr>,
@@ -64,9 +64,9 @@ pub struct SocketFacts {
 pub struct Taken {
     /// The option that asks for it.
     pub option: &'static str,
-    /// What is wrong and what to do.
+    /// The fault, and its remedy.
     pub reason: String,
-    /// Who has it, as far as we may know.
+    /// The program that uses the port, if this process may see it.
     pub holder: Option<Holder>,
 }
 
@@ -191,7 +191,7 @@ fn socket() -> Option<SocketFacts> {
         batch.push(socket.local_address(), None, &[0; 100]);
     }
     let report = socket.send(&batch, &mut SendState::new());
-    // The kernel doubles what it is asked for, to cover its own overhead, and reports that.
+    // The kernel doubles the requested size for its own overhead, and reports the doubled size.
     let send_buffer_bytes = socket2::SockRef::from(&socket).send_buffer_size().ok()? / 2;
     Some(SocketFacts {
         receive_buffer_bytes: socket.granted_receive_buffer_bytes(),

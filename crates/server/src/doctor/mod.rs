@@ -1,7 +1,7 @@
-//! Is this machine set up for the server, and if not, what is to be done?
+//! Is this machine set up for the server, and if not, which changes does it need?
 //!
-//! [`Machine`] is what a look at the machine finds, once; the checks (`host`, `network`) are plain functions of it and
-//! say one [`Finding`] each. `nowcast doctor` prints them all; the server says at start those that are not in order,
+//! [`Machine`] is the state of the machine, read once. The checks (`host`, `network`) are plain functions of it and
+//! return one [`Finding`] each. `nowcast doctor` prints all of them; at start the server logs those that are not in order,
 //! one line each.
 
 mod dtls;
@@ -44,7 +44,7 @@ pub enum Verdict {
     Ok,
     /// It works, and could work better or for more.
     Hint,
-    /// The server will not start, or nobody will reach it.
+    /// The server will not start, or no client will reach it.
     Fail,
 }
 

@@ -11,7 +11,7 @@ const INDENT: usize = 29;
 /// Longest line, in characters.
 const WIDTH: usize = 110;
 
-/// Whether somebody looks who sees colours (<https://no-color.org>).
+/// Returns whether the output goes to a terminal with colours (<https://no-color.org>).
 pub(super) fn wants_colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
