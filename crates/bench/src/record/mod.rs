@@ -1,12 +1,14 @@
 //! Does one core serve five thousand viewers, and what does it cost?
 //!
-//! Measures every row of "One core, many viewers" in `docs/performance.md` with one command. Each measurement starts its own
-//! servers (release builds of `nowcast`), which get their cores and one shard; the generator has the other core. A
-//! measurement that fails prints its reason, and the others continue.
+//! Measures every row of "One core, many viewers" in `docs/performance.md` with one command. Each
+//! measurement starts its own servers (release builds of `nowcast`), which get their cores and one
+//! shard; the generator has the other core. A measurement that fails prints its reason, and the
+//! others continue.
 //!
 //! - [`stage`]: a server and the load on it, and what one look at them says
 //! - [`row`]: a line of the table
-//! - `fanout`, `long_group`, `limit`, `tick`, `streams`, `joins`, `loss`, `key_frames`, `shards`, `estimation`, `cut_off`: the measurements
+//! - `fanout`, `long_group`, `limit`, `tick`, `streams`, `joins`, `loss`, `key_frames`, `shards`,
+//!   `estimation`, `cut_off`: the measurements
 //! - [`plots`]: its pictures; [`chart`]: how they are drawn
 //! - [`machine`]: where all this was measured
 
@@ -39,19 +41,20 @@ use self::stage::Stage;
 use crate::report;
 use crate::server::Server;
 
-/// What is measured, and where.
+/// Options of the measurement.
 #[derive(Args)]
 pub(crate) struct Record {
     /// The server [default: target/release/nowcast]
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
-    /// Cores of the server, as taskset understands them; what is per core assumes one
+    /// Cores of the server, in the syntax of taskset; figures per core assume one core
     #[arg(long, default_value = "0", value_name = "CORES")]
     server_cores: String,
     /// Pin the generator to this core
     #[arg(long, default_value_t = 1)]
     core: usize,
-    /// Only these measurements: fanout, limit, tick, long-group, streams, joins, loss, key-frames, shards, estimation, cut-off
+    /// Only these measurements: fanout, limit, tick, long-group, streams, joins, loss, key-frames,
+    /// shards, estimation, cut-off
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
     /// A tenth of the viewers and of the time: shows that everything works, not how fast
@@ -88,7 +91,7 @@ struct Known {
     user_us: Option<f64>,
 }
 
-/// In the order in which they are made: the limit directly after what is held against it.
+/// The measurements in order: the kernel's limit directly after the rows that are compared with it.
 const MEASUREMENTS: [Measurement; 11] = [
     Measurement { name: "fanout", measure: fanout::measure },
     Measurement { name: "limit", measure: limit::measure },
