@@ -1,7 +1,8 @@
 //! When does a datagram leave a queue that is served at a rate?
 //!
-//! One datagram after the other is sent, each for its bits at the present rate; when the rate changes, the remaining bits of
-//! the datagram being sent continue at the new rate. Moments are exact to the nanosecond and do not depend on polling.
+//! One datagram after the other is sent, each for its bits at the present rate; when the rate
+//! changes, the remaining bits of the datagram being sent continue at the new rate. Moments are
+//! exact to the nanosecond and do not depend on polling.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ pub(crate) struct Bottleneck<T> {
     waiting: VecDeque<Waiting<T>>,
     /// When the first of them began to be sent, or was last reckoned.
     served_at: Instant,
-    /// The remaining part of the first datagram in billionths of a bit, the product of bits a second and nanoseconds.
+    /// The remaining part of the first datagram in billionths of a bit, the product of bits a
+    /// second and nanoseconds.
     first_work: u128,
     /// Bytes of all of them, the first counted whole.
     bytes: u64,
@@ -45,7 +47,7 @@ pub(crate) struct Departure<T> {
 const BILLION: u128 = 1_000_000_000;
 
 impl<T> Bottleneck<T> {
-    /// An empty one without a limit.
+    /// Creates an empty queue without a rate.
     pub(crate) fn new(now: Instant) -> Bottleneck<T> {
         Bottleneck {
             rate: None,
@@ -82,7 +84,7 @@ impl<T> Bottleneck<T> {
         Ok(())
     }
 
-    /// When the next one departs.
+    /// Returns when the next datagram departs.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         self.waiting.front()?;
         let nanos = match self.rate {

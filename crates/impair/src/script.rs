@@ -1,7 +1,8 @@
 //! How does a link change over time?
 //!
-//! A script is a row of steps, apart by `;` or line ends. A step is a time since the start and what changes then; what a
-//! step does not name stays as it was. The time of the first step may be left out. `#` begins a comment.
+//! A script is a row of steps, apart by `;` or line ends. A step is a time since the start and what
+//! changes then; what a step does not name stays as it was. The time of the first step may be left
+//! out. `#` begins a comment.
 //!
 //! ```text
 //! rate=3M delay=25ms     # from the start
@@ -89,7 +90,7 @@ impl Script {
         Ok(Script { steps })
     }
 
-    /// When the next step is due, since the start.
+    /// Returns when the next step is due, since the start.
     pub fn next_at(&self) -> Option<Duration> {
         self.steps.front().map(|step| step.at)
     }

@@ -14,7 +14,7 @@ struct Flow {
     every: Duration,
 }
 
-/// When each arrived, milliseconds after the start, and which it was.
+/// Returns when each arrived, milliseconds after the start, and which it was.
 fn arrivals(flow: &Flow, seed: u64) -> (Vec<(f64, u32)>, Link) {
     let start = Instant::now();
     let mut link = Link::new(Script::parse(flow.script).unwrap(), seed, start);
@@ -171,7 +171,8 @@ fn datagrams_under_way_are_not_affected_by_a_step() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Nothing is made up, nothing vanishes, nothing arrives before its delay, and the rate is never exceeded.
+    /// Nothing is made up, nothing vanishes, nothing arrives before its delay, and the rate is
+    /// never exceeded.
     #[test]
     fn every_datagram_is_accounted_for(
         loss in 0u32..30, burst in 0u32..20, rate in 100u64..5_000, delay in 0u64..50, jitter in 0u64..50,
