@@ -155,7 +155,8 @@ impl fmt::Display for SessionId {
 }
 
 impl fmt::Debug for SessionId {
-    /// Writes the first 8 digits: enough to find a session in a test's output, too little to use it.
+    /// Writes the first 8 digits: enough to find a session in a test's output, too little to use
+    /// it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str("…")

@@ -224,11 +224,11 @@ pub fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [0x80..=0xbf, 192..=223, ..])
 }
 
-/// Writes an RTP header with extension elements at the start of `out`: with heads of one byte if all values fit them, else
-/// of two (RFC 8285 §4.1.2).
+/// Writes an RTP header with extension elements at the start of `out`: with heads of one byte if
+/// all values fit them, else of two (RFC 8285 §4.1.2).
 ///
-/// Returns its length, or 0 and leaves `out` as it was if it does not fit, the payload type is above
-/// 127, an id is not in 1..=14 or a value is not 1 to 255 bytes long.
+/// Returns its length, or 0 and leaves `out` as it was if it does not fit, the payload type is
+/// above 127, an id is not in 1..=14 or a value is not 1 to 255 bytes long.
 pub fn write_header(
     out: &mut [u8],
     payload_type: u8,

@@ -6,10 +6,10 @@
 //! before *every* picture, and a viewer started there would sit before pictures it cannot decode.
 //! Only the IDR slice proves it, when the parameter sets have long been forwarded.
 //!
-//! So [`KeyFrameStart`] believes in a key picture when its first IDR slice arrives, and then answers
-//! with the sequence number of the picture's *first* packet. For VP8, VP9 and AV1 the two are the
-//! same packet. A slice that comes without parameter sets is believed too: some senders send them
-//! once, and if they were only late, a second answer corrects the first.
+//! So [`KeyFrameStart`] believes in a key picture when its first IDR slice arrives, and then
+//! answers with the sequence number of the picture's *first* packet. For VP8, VP9 and AV1 the two
+//! are the same packet. A slice that comes without parameter sets is believed too: some senders
+//! send them once, and if they were only late, a second answer corrects the first.
 //!
 //! Both deciders remember the last [`REMEMBERED`] pictures, because a retransmission may bring a
 //! picture's deciding packet when later pictures have begun.
@@ -61,8 +61,8 @@ impl KeyFrameStart {
     /// Takes note of a packet, and returns the (extended) sequence number of the first packet of a
     /// picture that a decoder can start from, when this packet proves it.
     ///
-    /// Usually there is one answer per key picture. A second one, lower than the first, corrects it:
-    /// the parameter sets arrived after the slice they belong to.
+    /// Usually there is one answer per key picture. A second one, lower than the first, corrects
+    /// it: the parameter sets arrived after the slice they belong to.
     pub fn observe(&mut self, seq: u64, timestamp: u32, description: &Description) -> Option<u64> {
         // Padding and the inside of a picture begin nothing.
         if !description.starts_frame && !description.key && !description.parameter_sets {

@@ -119,8 +119,8 @@ impl Descriptor {
     }
 }
 
-/// Returns whether a picture is a key frame. RFC 7741 §4.3: the inverse key frame flag is the lowest bit of the first
-/// payload byte.
+/// Returns whether a picture is a key frame. RFC 7741 §4.3: the inverse key frame flag is the
+/// lowest bit of the first payload byte.
 fn is_key(frame: &[u8]) -> Option<bool> {
     Some(frame.first()? & 0x01 == 0)
 }

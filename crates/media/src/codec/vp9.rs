@@ -32,7 +32,8 @@ pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
     let (descriptor, frame) = Descriptor::parse(payload)?;
     let starts_frame = descriptor.starts_layer_frame;
     let is_intra_only = || FrameHeader::parse(frame) == Some(FrameHeader::IntraOnly);
-    // RFC 9628 §4.2, P: without prediction between pictures, a switch up from the layer below is possible.
+    // RFC 9628 §4.2, P: without prediction between pictures, a switch up from the layer below is
+    // possible.
     let is_key = starts_frame && !descriptor.is_predicted && (descriptor.spatial_layer > 0 || !is_intra_only());
     Some(FrameLayers {
         spatial: descriptor.spatial_layer,
@@ -321,7 +322,8 @@ mod tests {
 
     #[test]
     fn every_profile_tells_its_size() {
-        // Bits after marker: profile, [reserved], existing, key, shown, resilient, sync code, colour.
+        // Bits after marker: profile, [reserved], existing, key, shown, resilient, sync code,
+        // colour.
         let rows = [
             ("00 0010 010010011000001101000010 001 0", true),
             ("10 0010 010010011000001101000010 001 0 11 0", true),

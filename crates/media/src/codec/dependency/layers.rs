@@ -18,7 +18,8 @@ impl DescribedLayers {
         let number = descriptor.frame_number;
         let first = match self.picture {
             Some((newest, first)) if newest == timestamp => first,
-            // The picture of a late packet is not stored: the frames that it refers to count as older.
+            // The picture of a late packet is not stored: the frames that it refers to count as
+            // older.
             Some((newest, _)) if !timestamp_is_later(timestamp, newest) => number,
             _ => {
                 self.picture = Some((timestamp, number));
