@@ -29,8 +29,9 @@ pub(crate) struct DeskThread {
 
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
-/// Niceness of desk threads; shards have 0. A shard that competes with a desk for a core gets three quarters of it (the
-/// scheduler's weights of 0 and 5). Measured: 10 instead of 5 gives viewers nothing, and joins then take seconds.
+/// Niceness of desk threads; shards have 0. A shard that competes with a desk for a core gets three
+/// quarters of it (the scheduler's weights of 0 and 5). Measured: 10 instead of 5 gives viewers
+/// nothing, and joins then take seconds.
 pub const NICENESS: i32 = 5;
 
 /// The most commands, and then the most datagrams, between two checks of the timers. A guess.
@@ -64,15 +65,16 @@ impl DeskThread {
         }
     }
 
-    /// Handles one command and delivers its events before the next one: a shard would otherwise learn a new address only
-    /// after the keys of other viewers, which is too late.
+    /// Handles one command and delivers its events before the next one: a shard would otherwise
+    /// learn a new address only after the keys of other viewers, which is too late.
     fn handle(&mut self, command: Command, batch: &mut Batch, sending: &mut SendState) {
         self.desk.handle_command(Instant::now(), command, batch);
         self.flush(batch, sending);
     }
 
-    /// Sends datagrams and delivers events. Shards learn the session of an address *before* the address is answered, and
-    /// get a viewer's keys only *after* the last flight of its handshake: a viewer drops media that overtakes it.
+    /// Sends datagrams and delivers events. Shards learn the session of an address *before* the
+    /// address is answered, and get a viewer's keys only *after* the last flight of its handshake:
+    /// a viewer drops media that overtakes it.
     fn flush(&mut self, batch: &mut Batch, sending: &mut SendState) {
         self.tell();
         if !batch.is_empty() {

@@ -2,14 +2,15 @@
 //!
 //! By two queues each, and for a thread that sleeps on sockets a [`Waker`]:
 //!
-//! - *Commands* change state once and are never dropped. Nothing ever waits for a media thread, so this queue has no
-//!   capacity; what bounds it is that every command follows from a session that control admitted, or from a datagram that
-//!   the receiving thread itself passed on. While more than [`MANY`] wait, control admits nothing new ([`Mailbox::waiting`]).
-//! - *Datagrams*, and all other messages that may be lost ([`Message::may_be_lost`]), wait in a queue of [`CAPACITY`]
-//!   places. A message that finds this queue full is dropped and counted.
+//! - *Commands* change state once and are never dropped. Nothing ever waits for a media thread, so
+//!   this queue has no capacity; what bounds it is that every command follows from a session that
+//!   control admitted, or from a datagram that the receiving thread itself passed on. While more
+//!   than [`MANY`] wait, control admits nothing new ([`Mailbox::waiting`]).
+//! - *Datagrams*, and all other messages that may be lost ([`Message::may_be_lost`]), wait in a
+//!   queue of [`CAPACITY`] places. A message that finds this queue full is dropped and counted.
 //!
-//! The receiver takes commands first ([`Inbox`]). It may therefore handle a datagram after a command that was sent
-//! later, and never before a command that was sent earlier.
+//! The receiver takes commands first ([`Inbox`]). It may therefore handle a datagram after a
+//! command that was sent later, and never before a command that was sent earlier.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,12 +21,12 @@ use sfu::{desk, shard};
 
 use crate::udp::Waker;
 
-/// The most datagrams that wait for one thread. 5,000 joins a second with 10 datagrams each fill the queue in about a
-/// second; a thread that is further behind cannot catch up.
+/// The most datagrams that wait for one thread. 5,000 joins a second with 10 datagrams each fill
+/// the queue in about a second; a thread that is further behind cannot catch up.
 pub const CAPACITY: usize = 65_536;
 
-/// Number of commands waiting for one thread from which on no new session is admitted. 5,000 joins a second with about
-/// four commands each reach it in three seconds.
+/// Number of commands waiting for one thread from which on no new session is admitted. 5,000 joins
+/// a second with about four commands each reach it in three seconds.
 pub const MANY: usize = 65_536;
 
 /// A message between threads.
@@ -82,7 +83,8 @@ impl<T: Message> Mailbox<T> {
         (mailbox, Inbox { commands: inbox_commands, datagrams: inbox_datagrams })
     }
 
-    /// Sends a message. Returns whether the mailbox took it: always for a command while the receiving thread lives.
+    /// Sends a message. Returns whether the mailbox took it: always for a command while the
+    /// receiving thread lives.
     pub fn send(&self, message: T) -> bool {
         let is_taken = if message.may_be_lost() {
             match self.datagrams.try_send(message) {
@@ -132,7 +134,8 @@ impl<T> Inbox<T> {
         self.commands.is_empty() && self.datagrams.is_empty()
     }
 
-    /// Sleeps until a message arrives or `timeout` is over. For threads that wait for this mailbox only.
+    /// Sleeps until a message arrives or `timeout` is over. For threads that wait for this mailbox
+    /// only.
     pub fn wait(&self, timeout: Duration) {
         let mut select = Select::new();
         select.recv(&self.commands);

@@ -22,9 +22,11 @@ use crate::udp::{BindError, Options, SendReport, Socket, Waker};
 pub struct Setup {
     /// The UDP port; 0 lets the system choose.
     pub port: u16,
-    /// The addresses to bind; usually both unspecified ones. Those of a family that the machine lacks are skipped.
+    /// The addresses to bind; usually both unspecified ones. Those of a family that the machine
+    /// lacks are skipped.
     pub listen: Vec<IpAddr>,
-    /// The addresses that peers are told to send to; port 0 is the one that is bound, another one is forwarded to it.
+    /// The addresses that peers are told to send to; port 0 is the one that is bound, another one
+    /// is forwarded to it.
     pub candidates: Vec<SocketAddr>,
     /// Number of shards.
     pub shards: u8,
@@ -55,7 +57,7 @@ pub enum PlaneEvent {
 }
 
 impl PlaneEvent {
-    /// Whether the event may be dropped while the control task is behind.
+    /// Returns whether the event may be dropped while the control task is behind.
     pub fn may_be_lost(&self) -> bool {
         match self {
             PlaneEvent::Shard(event) => event.may_be_lost(),
@@ -261,17 +263,17 @@ impl Plane {
         self.clock
     }
 
-    /// The UDP port in use.
+    /// Returns the UDP port in use.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// How many shards run.
+    /// Returns how many shards run.
     pub fn shard_count(&self) -> u8 {
         self.shards.len() as u8
     }
 
-    /// How many desks run.
+    /// Returns how many desks run.
     pub fn desk_count(&self) -> u8 {
         self.desks.len() as u8
     }
@@ -296,7 +298,8 @@ impl Plane {
         self.gauges.iter().map(|g| of(g).load(Ordering::Relaxed)).sum()
     }
 
-    /// Returns the number of datagrams, relayed packets and queries that were dropped because a queue was full.
+    /// Returns the number of datagrams, relayed packets and queries that were dropped because a
+    /// queue was full.
     pub fn dropped(&self) -> u64 {
         self.shards.iter().map(Mailbox::dropped).sum::<u64>() + self.desks.iter().map(Mailbox::dropped).sum::<u64>()
     }
@@ -317,16 +320,17 @@ impl Plane {
         self.liveness.clone()
     }
 
-    /// Whether all threads run.
+    /// Returns whether all threads run.
     pub fn is_alive(&self) -> bool {
         self.threads.iter().all(|thread| !thread.is_finished())
     }
 }
 
-/// Starts a thread that the process cannot do without. `run` returns whether the thread was asked to end.
+/// Starts a thread that the process cannot do without. `run` returns whether the thread was asked
+/// to end.
 ///
-/// If it was not, or if it panics, the process aborts: to all other threads the sessions of the lost thread would look
-/// alive, and a supervisor can start a sound process.
+/// If it was not, or if it panics, the process aborts: to all other threads the sessions of the
+/// lost thread would look alive, and a supervisor can start a sound process.
 fn start(
     name: String,
     liveness: Liveness,

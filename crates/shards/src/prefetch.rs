@@ -20,14 +20,16 @@ fn ask(start: *const u8, len: usize) {
     }
 }
 
-/// Prefetches the memory that the words of a value point to. A word that is no address does no harm.
+/// Prefetches the memory that the words of a value point to. A word that is no address does no
+/// harm.
 #[cfg(target_arch = "x86_64")]
 fn ask_behind(start: *const u8, len: usize, bytes: usize) {
     for word in 0..len / size_of::<usize>() {
         let at = start.wrapping_add(word * size_of::<usize>());
         let address: usize;
-        // SAFETY: the callers hold a reference to a value of `len` bytes, so that these eight may be read. They may be padding, of
-        // which Rust would make anything, but a load is a load; and the word only becomes the operand of prefetches.
+        // SAFETY: the callers hold a reference to a value of `len` bytes, so that these eight may
+        // be read. They may be padding, of which Rust would make anything, but a load is a load;
+        // and the word only becomes the operand of prefetches.
         unsafe {
             std::arch::asm!("mov {}, qword ptr [{}]", out(reg) address, in(reg) at, options(pure, readonly, nostack, preserves_flags));
         }
@@ -41,7 +43,8 @@ fn ask_behind(_: *const u8, _: usize, _: usize) {}
 #[cfg(target_arch = "x86_64")]
 fn line_at(at: *const u8) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: a prefetch reads nothing as far as a program can tell, and faults at no address whatever.
+    // SAFETY: a prefetch reads nothing as far as a program can tell, and faults at no address
+    // whatever.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
 }
 

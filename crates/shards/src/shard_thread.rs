@@ -73,8 +73,8 @@ impl ShardThread {
             let now = Instant::now();
             self.shard.handle_timeout(now);
             self.gauges.loaded(&self.shard.load());
-            // One round, then back to the sockets: while thousands are served, a publisher's next packets and a viewer's
-            // NACK must not wait for the last of them.
+            // One round, then back to the sockets: while thousands are served, a publisher's next
+            // packets and a viewer's NACK must not wait for the last of them.
             self.send_round(now, &mut batch, &mut sending);
             if self.tell() {
                 while self.send_round(Instant::now(), &mut batch, &mut sending) {}
@@ -98,7 +98,8 @@ impl ShardThread {
         }
     }
 
-    /// Takes what other shards passed on: datagrams of sessions here, and packets of streams that are relayed.
+    /// Takes what other shards passed on: datagrams of sessions here, and packets of streams that
+    /// are relayed.
     fn take_datagrams(&mut self) {
         for _ in 0..AT_ONCE {
             let Some(command) = self.inbox.datagram() else { break };
@@ -111,9 +112,10 @@ impl ShardThread {
             if self.sockets[place].receive(received).is_err() {
                 return;
             }
-            // A desk assigns an address to its session before it answers the address. The shard therefore handles all
-            // commands that arrived before a datagram ahead of the datagram. Without this, one join in a thousand lost its
-            // first DTLS flight as one from an unknown address, and repeated it a second later (measured).
+            // A desk assigns an address to its session before it answers the address. The shard
+            // therefore handles all commands that arrived before a datagram ahead of the datagram.
+            // Without this, one join in a thousand lost its first DTLS flight as one from an
+            // unknown address, and repeated it a second later (measured).
             self.take_commands();
             let now = Instant::now();
             let (fallback, port) =

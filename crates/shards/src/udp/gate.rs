@@ -22,8 +22,8 @@ use super::ancillary::Plain;
 use super::socket::{Socket, set_option};
 
 impl Socket {
-    /// Has the kernel drop what cannot be STUN, DTLS, RTP or RTCP from now on. What had arrived before
-    /// stays.
+    /// Has the kernel drop what cannot be STUN, DTLS, RTP or RTCP from now on. What had arrived
+    /// before stays.
     ///
     /// Returns whether the kernel agreed; all works without, only junk costs more. Dropped junk
     /// counts in [`Socket::kernel_drops`].
@@ -101,7 +101,7 @@ const fn to(from: u8, target: u8) -> u8 {
 mod tests {
     use super::super::testing::{arrivals, v4, v6};
 
-    /// The table above, once more.
+    /// Returns the verdict of the table above, computed independently.
     fn is_ours(datagram: &[u8]) -> bool {
         match datagram.first() {
             Some(0..=3) => datagram.len() >= 20 && datagram[4..8] == [0x21, 0x12, 0xa4, 0x42],

@@ -1,10 +1,10 @@
 //! How do many datagrams come out of the kernel with one system call?
 //!
-//! A [`ReceiveBatch`] has room for 64 datagrams, is filled by `recvmmsg(2)` and read by iterating. The
-//! bytes are handed out mutable, since SRTP is decrypted where it lies.
+//! A [`ReceiveBatch`] has room for 64 datagrams, is filled by `recvmmsg(2)` and read by iterating.
+//! The bytes are handed out mutable, since SRTP is decrypted where it lies.
 //!
-//! The pointers into the batch's own memory are written before each call and not read after it, so the
-//! batch may move between calls, and between threads.
+//! The pointers into the batch's own memory are written before each call and not read after it, so
+//! the batch may move between calls, and between threads.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -62,8 +62,8 @@ const SLOTS: usize = 64;
 const SLOT_BYTES: usize = 2_048;
 /// With `UDP_GRO` each slot may take many datagrams, so fewer do.
 const OFFLOAD_SLOTS: usize = 16;
-/// The most the kernel joins (`GRO_LEGACY_MAX_SIZE`), and some lines more: whole powers of two apart, the beginnings of all slots
-/// would push each other out of the caches.
+/// The most the kernel joins (`GRO_LEGACY_MAX_SIZE`), and some lines more: whole powers of two
+/// apart, the beginnings of all slots would push each other out of the caches.
 const OFFLOAD_SLOT_BYTES: usize = 65_536 + 17 * 64;
 /// How many errors in a row one call takes off the socket before it leaves the rest to the next.
 const MAX_ERRORS: usize = 16;
@@ -105,7 +105,7 @@ impl ReceiveBatch {
         }
     }
 
-    /// The datagrams, in the order of their arrival.
+    /// Returns the datagrams, in the order of their arrival.
     pub fn datagrams(&mut self) -> impl Iterator<Item = Datagram<'_>> {
         self.memory.chunks_exact_mut(self.slot_bytes).zip(&self.received).flat_map(|(memory, slot)| {
             memory[..slot.len_bytes].chunks_mut(slot.segment_bytes).map(|bytes| Datagram {
@@ -122,29 +122,30 @@ impl ReceiveBatch {
         self.received.iter().map(|slot| slot.source)
     }
 
-    /// How many datagrams [`ReceiveBatch::datagrams`] yields.
+    /// Returns how many datagrams [`ReceiveBatch::datagrams`] yields.
     pub fn len(&self) -> usize {
         let datagrams = |slot: &Slot| slot.len_bytes.div_ceil(slot.segment_bytes);
         self.received.iter().map(datagrams).sum()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether more may be waiting. When not, the socket was empty a moment ago, and asking again
-    /// would cost 0.4 µs for nothing.
+    /// Returns whether more datagrams may wait. If not, the socket was empty a moment ago, and
+    /// another call would cost 0.4 µs for nothing.
     pub fn is_full(&self) -> bool {
         self.received.len() == self.headers.len()
     }
 
-    /// How many datagrams were dropped so far because they were longer than a slot.
+    /// Returns how many datagrams were dropped so far because they were longer than a slot.
     pub fn truncated(&self) -> u64 {
         self.truncated
     }
 
-    /// How many errors were taken off the socket so far, such as a peer's "port unreachable".
+    /// Returns how many errors were taken off the socket so far, such as a peer's "port
+    /// unreachable".
     pub fn errors(&self) -> u64 {
         self.errors
     }
@@ -154,8 +155,8 @@ impl ReceiveBatch {
         self.point();
         let mut errors = 0;
         let count = loop {
-            // SAFETY: there are that many headers, and `point` has just made each of them point to a
-            // slot, a name and a control buffer of the lengths it says, all exclusively ours.
+            // SAFETY: there are that many headers, and `point` has just made each of them point to
+            // a slot, a name and a control buffer of the lengths it says, all exclusively ours.
             let count = unsafe {
                 libc::recvmmsg(
                     socket.as_raw_fd(),
@@ -244,10 +245,10 @@ impl Default for ReceiveBatch {
 impl Socket {
     /// Takes what has arrived, up to a batch full, in place of what `batch` held before.
     ///
-    /// Returns how many messages the kernel gave; 0 means that none are waiting. The batch may yield
-    /// fewer datagrams (too long ones are dropped) or more (see
-    /// [`Options::receive_offload`](super::Options::receive_offload)). An error of one
-    /// peer is counted and not returned.
+    /// Returns how many messages the kernel gave; 0 means that none are waiting. The batch may
+    /// yield fewer datagrams (too long ones are dropped) or more (see
+    /// [`Options::receive_offload`](super::Options::receive_offload)). An error of one peer is
+    /// counted and not returned.
     pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
         batch.fill(self)
     }
@@ -267,7 +268,8 @@ fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
             let v6 = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
             let ip = v6.sin6_addr.s6_addr.into();
             let port = u16::from_be(v6.sin6_port);
-            // The flow label is dropped: it does not identify a peer, and comparisons would include it.
+            // The flow label is dropped: it does not identify a peer, and comparisons would include
+            // it.
             Some(SocketAddrV6::new(ip, port, 0, v6.sin6_scope_id).into())
         }
         _ => None,
@@ -313,7 +315,8 @@ mod tests {
         assert_eq!(told(false), [None], "nobody else is told");
         let [Some(arrived)] = told(true)[..] else { panic!("one was sent") };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        // The same clock, in the same units. The kernel may stamp a first datagram when it is read, and clocks are set.
+        // The same clock, in the same units. The kernel may stamp a first datagram when it is read,
+        // and clocks are set.
         assert!(now.abs_diff(arrived) < Duration::from_secs(600), "{now:?} {arrived:?}");
     }
 

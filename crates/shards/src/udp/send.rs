@@ -1,24 +1,24 @@
 //! How do many datagrams get into the kernel with few system calls?
 //!
-//! Messages go out 64 at a time (`sendmmsg(2)`), and a message of several datagrams is cut into them by
-//! the kernel or the network card (`UDP_SEGMENT`). Measured at a sixth of the CPU time of one
-//! `sendto` per datagram; `examples/udp_cost.rs` repeats the measurement.
+//! Messages go out 64 at a time (`sendmmsg(2)`), and a message of several datagrams is cut into
+//! them by the kernel or the network card (`UDP_SEGMENT`). Measured at a sixth of the CPU time of
+//! one `sendto` per datagram; `examples/udp_cost.rs` repeats the measurement.
 //!
 //! **A peer that fails** (unreachable, forbidden, too long) is counted and stepped over.
 //!
-//! **A message the kernel will not cut** goes out datagram by datagram. Reasons may lie in the machine
-//! (no checksum offload: EIO) or in one path (its MTU is smaller than the datagrams: EINVAL, EMSGSIZE
-//! since 6.14), and the error does not say which. So we stop asking to cut after
+//! **A message the kernel will not cut** goes out datagram by datagram. Reasons may lie in the
+//! machine (no checksum offload: EIO) or in one path (its MTU is smaller than the datagrams:
+//! EINVAL, EMSGSIZE since 6.14), and the error does not say which. So we stop asking to cut after
 //! [`REFUSALS_IN_A_ROW`] refusals without a success between, and then still try one message in
-//! [`RETRY_EVERY`]: a peer that forges "fragmentation needed" cannot disable cutting for all viewers
-//! for good.
+//! [`RETRY_EVERY`]: a peer that forges "fragmentation needed" cannot disable cutting for all
+//! viewers for good.
 //!
-//! **A full send buffer** (EAGAIN): a call waits for room, 1 ms in total; datagrams that find no room
-//! by then are dropped and counted. The wait exists because an unprivileged process gets a buffer of
-//! 208 KiB, less than one batch of key frames, and the card frees it in tens of microseconds: without
-//! the wait half a burst would be lost on an idle network. There is no longer wait and no queue,
-//! because a buffer that stays full means a saturated card: congestion control has to see the loss,
-//! and delay would hide it.
+//! **A full send buffer** (EAGAIN): a call waits for room, 1 ms in total; datagrams that find no
+//! room by then are dropped and counted. The wait exists because an unprivileged process gets a
+//! buffer of 208 KiB, less than one batch of key frames, and the card frees it in tens of
+//! microseconds: without the wait half a burst would be lost on an idle network. There is no longer
+//! wait and no queue, because a buffer that stays full means a saturated card: congestion control
+//! has to see the loss, and delay would hide it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -57,13 +57,14 @@ pub struct SendReport {
     pub waits: u64,
 }
 
-/// The total time that one call may wait for room in the send buffer; the module comment says why. A guess.
+/// The total time that one call may wait for room in the send buffer; the module comment says why.
+/// A guess.
 const MAX_WAIT: Duration = Duration::from_millis(1);
 /// Refusals without a success between them after which cutting is disabled. A guess: more than the
 /// messages of one batch to one peer behind a path with a small MTU.
 const REFUSALS_IN_A_ROW: u32 = 32;
-/// With cutting disabled, one message in this many still asks for it. A guess: one failed system call
-/// among this many messages costs nothing noticeable.
+/// With cutting disabled, one message in this many still asks for it. A guess: one failed system
+/// call among this many messages costs nothing noticeable.
 const RETRY_EVERY: u32 = 1_024;
 /// How many messages one system call takes. The kernel's bound is 1024; the gain is gone at 64.
 const MESSAGES: usize = 64;
@@ -233,8 +234,8 @@ impl<E: Exit> Turn<'_, E> {
         }
     }
 
-    /// Waits for room in the send buffer for the remaining part of [`MAX_WAIT`]. Returns `true` if there
-    /// is room.
+    /// Waits for room in the send buffer for the remaining part of [`MAX_WAIT`]. Returns `true` if
+    /// there is room.
     fn wait(&mut self) -> bool {
         let now = Instant::now();
         let until = *self.wait_until.get_or_insert_with(|| {
@@ -245,7 +246,7 @@ impl<E: Exit> Turn<'_, E> {
     }
 }
 
-/// Whether the kernel may have said so because it would not cut the message.
+/// Returns whether the error code may mean that the kernel refused to cut the message.
 fn is_refusal(code: i32) -> bool {
     matches!(code, libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::ENOPROTOOPT | libc::EOPNOTSUPP)
 }
@@ -292,7 +293,8 @@ union Name {
 }
 
 // SAFETY: only the pointers in `headers` and `vectors` stand in the way. They point into this
-// sheet's own boxes and the batch, are written in `send`, which has `&mut`, and not read outside of it.
+// sheet's own boxes and the batch, are written in `send`, which has `&mut`, and not read outside of
+// it.
 unsafe impl Send for Sheet {}
 
 impl Sheet {
@@ -345,8 +347,9 @@ impl Sheet {
             count += 1;
         }
         // SAFETY: the first `count` headers have just been made to point to a name, a control
-        // buffer and bytes of the lengths they say. All outlive the call. The kernel writes only to the
-        // headers, which are ours; it does not write to `iov_base`, which may thus be from a `&`.
+        // buffer and bytes of the lengths they say. All outlive the call. The kernel writes only to
+        // the headers, which are ours; it does not write to `iov_base`, which may thus be from a
+        // `&`.
         let sent = unsafe { libc::sendmmsg(fd, self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT as _) };
         match sent {
             1.. => Ok(sent as usize),
@@ -398,7 +401,7 @@ fn write_control(message: &Message, control: &mut Control) -> usize {
     writer.used_bytes()
 }
 
-/// The datagrams of a message as messages of their own.
+/// Returns the datagrams of a message as messages of their own.
 fn datagrams(message: &Message) -> impl Iterator<Item = Message> {
     let Message { destination, source, start, len_bytes, segment_bytes, segments } = *message;
     (0..segments).map(move |place| {
@@ -423,12 +426,12 @@ impl Offload {
         Offload { is_known, refused_in_a_row: AtomicU32::new(0), spared: AtomicU32::new(0) }
     }
 
-    /// Whether messages usually go uncut to the kernel.
+    /// Returns whether messages usually go uncut to the kernel.
     pub(super) fn is_used(&self) -> bool {
         self.is_known && self.refused_in_a_row.load(Relaxed) < REFUSALS_IN_A_ROW
     }
 
-    /// Whether the next message is to go uncut.
+    /// Returns whether the next message is to go uncut.
     fn wants_next(&self) -> bool {
         if self.is_used() {
             return true;

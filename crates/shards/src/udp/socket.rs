@@ -18,8 +18,8 @@ use super::send::Offload;
 
 /// One UDP socket of one address family.
 ///
-/// Meant to be read and written by one thread. [`Socket::try_clone`] gives another thread a handle of
-/// its own.
+/// Meant to be read and written by one thread. [`Socket::try_clone`] gives another thread a handle
+/// of its own.
 #[derive(Debug)]
 pub struct Socket {
     socket: socket2::Socket,
@@ -39,14 +39,14 @@ pub struct Options {
     /// Bytes of datagrams the kernel may hold for us; 0 leaves the system's default. Without
     /// `CAP_NET_ADMIN`, `net.core.rmem_max` bounds it.
     pub receive_buffer_bytes: usize,
-    /// Bytes of datagrams that may wait for the network card; 0 leaves the system's default. Without
-    /// `CAP_NET_ADMIN`, `net.core.wmem_max` bounds it.
+    /// Bytes of datagrams that may wait for the network card; 0 leaves the system's default.
+    /// Without `CAP_NET_ADMIN`, `net.core.wmem_max` bounds it.
     pub send_buffer_bytes: usize,
-    /// Lets the kernel hand over several datagrams of one peer as one (`UDP_GRO`). Costs 1 MiB in the
-    /// [`ReceiveBatch`](super::ReceiveBatch) and pays when publishers send bursts.
+    /// Lets the kernel hand over several datagrams of one peer as one (`UDP_GRO`). Costs 1 MiB in
+    /// the [`ReceiveBatch`](super::ReceiveBatch) and pays when publishers send bursts.
     pub receive_offload: bool,
-    /// Asks the kernel for the arrival time of each datagram (`SO_TIMESTAMPNS`). For load generators, which may read a
-    /// datagram long after its arrival.
+    /// Asks the kernel for the arrival time of each datagram (`SO_TIMESTAMPNS`). For load
+    /// generators, which may read a datagram long after its arrival.
     pub receive_timestamps: bool,
 }
 
@@ -153,7 +153,8 @@ impl Socket {
         })
     }
 
-    /// Returns another handle of the same port, for a thread that sends a few datagrams beside ours.
+    /// Returns another handle of the same port, for a thread that sends a few datagrams beside
+    /// ours.
     ///
     /// Counters start anew. Reading through it would take datagrams away from the shard.
     pub fn try_clone(&self) -> io::Result<Socket> {
@@ -172,12 +173,12 @@ impl Socket {
         self.socket.send_to(datagram, &destination.into()).map(|_| ())
     }
 
-    /// Where the socket is bound.
+    /// Returns where the socket is bound.
     pub fn local_address(&self) -> SocketAddr {
         self.local_address
     }
 
-    /// How many bytes the kernel will really hold for us, in the measure of
+    /// Returns how many bytes the kernel will really hold for us, in the measure of
     /// [`Options::receive_buffer_bytes`].
     ///
     /// Tell the operator when it is less: `net.core.rmem_max` is too small then.
@@ -185,13 +186,13 @@ impl Socket {
         self.granted_receive_buffer_bytes
     }
 
-    /// Whether the kernel joins datagrams for us (`UDP_GRO`).
+    /// Returns whether the kernel joins datagrams for us (`UDP_GRO`).
     pub fn has_receive_offload(&self) -> bool {
         self.receive_offload
     }
 
-    /// How many datagrams the kernel has dropped here since the socket was opened, as of the last
-    /// one received (`SO_RXQ_OVFL`). Wraps around.
+    /// Returns how many datagrams the kernel has dropped here since the socket was opened, as of
+    /// the last one received (`SO_RXQ_OVFL`). Wraps around.
     ///
     /// Counts those that found the buffer full, and also those [turned
     /// away](Socket::turn_away_junk) or with a wrong checksum: the kernel has one counter for all.
