@@ -7,11 +7,13 @@ use tracing_subscriber::fmt;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Libraries that see headers, and so tokens, stay silent below INFO whatever the level (threat T18).
+/// Libraries that see headers, and so tokens, stay silent below INFO whatever the level (threat
+/// T18).
 const QUIET: [&str; 4] = ["h2=info", "hyper=info", "hyper_util=info", "rustls=info"];
 
-/// The first panics that are each logged in one line. Later ones are logged one in [`THEN_EVERY`], because panics that a
-/// stranger's bytes provoke could fill a disk. `nowcast_media_session_panics_total` counts all. A guess.
+/// The first panics that are each logged in one line. Later ones are logged one in [`THEN_EVERY`],
+/// because panics that a stranger's bytes provoke could fill a disk.
+/// `nowcast_media_session_panics_total` counts all. A guess.
 const LOGGED_PANICS: u64 = 100;
 const THEN_EVERY: u64 = 1_000;
 
@@ -27,7 +29,8 @@ fn log_panics() {
     }));
 }
 
-/// Starts logging to standard error. Control characters in texts are escaped by the formatter (threat T30).
+/// Starts logging to standard error. Control characters in texts are escaped by the formatter
+/// (threat T30).
 pub fn start(config: &LogConfig) {
     let filter = QUIET.iter().fold(EnvFilter::new(&config.level), |filter, directive| match directive.parse() {
         Ok(directive) => filter.add_directive(directive),

@@ -1,7 +1,8 @@
 //! How does the server start, and how does it end?
 //!
-//! Every configuration error is found before the first connection is accepted, and printed in one line. SIGTERM and
-//! SIGINT end it in order: no new sessions, goodbye to the old ones, all within `shutdown_timeout`.
+//! Every configuration error is found before the first connection is accepted, and printed in one
+//! line. SIGTERM and SIGINT end it in order: no new sessions, goodbye to the old ones, all within
+//! `shutdown_timeout`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -111,7 +112,8 @@ fn base_url(addresses: &[SocketAddr], tls: &Tls) -> Option<String> {
     let scheme = if *tls == Tls::Off { "http" } else { "https" };
     let first = addresses.first()?;
     let is_here = |address: &SocketAddr| address.ip().is_unspecified() || address.ip().is_loopback();
-    // A browser may resolve `localhost` to IPv6 or IPv4, so the name is used only if the server listens on both.
+    // A browser may resolve `localhost` to IPv6 or IPv4, so the name is used only if the server
+    // listens on both.
     let both = addresses.iter().all(|address| is_here(address) && address.port() == first.port());
     if first.ip().is_unspecified() || (both && addresses.len() > 1) {
         return Some(format!("{scheme}://localhost:{}", first.port()));

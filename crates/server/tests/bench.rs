@@ -123,7 +123,8 @@ fn https_and_ipv6_are_played_by_whom_we_trust() {
     let folder = folder("https");
     std::fs::create_dir_all(&folder).unwrap();
     let [certificate, key, other] = ["own.pem", "key.pem", "other.pem"].map(|name| folder.join(name));
-    // The certificate has another name than the URL: --ca with the server's own certificate accepts any name.
+    // The certificate has another name than the URL: --ca with the server's own certificate accepts
+    // any name.
     let made = rcgen::generate_simple_self_signed(vec!["live.example".to_owned()]).unwrap();
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();

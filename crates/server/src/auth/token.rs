@@ -1,7 +1,8 @@
 //! Is this access token genuine, and what does it say?
 //!
-//! HS256 only, and the key is the one that `iss` names exactly: there is no algorithm to confuse and no `kid` to
-//! play with (threat T19). What a token says stays unread until its signature has been checked, except for `iss`.
+//! HS256 only, and the key is the one that `iss` names exactly: there is no algorithm to confuse
+//! and no `kid` to play with (threat T19). What a token says stays unread until its signature has
+//! been checked, except for `iss`.
 
 use std::collections::BTreeMap;
 
@@ -149,7 +150,8 @@ struct Issuer {
     iss: String,
 }
 
-/// Checks the algorithm and the signature; times are checked by [`verify`], which is handed the clock.
+/// Checks the algorithm and the signature; times are checked by [`verify`], which is handed the
+/// clock.
 fn signature_only() -> Validation {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.required_spec_claims.clear();

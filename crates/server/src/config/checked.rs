@@ -1,7 +1,8 @@
 //! What does the configuration mean?
 //!
-//! [`check`] turns what the user wrote into values that need no second look: addresses, durations, networks. The first
-//! thing that cannot be meant is refused, with the option's name and what to do.
+//! [`check`] turns what the user wrote into values that need no second look: addresses, durations,
+//! networks. The first thing that cannot be meant is refused, with the option's name and what to
+//! do.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -42,7 +43,8 @@ pub struct Config {
 pub struct HttpConfig {
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
-    /// Whether an IPv6 wildcard address may fail to bind, because it is the default and not a choice of the user.
+    /// Whether an IPv6 wildcard address may fail to bind, because it is the default and not a
+    /// choice of the user.
     pub ipv6_is_optional: bool,
     /// Whether and how HTTP uses TLS.
     pub tls: Tls,
@@ -107,11 +109,13 @@ pub struct MediaConfig {
     pub pin_cores: bool,
     /// `--loopback`: bind, offer and use nothing but 127.0.0.1 and ::1.
     pub loopback_only: bool,
-    /// `--dev` or `--loopback`: offer loopback addresses too, which only clients on this machine can use.
+    /// `--dev` or `--loopback`: offer loopback addresses too, which only clients on this machine
+    /// can use.
     pub offer_loopback: bool,
     /// Addresses to bind.
     pub listen: Vec<IpAddr>,
-    /// Whether an IPv6 address in `listen` may fail to bind, because it is the default and not a choice of the user.
+    /// Whether an IPv6 address in `listen` may fail to bind, because it is the default and not a
+    /// choice of the user.
     pub ipv6_is_optional: bool,
     /// If not empty, offer these instead of the machine's own addresses; port 0 is `udp_port`.
     pub advertised: Vec<SocketAddr>,
@@ -132,13 +136,15 @@ pub struct MediaLimits {
     pub streams: usize,
     /// `limits.sessions`: sessions at once.
     pub sessions: usize,
-    /// `limits.sessions_per_ip`: sessions of one address at once (IPv6: of one /64); `None` is no limit.
+    /// `limits.sessions_per_ip`: sessions of one address at once (IPv6: of one /64); `None` is no
+    /// limit.
     pub sessions_per_ip: Option<usize>,
     /// `limits.viewers`: viewers of one stream at once.
     pub viewers: usize,
     /// `limits.handshakes`: viewers' handshakes under way at once.
     pub handshakes: usize,
-    /// `limits.busy_percent`: viewers are refused while a media thread is busy for this share of its time.
+    /// `limits.busy_percent`: viewers are refused while a media thread is busy for this share of
+    /// its time.
     pub busy_percent: u8,
 }
 
@@ -435,7 +441,8 @@ fn check_log(log: &file::Log) -> Result<LogConfig, ConfigError> {
     Ok(LogConfig { level: log.level.clone(), format })
 }
 
-/// Reads an address to listen on: `address:port`, or `:port` or `port` for all addresses, or `localhost:port`.
+/// Reads an address to listen on: `address:port`, or `:port` or `port` for all addresses, or
+/// `localhost:port`.
 fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, ConfigError> {
     if let Ok(address) = text.parse() {
         return Ok(vec![address]);
@@ -461,7 +468,8 @@ fn addresses(option: &str, texts: &[String]) -> Result<Vec<IpAddr>, ConfigError>
     texts.iter().map(parse).collect()
 }
 
-/// Reads an address that clients get: `203.0.113.5`, or `203.0.113.5:7000` where another port is forwarded to ours.
+/// Reads an address that clients get: `203.0.113.5`, or `203.0.113.5:7000` where another port is
+/// forwarded to ours.
 fn advertised_addresses(texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
     const OPTION: &str = "media.advertised_addresses";
     let parse = |text: &String| {

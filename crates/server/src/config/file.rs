@@ -1,7 +1,8 @@
 //! Which options does the configuration file have, and with which defaults?
 //!
 //! One struct per section of `nowcast.toml`, with plain types and the defaults. [`super::checked`]
-//! converts them to their meaning. Numbers are wide here, so that a wrong one is refused with its option's name.
+//! converts them to their meaning. Numbers are wide here, so that a wrong one is refused with its
+//! option's name.
 
 use std::collections::BTreeMap;
 
@@ -153,7 +154,8 @@ pub struct Log {
 impl Default for File {
     fn default() -> Self {
         Self {
-            // Supervisors kill a process some time after SIGTERM: Docker after 10 s, systemd after 90 s.
+            // Supervisors kill a process some time after SIGTERM: Docker after 10 s, systemd after
+            // 90 s.
             shutdown_timeout: "10s".into(),
             http: Http::default(),
             media: Media::default(),
@@ -202,7 +204,8 @@ impl Default for Streams {
 
 impl Default for Limits {
     fn default() -> Self {
-        // `docs/threats.md`, T17 and T30. `sessions` and `event_streams` are guesses; `sfu::desk` explains `handshakes`.
+        // `docs/threats.md`, T17 and T30. `sessions` and `event_streams` are guesses; `sfu::desk`
+        // explains `handshakes`.
         Self {
             sessions: 20_000,
             sessions_per_ip: 200,

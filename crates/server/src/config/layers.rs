@@ -1,8 +1,8 @@
 //! How do defaults, file, environment and flags become one set of options?
 //!
-//! As TOML tables: each layer is checked against the defaults (does the option exist, is it of that type?) and
-//! laid over the layers before. So every error can name the option, and the environment needs no list of its own:
-//! `media.udp_port` is `NOWCAST_MEDIA_UDP_PORT`.
+//! As TOML tables: each layer is checked against the defaults (does the option exist, is it of that
+//! type?) and laid over the layers before. So every error can name the option, and the environment
+//! needs no list of its own: `media.udp_port` is `NOWCAST_MEDIA_UDP_PORT`.
 
 use toml::{Table, Value};
 
@@ -45,7 +45,8 @@ impl Layers {
         Ok(())
     }
 
-    /// Lays `NOWCAST_…` variables over the layers before. Returns remarks on variables that name no option.
+    /// Lays `NOWCAST_…` variables over the layers before. Returns remarks on variables that name no
+    /// option.
     pub(super) fn add_environment(
         &mut self,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -97,7 +98,8 @@ pub(super) fn defaults() -> Table {
     Table::try_from(File::default()).expect("defaults are plain values")
 }
 
-/// The defaults that `--dev` changes: loopback only, a known key, everything allowed, no limits per address.
+/// Returns the defaults that `--dev` changes: loopback only, a known key, everything allowed, no
+/// limits per address.
 fn dev_defaults() -> Vec<(&'static str, Value)> {
     let mut listen = vec![Value::from("127.0.0.1:7880")];
     if std::net::UdpSocket::bind("[::1]:0").is_ok() {
@@ -147,7 +149,8 @@ fn check_table(schema: &Table, table: &Table, path: &str) -> Result<(), ConfigEr
     Ok(())
 }
 
-/// Replaces the options that `table` names. Maps are replaced as a whole: a user's keys exclude the default ones.
+/// Replaces the options that `table` names. Maps are replaced as a whole: a user's keys exclude the
+/// default ones.
 fn overlay(options: &mut Table, table: Table, path: &str) {
     for (key, value) in table {
         let option = join(path, &key);

@@ -1,8 +1,9 @@
 //! Which options does this run of the server have?
 //!
-//! Options come from four places, the later winning: defaults, the file, the environment, the command line. They are
-//! laid over each other as TOML ([`layers`]), read once into plain types ([`file`]), and converted to their meaning
-//! ([`checked`]). No other module reads the environment or the file.
+//! Options come from four places, the later winning: defaults, the file, the environment, the
+//! command line. They are laid over each other as TOML ([`layers`]), read once into plain types
+//! ([`file`]), and converted to their meaning ([`checked`]). No other module reads the environment
+//! or the file.
 
 mod checked;
 mod cidr;

@@ -1,7 +1,8 @@
 //! What does this machine look like, as far as the server cares?
 //!
-//! The only place of the doctor that looks: `/proc`, `/sys`, and sockets that are opened and closed again. What cannot be
-//! found out is `None` or empty, never an error: a container may hide any of it.
+//! The only place of the doctor that looks: `/proc`, `/sys`, and sockets that are opened and closed
+//! again. What cannot be found out is `None` or empty, never an error: a container may hide any of
+//! it.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -30,7 +31,8 @@ pub struct Machine {
     pub memory_bytes: Option<u64>,
     /// Memory that lies on a disk now, in bytes.
     pub swapped_bytes: u64,
-    /// How many files this process may open (soft limit), and how many it may allow itself (hard limit).
+    /// How many files this process may open (soft limit), and how many it may allow itself (hard
+    /// limit).
     pub open_files: Option<(u64, u64)>,
     /// Whether this is a container, as far as can be told.
     pub in_container: bool,
@@ -42,7 +44,8 @@ pub struct Machine {
     pub taken: Vec<Taken>,
     /// What clients would be told to send to.
     pub candidates: Vec<SocketAddr>,
-    /// Failed DTLS handshakes by reason, of the server that runs here; `None`: it could not be asked.
+    /// Failed DTLS handshakes by reason, of the server that runs here; `None`: it could not be
+    /// asked.
     pub dtls_failures: Option<Vec<(String, u64)>>,
 }
 
@@ -106,7 +109,7 @@ impl Machine {
     }
 }
 
-/// A small file's text without blanks around it.
+/// Returns a small file's text without blanks around it.
 fn read(path: impl AsRef<Path>) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
@@ -115,14 +118,14 @@ fn number(path: impl AsRef<Path>) -> Option<u64> {
     read(path)?.parse().ok()
 }
 
-/// A line of `/proc/meminfo`, in bytes.
+/// Returns a line of `/proc/meminfo`, in bytes.
 fn meminfo(name: &str) -> Option<u64> {
     let text = read("/proc/meminfo")?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The first processor's abilities: `flags` on x86, `Features` on ARM.
+/// Returns the features of the first processor: `flags` on x86, `Features` on ARM.
 fn cpu_flags(cpuinfo: &str) -> Vec<String> {
     let line = cpuinfo.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
     let flags = line.and_then(|line| line.split_once(':')).map(|(_, flags)| flags);
@@ -228,7 +231,8 @@ fn taken(config: &Config) -> Vec<Taken> {
     taken
 }
 
-/// Which process has a port, by the kernel's lists of sockets and every process's open files.
+/// Returns the process that uses a port, from the kernel's lists of sockets and every process's
+/// open files.
 fn holder(lists: [&str; 2], port: u16) -> Option<Holder> {
     let inodes = lists.map(|list| inodes_of(&read(format!("/proc/net/{list}")).unwrap_or_default(), port)).concat();
     let names: Vec<_> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
@@ -244,7 +248,8 @@ fn holder(lists: [&str; 2], port: u16) -> Option<Holder> {
     Some(Holder { process, name: read(format!("/proc/{process}/comm"))? })
 }
 
-/// proc(5), `/proc/net/tcp`: the second column is the local address and port in hexadecimal, the tenth the inode.
+/// proc(5), `/proc/net/tcp`: the second column is the local address and port in hexadecimal, the
+/// tenth the inode.
 fn inodes_of(list: &str, port: u16) -> Vec<u64> {
     let has_port =
         |address: &str| address.rsplit_once(':').is_some_and(|(_, p)| u16::from_str_radix(p, 16) == Ok(port));

@@ -71,7 +71,7 @@ fn addresses(machine: &Machine, config: &Config) -> Finding {
     Finding::hint(ADDRESSES, found, meaning).mend(example)
 }
 
-/// Whether the whole internet can reach an address, as far as its digits tell.
+/// Returns whether the whole internet can reach an address, as far as its digits tell.
 fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => {

@@ -16,7 +16,7 @@ pub(super) fn wants_colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// A table for people.
+/// Returns a table for people.
 pub(super) fn text(findings: &[Finding], with_colour: bool) -> String {
     let mut text = String::from("\n");
     for finding in findings {
