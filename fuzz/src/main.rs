@@ -1,9 +1,11 @@
-//! Runs fuzz targets on stable Rust, without coverage: seeds first, then mutations of them until the time is up.
+//! Runs fuzz targets on stable Rust, without coverage: seeds first, then mutations of them until
+//! the time is up.
 //!
-//! `cargo run --release -p fuzz -- [--target PART] [--seconds N] [--seed 0x5eed] [--replay FILE] [--list]`
+//! `cargo run --release -p fuzz -- [--target PART] [--seconds N] [--seed 0x5eed] [--replay FILE]
+//! [--list]`
 //!
-//! The same seed tries the same inputs in the same order. An input that breaks a target is written to
-//! `fuzz/artifacts/`, with the line that replays it.
+//! The same seed tries the same inputs in the same order. An input that breaks a target is written
+//! to `fuzz/artifacts/`, with the line that replays it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! How does one input become another?
 //!
-//! Small changes that parsers stumble over: lengths that lie, bytes at limits, parts repeated, left out or taken from
-//! elsewhere. Everything follows from the seed.
+//! Small changes that parsers stumble over: lengths that lie, bytes at limits, parts repeated, left
+//! out or taken from elsewhere. Everything follows from the seed.
 
 /// Numbers that only depend on their seed (splitmix64).
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number in `0..end`; 0 if that is empty.
+    /// Returns a number in `0..end`; 0 if that is empty.
     pub fn below(&mut self, end: usize) -> usize {
         (self.bits() % end.max(1) as u64) as usize
     }

@@ -1,12 +1,13 @@
 //! Whole sessions: what may any sequence of datagrams do to them?
 //!
-//! An input is a script, read as records of four bytes (what, how, two of length) and their content. Some steps need no
-//! secret: raw datagrams, damaged ones of the honest peer. Others are those of an admitted peer: STUN with the right
-//! password, any RTCP and RTP under its keys, any bytes where SCTP is expected.
+//! An input is a script, read as records of four bytes (what, how, two of length) and their
+//! content. Some steps need no secret: raw datagrams, damaged ones of the honest peer. Others are
+//! those of an admitted peer: STUN with the right password, any RTCP and RTP under its keys, any
+//! bytes where SCTP is expected.
 //!
-//! What must hold: no panic, contained or not. An input without a secret neither ends the session, nor keeps the
-//! honest peer from connecting, nor gets an answer. With a secret, an address that has not proved its presence gets at
-//! most three times the bytes that came from it (threat T4).
+//! What must hold: no panic, contained or not. An input without a secret neither ends the session,
+//! nor keeps the honest peer from connecting, nor gets an answer. With a secret, an address that
+//! has not proved its presence gets at most three times the bytes that came from it (threat T4).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

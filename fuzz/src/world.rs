@@ -217,7 +217,7 @@ impl World {
         self.desk.counters.panics + self.snapshot().counters.panics
     }
 
-    /// Whether the server still holds the session.
+    /// Returns whether the server still holds the session.
     pub(crate) fn has_session(&mut self) -> bool {
         match self.purpose {
             Purpose::Watch | Purpose::WatchAndTalk => self.desk.session_count() == 1,
