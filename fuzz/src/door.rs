@@ -32,7 +32,8 @@ pub fn route(data: &[u8]) {
     }
 }
 
-/// A forwarded prefix is a path of this host and can stand in headers, pages and JSON; or it is none.
+/// A forwarded prefix is a path of this host and can stand in headers, pages and JSON; or it is
+/// none.
 pub fn prefix(data: &[u8]) {
     let mut headers = HeaderMap::new();
     for part in data.split(|byte| *byte == b'\n') {
@@ -48,7 +49,8 @@ pub fn prefix(data: &[u8]) {
     assert_eq!(Prefix::parse(text), Ok(prefix.clone()), "what was read is read again");
 }
 
-/// Frames of HTTP/2 are counted alike in whatever pieces they come, and never more of them than there are bytes for.
+/// Frames of HTTP/2 are counted alike in whatever pieces they come, and never more of them than
+/// there are bytes for.
 pub fn frames(data: &[u8]) {
     let now = Instant::now();
     let whole = walked(std::iter::once(data));
@@ -68,7 +70,7 @@ fn walked<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Head>, bool) {
     (heads, walker.is_between_frames())
 }
 
-/// A trickle-ICE fragment is understood or refused, and what is understood is bounded.
+/// A trickle-ICE fragment is parsed or refused, and the parsed result is bounded.
 pub fn sdpfrag(data: &[u8]) {
     if let Ok(fragment) = sdpfrag::parse(&String::from_utf8_lossy(data)) {
         assert_eq!(fragment.ufrag.is_some(), fragment.password.is_some());
@@ -77,7 +79,8 @@ pub fn sdpfrag(data: &[u8]) {
     }
 }
 
-/// Nobody gets in without a signature, and what a genuine token says is read without harm.
+/// A token without a valid signature is refused, and the claims of a genuine token are read without
+/// harm.
 pub fn token(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(data) else { return };
     let mut headers = HeaderMap::new();
@@ -282,8 +285,8 @@ fn genuine_tokens() -> &'static [String] {
     })
 }
 
-/// Whether the signed parts are those of a genuine token, written a little differently (base64's last letter
-/// has bits to spare, and blanks around are cut).
+/// Returns whether the signed parts are those of a genuine token, written a little differently
+/// (base64's last letter has bits to spare, and blanks around are cut).
 fn has_signature_of_ours(data: &[u8]) -> bool {
     let text = String::from_utf8_lossy(data);
     genuine_tokens().iter().any(|token| token.rsplit_once('.').is_some_and(|(signed, _)| text.contains(signed)))

@@ -23,7 +23,7 @@ pub(crate) const SERVER: SocketAddr =
 /// Where the honest peer is.
 pub(crate) const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), 5_000);
 
-/// The stream that everybody here is in.
+/// The stream of all peers of this world.
 pub(crate) const STREAM: StreamId = StreamId(1);
 
 /// Another stream, that [`Watcher`]s of [`World::watched`] see go on.
@@ -217,7 +217,7 @@ impl World {
         self.desk.counters.panics + self.snapshot().counters.panics
     }
 
-    /// Whether the server still holds the session.
+    /// Returns whether the server still holds the session.
     pub(crate) fn has_session(&mut self) -> bool {
         match self.purpose {
             Purpose::Watch | Purpose::WatchAndTalk => self.desk.session_count() == 1,

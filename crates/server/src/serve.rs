@@ -1,7 +1,8 @@
 //! How does the server start, and how does it end?
 //!
-//! Everything that can be wrong is found before the first connection is taken, and said in one line. SIGTERM and
-//! SIGINT end it in order: no new sessions, goodbye to the old ones, all within `shutdown_timeout`.
+//! Every configuration error is found before the first connection is accepted, and printed in one
+//! line. SIGTERM and SIGINT end it in order: no new sessions, goodbye to the old ones, all within
+//! `shutdown_timeout`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::http::tls::Certificates;
 use crate::http::{App, accept};
 use crate::log;
 
-/// Runs the server until it is told to end.
+/// Runs the server until a signal ends it.
 pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     log::start(&config.log);
     for remark in remarks.into_iter().chain(doctor::remarks(&config)) {
@@ -51,7 +52,7 @@ pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Binds all listeners, or says which cannot be.
+/// Binds all listeners, or returns the option of the one that fails.
 fn listen(config: &HttpConfig) -> Result<Vec<TcpListener>, ConfigError> {
     let mut listeners = Vec::new();
     for address in &config.listen {
@@ -86,7 +87,7 @@ fn has_no_ipv6(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAFNOSUPPORT) || error.kind() == std::io::ErrorKind::AddrNotAvailable
 }
 
-/// Says where to go now.
+/// Prints the links of the pages and of the API.
 fn welcome(config: &Config, listeners: &[TcpListener]) {
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let Some(base) = base_url(&addresses, &config.http.tls) else { return };
@@ -106,12 +107,13 @@ fn welcome(config: &Config, listeners: &[TcpListener]) {
     }
 }
 
-/// The address that a browser on this machine uses.
+/// Returns the URL for a browser on this machine.
 fn base_url(addresses: &[SocketAddr], tls: &Tls) -> Option<String> {
     let scheme = if *tls == Tls::Off { "http" } else { "https" };
     let first = addresses.first()?;
     let is_here = |address: &SocketAddr| address.ip().is_unspecified() || address.ip().is_loopback();
-    // A name that a browser may take for IPv6 or IPv4 is for a server that listens on both.
+    // A browser may resolve `localhost` to IPv6 or IPv4, so the name is used only if the server
+    // listens on both.
     let both = addresses.iter().all(|address| is_here(address) && address.port() == first.port());
     if first.ip().is_unspecified() || (both && addresses.len() > 1) {
         return Some(format!("{scheme}://localhost:{}", first.port()));

@@ -160,7 +160,7 @@ const MOST_OVER_ACKED_BPS: f32 = 60_000.0;
 const APP_LIMITED: f32 = 0.65;
 /// Ours: with less room than this a sender of small pictures would never be given the next layer.
 const APP_LIMITED_BPS: f32 = 150_000.0;
-/// The issue: probing takes at most this share of all that is sent.
+/// Highest share of all sent bytes that probes may take. A guess: viewers pay for this traffic.
 const PROBE_SHARE: f32 = 0.15;
 /// Ours: what may be probed before anything was sent, and what can be saved up. Two trains at 6 Mb/s.
 const PROBE_ALLOWANCE: f32 = 40_000.0;

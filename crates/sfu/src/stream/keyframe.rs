@@ -17,7 +17,7 @@ pub struct KeyFrameRequests {
     answers: bool,
 }
 
-/// At most one request per this span towards a publisher (threat T13; the figure).
+/// At most one request per this span towards a publisher (threat T13). A guess: two key frames a second are affordable.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How many requests may stay without a key frame before the publisher counts as unresponsive. A guess: one may
