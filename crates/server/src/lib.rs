@@ -6,7 +6,7 @@
 //!
 //! Deliberately not here: anything that knows what an SDP or a packet says.
 //!
-//! Start reading at [`serve::run`], then [`http::App::respond`].
+//! Start reading at [`serve::run`], then [`http::Front::respond`].
 
 pub mod auth;
 pub mod cli;

@@ -429,6 +429,14 @@ impl Engine {
         actor::start(config)
     }
 
+    /// Creates an engine whose questions go to the caller: a test answers them in the place of the
+    /// control task. `changes` is what [`Engine::changes`] returns.
+    #[cfg(test)]
+    pub(crate) fn of_asks(changes: watch::Receiver<u64>) -> (Engine, mpsc::Receiver<Ask>) {
+        let (asks, receiver) = mpsc::channel(1);
+        (Engine { asks, changes, liveness: Liveness::new() }, receiver)
+    }
+
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(ask(reply)).await.ok()?;
@@ -546,7 +554,7 @@ impl Engine {
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Asked of the engine's task.
-enum Ask {
+pub(crate) enum Ask {
     Publish(Publish, oneshot::Sender<Result<Opened, Refusal>>),
     Watch(Watch, oneshot::Sender<Result<Opened, Refusal>>),
     Answer(SessionId, String, oneshot::Sender<Result<(), Refusal>>),

@@ -9,7 +9,7 @@
 
 use hyper::HeaderMap;
 
-use super::route::{NoRoute, Route};
+use super::table::address::NoRoute;
 
 /// Longest prefix, whole. A guess: real ones have one or two segments.
 const PREFIX_BYTES: usize = 200;
@@ -96,25 +96,26 @@ impl Prefix {
     }
 }
 
-/// Finds the resource that a request's path names, and the prefix that answers begin with.
+/// Finds what a request's path names, and the prefix that answers begin with. `find` finds what a path names without
+/// any prefix.
 ///
 /// A proxy may strip the prefix or leave it in the path. `http.base_path` is taken off where the path has it: with it
 /// and without it a path names the same. A forwarded prefix says what the proxy took away already, so it is taken off
 /// only where the path names nothing otherwise.
-pub(super) fn place(
+pub(super) fn place<T>(
     base: &Prefix,
     forwarded: Option<Prefix>,
     path: &str,
-    query: Option<&str>,
-) -> (Result<Route, NoRoute>, Prefix) {
+    find: impl Fn(&str) -> Result<T, NoRoute>,
+) -> (Result<T, NoRoute>, Prefix) {
     let (first, second, prefix) = match forwarded {
         Some(forwarded) => (Some(path), forwarded.strip(path), forwarded),
         None => (base.strip(path), Some(path), base.clone()),
     };
     let mut found = Err(NoRoute::NotFound);
     for path in [first, second].into_iter().flatten() {
-        found = match (Route::of(path, query), found) {
-            (Ok(route), _) => return (Ok(route), prefix),
+        found = match (find(path), found) {
+            (Ok(place), _) => return (Ok(place), prefix),
             // The rule that a name breaks says more than that there is nothing.
             (Err(_), known @ Err(NoRoute::IllegalName(_))) => known,
             (error, _) => error,
@@ -142,9 +143,8 @@ fn is_unreserved(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use media::StreamName;
-
     use super::*;
+    use crate::http::resources;
 
     #[test]
     fn a_prefix_is_a_plain_absolute_path_and_nothing_else() {
@@ -200,9 +200,11 @@ mod tests {
     fn paths_name_the_same_with_the_base_path_and_without_it() {
         let check = |base: &str, forwarded: Option<&str>, path: &str, stream: Option<&str>| {
             let forwarded = forwarded.map(|text| Prefix::parse(text).unwrap());
-            let (route, prefix) = place(&Prefix::parse(base).unwrap(), forwarded.clone(), path, None);
-            assert_eq!(prefix, forwarded.unwrap_or(Prefix::parse(base).unwrap()));
-            let named = route.ok().and_then(|route| route.stream().map(|name| name.as_str().to_owned()));
+            let base_path = Prefix::parse(base).unwrap();
+            let find = |path: &str| resources::name(path, None);
+            let (found, prefix) = place(&base_path, forwarded.clone(), path, find);
+            assert_eq!(prefix, forwarded.unwrap_or(base_path));
+            let named = found.ok().and_then(|(_, stream)| stream.map(|name| name.as_str().to_owned()));
             assert_eq!(named.as_deref(), stream, "{base} {path}");
         };
         check("", None, "/whip/demo", Some("demo"));
@@ -224,14 +226,15 @@ mod tests {
     #[test]
     fn the_home_page_and_rules_of_names_are_found_below_the_base_path() {
         let base = Prefix::parse("/live").unwrap();
-        let route = |path: &str| place(&base, None, path, None).0;
+        let find = |path: &str| place(&base, None, path, |path| resources::name(path, None)).0;
         for path in ["/", "/live", "/live/"] {
-            assert_eq!(route(path), Ok(Route::Home), "{path}");
+            assert_eq!(find(path), Ok(("/".into(), None)), "{path}");
         }
-        assert!(matches!(route("/live/whip/a.b"), Err(NoRoute::IllegalName(_))));
-        assert_eq!(route("/live/whip"), Ok(Route::WhipEndpoint(None)));
-        assert_eq!(route("/live/nothing"), Err(NoRoute::NotFound));
-        assert_eq!(route("/whip/x"), Ok(Route::WhipEndpoint(Some(StreamName::parse("x").unwrap()))));
+        assert!(matches!(find("/live/whip/a.b"), Err(NoRoute::IllegalName(_))));
+        assert_eq!(find("/live/whip"), Ok(("/whip/{stream}".into(), None)));
+        assert_eq!(find("/live/nothing"), Err(NoRoute::NotFound));
+        let named = Some(media::StreamName::parse("x").unwrap());
+        assert_eq!(find("/whip/x"), Ok(("/whip/{stream}".into(), named)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hyper::HeaderMap;
 
-use super::accept::Slot;
+use super::connections::places::Slot;
 use crate::config::Cidr;
 
 /// The connection that a request came on.
