@@ -1,4 +1,4 @@
-//! How does a handler write what it has to say?
+//! How does a handler write a value into an answer?
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;

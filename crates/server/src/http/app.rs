@@ -1,7 +1,7 @@
 //! What do all handlers share?
 //!
-//! [`App`] holds the engine, what decides who may do what and how often, and the event streams that are open. It is the
-//! state of the router.
+//! [`App`] holds the engine, the rules of tokens and rates, and the event streams that
+//! are open. It is the state of the router.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -54,7 +54,8 @@ impl FromRequestParts<Arc<App>> for Sender {
 }
 
 impl App {
-    /// Creates what handlers share. New sessions and event streams are refused once `stopping` is true.
+    /// Creates what handlers share. New sessions and event streams are refused once `stopping` is
+    /// true.
     pub(super) fn new(
         engine: Engine,
         config: &Config,
@@ -82,8 +83,9 @@ impl App {
         }
     }
 
-    /// Returns what the sender may do. Wrong tokens are counted per address; beyond the limit the answer is 429. A
-    /// right token always passes, so that a sender cannot lock out others who share an address with it.
+    /// Returns what the sender may do. Wrong tokens are counted per address; beyond the limit the
+    /// answer is 429. A right token always passes, so that a sender cannot lock out others who
+    /// share an address with it.
     pub(super) fn grants(&self, headers: &HeaderMap, exchange: &Exchange) -> Result<Grants, Problem> {
         match self.authority.grants(headers, unix_seconds()) {
             Ok(grants) => {
@@ -102,11 +104,13 @@ impl App {
         }
     }
 
-    /// Returns what the sender may do with a session. The token that a session was opened with stays good for it when
-    /// it has expired: otherwise the session could be neither restarted nor ended, while its media goes on.
+    /// Returns what the sender may do with a session. The token that a session was opened with
+    /// stays good for it when it has expired: otherwise the session could be neither restarted nor
+    /// ended, while its media goes on.
     ///
-    /// An expired token is taken if it is genuine, the session is of that stream and role, and the token's identity is
-    /// the one that opened it. What the token allows is asked by the caller, as of every token.
+    /// An expired token is taken if it is genuine, the session is of that stream and role, and the
+    /// token's identity is the one that opened it. What the token allows is asked by the caller, as
+    /// of every token.
     pub(super) async fn session_grants(
         &self,
         stream: &StreamName,
@@ -129,7 +133,8 @@ impl App {
         if grants.has_token() { Problem::forbidden(what, fix) } else { Problem::token_needed(what) }
     }
 
-    /// Refuses a new session if the server stops, or if the sender's address has opened too many lately.
+    /// Refuses a new session if the server stops, or if the sender's address has opened too many
+    /// lately.
     pub(super) fn may_open(&self, exchange: &Exchange) -> Result<(), Problem> {
         if *self.stopping.borrow() {
             return Err(Problem::shutting_down());

@@ -1,7 +1,7 @@
 //! What does an answer consist of?
 //!
-//! Every answer is a [`Reply`]. Its body is bytes that are known at once, or chunks that follow one another for as long
-//! as the answer lasts ([`chunks`]).
+//! Every answer is a [`Reply`]. Its body is bytes that are known at once, or chunks that follow one
+//! another for as long as the answer lasts ([`chunks`]).
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -1,6 +1,7 @@
 //! How much does HTTP do?
 //!
-//! Plain counters by route template and class of status; no label that a client chooses (threat T30).
+//! Plain counters by route template and class of status; no label that a client chooses (threat
+//! T30).
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};

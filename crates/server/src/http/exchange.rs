@@ -1,8 +1,8 @@
-//! What is known of a request when its handler runs?
+//! Which facts about a request does its handler get?
 //!
-//! [`Exchange`] says who sent the request, which resource it names and below which path the client sees this server.
-//! [`Upload`] is the request's body: it is read when the handler asks for it, within the size that the table declares
-//! for its media type and within [`BODY_TIMEOUT`].
+//! [`Exchange`] has the sender of the request, the resource it names and below which path the
+//! client sees this server. [`Upload`] is the request's body: it is read when the handler asks for
+//! it, within the size that the table declares for its media type and within [`BODY_TIMEOUT`].
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::problem::{Answer, Problem};
 use super::remote::{Client, Remote};
 use super::table::{Input, MediaType, Place, accept_header};
 
-/// What is known of a request besides its head and its body.
+/// Facts about a request that its head and its body do not have.
 #[derive(Clone)]
 pub(super) struct Exchange(Arc<Known>);
 
@@ -118,7 +118,8 @@ impl Upload {
     ///
     /// # Errors
     ///
-    /// 413 if it is too long, 408 if it does not arrive in time, 400 if it breaks off or is no text.
+    /// 413 if it is too long, 408 if it does not arrive in time, 400 if it breaks off or is no
+    /// text.
     pub(super) async fn text(self) -> Result<String, Problem> {
         let most_bytes = self.known_type().map_or(self.input.most_bytes(), |known| known.most_bytes);
         let bytes = read(self.body, most_bytes).await?;

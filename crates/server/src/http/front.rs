@@ -1,7 +1,8 @@
 //! What happens to a request from its head to its answer?
 //!
-//! [`Front::respond`] takes every request: it finds out who sent it and which resource it names, lets the router's
-//! handler answer, and adds what every answer carries: CORS, security headers, one line in the log, one count.
+//! [`Front::respond`] takes every request: it finds its sender and the resource that it names,
+//! lets the router's handler answer, and adds what every answer carries: CORS, security headers,
+//! one line in the log, one count.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,7 +135,8 @@ fn routed(mut request: Request<Body>, exchange: Exchange) -> Request<Body> {
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let mut parts = uri.clone().into_parts();
         parts.path_and_query = PathAndQuery::try_from(path + &query).ok();
-        // Made of a URI and of names that need no encoding, it is one. If not, the router finds nothing.
+        // Made of a URI and of names that need no encoding, it is one. If not, the router finds
+        // nothing.
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
     }
     request.extensions_mut().insert(exchange);
@@ -153,14 +155,15 @@ fn without_body(reply: &mut Reply) {
 fn every_answer(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    // The router writes the length of every body that it knows. hyper writes those that RFC 9110 §8.6 asks for, and
-    // none with 204 and 304.
+    // The router writes the length of every body that it knows. hyper writes those that RFC 9110
+    // §8.6 asks for, and none with 204 and 304.
     if headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
         headers.remove(header::CONTENT_LENGTH);
     }
 }
 
-/// One line per request: what an operator cares about at INFO, the rest at DEBUG; which stream only at DEBUG.
+/// One line per request: what an operator cares about at INFO, the rest at DEBUG; which stream only
+/// at DEBUG.
 fn log(method: &Method, route: &str, stream: Option<&StreamName>, status: StatusCode, took: Duration, client: Client) {
     let (status, ms, ip) = (status.as_u16(), took.as_secs_f64() * 1e3, client.address.ip());
     let changes = matches!(*method, Method::POST | Method::DELETE) && status < 400;

@@ -1,8 +1,8 @@
 //! What does the world see?
 //!
-//! A request comes in on a connection ([`connections`]) and goes to [`Front`], which finds its resource in the
-//! [`table`] and lets the router's handler answer. Handlers are in [`resources`], one file a resource, and share
-//! [`app::App`]. Clients that listen are told by [`events`].
+//! A request comes in on a connection ([`connections`]) and goes to [`Front`], which finds its
+//! resource in the [`table`] and lets the router's handler answer. Handlers are in [`resources`],
+//! one file a resource, and share [`app::App`]. Clients that listen are told by [`events`].
 //!
 //! Not here: anything that knows what an SDP says.
 

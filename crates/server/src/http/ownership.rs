@@ -1,6 +1,7 @@
 //! Is there a session where an address says that one is?
 //!
-//! A session has one address: its protocol, its stream and its id. At another address it is as if it were not there.
+//! A session has one address: its protocol, its stream and its id. At another address it is as if
+//! it were not there.
 
 use media::{SessionId, StreamName};
 

@@ -1,6 +1,7 @@
 //! What does a panic in a handler end?
 //!
-//! The request, or the stream of events, that it belongs to. The connection and its other requests go on.
+//! The request, or the stream of events, that it belongs to. The connection and its other requests
+//! go on.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,11 +1,12 @@
 //! Below which path do clients see this server?
 //!
-//! A reverse proxy may show the server below a path such as `/live`. Two sources say so: the option `http.base_path`,
-//! and `X-Forwarded-Prefix` of a trusted proxy, which wins because it belongs to the request. Every address in an
-//! answer (`Location`, `Link`, pages, the API's description) begins with the prefix.
+//! A reverse proxy may show the server below a path such as `/live`. Two sources say so: the option
+//! `http.base_path`, and `X-Forwarded-Prefix` of a trusted proxy, which wins because it belongs to
+//! the request. Every address in an answer (`Location`, `Link`, pages, the API's description)
+//! begins with the prefix.
 //!
-//! A prefix goes into headers and pages, so it consists of unreserved characters only (RFC 3986 §2.3) and never
-//! begins with `//`, which a browser would take for another host.
+//! A prefix goes into headers and pages, so it consists of unreserved characters only (RFC 3986
+//! §2.3) and never begins with `//`, which a browser would take for another host.
 
 use hyper::HeaderMap;
 
@@ -14,7 +15,8 @@ use super::table::address::NoRoute;
 /// Longest prefix, whole. A guess: real ones have one or two segments.
 const PREFIX_BYTES: usize = 200;
 
-/// The header in which proxies (Traefik, nginx by `proxy_set_header`) say what they took off the path.
+/// The header in which proxies (Traefik, nginx by `proxy_set_header`) say what they took off the
+/// path.
 const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
 
 /// A path below which the server is seen: empty, or like `/live` or `/a/b`.
@@ -63,8 +65,9 @@ impl Prefix {
         Ok(Self(text.to_owned()))
     }
 
-    /// Returns the prefix that a trusted proxy forwards. Several headers, or several values in one, are those of
-    /// several proxies, the outermost first. `None` where there is no prefix, or one that cannot be used.
+    /// Returns the prefix that a trusted proxy forwards. Several headers, or several values in one,
+    /// are those of several proxies, the outermost first. `None` where there is no prefix, or one
+    /// that cannot be used.
     pub fn forwarded(headers: &HeaderMap) -> Option<Self> {
         let mut whole = Self::default();
         for value in headers.get_all(FORWARDED_PREFIX) {
@@ -96,12 +99,12 @@ impl Prefix {
     }
 }
 
-/// Finds what a request's path names, and the prefix that answers begin with. `find` finds what a path names without
-/// any prefix.
+/// Finds what a request's path names, and the prefix that answers begin with. `find` finds what a
+/// path names without any prefix.
 ///
-/// A proxy may strip the prefix or leave it in the path. `http.base_path` is taken off where the path has it: with it
-/// and without it a path names the same. A forwarded prefix says what the proxy took away already, so it is taken off
-/// only where the path names nothing otherwise.
+/// A proxy may strip the prefix or leave it in the path. `http.base_path` is taken off where the
+/// path has it: with it and without it a path names the same. A forwarded prefix says what the
+/// proxy took away already, so it is taken off only where the path names nothing otherwise.
 pub(super) fn place<T>(
     base: &Prefix,
     forwarded: Option<Prefix>,
@@ -124,8 +127,9 @@ pub(super) fn place<T>(
     (found, prefix)
 }
 
-/// Returns what leads from a page or a document to the server's root: the prefix, or where none is known the relative
-/// path, which is right below any prefix that a proxy strips in silence. `path` is the request's own.
+/// Returns what leads from a page or a document to the server's root: the prefix, or where none is
+/// known the relative path, which is right below any prefix that a proxy strips in silence. `path`
+/// is the request's own.
 pub(super) fn root(prefix: &Prefix, path: &str) -> String {
     if !prefix.0.is_empty() {
         return prefix.0.clone();

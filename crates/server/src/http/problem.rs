@@ -1,6 +1,7 @@
 //! How do we say no?
 //!
-//! With `application/problem+json` (RFC 9457) that tells what is wrong and, in `fix`, what to do about it.
+//! With `application/problem+json` (RFC 9457) that tells the fault and, in `fix`, what to do
+//! about it.
 
 use std::time::Duration;
 
@@ -233,7 +234,8 @@ impl From<Refusal> for Problem {
             Refusal::StreamBusy { retry_after } => {
                 let fix = "end the other publisher or choose another name; if it was yours and crashed, try again in some \
                            seconds (Retry-After); streams.takeover = \"replace\" lets the newest win";
-                // Rounded up: a second that has begun has not passed. RFC 9110 §10.2.3 knows whole seconds only.
+                // Rounded up: a second that has begun has not passed. RFC 9110 §10.2.3 knows whole
+                // seconds only.
                 let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
                 Self::new(StatusCode::CONFLICT, detail, fix).with(header::RETRY_AFTER, seconds.to_string())
             }

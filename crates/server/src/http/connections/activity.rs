@@ -1,7 +1,8 @@
 //! Which deadline does a connection have now?
 //!
-//! [`Activity`] notes what a connection does: heads of requests, answers under way, writes that its peer does not take.
-//! It says when to look again and what to do then; the connection's task does it.
+//! [`Activity`] notes what a connection does: heads of requests, answers under way, writes that its
+//! peer does not take. It says when to look again and what to do then; the connection's task does
+//! it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,8 @@ pub(super) struct Activity {
     state: Mutex<State>,
     /// Bytes that were read in this turn of the connection's task.
     turn_bytes: AtomicUsize,
-    /// Whether a handler has taken the connection over: its own task reads then, and has turns of its own.
+    /// Whether a handler has taken the connection over: its own task reads then, and has turns of
+    /// its own.
     is_taken_over: AtomicBool,
     /// The next deadline has come nearer.
     pub(super) hurried: Notify,
@@ -31,7 +33,8 @@ struct State {
     busy: usize,
     /// When it last fell idle.
     idle_since: Instant,
-    /// When the first byte of a head arrived that is not whole yet. HTTP/1 only: HTTP/2 has other frames too.
+    /// When the first byte of a head arrived that is not whole yet. HTTP/1 only: HTTP/2 has other
+    /// frames too.
     head_began_at: Option<Instant>,
     /// Since when the peer has not taken all that it is sent.
     write_stalled_since: Option<Instant>,
@@ -93,7 +96,8 @@ impl Activity {
         TURN_BYTES.saturating_sub(self.turn_bytes.load(Ordering::Relaxed))
     }
 
-    /// The connection's task has ended. If a handler took the connection over, it is read without turns from now on.
+    /// The connection's task has ended. If a handler took the connection over, it is read without
+    /// turns from now on.
     pub(super) fn taken_over(&self) {
         self.is_taken_over.store(true, Ordering::Relaxed);
     }
@@ -105,7 +109,8 @@ impl Activity {
         Busy(Arc::clone(self))
     }
 
-    /// Bytes came. Until its preface is whole, HTTP/2 cannot be told from a head of HTTP/1, and has the same time.
+    /// Bytes came. Until its preface is whole, HTTP/2 cannot be told from a head of HTTP/1, and has
+    /// the same time.
     pub(super) fn read(&self, count: usize, is_http2: bool, now: Instant) {
         self.turn_bytes.fetch_add(count, Ordering::Relaxed);
         let mut state = lock(&self.state);
@@ -168,7 +173,8 @@ impl Activity {
     }
 }
 
-/// A request is being answered while this lives: until the last byte of the answer has been handed over.
+/// A request is being answered while this lives: until the last byte of the answer has been handed
+/// over.
 pub(super) struct Busy(Arc<Activity>);
 
 impl Drop for Busy {

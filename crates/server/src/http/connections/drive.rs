@@ -1,11 +1,12 @@
 //! When does a connection have to go?
 //!
-//! [`drive`] runs hyper over one connection, and ends it when [`Activity`] says that a deadline has passed or when the
-//! server stops.
+//! [`drive`] runs hyper over one connection, and ends it when [`Activity`] says that a deadline has
+//! passed or when the server stops.
 //!
-//! A handler may take the connection over (RFC 9110 §7.8), as WebSockets do: it awaits [`hyper::upgrade::on`] and
-//! answers 101. The stream that it gets keeps the connection's place ([`super::places`]) until it is dropped. Deadlines
-//! and budgets of what it carries are the handler's own.
+//! A handler may take the connection over (RFC 9110 §7.8), as WebSockets do: it awaits
+//! [`hyper::upgrade::on`] and answers 101. The stream that it gets keeps the connection's place
+//! ([`super::places`]) until it is dropped. Deadlines and budgets of what it carries are the
+//! handler's own.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};

@@ -1,11 +1,13 @@
 //! How many frames of HTTP/2 may a connection make us handle?
 //!
-//! Frames such as PING, SETTINGS or an empty DATA cost the sender 9 bytes and us an answer, and HTTP/2 itself bounds
-//! none of them (CVE-2019-9512 and its kin, CVE-2023-44487, CVE-2024-27316). So the heads of frames are counted as
-//! the bytes come in, before the HTTP library sees them: a [`Budget`] for requests and one for everything else that
-//! carries no data. A connection beyond it gets GOAWAY and is closed.
+//! Frames such as PING, SETTINGS or an empty DATA cost the sender 9 bytes and us an answer, and
+//! HTTP/2 itself bounds none of them (CVE-2019-9512 and its kin, CVE-2023-44487, CVE-2024-27316).
+//! So the heads of frames are counted as the bytes come in, before the HTTP library sees them: a
+//! [`Budget`] for requests and one for everything else that carries no data. A connection beyond it
+//! gets GOAWAY and is closed.
 //!
-//! A [`Walker`] holds 9 bytes of a head and a length, whatever the peer sends; payloads are passed over.
+//! A [`Walker`] holds 9 bytes of a head and a length, whatever the peer sends; payloads are passed
+//! over.
 
 use std::time::{Duration, Instant};
 

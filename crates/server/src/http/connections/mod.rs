@@ -1,9 +1,10 @@
 //! How do connections come in?
 //!
-//! Our own accept loop around hyper, because a server on the internet needs deadlines for every stage (threat T22): the
-//! TLS handshake ([`tls`]), the head of a request, idleness and a reader that does not read ([`activity`]), a request's
-//! body ([`super::exchange`]). The number of connections is bounded, in all and per address ([`places`]). Frames of
-//! HTTP/2 are counted ([`frames`]), and no connection is read for longer than its turn ([`watched`]).
+//! Our own accept loop around hyper, because a server on the internet needs deadlines for every
+//! stage (threat T22): the TLS handshake ([`tls`]), the head of a request, idleness and a reader
+//! that does not read ([`activity`]), a request's body ([`super::exchange`]). The number of
+//! connections is bounded, in all and per address ([`places`]). Frames of HTTP/2 are counted
+//! ([`frames`]), and no connection is read for longer than its turn ([`watched`]).
 
 mod activity;
 mod drive;
@@ -31,7 +32,8 @@ use drive::drive;
 use places::Connections;
 use tls::Certificates;
 
-/// Connections that the kernel keeps for us until we accept them. A guess, capped by `net.core.somaxconn`.
+/// Connections that the kernel keeps for us until we accept them. A guess, capped by
+/// `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 /// After `accept` has failed (no descriptors left, mostly), wait this long. A guess.
 const ACCEPT_REST: Duration = Duration::from_millis(100);

@@ -1,8 +1,8 @@
 //! How many connections may there be, and how many of one address?
 //!
-//! Every connection has a [`Slot`] from the moment it is accepted. The number of slots is bounded by the limit of open
-//! files, and per address by `limits.connections_per_ip`. A connection that has shown a valid token does not count at
-//! its address.
+//! Every connection has a [`Slot`] from the moment it is accepted. The number of slots is bounded
+//! by the limit of open files, and per address by `limits.connections_per_ip`. A connection that
+//! has shown a valid token does not count at its address.
 
 use std::collections::HashMap;
 use std::io;
@@ -129,7 +129,8 @@ impl Drop for Slot {
     }
 }
 
-/// Returns how many connections the limit of open files lets us have; media's sockets and files need the rest.
+/// Returns how many connections the limit of open files lets us have; media's sockets and files
+/// need the rest.
 fn most_connections() -> usize {
     // RLIMIT_NOFILE as Linux shows it; asking the system itself needs `unsafe`.
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();

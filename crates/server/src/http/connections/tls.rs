@@ -1,6 +1,7 @@
 //! With which certificate do we speak TLS?
 //!
-//! From files, read again when they change (a bad pair is reported and the old one kept), or one made at start.
+//! From files, read again when they change (a bad pair is reported and the old one kept), or one
+//! made at start.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};

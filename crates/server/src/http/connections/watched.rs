@@ -1,7 +1,8 @@
 //! How are a connection's reads and writes noted and bounded?
 //!
-//! [`Watched`] stands between hyper and the socket. Frames of HTTP/2 are counted ([`super::frames`]), no connection is
-//! read for longer than its turn, and [`Activity`] hears of every read and write.
+//! [`Watched`] stands between hyper and the socket. Frames of HTTP/2 are counted
+//! ([`super::frames`]), no connection is read for longer than its turn, and [`Activity`] hears of
+//! every read and write.
 
 use std::io;
 use std::pin::Pin;

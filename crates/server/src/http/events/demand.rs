@@ -1,7 +1,8 @@
-//! What is a publisher's subscription told of its audience?
+//! Which events of its audience does a publisher's subscription get?
 //!
-//! Which encodings and which layers of them are of use to viewers: the `wanted_layers` of the stream's status, and how
-//! many watch. A reader that is new is told everything; after that only what differs.
+//! Which encodings and which layers of them are of use to viewers: the `wanted_layers` of the
+//! stream's status, and how many watch. A reader that is new is told everything; after that only
+//! what differs.
 
 use serde::Serialize;
 use utoipa::ToSchema;

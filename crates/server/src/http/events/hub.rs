@@ -1,7 +1,7 @@
-//! What is the newest status of a stream, and when does it change?
+//! Which status did a stream have last, and when does it change?
 //!
-//! One task per stream asks the engine, however many read: with a thousand open pages a change is one question, not a
-//! thousand.
+//! One task per stream asks the engine, however many read: with a thousand open pages a change is
+//! one question, not a thousand.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Changes that follow one another faster are told together. A guess: faster than a person sees.
 const REST: Duration = Duration::from_millis(100);
 
-/// What is known of a stream: nothing until the engine was asked for the first time.
+/// The last status of a stream; `None` until the engine has answered for the first time.
 pub(in crate::http) type Newest = Option<Arc<Told>>;
 
 /// A stream's status.
@@ -38,7 +38,7 @@ pub(in crate::http) struct Hub {
 }
 
 impl Hub {
-    /// Returns what is known of a stream, now and when it changes.
+    /// Returns the last status of a stream, now and when it changes.
     pub(in crate::http) fn newest(self: &Arc<Self>, engine: &Engine, stream: &StreamName) -> watch::Receiver<Newest> {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(newest) = streams.get(stream) {
@@ -50,7 +50,7 @@ impl Hub {
         receiver
     }
 
-    /// Forgets a stream that nobody reads. Returns whether it did.
+    /// Forgets a stream that has no reader. Returns whether it did.
     fn forget(&self, stream: &StreamName) -> bool {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let unread = streams.get(stream).is_some_and(|newest| newest.receiver_count() == 0);

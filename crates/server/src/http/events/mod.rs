@@ -1,7 +1,8 @@
 //! How do clients hear that something changes?
 //!
-//! By server-sent events. [`hub`] knows the newest status of each stream that is read, [`subscriptions`] belong to
-//! sessions, and [`news`] and [`demand`] decide what a viewer's and a publisher's subscription is told.
+//! By server-sent events. [`hub`] knows the newest status of each stream that is read,
+//! [`subscriptions`] belong to sessions, and [`news`] and [`demand`] decide what a viewer's and a
+//! publisher's subscription is told.
 
 pub(super) mod demand;
 pub(super) mod hub;

@@ -1,9 +1,11 @@
-//! What is worth telling a viewer of its session?
+//! Which events of its session does a viewer's subscription get?
 //!
-//! The events of the server-sent events extension of WHEP (draft-murillo-whep-02 §4.6.1): `active` and `inactive` when
-//! media of a publisher comes and stops, `layers` when what there is or what is sent has changed, `viewercount`. A reader that is
-//! new is told how it is; after that only what differs. The `layers` of that draft are an object for each medium, in later
-//! ones an array; players read the object, so that is what we write, with the later name of an encoding (`rid`) beside.
+//! The events of the server-sent events extension of WHEP (draft-murillo-whep-02 §4.6.1): `active`
+//! and `inactive` when media of a publisher comes and stops, `layers` when the published or the
+//! sent layers have changed, `viewercount`. A reader that is new is told how it is; after that only
+//! what differs. The `layers` of that draft are an object for each medium, in later ones an array;
+//! players read the object, so that is what we write, with the later name of an encoding (`rid`)
+//! beside.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -145,10 +147,12 @@ struct Told {
     viewers: Option<u32>,
 }
 
-/// Bit rates waver all the time; that they do is told at most this often. The interval of a stream's own events.
+/// Bit rates waver all the time; that they do is told at most this often. The interval of a
+/// stream's own events.
 const FIGURES: Duration = Duration::from_secs(2);
 
-/// An estimate that moved by less than this share has not moved: a step up of the estimate is about as large.
+/// An estimate that moved by less than this share has not moved: a step up of the estimate is about
+/// as large.
 const MOVED: f64 = 0.1;
 
 impl News {
@@ -157,7 +161,7 @@ impl News {
         Self { wanted, was_live: false, told: Told::default() }
     }
 
-    /// Somebody begins to read, and knows nothing.
+    /// A new reader begins, which knows nothing.
     pub(in crate::http) fn restart(&mut self) {
         self.told = Told::default();
     }

@@ -1,7 +1,7 @@
 //! Which subscriptions to events are there?
 //!
-//! A session has at most [`PER_SESSION`], the server as many as `limits.event_streams` together with the streams' own
-//! events. Each is a task ([`super::teller`]), whose orders come from here.
+//! A session has at most [`PER_SESSION`], the server as many as `limits.event_streams` together
+//! with the streams' own events. Each is a task ([`super::teller`]), whose orders come from here.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,11 @@ use bytes::Bytes;
 use media::SessionId;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-/// A page needs one; the second is for its successor, before we notice that it is gone. A third ends the first.
+/// A page needs one; the second is for its successor, before we notice that it is gone. A third
+/// ends the first.
 const PER_SESSION: usize = 2;
-/// Sessions that are asked after at once: a shard's mailbox has room for much more, and thousands of subscriptions
-/// only wait longer for each other.
+/// Sessions that are asked after at once: a shard's mailbox has room for much more, and thousands
+/// of subscriptions only wait longer for each other.
 const QUESTIONS: usize = 8;
 
 /// The way to a client that reads a subscription.
@@ -51,7 +52,8 @@ impl Default for Subscriptions {
 }
 
 impl Subscriptions {
-    /// A viewer has wished something: those who read are to hear of it soon.
+    /// Tells a viewer's subscriptions that the viewer has made a wish, so that they report its
+    /// effect soon.
     pub(in crate::http) fn wished(&self, session: SessionId) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get(&session).into_iter().flatten().for_each(|own| own.wishes.notify_one());

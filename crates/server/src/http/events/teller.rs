@@ -1,7 +1,7 @@
 //! What does the task of one subscription do?
 //!
-//! It looks at the session while a client reads, and lets [`News`] or [`Demand`] decide what to tell. It ends with its
-//! session, and when no client has read it for [`UNREAD`].
+//! It looks at the session while a client reads, and lets [`News`] or [`Demand`] decide what to
+//! tell. It ends with its session, and when no client has read it for [`UNREAD`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,16 @@ use crate::http::ownership::is_of;
 
 /// A reader whose connection broke is back sooner. A guess.
 const UNREAD: Duration = Duration::from_secs(30);
-/// How often a session is looked at. Measured: 50 µs a look, so twenty thousand readers would take a core.
+/// How often a session is looked at. Measured: 50 µs a look, so twenty thousand readers would take
+/// a core.
 const LOOK: Duration = Duration::from_secs(1);
-/// After a wish it is looked at every [`REST`] for so long: another encoding begins at a key frame.
+/// Time after a wish in which the session is looked at every [`REST`]: another encoding begins at a
+/// key frame.
 const ALERT: Duration = Duration::from_secs(2);
 /// Changes that follow one another faster are told together: four times a second at most.
 const REST: Duration = Duration::from_millis(250);
-/// Silence for so long would look like a dead line; some proxies close one after 10 s and more.
+/// Longest silence towards a reader. A longer one would look like a dead line; some proxies close
+/// one after 10 s and more.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// What the readers of a subscription were told, and are to be.
@@ -146,7 +149,8 @@ impl Teller {
                 Ok(()) = stream.changed() => {}
                 () = wishes.notified() => alert_until = Instant::now() + ALERT,
             }
-            // A slow reader is waited for, so that it is told the newest; its connection does not wait for ever.
+            // A slow reader is waited for, so that it is told the newest; its connection does not
+            // wait for ever.
             if reader.reserve().await.is_err() {
                 return End::OfReader;
             }
@@ -159,8 +163,8 @@ impl Teller {
     }
 }
 
-/// Sends what is to be told, or a sign of life when there was nothing for long. Returns whether something was sent; `None` if
-/// nobody reads any more.
+/// Sends what is to be told, or a sign of life when there was nothing for long. Returns whether
+/// something was sent; `None` if the reader is gone.
 async fn say(reader: &Reader, mut text: String, told_at: &mut Instant) -> Option<bool> {
     if text.is_empty() && told_at.elapsed() >= KEEP_ALIVE {
         text = ":\n\n".into();
@@ -172,7 +176,7 @@ async fn say(reader: &Reader, mut text: String, told_at: &mut Instant) -> Option
     reader.send(Bytes::from(text)).await.ok().map(|()| true)
 }
 
-/// Why there is nobody to tell any more.
+/// Why a task stops telling its reader.
 enum End {
     OfReader,
     OfSession,

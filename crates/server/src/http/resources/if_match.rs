@@ -27,8 +27,9 @@ impl IfMatch {
                 if tag == "*" || tag == "\"*\"" {
                     return Ok(Self { tags: vec!["*".into()] });
                 }
-                // RFC 9110 §8.8.3.2: a weak tag never matches here. Ours names an ICE session (RFC 9725 §4.3.1) and no
-                // bytes, so it means the same after a proxy that compresses has weakened it or added to it.
+                // RFC 9110 §8.8.3.2: a weak tag never matches here. Ours names an ICE session (RFC
+                // 9725 §4.3.1) and no bytes, so it means the same after a proxy that compresses has
+                // weakened it or added to it.
                 let tag = tag.strip_prefix("W/").unwrap_or(tag);
                 if let Some(tag) = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
                     let plain = CODING_SUFFIXES.iter().find_map(|suffix| tag.strip_suffix(suffix));

@@ -1,7 +1,8 @@
 //! Which layers are there for a viewer, and which does it wish?
 //!
-//! The layer selection that early WHEP drafts described (draft-murillo-whep-00 §4.6.2): `POST` with a JSON object names an
-//! `encodingId`. Ours goes on: a largest height, and pausing the picture while the page is hidden.
+//! The layer selection that early WHEP drafts described (draft-murillo-whep-00 §4.6.2): `POST` with
+//! a JSON object names an `encodingId`. Ours goes on: a largest height, and pausing the picture
+//! while the page is hidden.
 
 use std::sync::Arc;
 

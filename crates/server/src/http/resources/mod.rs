@@ -1,6 +1,7 @@
 //! The table: which resources are there?
 //!
-//! Each resource is declared once, in [`table`], and lives in a file of its own. `docs/http.md` says how to add one.
+//! Each resource is declared once, in [`table`], and lives in a file of its own. `docs/http.md`
+//! says how to add one.
 
 mod if_match;
 mod layers;

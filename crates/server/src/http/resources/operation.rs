@@ -1,6 +1,7 @@
 //! How does an operator learn how the server is?
 //!
-//! `/metrics` is for this machine itself and for `roomAdmin` of the whole server. Health is for all.
+//! `/metrics` is for this machine itself and for `roomAdmin` of the whole server. Health is for
+//! all.
 
 use std::sync::Arc;
 use std::time::Duration;

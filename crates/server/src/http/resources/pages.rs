@@ -1,7 +1,7 @@
 //! What do people see?
 //!
-//! The pages of `web/`, built and embedded at compile time (`build.rs`). A file is found by its name in a table, so
-//! there is no path to climb out of (threat T24).
+//! The pages of `web/`, built and embedded at compile time (`build.rs`). A file is found by its
+//! name in a table, so there is no path to climb out of (threat T24).
 
 use axum::extract::Request;
 use bytes::Bytes;
@@ -53,8 +53,8 @@ pub(super) async fn watch(exchange: Exchange, request: Request) -> Answer {
     page("watch.html", "*", &exchange.root, request.headers())
 }
 
-/// Answers with a page. `ancestors` are the pages that may embed it; `root` is the path or the relative reference that
-/// leads to the server's root.
+/// Answers with a page. `ancestors` are the pages that may embed it; `root` is the path or the
+/// relative reference that leads to the server's root.
 fn page(path: &str, ancestors: &str, root: &str, headers: &HeaderMap) -> Answer {
     let (text, etag) = match find(path) {
         Some(file) => (String::from_utf8_lossy(file.bytes), file.etag),
@@ -80,7 +80,7 @@ pub(super) async fn asset(exchange: Exchange, request: Request) -> Answer {
     serve(Served { path: file.path, bytes: Bytes::from_static(file.bytes), etag: file.etag }, request.headers())
 }
 
-/// Answers a method that files do not have: what is missing is missing by any method.
+/// Answers a method that files do not have: a missing file is missing by any method.
 pub(super) async fn refuse_asset(exchange: Exchange) -> Answer {
     asset_of(&exchange)?;
     refuse_method(exchange).await
@@ -131,7 +131,8 @@ fn find(path: &str) -> Option<&'static File> {
     FILES.iter().find(|file| file.path == path)
 }
 
-/// Whether a file's name carries a hash of its content, as bundlers write it: `assets/main-BxJ3k2Qa.js`.
+/// Whether a file's name carries a hash of its content, as bundlers write it:
+/// `assets/main-BxJ3k2Qa.js`.
 fn has_hash(path: &str) -> bool {
     let stem = path.strip_prefix("assets/").and_then(|name| name.rsplit_once('.')).map(|(stem, _)| stem);
     let hash = stem.and_then(|stem| stem.rsplit_once(['-', '.'])).map(|(_, hash)| hash);

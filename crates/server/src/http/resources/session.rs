@@ -1,8 +1,9 @@
-//! What is a session to HTTP, be it a publisher's or a viewer's?
+//! Which requests does a session take, be it a publisher's or a viewer's?
 //!
-//! RFC 9725 (WHIP) and draft-ietf-wish-whep-03 (WHEP) differ in the peer that offers media; sessions, their entity tags,
-//! trickle ICE and their end are the same. A [`Protocol`] says what differs. A handler of a resource below a session
-//! takes a [`Session`] as its argument: it runs only if there is such a session and the sender may use it.
+//! RFC 9725 (WHIP) and draft-ietf-wish-whep-03 (WHEP) differ in the peer that offers media;
+//! sessions, their entity tags, trickle ICE and their end are the same. A [`Protocol`] says what
+//! differs. A handler of a resource below a session takes a [`Session`] as its argument: it runs
+//! only if there is such a session and the sender may use it.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -55,8 +56,8 @@ pub(super) trait Protocol: Send + Sync + 'static {
 
     /// Returns the `Link` headers of what else a session can do. `base` is the session's own path.
     ///
-    /// Names of events are separated by blanks, and no parameter has a comma: OBS and others split the header at every
-    /// comma, also inside of quotes.
+    /// Names of events are separated by blanks, and no parameter has a comma: OBS and others split
+    /// the header at every comma, also inside of quotes.
     fn links(base: &str) -> [String; 2];
 }
 
@@ -112,13 +113,14 @@ impl<P: Protocol> Session<P> {
     }
 }
 
-/// A path, not a URL: it stays on the origin that the client used, whatever proxies stand before the server.
+/// A path, not a URL: it stays on the origin that the client used, whatever proxies stand before
+/// the server.
 fn path<P: Protocol>(exchange: &Exchange, stream: &StreamName, session: SessionId) -> String {
     format!("{}/{}/{stream}/{session}", exchange.prefix.as_str(), P::NAME)
 }
 
-/// Admits the sender of an offer. Returns the stream, which the address names or else the token's room, and the token's
-/// identity.
+/// Admits the sender of an offer. Returns the stream, which the address names or else the token's
+/// room, and the token's identity.
 pub(super) fn admit<P: Protocol>(
     app: &App,
     exchange: &Exchange,
@@ -141,8 +143,8 @@ pub(super) fn admit<P: Protocol>(
     Ok((stream, grants.identity().map(str::to_owned)))
 }
 
-/// Answers 201: the session is there, this is its address, these are the servers that help to reach us, and this is
-/// what else it can do.
+/// Answers 201: the session is there, this is its address, these are the servers that help to reach
+/// us, and this is what else it can do.
 pub(super) fn opened<P: Protocol>(app: &App, exchange: &Exchange, stream: &StreamName, opened: Opened) -> Answer {
     let base = path::<P>(exchange, stream, opened.session);
     let mut reply = body::fresh(StatusCode::CREATED, SDP.name, opened.sdp);
@@ -155,8 +157,9 @@ pub(super) fn opened<P: Protocol>(app: &App, exchange: &Exchange, stream: &Strea
     Ok(reply)
 }
 
-/// Returns the stream that a `POST` to a session's address is meant for: encoders that write `app/stream` may have a
-/// stream key of 32 hexadecimal digits. A session that is there does not know the method.
+/// Returns the stream that a `POST` to a session's address is meant for: encoders that write
+/// `app/stream` may have a stream key of 32 hexadecimal digits. A session that is there does not
+/// know the method.
 pub(super) async fn meant_stream<P: Protocol>(app: &App, exchange: &Exchange) -> Result<StreamName, Problem> {
     let session = Session::<P>::named(exchange.clone())?;
     let is_there = ownership::is_of(&app.engine, &session.stream, session.id, P::ROLE).await;
@@ -166,7 +169,8 @@ pub(super) async fn meant_stream<P: Protocol>(app: &App, exchange: &Exchange) ->
     }
 }
 
-/// Answers `PATCH` (the answer to the server's offer, candidates, an ICE restart) and `DELETE` of a session.
+/// Answers `PATCH` (the answer to the server's offer, candidates, an ICE restart) and `DELETE` of a
+/// session.
 pub(super) async fn change<P: Protocol>(app: &App, exchange: Exchange, method: Method, upload: Upload) -> Answer {
     let session = Session::<P>::named(exchange)?;
     if method == Method::DELETE {
@@ -218,8 +222,8 @@ async fn patch_ice(app: &App, session: SessionId, upload: Upload) -> Answer {
     }
 }
 
-/// Answers `GET` of an endpoint. RFC 9725 §4.1: "MUST return a 2xx (Successful) response with no content when a GET
-/// request is received"; draft-ietf-wish-whep-03 §4.1 says the same.
+/// Answers `GET` of an endpoint. RFC 9725 §4.1: "MUST return a 2xx (Successful) response with no
+/// content when a GET request is received"; draft-ietf-wish-whep-03 §4.1 says the same.
 pub(super) async fn no_content() -> Reply {
     body::empty(StatusCode::NO_CONTENT)
 }

@@ -1,8 +1,8 @@
 //! How does a viewer hear of its session, and a publisher of its own?
 //!
-//! By the server-sent events extension of WHEP (draft-murillo-whep-02 §4.6.1): `POST` to the session's `sse` with the
-//! names of events makes a subscription; `GET` of what its `Location` names reads it, `DELETE` ends it. WHIP has no such
-//! extension; its sessions have the same.
+//! By the server-sent events extension of WHEP (draft-murillo-whep-02 §4.6.1): `POST` to the
+//! session's `sse` with the names of events makes a subscription; `GET` of what its `Location`
+//! names reads it, `DELETE` ends it. WHIP has no such extension; its sessions have the same.
 
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ use crate::http::table::Input;
 
 /// A list names a few events.
 pub(super) const LIST: Input = Input::Any { most_bytes: 1024 };
-/// Chunks that a slow reader may leave; then its subscription waits for it and tells it the newest only.
+/// Chunks that a slow reader may leave; then its subscription waits for it and tells it the newest
+/// only.
 const QUEUE: usize = 1;
 
 /// Subscribe to events of the session: a JSON array of `wantedlayers`, `viewercount`; nothing for both.
@@ -219,8 +220,9 @@ fn none_such() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is no such subscription (any more)", fix)
 }
 
-/// Returns the events of `all` that a body names: nothing means all. Names that we do not know are those of other
-/// servers. Clients that take the list out of our `Link` header as a whole, or split it at commas, mean the names in it.
+/// Returns the events of `all` that a body names: nothing means all. Names that we do not know are
+/// those of other servers. Clients that take the list out of our `Link` header as a whole, or split
+/// it at commas, mean the names in it.
 fn wanted<K: Copy, const N: usize>(
     text: &str,
     all: [K; N],

@@ -1,7 +1,8 @@
 //! How does a page hear that a stream changes?
 //!
-//! By server-sent events: the status at once, whenever it has changed, and every 2 s. Streams that do not exist yet
-//! can be awaited. The number of open event streams is bounded; each ends when its reader is gone or the server stops.
+//! By server-sent events: the status at once, whenever it has changed, and every 2 s. Streams that
+//! do not exist yet can be awaited. The number of open event streams is bounded; each ends when its
+//! reader is gone or the server stops.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Which streams are there?
 //!
-//! The list needs `roomList` (or `roomAdmin` of the whole server), one stream needs `roomJoin` of it or `roomAdmin`,
-//! unless anyone may watch.
+//! The list needs `roomList` (or `roomAdmin` of the whole server), one stream needs `roomJoin` of
+//! it or `roomAdmin`, unless anyone may watch.
 
 use std::sync::Arc;
 
@@ -99,7 +99,8 @@ pub(super) fn named(exchange: &Exchange) -> Result<&StreamName, Problem> {
     exchange.place.stream.as_ref().ok_or_else(Problem::unwritable)
 }
 
-/// Refuses a sender that may not see this stream's status. Who may publish a stream by a token may see it too.
+/// Refuses a sender that may not see this stream's status. A token that allows to publish a stream
+/// allows to see it too.
 pub(super) fn check_visible(app: &App, name: &StreamName, grants: &Grants) -> Result<(), Problem> {
     if grants.may_watch(name) || (grants.has_token() && grants.may_publish(name)) {
         return Ok(());

@@ -1,8 +1,8 @@
 //! What does a publisher's audience have use for?
 //!
-//! The `wanted_layers` of the stream's status, on the session's own resource, so that it needs no right to see the
-//! stream. `GET` of the session itself stays without content (RFC 9725 §4.1), so they have an address below it; and they
-//! come as server-sent events ([`super::session_events`]).
+//! The `wanted_layers` of the stream's status, on the session's own resource, so that it needs no
+//! right to see the stream. `GET` of the session itself stays without content (RFC 9725 §4.1), so
+//! they have an address below it; and they come as server-sent events ([`super::session_events`]).
 
 use std::sync::Arc;
 

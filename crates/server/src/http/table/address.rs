@@ -1,7 +1,7 @@
 //! Which stream does a part of an address name?
 //!
-//! In a path a name stands percent-encoded or plain, with or without slashes. In a query it is the parameter `stream`,
-//! with the `app` of SRS before it.
+//! In a path a name stands percent-encoded or plain, with or without slashes. In a query it is the
+//! parameter `stream`, with the `app` of SRS before it.
 
 use std::borrow::Cow;
 

@@ -1,12 +1,13 @@
 //! Which pages of other origins may use us?
 //!
-//! WHIP, WHEP and what the API shows are for any page by default (`http.cors_origins = ["*"]`): they need a token
-//! where that matters, and no cookie is ever used, so another origin gains nothing (threat T23). What ends streams
-//! (`DELETE` on the API) is open only to origins that are named one by one. `/metrics` and pages are for no other
-//! origin. The table says which resource is which ([`Row::is_shared`], [`Row::for_named_origins`]).
+//! WHIP, WHEP and what the API shows are for any page by default (`http.cors_origins = ["*"]`):
+//! they need a token where that matters, and no cookie is ever used, so another origin gains
+//! nothing (threat T23). What ends streams (`DELETE` on the API) is open only to origins that are
+//! named one by one. `/metrics` and pages are for no other origin. The table says which resource is
+//! which ([`Row::is_shared`], [`Row::for_named_origins`]).
 //!
-//! An address that names nothing answers with the same headers: a page of another origin can then read what is wrong
-//! with it, where its browser would show a CORS error otherwise.
+//! An address that names nothing answers with the same headers: a page of another origin can then
+//! read the fault, where its browser would show a CORS error otherwise.
 
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, StatusCode};
@@ -18,7 +19,8 @@ use crate::http::body::{self, Reply};
 const EXPOSED: &str = "Location, ETag, Link, Retry-After";
 /// Headers of requests that pages of other origins may send.
 const ALLOWED: &str = "Authorization, Content-Type, If-Match";
-/// How long a browser may keep the answer to a preflight, in seconds. Chromium caps this at two hours.
+/// How long a browser may keep the answer to a preflight, in seconds. Chromium caps this at two
+/// hours.
 const MAX_AGE: &str = "7200";
 
 /// What a request says of the page that sends it.
@@ -45,8 +47,9 @@ impl Asked {
     }
 }
 
-/// Answers a request that names no resource, but asks for no resource either: a preflight (Fetch §4.8), which has to
-/// succeed before the browser sends the request itself, or `OPTIONS *` (RFC 9110 §9.3.7).
+/// Answers a request that names no resource, but asks for no resource either: a preflight (Fetch
+/// §4.8), which has to succeed before the browser sends the request itself, or `OPTIONS *` (RFC
+/// 9110 §9.3.7).
 pub(crate) fn options_of_nothing(nothing: &Row, asked: &Asked, path: &str) -> Option<Reply> {
     let asks_nothing = path == "*" || asked.requested.is_some();
     (asked.method == Method::OPTIONS && asks_nothing).then(|| {

@@ -1,11 +1,12 @@
 //! Which resource of the table does a request's path name?
 //!
-//! The styles of other servers name the same resources: MediaMTX's `/{stream}/whip`, SRS's `/rtc/v1/whip/?stream=…`.
-//! Slashes too many at either end of a path are left out: they come from a base address that ends in one and a path
-//! that begins with one. A [`Place`] has the resource's one canonical path ([`Place::path`]), whatever the style.
+//! The styles of other servers name the same resources: MediaMTX's `/{stream}/whip`, SRS's
+//! `/rtc/v1/whip/?stream=…`. Slashes too many at either end of a path are left out: they come from
+//! a base address that ends in one and a path that begins with one. A [`Place`] has the resource's
+//! one canonical path ([`Place::path`]), whatever the style.
 //!
-//! A stream whose name ends in `/events` has no status of its own, and one that ends in a session's id and `/layers`
-//! or `/sse` cannot be addressed.
+//! A stream whose name ends in `/events` has no status of its own, and one that ends in a session's
+//! id and `/layers` or `/sse` cannot be addressed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use super::address::{self, NoRoute};
 use super::pattern::{Found, Pattern};
 use super::row::Row;
 
-/// First segments that no stream's name begins with in MediaMTX's style, besides those of the table: other servers
-/// have other protocols there, and a client of them is told that they are not here.
+/// First segments that no stream's name begins with in MediaMTX's style, besides those of the
+/// table: other servers have other protocols there, and a client of them is told that they are not
+/// here.
 const OTHER_PROTOCOLS: [&str; 3] = ["twirp", "hls", "dash"];
 
 /// What a path names.
@@ -34,7 +36,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Returns the path under which the router has the resource. A name with slashes is one segment of it.
+    /// Returns the path under which the router has the resource. A name with slashes is one segment
+    /// of it.
     pub(crate) fn path(&self) -> String {
         let mut path = String::new();
         for segment in self.row.template.split('/').skip(1) {

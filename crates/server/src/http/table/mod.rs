@@ -1,9 +1,10 @@
 //! Which resources are there, and which handler answers a method of one?
 //!
-//! [`Table`] is made from [`Resource`]s, each of which is declared once, in [`crate::http::resources`]. From the
-//! declarations follow the router ([`axum::Router`], by the resources' canonical paths), the paths that lead to each
-//! resource ([`Index`]), `Allow`, `OPTIONS`, CORS and the limits of bodies ([`Row`]), the labels of metrics, and the
-//! API's description.
+//! [`Table`] is made from [`Resource`]s, each of which is declared once, in
+//! [`crate::http::resources`]. From the declarations follow the router ([`axum::Router`], by the
+//! resources' canonical paths), the paths that lead to each resource ([`Index`]), `Allow`,
+//! `OPTIONS`, CORS and the limits of bodies ([`Row`]), the labels of metrics, and the API's
+//! description.
 
 pub(super) mod address;
 pub(super) mod cors;
@@ -68,7 +69,8 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
 }
 
 impl<S: Clone + Send + Sync + 'static> Resource<S> {
-    /// Declares a resource that pages of any allowed origin may use, by its first described handlers.
+    /// Declares a resource that pages of any allowed origin may use, by its first described
+    /// handlers.
     pub(super) fn shared(first: UtoipaMethodRouter<S>) -> Self {
         Self::described(first, true)
     }
@@ -78,7 +80,8 @@ impl<S: Clone + Send + Sync + 'static> Resource<S> {
         Self::described(first, false)
     }
 
-    /// Declares a resource that only pages of this server may read, and that the API's description leaves out.
+    /// Declares a resource that only pages of this server may read, and that the API's description
+    /// leaves out.
     pub(super) fn page(template: &str, reader: MethodRouter<S>) -> Self {
         Self::at(template, false).undescribed(Method::GET, reader)
     }
@@ -94,7 +97,8 @@ impl<S: Clone + Send + Sync + 'static> Resource<S> {
         Self { row, also: Vec::new(), described: Vec::new(), others: Vec::new() }
     }
 
-    /// Adds handlers that are described at the same path. `Allow` lists methods in the order in which they are added.
+    /// Adds handlers that are described at the same path. `Allow` lists methods in the order in
+    /// which they are added.
     pub(super) fn and(mut self, more: UtoipaMethodRouter<S>) -> Self {
         for (path, item) in &more.1.paths {
             assert_eq!(*path, self.row.template, "a resource has one path");
@@ -111,7 +115,8 @@ impl<S: Clone + Send + Sync + 'static> Resource<S> {
         self
     }
 
-    /// Adds the handler of a method that neither the description nor `Allow` lists. Preflights are told of it.
+    /// Adds the handler of a method that neither the description nor `Allow` lists. Preflights are
+    /// told of it.
     pub(super) fn unlisted(mut self, method: Method, handler: MethodRouter<S>) -> Self {
         self.row.methods.push(Served { method, is_listed: false });
         self.others.push(handler);
@@ -124,8 +129,8 @@ impl<S: Clone + Send + Sync + 'static> Resource<S> {
         self
     }
 
-    /// Adds paths that name the same resource. Where such a path has no place for the name of the stream, the query or
-    /// the token names it.
+    /// Adds paths that name the same resource. Where such a path has no place for the name of the
+    /// stream, the query or the token names it.
     pub(super) fn also(mut self, templates: &[&'static str]) -> Self {
         self.also.extend(templates);
         self

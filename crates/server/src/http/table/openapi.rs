@@ -1,7 +1,7 @@
 //! What does the API look like to a machine?
 //!
-//! The description is generated from the handlers' own annotations, which the table collects; a test in
-//! `http/tests/mod.rs` follows every path of it.
+//! The description is generated from the handlers' own annotations, which the table collects; a
+//! test in `http/tests/mod.rs` follows every path of it.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -40,12 +40,14 @@ pub(super) fn frame() -> OpenApi {
     Frame::openapi()
 }
 
-/// The description as JSON. It is made once: making it takes milliseconds, and anyone may ask for it.
+/// The description as JSON. It is made once: making it takes milliseconds, and anyone may ask for
+/// it.
 #[derive(Debug)]
 pub(crate) struct Document {
     /// What follows the address of the server.
     rest: String,
-    /// The document for the root that was asked for last. A server has one root, unless several proxies show it.
+    /// The document for the root that was asked for last. A server has one root, unless several
+    /// proxies show it.
     last: Mutex<Option<(String, Bytes)>>,
 }
 
@@ -56,7 +58,8 @@ impl Document {
         Self { rest: json.strip_prefix('{').unwrap_or_default().to_owned(), last: Mutex::default() }
     }
 
-    /// Returns the document. `root` is the path or the relative reference that leads to the server's root.
+    /// Returns the document. `root` is the path or the relative reference that leads to the
+    /// server's root.
     pub(crate) fn at(&self, root: &str) -> Bytes {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, document)) = last.as_ref().filter(|(known, _)| known == root) {

@@ -1,9 +1,9 @@
 //! Does a path have the form of a template?
 //!
-//! Stream names contain slashes, so `{stream}` stands for one or more segments, and a template is matched from both of
-//! its ends. Below `/whip/` and `/whep/`, a segment of 32 hexadecimal digits (lower case, as the server writes them)
-//! behind a stream name is a session. `POST` to such an address that is no session is meant for the stream
-//! ([`crate::http::resources`]).
+//! Stream names contain slashes, so `{stream}` stands for one or more segments, and a template is
+//! matched from both of its ends. Below `/whip/` and `/whep/`, a segment of 32 hexadecimal digits
+//! (lower case, as the server writes them) behind a stream name is a session. `POST` to such an
+//! address that is no session is meant for the stream ([`crate::http::resources`]).
 
 use media::SessionId;
 
@@ -39,8 +39,8 @@ pub(super) struct Found<'a> {
 impl Pattern {
     /// Reads a template; `None` where it has no variable.
     ///
-    /// The first variable is a stream's name or a file's path, `{session}` is a session's id, and any other variable
-    /// is a number.
+    /// The first variable is a stream's name or a file's path, `{session}` is a session's id, and
+    /// any other variable is a number.
     pub(super) fn of(template: &str) -> Option<Self> {
         let (head, rest) = template.trim_start_matches('/').split_once('{')?;
         let (_, tail) = rest.split_once('}')?;

@@ -1,7 +1,7 @@
-//! What is known of a resource besides its handlers?
+//! Which facts does a resource declare besides its handlers?
 //!
-//! A [`Row`] holds what a resource declares in the table. The answer to `OPTIONS`, `Allow`, CORS headers, the limits of
-//! bodies and the labels of metrics follow from it.
+//! A [`Row`] holds what a resource declares in the table. The answer to `OPTIONS`, `Allow`, CORS
+//! headers, the limits of bodies and the labels of metrics follow from it.
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
@@ -65,8 +65,8 @@ pub(super) struct Served {
 }
 
 impl Row {
-    /// Returns the row of addresses that name nothing. Preflights are told every method, so that a page of another
-    /// origin can send its request and read what is wrong with the address.
+    /// Returns the row of addresses that name nothing. Preflights are told every method, so that a
+    /// page of another origin can send its request and read the fault of the address.
     pub(super) fn nothing() -> Self {
         let methods = [Method::POST, Method::GET, Method::PATCH, Method::DELETE];
         let methods = methods.map(|method| Served { method, is_listed: true }).into();
@@ -98,7 +98,8 @@ impl Row {
         self.inputs.iter().find(|(known, _)| known == method).map(|(_, input)| *input)
     }
 
-    /// Answers `OPTIONS`, which needs no token (RFC 9725 §4.7.1). RFC 9725 §4.2: 200 with `Accept-Post`.
+    /// Answers `OPTIONS`, which needs no token (RFC 9725 §4.7.1). RFC 9725 §4.2: 200 with
+    /// `Accept-Post`.
     pub(crate) fn options(&self) -> Reply {
         let mut reply = body::empty(StatusCode::OK);
         insert(&mut reply, header::ALLOW, &self.allow());

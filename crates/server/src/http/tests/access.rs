@@ -6,7 +6,8 @@ use crate::http::limits;
 use crate::http::tests::house::LOG;
 use crate::http::tests::{FRAGMENT, House, ID, SDP, SECRET, token};
 
-/// Who may do what over HTTP; the rules of grants themselves have their matrix in `auth/grants.rs`.
+/// Which token allows which request; the rules of grants themselves have their matrix in
+/// `auth/grants.rs`.
 #[tokio::test]
 async fn every_resource_asks_who_may() {
     let room = |room: &str| VideoGrant { room: Some(room.into()), room_join: true, ..VideoGrant::default() };

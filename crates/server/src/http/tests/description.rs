@@ -21,7 +21,7 @@ async fn the_description_describes_what_there_is() {
         // Subscriptions are numbered as they are made.
         let subscription = if path.starts_with("/whip") { "2" } else { "1" };
         let path = path.replace("{stream}", "demo").replace("{session}", ID).replace("{subscription}", subscription);
-        // Backwards: what is there is read before it is deleted.
+        // Backwards: a resource is read before it is deleted.
         for method in methods.as_object().unwrap().keys().rev().filter(|method| *method != "parameters") {
             house.engine.has_session(if path.starts_with("/whip") { Role::Publisher } else { Role::Viewer });
             let reply = house.ask(&method.to_uppercase(), &path, &[], "").await;

@@ -19,8 +19,8 @@ use crate::http::remote::Remote;
 use crate::http::resources;
 use crate::http::table::Table;
 
-/// What all tests have logged, at every level. One log for all, because `tracing` remembers across threads whether
-/// anyone listens.
+/// What all tests have logged, at every level. One log for all, because `tracing` remembers across
+/// threads whether anyone listens.
 pub(super) static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 struct Log;
@@ -209,7 +209,7 @@ pub(in crate::http) fn token(video: VideoGrant) -> String {
     token_of(Some("alice"), 60, video)
 }
 
-/// A token that expires so many seconds from now.
+/// Returns a token that expires this number of seconds from now.
 pub(in crate::http) fn token_of(identity: Option<&str>, expires: i64, video: VideoGrant) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let exp = now.saturating_add_signed(expires);

@@ -1,7 +1,7 @@
 //! What holds for all resources, and what tests of resources share.
 //!
-//! A [`House`] is a server without a network: requests go to its front, and a double ([`double`]) answers what its
-//! handlers ask the engine. Tests of one resource are beside it.
+//! A [`House`] is a server without a network: requests go to its front, and a double ([`double`])
+//! answers what its handlers ask the engine. Tests of one resource are beside it.
 
 mod access;
 mod addresses;

@@ -13,7 +13,8 @@ async fn a_session_whose_handshake_failed_is_told_why_it_is_gone() {
     house.engine.state.lock().unwrap().failed = Some((Role::Viewer, why.to_owned()));
     house.ask("GET", &format!("/whep/demo/{ID}"), SDP, "").await.is_problem(404, why);
     house.ask("DELETE", &format!("/whep/demo/{ID}"), SDP, "").await.is_problem(404, why);
-    // Only to those who could have asked before: the stream and the role are part of the address.
+    // Only at the address that named the session before: the stream and the role are part of the
+    // address.
     house.ask("DELETE", &format!("/whep/other/{ID}"), SDP, "").await.is_problem(404, "no such session");
     house.ask("DELETE", &format!("/whip/demo/{ID}"), SDP, "").await.is_problem(404, "no such session");
 }
@@ -97,7 +98,8 @@ async fn tags_that_a_compressing_proxy_changed_match() {
     }
 }
 
-/// A session outlives its token. Who may do what with which expired token: `y` may, `n` may not (401).
+/// A session outlives its token. Which expired token allows what: `y` may, `n` may not
+/// (401).
 #[tokio::test]
 async fn the_token_that_opened_a_session_stays_good_for_it_when_it_has_expired() {
     let room = |room: &str| VideoGrant { room: Some(room.into()), room_join: true, ..VideoGrant::default() };
@@ -137,7 +139,8 @@ async fn the_token_that_opened_a_session_stays_good_for_it_when_it_has_expired()
                 let reply = house.ask_as(token, method, &address, FRAGMENT, body).await;
                 match expected {
                     'y' => assert!(reply.status < 300, "{method} {address} {name}: {} {}", reply.status, reply.body),
-                    // A token of the opener that never allowed it is told so; another one is as expired as it is.
+                    // A token of the opener that never allowed it is told so; another one is as
+                    // expired as it is.
                     _ => assert!([401, 403].contains(&reply.status), "{method} {address} {name}: {}", reply.status),
                 }
             }

@@ -30,7 +30,7 @@ async fn a_viewer_hears_of_its_session() {
     house.engine.begins("demo");
     assert_eq!(reader.chunk().await, "event: active\ndata: {}\n\n");
 
-    // Whoever reads it anew takes over, and is told everything.
+    // A new reader takes over, and is told everything.
     let mut other = house.listen(&format!("{sse}/1")).await;
     assert!(reader.body.frame().await.is_none());
     assert_eq!(other.chunk().await, first);
@@ -147,7 +147,7 @@ async fn a_publisher_hears_what_is_wanted_of_it() {
     assert_eq!(reader.chunk().await, event);
     assert_eq!(house.ask("GET", &format!("{path}/layers"), &[], "").await.body, expected);
     house.engine.has_viewers(3);
-    // Whoever reads it anew takes over, and is told everything that it asked for.
+    // A new reader takes over, and is told everything that it asked for.
     let mut other = house.listen(&location).await;
     assert!(reader.body.frame().await.is_none());
     assert_eq!(other.chunk().await, event);
