@@ -102,11 +102,13 @@ impl Front {
                 } else {
                     let exchange = Exchange::new(Known { client, remote: remote.clone(), prefix, root, place });
                     let handler = self.router.clone().call(routed(request.map(Body::new), exchange));
-                    match unless_it_panics(handler).await {
+                    let mut reply = match unless_it_panics(handler).await {
                         Some(Ok(reply)) => reply,
                         Some(Err(never)) => match never {},
                         None => Problem::panicked().into_reply(),
-                    }
+                    };
+                    without_routers_own(&mut reply);
+                    reply
                 };
                 (reply, row, stream)
             }
@@ -155,10 +157,18 @@ fn without_body(reply: &mut Reply) {
 fn every_answer(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    // The router writes the length of every body that it knows. hyper writes those that RFC 9110
-    // §8.6 asks for, and none with 204 and 304.
-    if headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
-        headers.remove(header::CONTENT_LENGTH);
+}
+
+/// Takes off an answer what the router adds by itself.
+fn without_routers_own(reply: &mut Reply) {
+    // The router writes the length of every body that it knows. hyper writes those that RFC 9110 §8.6
+    // asks for, and none with 204 and 304.
+    if reply.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
+        reply.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    // It adds `Allow` to every answer to a method that a resource does not have.
+    if reply.status() != StatusCode::METHOD_NOT_ALLOWED {
+        reply.headers_mut().remove(header::ALLOW);
     }
 }
 

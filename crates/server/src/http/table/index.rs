@@ -42,10 +42,11 @@ impl Place {
         let mut path = String::new();
         for segment in self.row.template.split('/').skip(1) {
             match segment {
-                "{stream}" => match &self.stream {
-                    Some(stream) => push(&mut path, &stream.as_str().replace('/', "%2F")),
-                    None => {}
-                },
+                "{stream}" => {
+                    if let Some(stream) = &self.stream {
+                        push(&mut path, &stream.as_str().replace('/', "%2F"));
+                    }
+                }
                 "{file}" => {
                     let file = self.file.as_deref().unwrap_or_default();
                     push(&mut path, &file.strip_prefix("assets/").unwrap_or(file).replace('/', "%2F"));
