@@ -137,5 +137,4 @@ impl hyper::body::Body for Tracked {
 }
 
 #[cfg(test)]
-#[path = "drive_tests.rs"]
 mod tests;
