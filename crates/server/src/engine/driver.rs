@@ -117,11 +117,9 @@ impl Driver {
         }
     }
 
-    /// A panic at a request drops the way back to its caller, who hears of it by that.
+    /// A panic drops the way back to the caller, who hears of it by that.
     fn handle_ask(&mut self, ask: Ask) {
-        if catch_unwind(AssertUnwindSafe(|| self.take(ask))).is_err() {
-            self.replies.remove(&RequestId(self.last_request));
-        }
+        drop(catch_unwind(AssertUnwindSafe(|| self.take(ask))));
     }
 
     /// Runs a step. Returns `None` after a panic.
@@ -165,29 +163,29 @@ impl Driver {
         self.request(request, reply);
     }
 
-    /// Answers a question that changes nothing. A caller that is gone needs no answer.
+    /// Answers a question that changes nothing.
     fn look(&self, question: Ask) {
         match question {
-            Ask::Owner(session, reply) => drop(reply.send(self.engine.owner(session))),
+            Ask::Owner(session, reply) => give(reply, self.engine.owner(session)),
             Ask::WhyFailed(session, reply) => {
                 let failed = self.engine.why_failed(session).cloned();
-                drop(reply.send(failed.map(|failed| (failed.stream, failed.role, failed.why))));
+                give(reply, failed.map(|failed| (failed.stream, failed.role, failed.why)));
             }
             Ask::Streams(reply) => {
                 let clock = self.plane.clock();
                 let streams = self.engine.streams().into_iter();
-                drop(reply.send(streams.map(|one| StreamStatus::new(&clock, one)).collect()));
+                give(reply, streams.map(|one| StreamStatus::new(&clock, one)).collect());
             }
             Ask::Stream(name, reply) => {
                 let clock = self.plane.clock();
                 let stream = self.engine.stream(&name);
-                drop(reply.send(stream.map(|one| StreamStatus::new(&clock, one))));
+                give(reply, stream.map(|one| StreamStatus::new(&clock, one)));
             }
             Ask::Metrics(reply) => {
                 let text = metrics::text(&self.engine, &self.plane, &self.dropped);
-                drop(reply.send(text));
+                give(reply, text);
             }
-            Ask::IsReady(reply) => drop(reply.send(self.engine.readiness())),
+            Ask::IsReady(reply) => give(reply, self.engine.readiness()),
             #[cfg(test)]
             Ask::Panic(_reply) => panic!("injected"),
             // `take` makes requests of these.
@@ -207,7 +205,11 @@ impl Driver {
         self.last_request += 1;
         let id = RequestId(self.last_request);
         self.replies.insert(id, reply);
-        self.engine.handle_request(Instant::now(), id, request);
+        let engine = &mut self.engine;
+        let step = AssertUnwindSafe(|| engine.handle_request(Instant::now(), id, request));
+        if catch_unwind(step).is_err() {
+            self.replies.remove(&id);
+        }
     }
 
     fn media(&self) -> Media {
@@ -250,18 +252,17 @@ impl Driver {
     fn answer(&mut self, request: RequestId, answer: Answer) {
         // None: a panic at the request has dropped the way back.
         let Some(reply) = self.replies.remove(&request) else { return };
-        // A caller that is gone needs no answer.
         match (reply, answer) {
-            (Reply::Opened(reply), Answer::Opened(result)) => drop(reply.send(result)),
+            (Reply::Opened(reply), Answer::Opened(result)) => give(reply, result),
             (Reply::Accepted(reply), Answer::Accepted(result) | Answer::Wished(result)) => {
-                drop(reply.send(result));
+                give(reply, result);
             }
-            (Reply::Trickled(reply), Answer::Trickled(result)) => drop(reply.send(result)),
+            (Reply::Trickled(reply), Answer::Trickled(result)) => give(reply, result),
             (Reply::Report(reply), Answer::Report(status)) => {
-                drop(reply.send(status.map(|status| ViewerReport::from(*status))));
+                give(reply, status.map(|status| ViewerReport::from(*status)));
             }
-            (Reply::Closed(reply), Answer::Closed(closed)) => drop(reply.send(closed)),
-            (Reply::Stopped(reply), Answer::Stopped) => drop(reply.send(())),
+            (Reply::Closed(reply), Answer::Closed(closed)) => give(reply, closed),
+            (Reply::Stopped(reply), Answer::Stopped) => give(reply, ()),
             (Reply::Channel(session, wish), Answer::Wished(result)) => {
                 let result = result.map_err(|refusal| refusal.to_string());
                 let wish = result.as_ref().map(|()| &wish).map_err(String::as_str);
@@ -282,4 +283,9 @@ impl Driver {
             Err(error) => self.engine.say(session, channel_answer(Err(&error))),
         }
     }
+}
+
+/// Answers a caller; one that is gone needs no answer.
+fn give<T>(reply: oneshot::Sender<T>, answer: T) {
+    let _ = reply.send(answer);
 }

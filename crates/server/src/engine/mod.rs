@@ -169,7 +169,7 @@ impl Engine {
 const PATIENCE: Duration = control::engine::ANSWER_WITHIN.saturating_add(Duration::from_secs(1));
 
 /// Asked of the control task, with the way back to the caller.
-enum Ask {
+pub(crate) enum Ask {
     Publish(Publish, oneshot::Sender<Result<Opened, Refusal>>),
     Watch(Watch, oneshot::Sender<Result<Opened, Refusal>>),
     Answer(SessionId, String, oneshot::Sender<Result<(), Refusal>>),

@@ -110,11 +110,11 @@ impl Bench {
     /// Forgets the outputs so far, and returns the last answer among them.
     fn answer(&mut self) -> Answer {
         let outputs = std::mem::take(&mut self.outputs).into_iter();
-        let answers = outputs.filter_map(|output| match output {
+        let mut answers = outputs.filter_map(|output| match output {
             Output::Answer { answer, .. } => Some(answer),
             _ => None,
         });
-        answers.last().expect("an answer")
+        answers.next_back().expect("an answer")
     }
 
     fn publishes(&mut self, stream: &str) -> Opened {
