@@ -47,7 +47,7 @@ pub(crate) struct World {
     pub(crate) answer: String,
     /// What the peer sent and the server has not seen yet.
     pub(crate) on_the_way: VecDeque<Vec<u8>>,
-    /// Bytes that went to anybody but the peer, and came from them.
+    /// Bytes that went to other addresses than the peer's, and came from them.
     pub(crate) to_strangers: usize,
     pub(crate) from_strangers: usize,
     /// Why the server ended the session, if it did.

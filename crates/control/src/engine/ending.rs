@@ -22,7 +22,7 @@ const FAREWELL: Duration = Duration::from_millis(300);
 pub(super) struct Stopping {
     /// Shards that have not said goodbye yet.
     left: u8,
-    /// When it is over, whoever has said goodbye by then.
+    /// When it is over, also if a shard has not said goodbye by then.
     until: Instant,
     requests: Vec<RequestId>,
 }

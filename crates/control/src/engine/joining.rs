@@ -141,7 +141,7 @@ impl Engine {
     }
 
     /// A publisher lives on another shard than before. Commands that were on their way to the old
-    /// one found nobody there.
+    /// one did not find it there.
     pub(super) fn publisher_moved(&mut self, session: SessionId, shard: u8) {
         let Some(connection) = self.connections.get_mut(&session) else {
             return self.remove_stray(session, shard);

@@ -1,6 +1,6 @@
 //! What does the whole server decide?
 //!
-//! [`Engine`] stands between those who ask (HTTP) and the threads that carry media. It takes requests,
+//! [`Engine`] stands between HTTP and the threads that carry media. It takes requests,
 //! events of desks and shards, and the time; it gives commands for them, answers, and facts for the
 //! log. It is one value without a thread, a socket, a clock or a generator of its own, so the server,
 //! the simulated world and the fuzzer drive the same one.
@@ -308,7 +308,7 @@ impl Engine {
 
     // Questions; these change nothing.
 
-    /// Returns who owns a session.
+    /// Returns a session's stream, role and identity.
     pub fn owner(&self, session: SessionId) -> Option<Owner> {
         let identity = self.control.identity(&session).map(str::to_owned);
         let (stream, role) = self.control.owner(&session)?;
@@ -334,7 +334,7 @@ impl Engine {
         self.connections.get(&session).map(|connection| connection.is_connected)
     }
 
-    /// Returns who is here, and who was refused.
+    /// Returns the sessions that are admitted, and the counters of those that were not.
     pub fn control(&self) -> &Control {
         &self.control
     }

@@ -44,7 +44,7 @@ pub enum Output {
         /// The message as it came.
         text: String,
     },
-    /// Tell those who read [`super::Engine::streams`] that something in it may have changed.
+    /// Tell the readers of [`super::Engine::streams`] that something in it may have changed.
     Changed,
     /// Write something into the log.
     Notice(Notice),

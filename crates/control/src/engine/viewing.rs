@@ -47,8 +47,8 @@ impl Engine {
             let status = self.viewer_status(session, None).map(Box::new);
             return self.answer(id, Answer::Report(status));
         };
-        // One question answers all who wait. A shard that is behind may have lost it, so it is put
-        // again after a while.
+        // One question answers all waiting requests. A shard that is behind may have lost it, so it is
+        // put again after a while.
         let is_open = |at: Instant| now.saturating_duration_since(at) < ANSWER_WITHIN;
         let must_ask = !viewer.report_asked_at.is_some_and(is_open);
         if !self.wait(now, session, id, Awaits::Report) || !must_ask {

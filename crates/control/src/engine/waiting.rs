@@ -123,7 +123,7 @@ impl Waiting {
         let pending = list.get_mut(at)?;
         pending.request = None;
         let answer = pending.awaits.failed(Refusal::Full { limit: BEHIND });
-        // One report answers all who wait for one.
+        // One report answers all requests that wait for it.
         if matches!(pending.awaits, Awaits::Report) {
             list.remove(at);
         }

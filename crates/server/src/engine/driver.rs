@@ -117,7 +117,7 @@ impl Driver {
         }
     }
 
-    /// A panic drops the way back to the caller, who hears of it by that.
+    /// A panic drops the way back to the caller, which tells the caller of it.
     fn handle_ask(&mut self, ask: Ask) {
         drop(catch_unwind(AssertUnwindSafe(|| self.take(ask))));
     }

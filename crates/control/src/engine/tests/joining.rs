@@ -80,7 +80,7 @@ fn a_desk_that_does_not_answer_within_five_seconds_is_not_waited_for() {
     bench.passes(Duration::from_millis(1));
     let said = bench.said();
     assert!(said.contains(&format!("1: Full({BEHIND})")), "{said:?}");
-    assert!(said.contains(&"desk 1: Close".to_owned()), "nobody knows the session: {said:?}");
+    assert!(said.contains(&"desk 1: Close".to_owned()), "no client knows the session: {said:?}");
     bench.desk(desk::Event::Opened { session, result: Ok(String::new()) });
     assert_eq!(bench.said(), [""; 0], "it comes too late");
 }
@@ -171,7 +171,7 @@ fn commands_follow_a_publisher_to_its_shard() {
     bench.ask(trickle(session, "other", None));
     assert_eq!(bench.said(), ["shard 1: RestartPublisher"]);
     bench.shard(shard::Event::PublisherMoved { session, shard: 0 });
-    assert_eq!(bench.said(), ["shard 0: RestartPublisher"], "the first found nobody");
+    assert_eq!(bench.said(), ["shard 0: RestartPublisher"], "the first command found no publisher");
     bench.shard(shard::Event::PublisherRestarted { session, result: Ok(String::new()) });
     assert_eq!(bench.said(), ["2: restarted"]);
     bench.shard(shard::Event::PublisherConnected { session, shard: 0 });
