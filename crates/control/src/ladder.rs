@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use media::packet::MAX_ENCODINGS;
-use sfu::stream::{choice, encodings};
+use sfu::stream::{choice, track};
 
 /// An encoding that the publisher can send.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Rung {
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Wanted {
+pub struct DesiredEncoding {
     /// Which encoding.
     pub encoding: u8,
     /// Whether it is to be sent.
@@ -99,12 +99,12 @@ const REST_BEFORE_MORE: Duration = Duration::from_secs(4);
 pub(crate) const UNNEEDED: Duration = Duration::from_millis(1_800);
 /// As [`UNNEEDED`], for an encoding that is not needed because rates changed. Its viewers change over
 /// once the encoding they are to be shown instead has begun and its bit rate is known
-/// ([`encodings::GROWS_FOR`]); the rest is a guess.
-const UNNEEDED_AFTER_CHANGE: Duration = encodings::GROWS_FOR.saturating_add(Duration::from_secs(3));
+/// ([`track::GROWS_FOR`]); the rest is a guess.
+const UNNEEDED_AFTER_CHANGE: Duration = track::GROWS_FOR.saturating_add(Duration::from_secs(3));
 
 impl Ladder {
     /// Looks at the audience; returns what is wanted of each of `rungs` (any order).
-    pub fn look(&mut self, now: Instant, rungs: &[Rung], audience: &Audience<'_>) -> Vec<Wanted> {
+    pub fn look(&mut self, now: Instant, rungs: &[Rung], audience: &Audience<'_>) -> Vec<DesiredEncoding> {
         // Smallest first. What has never come cannot be the one that is always there.
         let mut order: Vec<Rung> = rungs.iter().copied().take(MAX_RUNGS).collect();
         order.sort_by_key(|rung| rung.pixels.unwrap_or(u32::MAX));
@@ -131,12 +131,13 @@ impl Ladder {
                 *needed_at = now;
             }
         }
-        let wanted = order.iter().zip(&self.rates).zip(&self.needed_at).map(|((rung, rate), needed_at)| Wanted {
-            encoding: rung.encoding,
-            is_active: now.saturating_duration_since(*needed_at) < UNNEEDED,
-            // Whole kilobits: finer changes are none.
-            max_bps: (rate / 1_000.0).round() as u64 * 1_000,
-        });
+        let wanted =
+            order.iter().zip(&self.rates).zip(&self.needed_at).map(|((rung, rate), needed_at)| DesiredEncoding {
+                encoding: rung.encoding,
+                is_active: now.saturating_duration_since(*needed_at) < UNNEEDED,
+                // Whole kilobits: finer changes are none.
+                max_bps: (rate / 1_000.0).round() as u64 * 1_000,
+            });
         wanted.collect()
     }
 
@@ -376,7 +377,7 @@ mod tests {
         let one = [Rung { encoding: 0, pixels: None }];
         let nobody = Audience::default();
         let wanted = Ladder::default().look(Instant::now(), &one, &nobody);
-        assert_eq!(wanted, [Wanted { encoding: 0, is_active: true, max_bps: 2_500_000 }]);
+        assert_eq!(wanted, [DesiredEncoding { encoding: 0, is_active: true, max_bps: 2_500_000 }]);
         assert_eq!(Ladder::default().look(Instant::now(), &[], &nobody), []);
     }
 }

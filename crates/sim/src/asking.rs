@@ -3,6 +3,8 @@
 //! The engine decides, and names encodings by their `rid`. Our publish page reads that each time it is
 //! told that its stream changed, and has its camera keep to it.
 
+use std::time::Instant;
+
 use media::StreamName;
 
 use crate::browser::RIDS;
@@ -10,8 +12,8 @@ use crate::server::Server;
 
 /// Returns the sizes that are wanted of a stream's publisher, each with the most bits a second;
 /// `None`: nothing of it. Of a camera with one size nothing is said.
-pub(crate) fn wanted(server: &Server, stream: &StreamName) -> Vec<(u8, Option<u64>)> {
-    let publisher = server.stream(stream).and_then(|stream| stream.publisher);
+pub(crate) fn wanted(now: Instant, server: &Server, stream: &StreamName) -> Vec<(u8, Option<u64>)> {
+    let publisher = server.stream(now, stream).and_then(|stream| stream.publisher);
     let wanted = publisher.into_iter().flat_map(|publisher| publisher.wanted);
     let sized = wanted.filter_map(|wanted| {
         let size = RIDS.iter().position(|rid| wanted.rid.as_deref() == Some(*rid))?;

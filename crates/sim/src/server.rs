@@ -276,8 +276,8 @@ impl Server {
     }
 
     /// What the engine says of a stream, if there is anybody in it.
-    pub(crate) fn stream(&self, name: &StreamName) -> Option<StreamStatus> {
-        self.engine.stream(name)
+    pub(crate) fn stream(&self, now: Instant, name: &StreamName) -> Option<StreamStatus> {
+        self.engine.stream(now, name)
     }
 
     /// Whether the engine has told that streams changed, since this was asked last.
@@ -322,8 +322,8 @@ impl Server {
     }
 
     /// What desks count, together.
-    pub fn desk_counters(&self) -> desk::Counters {
-        self.desks.iter().fold(desk::Counters::default(), |sum, desk| desk::Counters {
+    pub fn desk_counters(&self) -> desk::DeskCounters {
+        self.desks.iter().fold(desk::DeskCounters::default(), |sum, desk| desk::DeskCounters {
             connected: sum.connected + desk.counters.connected,
             refused: sum.refused + desk.counters.refused,
             malformed: sum.malformed + desk.counters.malformed,
@@ -343,7 +343,7 @@ impl Server {
     /// Does all there is to do at `now`.
     pub(crate) fn run(&mut self, now: Instant) {
         for (shard, core) in self.shards.iter_mut().zip(&mut self.cores) {
-            shard.slept(core.slept_until(now));
+            shard.add_sleep(core.slept_until(now));
         }
         for desk in 0..self.desks.len() {
             let mut batch = std::mem::take(&mut self.batch);

@@ -365,16 +365,16 @@ impl Story {
     }
 
     /// A viewer wishes something of the video; it names an encoding by its `rid`.
-    pub fn wishes(&mut self, viewer: Peer, wish: sfu::stream::choice::Wish) {
+    pub fn prefers(&mut self, viewer: Peer, preferences: sfu::stream::choice::Preferences) {
         let session = self.session(viewer);
         let wish = Wish {
-            rid: wish.encoding.map(|size| RIDS[usize::from(size)].to_owned()),
-            max_height: wish.max_height,
-            max_width: wish.max_width,
-            max_frame_rate: wish.max_frame_rate,
-            max_spatial: wish.max_spatial,
-            max_temporal: wish.max_temporal,
-            is_hidden: wish.is_hidden,
+            rid: preferences.encoding.map(|size| RIDS[usize::from(size)].to_owned()),
+            max_height: preferences.max_height,
+            max_width: preferences.max_width,
+            max_frame_rate: preferences.max_frame_rate,
+            max_spatial: preferences.max_spatial,
+            max_temporal: preferences.max_temporal,
+            is_hidden: preferences.is_hidden,
         };
         self.server.wish(self.now, session, wish).expect("an encoding that is published");
         self.after_server();
@@ -528,7 +528,7 @@ impl Story {
         }
         for publisher in self.followers.clone() {
             let stream = &self.peers[publisher.0].stream;
-            for (size, most_bps) in asking::wanted(&self.server, stream) {
+            for (size, most_bps) in asking::wanted(self.now, &self.server, stream) {
                 self.camera(publisher).sends(size, most_bps);
             }
         }

@@ -11,10 +11,10 @@ use media::packet::MAX_ENCODINGS;
 use sfu::format::Published;
 use sfu::shard::StreamSnapshot;
 use sfu::stream::audience::{Audience, Need};
-use sfu::stream::choice::Wish;
+use sfu::stream::choice::Preferences;
 
 use crate::bound::Bound;
-use crate::ladder::{self, Ladder, Rung, Wanted};
+use crate::ladder::{self, DesiredEncoding, Ladder, Rung};
 
 /// What the viewers of one stream have use for.
 #[derive(Debug, Default)]
@@ -96,12 +96,12 @@ impl Demand {
         }
     }
 
-    /// A viewer wishes this from now on.
-    pub(super) fn wished(&mut self, wish: &Wish) {
+    /// A viewer has these preferences from now on.
+    pub(super) fn wished(&mut self, preferences: &Preferences) {
         if self.wishers.viewers() == 0 {
             self.wishers = self.extents.unwrap_or_default().emptied();
         }
-        self.wishers.watches(None, wish);
+        self.wishers.add_viewer(None, preferences);
     }
 
     /// Other formats or encodings are published: what was wanted of the old ones holds no more.
@@ -124,7 +124,7 @@ impl Demand {
             self.steps(now, published, &audience, unknown)
         } else {
             // A single encoding is always sent, at the rate that its publisher chose.
-            vec![Wanted { encoding: 0, is_active: true, max_bps: 0 }]
+            vec![DesiredEncoding { encoding: 0, is_active: true, max_bps: 0 }]
         };
         let extents = self.extents.unwrap_or_default();
         let mut wanted = Vec::with_capacity(steps.len());
@@ -133,7 +133,7 @@ impl Demand {
             let need = audience.need(encoding).or(self.wishers.need(encoding));
             let need = if unknown > 0 { Need::ALL } else { need };
             let need = self.needed[encoding].look(now, need);
-            let top = extents.extent(encoding).top();
+            let top = extents.limits(encoding).top();
             wanted.push(WantedEncoding {
                 rid: published.rids[encoding].map(|rid| rid.to_string()),
                 is_active: step.is_active,
@@ -154,7 +154,13 @@ impl Demand {
     }
 
     /// Returns which encodings are to be sent, and at how many bits a second.
-    fn steps(&mut self, now: Instant, published: &Published, audience: &Audience, unknown: u32) -> Vec<Wanted> {
+    fn steps(
+        &mut self,
+        now: Instant,
+        published: &Published,
+        audience: &Audience,
+        unknown: u32,
+    ) -> Vec<DesiredEncoding> {
         let bps = Audience::bits_per_second;
         let carried: Vec<_> = audience.places().map(|(place, viewers)| (bps(place), viewers)).collect();
         let mut bounded = Vec::new();
@@ -165,9 +171,9 @@ impl Demand {
         // A wish that no snapshot has counted yet keeps its encoding, and decides nothing about rates.
         let asked = |encoding: usize| {
             let within = self.wishers.places_within(encoding).map(|(_, viewers)| viewers);
-            self.wishers.wish(encoding) + within.sum::<u32>()
+            self.wishers.pinned(encoding) + within.sum::<u32>()
         };
-        let wished = std::array::from_fn(|encoding| audience.wish(encoding) + asked(encoding));
+        let wished = std::array::from_fn(|encoding| audience.pinned(encoding) + asked(encoding));
         let named = (0..MAX_ENCODINGS).filter(|n| published.rids[*n].is_some());
         let rungs: Vec<_> = named.map(|n| Rung { encoding: n as u8, pixels: self.pixels[n] }).collect();
         let audience = ladder::Audience { carried: &carried, bounded: &bounded, wished, unknown };

@@ -43,8 +43,9 @@ impl Engine {
             self.failures.count(&failure);
             self.notice(Notice::HandshakeFailed { session, role, failure });
             if let Some((stream, _)) = self.control.owner(&session) {
-                let (stream, why) = (stream.clone(), failure.to_string());
-                self.failures.remember(FailedSession { session, stream, role, why });
+                let stream = stream.clone();
+                self.failures.remember(FailedSession { session, stream, role, failure, at: now });
+                self.has_changed = true;
             }
         } else {
             self.notice(Notice::Ended { session, why });

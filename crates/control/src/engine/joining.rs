@@ -135,8 +135,11 @@ impl Engine {
         connection.shard = Some(shard);
         let (role, early_wish) = (connection.role, connection.early_wish.take());
         self.notice(Notice::Connected { session, role });
-        if let Some(wish) = early_wish {
-            self.to_shard(shard, shard::Command::Wish { session, wish });
+        if let (Role::Publisher, Some((stream, _))) = (role, self.control.owner(&session)) {
+            self.failures.mended(stream);
+        }
+        if let Some(preferences) = early_wish {
+            self.to_shard(shard, shard::Command::SetPreferences { session, preferences });
         }
     }
 

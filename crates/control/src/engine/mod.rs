@@ -156,7 +156,7 @@ struct Connection {
     video_line: Option<u8>,
     is_connected: bool,
     /// A wish that its shard is told once there is one.
-    early_wish: Option<choice::Wish>,
+    early_wish: Option<choice::Preferences>,
     /// When its shard was last asked for a report that has not come yet.
     report_asked_at: Option<Instant>,
 }
@@ -317,7 +317,7 @@ impl Engine {
 
     /// Returns why a session failed, if its handshake failed lately.
     pub fn why_failed(&self, session: SessionId) -> Option<&FailedSession> {
-        self.failures.get(session)
+        self.failures.of_session(session)
     }
 
     /// Returns whether the server takes sessions.

@@ -227,6 +227,8 @@ pub enum Refusal {
     /// The session is over, because its DTLS handshake failed.
     #[error("the session has ended, because its DTLS handshake failed: {why}")]
     HandshakeFailed {
+        /// The class of the failure, for programs.
+        reason: &'static str,
         /// The failure, in words.
         why: String,
     },

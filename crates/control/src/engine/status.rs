@@ -15,6 +15,7 @@ use sfu::stream::choice::Reason;
 
 use super::Engine;
 use super::demand::WantedEncoding;
+use super::failures::FailedSession;
 use super::watched::Watched;
 use crate::stream::{State, StreamView};
 
@@ -37,6 +38,8 @@ pub struct StreamStatus {
     pub audio: Option<AudioStatus>,
     /// What is wrong with what is published.
     pub warnings: Warnings,
+    /// The last attempt to publish that failed in its DTLS handshake, until a publisher connects.
+    pub publish_failure: Option<FailedSession>,
     /// Bits a second from the publisher.
     pub in_bps: u64,
     /// Bits a second to all viewers together.
@@ -116,16 +119,33 @@ pub struct ViewerStatus {
 
 impl Engine {
     /// Returns all streams that have a publisher or viewers, by name.
-    pub fn streams(&self) -> Vec<StreamStatus> {
-        self.control.streams().map(|view| self.status(&view)).collect()
+    pub fn streams(&self, now: Instant) -> Vec<StreamStatus> {
+        self.control.streams().map(|view| self.status(now, &view)).collect()
     }
 
-    /// Returns a stream, if it has a publisher or viewers.
-    pub fn stream(&self, name: &StreamName) -> Option<StreamStatus> {
-        self.control.stream(name).map(|view| self.status(&view))
+    /// Returns a stream, if it has a publisher or viewers, or if an attempt to publish it failed
+    /// lately: a stream ends with its last session, and the failure is known for longer.
+    pub fn stream(&self, now: Instant, name: &StreamName) -> Option<StreamStatus> {
+        if let Some(view) = self.control.stream(name) {
+            return Some(self.status(now, &view));
+        }
+        let failed = self.failures.of_publisher(now, name)?;
+        Some(StreamStatus {
+            name: name.clone(),
+            state: State::Waiting,
+            live_since: None,
+            viewers: 0,
+            publisher: None,
+            video: None,
+            audio: None,
+            warnings: Warnings::default(),
+            publish_failure: Some(failed.clone()),
+            in_bps: 0,
+            out_bps: 0,
+        })
     }
 
-    fn status(&self, view: &StreamView<'_>) -> StreamStatus {
+    fn status(&self, now: Instant, view: &StreamView<'_>) -> StreamStatus {
         let nothing = Watched::default();
         let watched = self.streams.get(&view.id).unwrap_or(&nothing);
         let is_live = view.state == State::Live;
@@ -147,6 +167,7 @@ impl Engine {
             video: is_live.then(|| watched.video()).flatten(),
             audio: is_live.then(|| watched.audio()).flatten(),
             warnings: if is_live { watched.warnings() } else { Warnings::default() },
+            publish_failure: self.failures.of_publisher(now, view.name).cloned(),
             in_bps: if is_live { in_bps as u64 } else { 0 },
             out_bps: watched.rates.out_bps() as u64,
         }

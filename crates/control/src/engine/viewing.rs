@@ -18,16 +18,18 @@ impl Engine {
         let connection = self.connections.get(&session);
         let viewer = connection.filter(|connection| connection.role == Role::Viewer);
         let stream = viewer.ok_or(Refusal::NoSuchSession)?.stream;
-        let wish = wish.read(&self.published(stream))?;
+        let preferences = wish.read(&self.published(stream))?;
         let viewer = self.connections.get_mut(&session).ok_or(Refusal::NoSuchSession)?;
         match viewer.shard {
-            Some(shard) => self.to_shard(shard, shard::Command::Wish { session, wish }),
-            None => viewer.early_wish = Some(wish),
+            Some(shard) => {
+                self.to_shard(shard, shard::Command::SetPreferences { session, preferences });
+            }
+            None => viewer.early_wish = Some(preferences),
         }
         // What the viewer needs now is wanted at once; that it needs less than before, the next
         // snapshot tells.
         if let Some(watched) = self.streams.get_mut(&stream) {
-            watched.demand.wished(&wish);
+            watched.demand.wished(&preferences);
         }
         self.look_at_demand(now, stream);
         Ok(())
@@ -111,7 +113,7 @@ impl Engine {
 
 impl Wish {
     /// Translates the publisher's name of an encoding into its number.
-    fn read(self, published: &Published) -> Result<choice::Wish, Refusal> {
+    fn read(self, published: &Published) -> Result<choice::Preferences, Refusal> {
         let encoding = match self.rid {
             None => None,
             Some(rid) => match published.encoding(&rid) {
@@ -122,7 +124,7 @@ impl Wish {
                 }
             },
         };
-        Ok(choice::Wish {
+        Ok(choice::Preferences {
             encoding,
             max_height: self.max_height,
             max_width: self.max_width,

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::dialect::wish::channel_answer;
 use super::events::Events;
 use super::notices;
-use super::{Ask, LayerWish, Opened, Refusal, StreamStatus, Trickled, ViewerReport, metrics};
+use super::{Ask, FailedSession, LayerWish, Opened, Refusal, StreamStatus, Trickled, ViewerReport, metrics};
 
 /// What the control task owns.
 pub(super) struct Driver {
@@ -168,17 +168,16 @@ impl Driver {
         match question {
             Ask::Owner(session, reply) => give(reply, self.engine.owner(session)),
             Ask::WhyFailed(session, reply) => {
-                let failed = self.engine.why_failed(session).cloned();
-                give(reply, failed.map(|failed| (failed.stream, failed.role, failed.why)));
+                give(reply, self.engine.why_failed(session).map(FailedSession::from));
             }
             Ask::Streams(reply) => {
                 let clock = self.plane.clock();
-                let streams = self.engine.streams().into_iter();
+                let streams = self.engine.streams(Instant::now()).into_iter();
                 give(reply, streams.map(|one| StreamStatus::new(&clock, one)).collect());
             }
             Ask::Stream(name, reply) => {
                 let clock = self.plane.clock();
-                let stream = self.engine.stream(&name);
+                let stream = self.engine.stream(Instant::now(), &name);
                 give(reply, stream.map(|one| StreamStatus::new(&clock, one)));
             }
             Ask::Metrics(reply) => {

@@ -18,6 +18,7 @@ mod tests;
 pub(crate) use addresses::candidates;
 pub use control::Role;
 pub use control::engine::{IceFragment, Opened, Owner, Publish, Readiness, Refusal, Trickled, Watch};
+pub use dialect::failure::{FailedSession, PublishFailure};
 pub use dialect::stream::{
     AudioStatus, LayerStatus, PublisherStatus, StreamState, StreamStatus, VideoStatus, WantedLayer,
 };
@@ -101,8 +102,8 @@ impl Engine {
         self.ask(|reply| Ask::Owner(session, reply)).await.flatten()
     }
 
-    /// Returns the stream and the role of a session whose handshake failed lately, and why it failed.
-    pub async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
+    /// Returns a session whose handshake failed lately.
+    pub async fn why_failed(&self, session: SessionId) -> Option<FailedSession> {
         self.ask(|reply| Ask::WhyFailed(session, reply)).await.flatten()
     }
 
@@ -175,7 +176,7 @@ pub(crate) enum Ask {
     Answer(SessionId, String, oneshot::Sender<Result<(), Refusal>>),
     Trickle(SessionId, IceFragment, Option<String>, oneshot::Sender<Result<Trickled, Refusal>>),
     Owner(SessionId, oneshot::Sender<Option<Owner>>),
-    WhyFailed(SessionId, oneshot::Sender<Option<(StreamName, Role, String)>>),
+    WhyFailed(SessionId, oneshot::Sender<Option<FailedSession>>),
     Close(SessionId, oneshot::Sender<bool>),
     Report(SessionId, oneshot::Sender<Option<ViewerReport>>),
     Wish(SessionId, LayerWish, oneshot::Sender<Result<(), Refusal>>),

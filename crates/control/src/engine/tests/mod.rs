@@ -15,7 +15,7 @@ use sfu::format::{Format, Published};
 use sfu::negotiate::Identity;
 use sfu::publisher::Health;
 use sfu::publisher::warnings::Warnings;
-use sfu::shard::{Counters, EncodingSnapshot, LoadStatus, Networks, Snapshot, StreamSnapshot, TrackStats};
+use sfu::shard::{EncodingSnapshot, LoadStatus, Networks, ShardCounters, Snapshot, StreamSnapshot, TrackStats};
 use sfu::stream::audience::Audience;
 use sfu::{desk, shard};
 use str0m::media::Rid;
@@ -230,7 +230,7 @@ fn at_home(stream: StreamId) -> StreamSnapshot {
 fn snapshot(shard: u8, streams: Vec<StreamSnapshot>) -> shard::Event {
     shard::Event::Snapshot(Box::new(Snapshot {
         shard,
-        counters: Counters::default(),
+        counters: ShardCounters::default(),
         publishers: 0,
         viewers: 0,
         streams,

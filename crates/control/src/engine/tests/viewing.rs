@@ -17,8 +17,8 @@ fn a_wish_goes_to_the_viewers_shard_alone_and_an_unknown_layer_to_none() {
     let publisher = bench.publisher("a");
     let viewer = bench.viewer("a");
     for (session, rid, expected) in [
-        (viewer, Some("f"), vec!["shard 1: Wish", "wished"]),
-        (viewer, None, vec!["shard 1: Wish", "wished"]),
+        (viewer, Some("f"), vec!["shard 1: SetPreferences", "wished"]),
+        (viewer, None, vec!["shard 1: SetPreferences", "wished"]),
         (viewer, Some("x"), vec!["NoSuchLayer"]),
         (publisher, None, vec!["NoSuchSession"]),
         (of(99), None, vec!["NoSuchSession"]),
@@ -52,7 +52,9 @@ fn the_last_wish_before_a_viewer_is_connected_is_told_its_shard_then() {
     let wishes: Vec<_> = outputs
         .iter()
         .filter_map(|output| match output {
-            Output::ToShard { shard: 1, command: shard::Command::Wish { wish, .. } } => Some(wish.encoding),
+            Output::ToShard { shard: 1, command: shard::Command::SetPreferences { preferences, .. } } => {
+                Some(preferences.encoding)
+            }
             _ => None,
         })
         .collect();
@@ -132,7 +134,7 @@ fn a_word_on_a_data_channel_is_heard_of_known_sessions_and_answered_by_their_des
 
 /// What is wanted, with the bit rates left out.
 fn wanted(bench: &Bench) -> Vec<(Option<String>, bool, Option<u16>)> {
-    let stream = bench.engine.stream(&name("a")).expect("it is there");
+    let stream = bench.engine.stream(bench.now, &name("a")).expect("it is there");
     let wanted = stream.publisher.expect("a publisher").wanted.into_iter();
     wanted.map(|one| (one.rid, one.is_active, one.max_frame_rate)).collect()
 }
@@ -145,8 +147,8 @@ fn what_viewers_have_use_for_is_wanted_of_the_publisher() {
     let session = bench.viewer("a");
     let (q, f) = (Some("q".to_owned()), Some("f".to_owned()));
     let mut audience = Audience::default();
-    let few = choice::Wish { encoding: Some(0), max_frame_rate: Some(10), ..Default::default() };
-    audience.watches(None, &few);
+    let few = choice::Preferences { encoding: Some(0), max_frame_rate: Some(10), ..Default::default() };
+    audience.add_viewer(None, &few);
     for _ in 0..5 {
         bench.passes(SNAPSHOT_INTERVAL);
         let there = StreamSnapshot { is_home: false, audience, ..at_home(id) };
@@ -202,14 +204,14 @@ fn rates_are_differences_of_snapshots_and_a_stream_that_is_not_live_shows_none()
         home.encodings[0].is_live = true;
         bench.shard(snapshot(0, vec![home]));
     }
-    let status = bench.engine.stream(&name("a")).expect("it is there");
+    let status = bench.engine.stream(bench.now, &name("a")).expect("it is there");
     assert_eq!((status.in_bps, status.out_bps), (1_000_000, 2_000_000));
     let video = status.video.expect("a video");
     assert_eq!((video.bps, video.frame_rate), (1_000_000, 30.0));
     let encodings: Vec<_> = video.encodings.iter().map(|e| (e.rid.as_deref(), e.frame_rate)).collect();
     assert_eq!(encodings, [(Some("q"), 30.0)]);
     bench.shard(shard::Event::PublisherFlows { session: publisher, flows: false });
-    let status = bench.engine.stream(&name("a")).expect("it is there");
+    let status = bench.engine.stream(bench.now, &name("a")).expect("it is there");
     assert_eq!((status.state, status.in_bps, status.video), (crate::State::Paused, 0, None));
 }
 

@@ -3,6 +3,7 @@
 //! JSON, described for the API's document. The engine has plain values ([`control::engine`]); each is
 //! translated here and nowhere else.
 
+pub(crate) mod failure;
 pub(crate) mod stream;
 pub(crate) mod viewer;
 pub(crate) mod warnings;

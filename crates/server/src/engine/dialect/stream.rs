@@ -5,6 +5,7 @@ use media::{StreamName, WallClock};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::failure::PublishFailure;
 use super::tenths;
 use super::warnings::{StreamWarning, told};
 
@@ -39,6 +40,9 @@ pub struct StreamStatus {
     pub audio: Option<AudioStatus>,
     /// Faults of the published media that are known.
     pub warnings: Vec<StreamWarning>,
+    /// The last attempt to publish that failed in its DTLS handshake: for ten minutes, or until a
+    /// publisher connects.
+    pub publish_failure: Option<PublishFailure>,
     /// Bits per second from the publisher, over the last second.
     pub bitrate_in_bps: u64,
     /// Bits per second to all viewers together, over the last second.
@@ -136,6 +140,7 @@ impl StreamStatus {
             video: None,
             audio: None,
             warnings: Vec::new(),
+            publish_failure: None,
             bitrate_in_bps: 0,
             bitrate_out_bps: 0,
         }
@@ -152,6 +157,7 @@ impl StreamStatus {
             video: status.video.map(VideoStatus::from),
             audio: status.audio.map(AudioStatus::from),
             warnings: told(status.warnings),
+            publish_failure: status.publish_failure.map(|failed| PublishFailure::new(clock, &failed)),
             bitrate_in_bps: status.in_bps,
             bitrate_out_bps: status.out_bps,
         }

@@ -7,7 +7,7 @@ use sfu::bwe::State;
 use sfu::format::Published;
 use sfu::shard;
 use sfu::stream::choice::Reason;
-use sfu::viewer::track::Newest;
+use sfu::viewer::subscription::Newest;
 use utoipa::ToSchema;
 
 use super::stream::StreamState;
@@ -188,7 +188,7 @@ fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
             )
         }),
         switches: counters.switches,
-        wish: LayerWish::of(&track.wished, track.wished.encoding.and_then(rid)),
+        wish: LayerWish::of(&track.preferences, track.preferences.encoding.and_then(rid)),
     }
 }
 
@@ -196,7 +196,7 @@ fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
 mod tests {
     use media::Codec;
     use sfu::format::Format;
-    use sfu::stream::choice::Wish;
+    use sfu::stream::choice::Preferences;
 
     use super::*;
 
@@ -211,7 +211,7 @@ mod tests {
             encoding: 0,
             within: None,
             reason: Reason::Codec,
-            wished: Wish::default(),
+            preferences: Preferences::default(),
             accepted: vec!["VP8", "VP9"],
         };
         let format = Some(Format { codec: Codec::H264, profile: 0 });

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use sfu::stream::choice;
 use utoipa::ToSchema;
 
+use crate::json::{self, Form};
+
 /// What a viewer wishes of the video. An empty object leaves the choice to the server.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -39,29 +41,49 @@ pub struct LayerWish {
 }
 
 impl LayerWish {
+    /// All fields by their names in JSON, and what each holds.
+    const FIELDS: [(&str, Form); 11] = [
+        ("mediaId", Form::Text),
+        ("encodingId", Form::Text),
+        ("rid", Form::Text),
+        ("maxHeight", Form::UpTo(65_535)),
+        ("maxWidth", Form::UpTo(65_535)),
+        ("maxFrameRate", Form::UpTo(65_535)),
+        ("spatialLayerId", Form::UpTo(255)),
+        ("maxSpatialLayerId", Form::UpTo(255)),
+        ("temporalLayerId", Form::UpTo(255)),
+        ("maxTemporalLayerId", Form::UpTo(255)),
+        ("paused", Form::Switch),
+    ];
+
     /// Reads a wish from JSON.
     ///
     /// # Errors
     ///
-    /// Says why it cannot be read, for the client.
+    /// Why it cannot be read, for the one who sent it.
     pub fn read(text: &str) -> Result<LayerWish, String> {
-        // By way of a map: serde would take an array for the fields in order.
-        let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text);
-        let wish = object.and_then(|object| serde_json::from_value(object.into()));
-        wish.map_err(|error| format!("the wish cannot be read: {error}"))
+        let unread = |fault: String| format!("the wish cannot be read: {fault}");
+        let object = json::object(text).map_err(unread)?;
+        for (name, form) in Self::FIELDS {
+            let Some(value) = object.get(name) else { continue };
+            form.check(value).map_err(|expected| unread(format!("{name} is not {expected}")))?;
+        }
+        // Each field fits, so only two names of one field are left to go wrong.
+        serde_json::from_value(object.into())
+            .map_err(|_| unread("two of its fields mean the same (such as encodingId and rid); send one".to_owned()))
     }
 
-    /// Translates the wish that a shard keeps; `rid` is the name of its encoding.
-    pub(super) fn of(wish: &choice::Wish, rid: Option<String>) -> LayerWish {
+    /// Translates the preferences that a shard keeps; `rid` is the name of their encoding.
+    pub(super) fn of(preferences: &choice::Preferences, rid: Option<String>) -> LayerWish {
         LayerWish {
             media_id: None,
             encoding_id: rid,
-            max_height: wish.max_height,
-            max_width: wish.max_width,
-            max_frame_rate: wish.max_frame_rate,
-            spatial_layer_id: wish.max_spatial,
-            temporal_layer_id: wish.max_temporal,
-            paused: wish.is_hidden,
+            max_height: preferences.max_height,
+            max_width: preferences.max_width,
+            max_frame_rate: preferences.max_frame_rate,
+            spatial_layer_id: preferences.max_spatial,
+            temporal_layer_id: preferences.max_temporal,
+            paused: preferences.is_hidden,
         }
     }
 }
