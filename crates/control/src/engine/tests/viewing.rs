@@ -1,8 +1,9 @@
 //! Wishes, reports, and what is wanted of publishers.
 
 use sfu::publisher::warnings::Warning;
-use sfu::shard::ViewerReport;
-use sfu::stream::choice;
+use media::MediaKind;
+use sfu::shard::{SentTrack, ViewerReport};
+use sfu::stream::choice::{self, Preferences};
 
 use super::super::waiting::MAX_WAITING;
 use super::*;
@@ -76,6 +77,36 @@ fn one_question_to_the_viewers_shard_answers_all_who_wait_for_its_report() {
     let Answer::Report(Some(status)) = bench.answer() else { panic!("the viewer is known") };
     assert!(status.is_connected && status.report.is_none());
     assert_eq!(status.video_line, Some(1));
+}
+
+#[test]
+fn a_viewer_lacks_no_codec_of_a_stream_that_is_not_published() {
+    let mut bench = Bench::new();
+    let session = bench.viewer("a");
+    let reason_of = |bench: &mut Bench| {
+        bench.ask(Request::Report { session });
+        let track = SentTrack {
+            kind: MediaKind::Video,
+            codec: None,
+            counters: Default::default(),
+            newest: None,
+            flowing: false,
+            encoding: 0,
+            within: None,
+            reason: choice::Reason::Codec,
+            preferences: Preferences::default(),
+            accepted: vec!["VP9"],
+        };
+        let report = ViewerReport { tracks: vec![track], ..report_of(session) };
+        bench.shard(shard::Event::Report { session, report: Some(report) });
+        match bench.answer() {
+            Answer::Report(Some(status)) => status.report.map(|report| report.tracks[0].reason),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(reason_of(&mut bench), Some(choice::Reason::Best));
+    bench.publisher("a");
+    assert_eq!(reason_of(&mut bench), Some(choice::Reason::Codec));
 }
 
 #[test]
