@@ -299,9 +299,9 @@ impl Session {
             Transport::Whole(whole) => whole.failures.alert(failure),
             Transport::Offered { .. } => None,
         };
-        let way = self.dtls_from.and_then(|to| self.addresses.way(to));
-        if let (Some(alert), Some(way)) = (alert, way) {
-            batch.push(way.address, local_source(way.destination), &alert);
+        let path = self.dtls_from.and_then(|to| self.addresses.path(to));
+        if let (Some(alert), Some(path)) = (alert, path) {
+            batch.push(path.address, local_source(path.destination), &alert);
         }
     }
 
