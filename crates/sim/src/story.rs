@@ -359,7 +359,9 @@ impl Story {
     /// A peer restarts ICE, and the server's answer never reaches it.
     pub fn restarts_ice_in_vain(&mut self, peer: Peer) {
         let session = self.session(peer);
-        let (ufrag, password) = ("neverused".to_owned(), "apasswordthatisneverused".to_owned());
+        // A client chooses new credentials for each restart (RFC 8445 §9).
+        let ufrag = format!("never{:08x}", self.random.bits() as u32);
+        let password = "apasswordthatisneverused".to_owned();
         assert!(self.server.restart(self.now, session, ufrag, password).is_some());
         self.after_server();
     }
