@@ -58,7 +58,7 @@ impl Engine {
             ingress: offer.ingress,
             notes: offer.notes,
         };
-        self.to_shard(shard, shard::Command::AddPublisher(Box::new(setup)));
+        self.tell_shard(shard, shard::Command::AddPublisher(Box::new(setup)));
         self.notice(Notice::PublisherConnects { session, ip, identity: request.identity });
         Ok(Opened { session, sdp: offer.answer, etag })
     }
@@ -81,7 +81,7 @@ impl Engine {
         let published = self.published(stream);
         if self.wait(now, session, id, Awaits::Opened) {
             let offer = request.offer;
-            self.to_desk(session, desk::Command::Open { session, stream, offer, published });
+            self.tell_desk(session, desk::Command::Open { session, stream, offer, published });
         }
     }
 
@@ -111,7 +111,7 @@ impl Engine {
         };
         let published = self.published(viewer.stream);
         if self.wait(now, session, id, Awaits::Accepted) {
-            self.to_desk(session, desk::Command::Answer { session, answer, published });
+            self.tell_desk(session, desk::Command::Answer { session, answer, published });
         }
     }
 
@@ -136,7 +136,7 @@ impl Engine {
         let (role, early_wish) = (connection.role, connection.early_wish.take());
         self.notice(Notice::Connected { session, role });
         if let Some(wish) = early_wish {
-            self.to_shard(shard, shard::Command::Wish { session, wish });
+            self.tell_shard(shard, shard::Command::Wish { session, wish });
         }
     }
 
@@ -156,7 +156,7 @@ impl Engine {
     /// A publisher that was ended while it moved: the command that removes it came too early to its
     /// new shard, or too late to its old one.
     fn remove_stray(&mut self, session: SessionId, shard: u8) {
-        self.to_shard(shard, shard::Command::RemovePublisher { session });
+        self.tell_shard(shard, shard::Command::RemovePublisher { session });
     }
 
     /// Lets a request wait for a media thread. Returns `false` if too many wait for the session; the

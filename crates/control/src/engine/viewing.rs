@@ -21,7 +21,7 @@ impl Engine {
         let wish = wish.read(&self.published(stream))?;
         let viewer = self.connections.get_mut(&session).ok_or(Refusal::NoSuchSession)?;
         match viewer.shard {
-            Some(shard) => self.to_shard(shard, shard::Command::Wish { session, wish }),
+            Some(shard) => self.tell_shard(shard, shard::Command::Wish { session, wish }),
             None => viewer.early_wish = Some(wish),
         }
         // What the viewer needs now is wanted at once; that it needs less than before, the next
@@ -35,7 +35,7 @@ impl Engine {
 
     /// Sends a text to a viewer on its data channel, if it has one.
     pub fn say(&mut self, session: SessionId, text: String) {
-        self.to_desk(session, desk::Command::Say { session, text });
+        self.tell_desk(session, desk::Command::Say { session, text });
     }
 
     pub(super) fn report(&mut self, now: Instant, id: RequestId, session: SessionId) {
@@ -57,7 +57,7 @@ impl Engine {
         if let Some(viewer) = self.connections.get_mut(&session) {
             viewer.report_asked_at = Some(now);
         }
-        self.to_shard(shard, shard::Command::Report { session });
+        self.tell_shard(shard, shard::Command::Report { session });
     }
 
     /// A shard told what a viewer is sent; `None`: it does not serve the viewer.
