@@ -58,7 +58,7 @@ impl Engine {
             ingress: offer.ingress,
             notes: offer.notes,
         };
-        self.to_shard(shard, shard::Command::AddPublisher(Box::new(setup)));
+        self.tell_shard(shard, shard::Command::AddPublisher(Box::new(setup)));
         self.notice(Notice::PublisherConnects { session, ip, identity: request.identity });
         Ok(Opened { session, sdp: offer.answer, etag })
     }
@@ -81,7 +81,7 @@ impl Engine {
         let published = self.published(stream);
         if self.wait(now, session, id, Awaits::Opened) {
             let offer = request.offer;
-            self.to_desk(session, desk::Command::Open { session, stream, offer, published });
+            self.tell_desk(session, desk::Command::Open { session, stream, offer, published });
         }
     }
 
@@ -111,7 +111,7 @@ impl Engine {
         };
         let published = self.published(viewer.stream);
         if self.wait(now, session, id, Awaits::Accepted) {
-            self.to_desk(session, desk::Command::Answer { session, answer, published });
+            self.tell_desk(session, desk::Command::Answer { session, answer, published });
         }
     }
 
@@ -139,7 +139,7 @@ impl Engine {
             self.failures.mended(stream);
         }
         if let Some(preferences) = early_wish {
-            self.to_shard(shard, shard::Command::SetPreferences { session, preferences });
+            self.tell_shard(shard, shard::Command::SetPreferences { session, preferences });
         }
     }
 
@@ -159,7 +159,7 @@ impl Engine {
     /// A publisher that was ended while it moved: the command that removes it came too early to its
     /// new shard, or too late to its old one.
     fn remove_stray(&mut self, session: SessionId, shard: u8) {
-        self.to_shard(shard, shard::Command::RemovePublisher { session });
+        self.tell_shard(shard, shard::Command::RemovePublisher { session });
     }
 
     /// Lets a request wait for a media thread. Returns `false` if too many wait for the session; the

@@ -46,7 +46,7 @@ impl Engine {
             Role::Publisher => self.restart_publisher(session, restart),
             Role::Viewer => {
                 let Restart { ufrag, password, .. } = restart;
-                self.to_desk(session, desk::Command::Restart { session, ufrag, password });
+                self.tell_desk(session, desk::Command::Restart { session, ufrag, password });
             }
         }
     }
@@ -56,7 +56,7 @@ impl Engine {
         let shard = self.connections.get(&session).and_then(|connection| connection.shard);
         if let Some(shard) = shard {
             let command = shard::Command::RestartPublisher { session, ufrag, password, credentials };
-            self.to_shard(shard, command);
+            self.tell_shard(shard, command);
         }
     }
 
