@@ -26,7 +26,9 @@ pub fn route(data: &[u8]) {
                 assert!(media::StreamName::parse(stream.as_str()).is_ok());
             }
         }
-        Err(NoRoute::IllegalName(rule)) => assert!(!rule.is_empty()),
+        Err(NoRoute::IllegalName { rule, template }) => {
+            assert!(!rule.is_empty() && template.contains("{stream}"));
+        }
         Err(NoRoute::NotFound) => {}
     }
 }

@@ -91,6 +91,8 @@ pub struct Publisher {
     clock: SenderClock,
     connected: bool,
     failures: Patience,
+    /// Where the last datagram of its handshake came from and went to: an alert goes there.
+    handshake_path: Option<(SocketAddr, SocketAddr)>,
     heard_at: Instant,
     flow: Flow,
     /// Source addresses that passed ICE.
@@ -105,7 +107,7 @@ pub struct Publisher {
 }
 
 /// How the way from a publisher is.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Health {
     /// Round-trip time.
     pub rtt: Option<Duration>,
@@ -206,10 +208,10 @@ impl TrackIn {
 const MAX_NEWS: u32 = 8;
 const NEWS_EVERY: Duration = Duration::from_secs(1);
 
-/// A publisher that sends nothing at all this long is gone, whatever ICE still hopes: viewers are told, and its
-/// successor is let in. Browsers check a connection every 2.5 s at least; a phone that changes
-/// networks is back within a few seconds. A guess.
-const SILENCE: Duration = Duration::from_secs(10);
+/// A publisher from which no datagram comes for this long is ended, before ICE gives up: viewers are
+/// told, and the next publisher is let in. Browsers check a connection every 2.5 s at least; a phone
+/// that changes networks is back within a few seconds. A guess.
+pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// The most source addresses of one publisher that are remembered; an address change needs ICE again.
 const MAX_SOURCES: usize = 16;
@@ -247,6 +249,7 @@ impl Publisher {
             clock: SenderClock::default(),
             connected: false,
             failures: Patience::new(setup.notes),
+            handshake_path: None,
             heard_at: now,
             flow: Flow::default(),
             sources: Vec::new(),
@@ -319,6 +322,7 @@ impl Publisher {
             // a peer's bytes is counted by str0m and forgotten by us.
         }
         if !self.connected && matches!(class, media::demux::Class::Dtls) {
+            self.handshake_path = Some((source, destination));
             self.failures.look(now);
         }
         true
@@ -354,7 +358,7 @@ impl Publisher {
         if self.connected && now.saturating_duration_since(self.heard_at) >= SILENCE {
             self.out.push_back(Arrived::Closed(Ended::IceLost));
         }
-        if self.flow.look(now) {
+        if self.flow.handle_timeout(now) {
             self.out.push_back(Arrived::Flows(false));
         }
         if self.rtc.handle_input(Input::Timeout(now)).is_err() {
@@ -384,7 +388,7 @@ impl Publisher {
                     let feedback_at = self.ingress.feedback_at().unwrap_or(at);
                     self.next_timeout = at.min(quiet_at).min(over_at).min(feedback_at).max(now + SHORTEST_WAIT);
                     if let Some(failure) = self.failures.over(now) {
-                        self.out.push_back(Arrived::Closed(Ended::Handshake(failure)));
+                        self.fail(Ended::Handshake(failure), batch);
                     }
                     return;
                 }
@@ -402,7 +406,7 @@ impl Publisher {
                         true => Ended::Failed,
                         false => Ended::of_error(now, &error, &mut self.failures),
                     };
-                    self.out.push_back(Arrived::Closed(why));
+                    self.fail(why, batch);
                     self.next_timeout = now + Duration::from_secs(3_600);
                     return;
                 }
@@ -439,6 +443,15 @@ impl Publisher {
         let _ = self.rtc.close();
     }
 
+    /// The session cannot go on; of a failed handshake the publisher is told by an alert.
+    fn fail(&mut self, why: Ended, batch: &mut Batch) {
+        self.out.push_back(Arrived::Closed(why));
+        let Ended::Handshake(failure) = why else { return };
+        if let (Some((peer, local)), Some(alert)) = (self.handshake_path, self.failures.alert(failure)) {
+            batch.push(peer, Some(local.ip()).filter(|ip| !ip.is_unspecified()), &alert);
+        }
+    }
+
     fn send_feedback(&mut self, now: Instant, batch: &mut Batch) {
         if let Some((peer, local)) = self.feedback_path
             && self.ingress.feedback_at().is_some_and(|at| at <= now)
@@ -451,7 +464,7 @@ impl Publisher {
         match event {
             Event::Connected => {
                 self.connected = true;
-                if !self.ingress.connected() {
+                if !self.ingress.on_connected() {
                     self.out.push_back(Arrived::Closed(Ended::Failed));
                 }
                 self.failures.forget_but_srtp(now);
@@ -459,13 +472,13 @@ impl Publisher {
                 self.out.push_back(Arrived::Connected);
             }
             Event::RtpPacket(packet) => {
-                self.flows(packet.timestamp);
+                self.on_media(packet.timestamp);
                 self.handle_rtp(clock, packet);
             }
             Event::SenderFeedback(feedback) => {
-                self.flows(feedback.received_at);
+                self.on_media(feedback.received_at);
                 let ntp = NtpTime::from_system_time(feedback.sender_info.ntp_time);
-                self.clock.reported(clock.at(feedback.received_at), ntp);
+                self.clock.on_sender_report(clock.at(feedback.received_at), ntp);
                 let track = self.tracks.iter_mut().find(|t| t.mid == feedback.mid);
                 if let Some(encoding) = track.and_then(|t| t.encodings.iter_mut().find(|e| e.rid == feedback.rid)) {
                     encoding.report = Some((ntp, feedback.sender_info.rtp_time.numer() as u32));
@@ -482,8 +495,8 @@ impl Publisher {
         }
     }
 
-    fn flows(&mut self, at: Instant) {
-        if self.flow.comes(at) {
+    fn on_media(&mut self, at: Instant) {
+        if self.flow.on_media(at) {
             self.out.push_back(Arrived::Flows(true));
         }
     }
@@ -542,7 +555,7 @@ impl Publisher {
             runs::Verdict::Begins => {
                 encoding.begin();
                 let proved = *rtp.header.ssrc;
-                if let Some(old) = self.unnamed.proved(proved, before) {
+                if let Some(old) = self.unnamed.on_run(proved, before) {
                     self.rtc.direct_api().remove_stream_rx(old.into());
                 }
                 self.forward(clock, place, number, rtp);

@@ -114,6 +114,11 @@ impl Upload {
         types.iter().find(|known| known.name == named).copied()
     }
 
+    /// Whether the body announces, before it is read, that it is not empty.
+    pub(super) fn announces_content(&self) -> bool {
+        self.body.size_hint().lower() > 0
+    }
+
     /// Reads the body. It must be UTF-8.
     ///
     /// # Errors

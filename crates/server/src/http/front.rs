@@ -114,8 +114,10 @@ impl Front {
             }
             Err(error) => {
                 let nothing = self.index.nothing();
-                let reply = cors::options_of_nothing(nothing, &asked, path);
-                (reply.unwrap_or_else(|| Problem::from(error).into_reply()), Arc::clone(nothing), None)
+                let reply = cors::options_of_nothing(nothing, &asked, path)
+                    .or_else(|| resources::of_illegal_name(&error, &root, &method, request.headers()))
+                    .unwrap_or_else(|| Problem::from(error).into_reply());
+                (reply, Arc::clone(nothing), None)
             }
         };
         cors::allow(&row, &asked, self.cors_origins.as_deref(), reply.headers_mut());

@@ -23,7 +23,9 @@ pub(super) async fn check(engine: &Engine, stream: &StreamName, session: Session
         return Ok(());
     }
     Err(match engine.why_failed(session).await {
-        Some((owner, was, why)) if owner == *stream && was == role => Refusal::HandshakeFailed { why },
+        Some(failed) if failed.stream == *stream && failed.role == role => {
+            Refusal::HandshakeFailed { reason: failed.reason, why: failed.detail }
+        }
         _ => Refusal::NoSuchSession,
     }
     .into())

@@ -120,7 +120,7 @@ pub(super) fn place<T>(
         found = match (find(path), found) {
             (Ok(place), _) => return (Ok(place), prefix),
             // The rule that a name breaks says more than that there is nothing.
-            (Err(_), known @ Err(NoRoute::IllegalName(_))) => known,
+            (Err(_), known @ Err(NoRoute::IllegalName { .. })) => known,
             (error, _) => error,
         };
     }
@@ -234,7 +234,7 @@ mod tests {
         for path in ["/", "/live", "/live/"] {
             assert_eq!(find(path), Ok(("/".into(), None)), "{path}");
         }
-        assert!(matches!(find("/live/whip/a.b"), Err(NoRoute::IllegalName(_))));
+        assert!(matches!(find("/live/whip/a.b"), Err(NoRoute::IllegalName { .. })));
         assert_eq!(find("/live/whip"), Ok(("/whip/{stream}".into(), None)));
         assert_eq!(find("/live/nothing"), Err(NoRoute::NotFound));
         let named = Some(media::StreamName::parse("x").unwrap());

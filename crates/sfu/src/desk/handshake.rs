@@ -13,7 +13,7 @@ use str0m_proto::crypto::dtls::{DtlsInstance, DtlsOutput};
 
 use crate::dtls::{self, Failure, Notes, Patience, Reason};
 use crate::negotiate::{Identity, Secured};
-use crate::srtp::{self, Open, Role, Seal};
+use crate::srtp::{self, DtlsRole, Open, Seal};
 use crate::tap::Keys;
 
 /// The DTLS of one session.
@@ -93,6 +93,11 @@ impl Handshake {
         }
     }
 
+    /// The alert that tells the viewer of a failure, once, if there is one.
+    pub(super) fn alert(&self, failure: Failure) -> Option<dtls::Alert> {
+        self.failures.alert(failure)
+    }
+
     /// Says goodbye.
     pub(super) fn close(&mut self) {
         if let Some(instance) = &mut self.instance {
@@ -105,7 +110,7 @@ impl Handshake {
         let instance = self.instance.as_mut()?;
         let mut buffer = [0; MAX_RECORD_BYTES];
         for _ in 0..MAX_OUTPUTS {
-            let role = if instance.is_active() { Role::Client } else { Role::Server };
+            let role = if instance.is_active() { DtlsRole::Client } else { DtlsRole::Server };
             match instance.poll_output(&mut buffer) {
                 DtlsOutput::Packet(packet) => send(packet),
                 DtlsOutput::Timeout(at) => {
@@ -230,10 +235,20 @@ mod tests {
     fn another_certificate_than_announced_fails_and_gives_no_keys() {
         let mut pair = Pair::new(false, |_| Identity::new(Vec::new()));
         pair.theirs.begin(pair.now, &pair.them);
-        let failed = (0..10).any(|_| {
-            matches!(pair.turn(false)[0], Some(Said::Failed(Some(Failure { reason: Reason::Fingerprint, .. }))))
+        let failure = (0..10).find_map(|_| match pair.turn(false)[0] {
+            Some(Said::Failed(failure)) => failure,
+            _ => None,
         });
-        assert!(failed && pair.ours.take_keys().is_none());
+        let failure = failure.expect("the certificate is another one");
+        assert_eq!(failure.reason, Reason::Fingerprint);
+        assert!(pair.ours.take_keys().is_none());
+
+        let alert = pair.ours.alert(failure).expect("the peer is told");
+        assert!(pair.theirs.receive(pair.now, &pair.them, &alert).is_err());
+        pair.theirs.failures.look(pair.now);
+        let heard = pair.theirs.failures.over(pair.now + dtls::GRACE).and_then(|heard| heard.alert);
+        assert_eq!(heard, Some(42), "bad_certificate");
+        assert_eq!(pair.ours.alert(failure), None, "once");
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Which events of its audience does a publisher's subscription get?
 //!
 //! Which encodings and which layers of them are of use to viewers: the `wanted_layers` of the
-//! stream's status, and how many watch. A reader that is new is told everything; after that only
-//! what differs.
+//! stream's status; how many watch; and that the session is over because its DTLS handshake failed.
+//! A reader that is new is told everything; after that only what differs.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::news::Failed;
 use super::sse;
-use crate::engine::{StreamStatus, WantedLayer};
+use crate::engine::{FailedSession, StreamStatus, WantedLayer};
 
 /// An event of a publisher's session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,17 +18,20 @@ pub(in crate::http) enum Kind {
     WantedLayers,
     /// How many watch.
     ViewerCount,
+    /// The session is over because its DTLS handshake failed: the last event.
+    Failed,
 }
 
 impl Kind {
     /// All that there are.
-    pub(in crate::http) const ALL: [Self; 2] = [Self::WantedLayers, Self::ViewerCount];
+    pub(in crate::http) const ALL: [Self; 3] = [Self::WantedLayers, Self::ViewerCount, Self::Failed];
 
     /// Its name on the wire.
     pub(in crate::http) fn name(self) -> &'static str {
         match self {
             Self::WantedLayers => "wantedlayers",
             Self::ViewerCount => "viewercount",
+            Self::Failed => "failed",
         }
     }
 }
@@ -74,6 +78,14 @@ impl Demand {
             self.viewers = Some(stream.viewers);
         }
         text
+    }
+
+    /// Returns the event that ends the events of a session whose handshake failed.
+    pub(super) fn failed(&self, failed: &FailedSession) -> String {
+        if !self.kinds.contains(&Kind::Failed) {
+            return String::new();
+        }
+        sse::written(Kind::Failed.name(), &Failed::of(failed))
     }
 }
 

@@ -60,7 +60,7 @@ impl Teller {
                 tokio::select! {
                     end = self.tell(told, &reader, &mut stream, &wishes) => match end {
                         End::OfReader => break,
-                        End::OfSession => return,
+                        End::OfSession => return self.tell_failure(told, &reader).await,
                     },
                     next = readers.recv() => match next {
                         Some(next) => reader = next,
@@ -89,6 +89,17 @@ impl Teller {
                 self.tell_publisher(demand, reader, stream).await
             }
         }
+    }
+
+    /// Tells the reader of a session that is over the reason, if its handshake failed.
+    async fn tell_failure(&self, told: &Told, reader: &Reader) {
+        let Some(failed) = self.engine.why_failed(self.session).await else { return };
+        let text = match told {
+            Told::Viewer(news) => news.failed(&failed),
+            Told::Publisher(demand) => demand.failed(&failed),
+        };
+        // A reader that is gone needs no reason.
+        let _ = say(reader, text, &mut Instant::now()).await;
     }
 
     async fn tell_publisher(&self, demand: &mut Demand, reader: &Reader, stream: &mut watch::Receiver<Newest>) -> End {

@@ -29,6 +29,8 @@ use super::table::address::NoRoute;
 use super::table::{Index, Input, Resource, Table};
 use session::{FRAGMENT, SDP};
 
+pub(super) use pages::of_illegal_name;
+
 /// The bodies of offers.
 const OFFER: Input = Input::Types(&[SDP]);
 
@@ -45,8 +47,8 @@ pub(super) fn table() -> Table<Arc<App>> {
 fn pages() -> Vec<Resource<Arc<App>>> {
     vec![
         Resource::page("/", get(pages::home)),
-        Resource::page("/publish/{stream}", get(pages::publish)),
-        Resource::page("/watch/{stream}", get(pages::watch)),
+        Resource::page(pages::PUBLISH.template, get(pages::publish)),
+        Resource::page(pages::WATCH.template, get(pages::watch)),
         Resource::page("/assets/{file}", get(pages::asset).fallback(pages::refuse_asset)).also(&[
             "/favicon.ico",
             "/favicon.svg",

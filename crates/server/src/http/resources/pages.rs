@@ -6,12 +6,13 @@
 use axum::extract::Request;
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
-use hyper::{HeaderMap, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 
 use crate::http::answer::value;
 use crate::http::body::{self, Reply};
 use crate::http::exchange::{Exchange, refuse_method};
 use crate::http::problem::{Answer, Problem};
+use crate::http::table::address::NoRoute;
 
 /// A file of the pages.
 struct File {
@@ -38,24 +39,76 @@ const ROOT: &str = "{{root}}";
 const POLICY: &str = "default-src 'self'; connect-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; \
     worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'";
 
+/// A page, and the pages that may embed it.
+pub(super) struct Page {
+    pub(super) template: &'static str,
+    /// Relative to `web/dist`.
+    file: &'static str,
+    /// The value of `frame-ancestors` in the page's policy.
+    ancestors: &'static str,
+}
+
 /// The page with what is live.
-pub(super) async fn home(exchange: Exchange, request: Request) -> Answer {
-    page("index.html", "'none'", &exchange.root, request.headers())
-}
-
+pub(super) const HOME: Page = Page { template: "/", file: "index.html", ancestors: "'none'" };
 /// The page that publishes. It could be clicked by deceit, so no other page may embed it.
-pub(super) async fn publish(exchange: Exchange, request: Request) -> Answer {
-    page("publish.html", "'none'", &exchange.root, request.headers())
-}
-
+pub(super) const PUBLISH: Page = Page { template: "/publish/{stream}", file: "publish.html", ancestors: "'none'" };
 /// The page that watches, which is there to be embedded elsewhere.
-pub(super) async fn watch(exchange: Exchange, request: Request) -> Answer {
-    page("watch.html", "*", &exchange.root, request.headers())
+pub(super) const WATCH: Page = Page { template: "/watch/{stream}", file: "watch.html", ancestors: "*" };
+
+/// Answers with the page with what is live.
+pub(super) async fn home(exchange: Exchange, request: Request) -> Answer {
+    page(&HOME, &exchange.root, request.headers())
 }
 
-/// Answers with a page. `ancestors` are the pages that may embed it; `root` is the path or the
-/// relative reference that leads to the server's root.
-fn page(path: &str, ancestors: &str, root: &str, headers: &HeaderMap) -> Answer {
+/// Answers with the page that publishes.
+pub(super) async fn publish(exchange: Exchange, request: Request) -> Answer {
+    page(&PUBLISH, &exchange.root, request.headers())
+}
+
+/// Answers with the page that watches.
+pub(super) async fn watch(exchange: Exchange, request: Request) -> Answer {
+    page(&WATCH, &exchange.root, request.headers())
+}
+
+/// Answers an address that names a page but no possible stream: 400 with the page, which explains
+/// the rule for names. `None` for requests that do not read, or do not name HTML in `Accept`.
+/// `root` is as in [`page`].
+pub(in crate::http) fn of_illegal_name(
+    error: &NoRoute,
+    root: &str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Option<Reply> {
+    let NoRoute::IllegalName { template, .. } = error else { return None };
+    let named = [PUBLISH, WATCH].into_iter().find(|page| page.template == template)?;
+    if !matches!(*method, Method::GET | Method::HEAD) || !accepts_html(headers) {
+        return None;
+    }
+    // RFC 9110 §13.2.1: conditions count only where the answer would be 200 without them.
+    let mut reply = page(&named, root, &HeaderMap::new()).ok()?;
+    *reply.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = reply.headers_mut();
+    headers.remove(header::ETAG);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(reply)
+}
+
+/// Whether a request names HTML in `Accept` (RFC 9110 §12.5.1), as browsers do for what they show.
+/// `*/*` is what programs send.
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_html = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("text/html"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map(str::parse::<f32>);
+        is_html && weight.is_none_or(|weight| weight.is_ok_and(|weight| weight > 0.0))
+    })
+}
+
+/// Answers with a page. `root` is the path or the relative reference that leads to the server's
+/// root.
+fn page(page: &Page, root: &str, headers: &HeaderMap) -> Answer {
+    let Page { file: path, ancestors, .. } = *page;
     let (text, etag) = match find(path) {
         Some(file) => (String::from_utf8_lossy(file.bytes), file.etag),
         None => (PLACEHOLDER.into(), "\"placeholder\""),
@@ -176,6 +229,23 @@ mod tests {
     }
 
     #[test]
+    fn html_is_accepted_where_it_is_named_with_a_weight() {
+        let check = |accept: &'static str, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(accepts_html(&headers), expected, "{accept}");
+        };
+        check("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true);
+        check("application/json, Text/HTML;level=1;q=0.5", true);
+        check("text/html;q=0, */*", false);
+        check("text/html;q=x", false);
+        check("*/*", false);
+        check("text/htmlx", false);
+        check("", false);
+        assert!(!accepts_html(&HeaderMap::new()));
+    }
+
+    #[test]
     fn files_are_told_by_their_etag() {
         let file = || Served { path: "assets/x.js", bytes: Bytes::from_static(b"1"), etag: "\"abc\"" };
         let check = |condition: Option<&'static str>, expected: u16| {
@@ -210,6 +280,32 @@ mod tests {
         }
         for address in ["/assets/nothing.js", "/assets/../index.html", "/assets/%2e%2e/index.html", "/index.html"] {
             house.ask("GET", address, &[], "").await.is(404);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_illegal_name_is_explained_by_the_page_to_browsers_and_by_a_problem_to_programs() {
+        let house = House::open();
+        let html = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8"), ("if-none-match", "*")];
+        let rule = "letters, digits";
+        let rows = [("/watch/a%20b", "*", ".."), ("/publish/a%20b", "'none'", ".."), ("/watch/a/b%20", "*", "../..")];
+        for (address, ancestors, root) in rows {
+            let reply = house.ask("GET", address, &html, "").await;
+            reply.is(400);
+            reply.has("content-type", "text/html; charset=utf-8").has("cache-control", "no-store");
+            let policy = reply.header("content-security-policy");
+            assert!(policy.ends_with(&format!("frame-ancestors {ancestors}")), "{policy}");
+            assert!(reply.body.contains(&format!("\"{root}/")), "{}", reply.body);
+            assert!(reply.header("etag").is_empty(), "{address}");
+            let head = house.ask("HEAD", address, &html, "").await;
+            assert_eq!((head.status, head.body.as_str()), (400, ""));
+            for accept in [&[][..], &[("accept", "*/*")], &[("accept", "application/json")]] {
+                house.ask("GET", address, accept, "").await.is_problem(400, rule);
+            }
+            house.ask("POST", address, &html, "").await.is_problem(400, rule);
+        }
+        for address in ["/whip/a%20b", "/api/v1/streams/a%20b"] {
+            house.ask("GET", address, &html, "").await.is_problem(400, rule);
         }
     }
 }

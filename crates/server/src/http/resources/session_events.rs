@@ -25,6 +25,7 @@ use crate::http::exchange::Upload;
 use crate::http::panics::unless_it_panics;
 use crate::http::problem::{Answer, Content, PROBLEM, Problem};
 use crate::http::table::Input;
+use crate::json;
 
 /// A list names a few events.
 pub(super) const LIST: Input = Input::Any { most_bytes: 1024 };
@@ -32,7 +33,7 @@ pub(super) const LIST: Input = Input::Any { most_bytes: 1024 };
 /// only.
 const QUEUE: usize = 1;
 
-/// Subscribe to events of the session: a JSON array of `wantedlayers`, `viewercount`; nothing for both.
+/// Subscribe to events of the session: a JSON array of `wantedlayers`, `viewercount`, `failed`; nothing for all.
 #[utoipa::path(
     post, path = "/whip/{stream}/{session}/sse", tag = "WHIP", operation_id = "subscribe",
     params(
@@ -70,7 +71,8 @@ pub(super) async fn subscribe_publisher(State(app): State<Arc<App>>, session: Se
     responses(
         (status = 200, content_type = "text/event-stream", body = Wanted,
          description = "`event: wantedlayers` with such an object, at once and when it changes; \
-         `event: viewercount` with `{\"viewercount\":3}`"),
+         `event: viewercount` with `{\"viewercount\":3}`; \
+         `event: failed` with `{\"reason\":\"signature\",\"detail\":\"…\"}`"),
         (status = 404, content_type = PROBLEM, body = Content,
          description = "No such session or subscription"),
     ),
@@ -99,7 +101,7 @@ pub(super) async fn end_publisher(State(app): State<Arc<App>>, session: Session<
     end(&app, session)
 }
 
-/// Subscribe to events of the session: a JSON array of `active`, `inactive`, `layers`, `viewercount`; nothing for all.
+/// Subscribe to events of the session: a JSON array of `active`, `inactive`, `layers`, `viewercount`, `failed`; nothing for all.
 #[utoipa::path(
     post, path = "/whep/{stream}/{session}/sse", tag = "WHEP", operation_id = "subscribe",
     params(
@@ -138,7 +140,8 @@ pub(super) async fn subscribe_viewer(State(app): State<Arc<App>>, session: Sessi
         (status = 200, content_type = "text/event-stream", body = MediumLayers,
          description = "`event: layers` with an object that has such an entry for the video's place in the \
          description; `event: viewercount` with `{\"viewercount\":3}`; \
-         `event: active` and `event: inactive` with `{}`"),
+         `event: active` and `event: inactive` with `{}`; \
+         `event: failed` with `{\"reason\":\"signature\",\"detail\":\"…\"}`"),
         (status = 404, content_type = PROBLEM, body = Content,
          description = "No such session or subscription"),
     ),
@@ -232,8 +235,9 @@ fn wanted<K: Copy, const N: usize>(
     if text.trim().is_empty() {
         return Ok(all.to_vec());
     }
-    let names: Vec<String> = serde_json::from_str(text).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, format!("the list of events cannot be read: {error}"), fix())
+    let names = json::strings(text).map_err(|fault| {
+        let detail = format!("the list of events cannot be read: {fault}");
+        Problem::new(StatusCode::BAD_REQUEST, detail, fix())
     })?;
     let is_separator = |letter: char| letter.is_whitespace() || letter == ',';
     let is_named = |kind: &K| names.iter().flat_map(|list| list.split(is_separator)).any(|known| known == name(*kind));

@@ -56,7 +56,7 @@ pub(super) async fn streams(State(app): State<Arc<App>>, Sender(grants): Sender)
         (status = 403, content_type = PROBLEM, body = Content,
          description = "The token does not allow it"),
         (status = 404, content_type = PROBLEM, body = Content,
-         description = "Nobody publishes or awaits it"),
+         description = "Nobody publishes or awaits it, and no attempt to publish it failed lately"),
     ),
     security((), ("token" = []))
 )]
@@ -64,7 +64,9 @@ pub(super) async fn stream(State(app): State<Arc<App>>, exchange: Exchange, Send
     let name = named(&exchange)?;
     check_visible(&app, name, &grants)?;
     let status = app.engine.stream(name).await;
-    if status.state == StreamState::Waiting && status.publisher.is_none() && status.viewers == 0 {
+    let has_sessions = status.publisher.is_some() || status.viewers > 0;
+    let is_waiting = status.state == StreamState::Waiting;
+    if is_waiting && !has_sessions && status.publish_failure.is_none() {
         return Err(no_stream());
     }
     Ok(answer::json(&status))

@@ -83,11 +83,14 @@ pub(super) async fn watch_at_session(State(app): State<Arc<App>>, exchange: Exch
 }
 
 async fn open(app: &App, exchange: &Exchange, stream: Option<StreamName>, offer: Upload) -> Answer {
-    // A request without a body may name any of these: players send no type, or JSON.
     let named_type = offer.named_type();
     let is_sdp = named_type.as_deref() == Some(SDP.name);
     let unsupported = offer.unsupported_type();
-    if !is_sdp && !matches!(named_type.as_deref(), None | Some("" | "application/json")) {
+    // An empty body asks for the server's offer, whatever type it claims to be: `curl -d ''` claims
+    // application/x-www-form-urlencoded. The empty object of players that send JSON means the same.
+    // A body of another type is refused before it is read, if it announces that it is not empty.
+    let is_plain = is_sdp || matches!(named_type.as_deref(), None | Some("" | "application/json"));
+    if !is_plain && offer.announces_content() {
         return Err(unsupported);
     }
     let (stream, identity) = session::admit::<Whep>(app, exchange, stream, offer.headers())?;

@@ -12,18 +12,24 @@ use media::StreamName;
 pub enum NoRoute {
     /// There is no such resource.
     NotFound,
-    /// The address would name a stream, but not by a legal name: the rule.
-    IllegalName(String),
+    /// The address would name a stream, but not by a legal name.
+    IllegalName {
+        /// The rule that the name breaks.
+        rule: String,
+        /// The template of the resource that the address would name.
+        template: String,
+    },
 }
 
-/// Reads a stream's name as it stands in a path.
-pub(super) fn stream(name: &str) -> Result<StreamName, NoRoute> {
+/// Reads a stream's name as it stands in a path. An error is the rule that the name breaks.
+pub(super) fn stream(name: &str) -> Result<StreamName, String> {
     let name = decode(name, false).ok_or_else(illegal)?;
-    StreamName::parse(&name).map_err(|error| NoRoute::IllegalName(error.to_string()))
+    StreamName::parse(&name).map_err(|error| error.to_string())
 }
 
-/// Reads `stream`, and SRS's `app` before it, from a query.
-pub(super) fn queried_stream(query: Option<&str>) -> Result<Option<StreamName>, NoRoute> {
+/// Reads `stream`, and SRS's `app` before it, from a query. An error is the rule that the name
+/// breaks.
+pub(super) fn queried_stream(query: Option<&str>) -> Result<Option<StreamName>, String> {
     let value = |name: &str| {
         let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
         pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
@@ -36,11 +42,11 @@ pub(super) fn queried_stream(query: Option<&str>) -> Result<Option<StreamName>, 
         Some(app) => Cow::Owned(format!("{}/{name}", decode(app, true).ok_or_else(illegal)?)),
         None => name,
     };
-    StreamName::parse(&name).map(Some).map_err(|error| NoRoute::IllegalName(error.to_string()))
+    StreamName::parse(&name).map(Some).map_err(|error| error.to_string())
 }
 
-fn illegal() -> NoRoute {
-    NoRoute::IllegalName("the name is not properly percent-encoded".into())
+fn illegal() -> String {
+    "the name is not properly percent-encoded".into()
 }
 
 /// Decodes percent-encoding, in queries (`form`) also `+`.

@@ -152,7 +152,10 @@ impl Index {
 }
 
 fn at_whole_path(row: &Arc<Row>, path: &str, query: Option<&str>) -> Result<Place, NoRoute> {
-    let stream = if row.is_of_stream() { address::queried_stream(query)? } else { None };
+    let stream = match row.is_of_stream() {
+        true => address::queried_stream(query).map_err(|rule| illegal_name(row, rule))?,
+        false => None,
+    };
     let file = row.is_file().then(|| path.to_owned());
     Ok(Place { row: Arc::clone(row), stream, session: None, number: None, file })
 }
@@ -163,5 +166,10 @@ fn place(row: &Arc<Row>, found: Found<'_>, path: &str) -> Result<Place, NoRoute>
     if row.is_file() {
         return Ok(Place { row, stream: None, session, number, file: Some(path.to_owned()) });
     }
-    Ok(Place { row, stream: Some(address::stream(first)?), session, number, file: None })
+    let stream = address::stream(first).map_err(|rule| illegal_name(&row, rule))?;
+    Ok(Place { row, stream: Some(stream), session, number, file: None })
+}
+
+fn illegal_name(row: &Row, rule: String) -> NoRoute {
+    NoRoute::IllegalName { rule, template: row.template.clone() }
 }

@@ -1,8 +1,11 @@
 //! Tokens and rates of all resources.
 
-use crate::auth::VideoGrant;
+use http_body_util::BodyExt;
+
+use crate::auth::{Anonymous, TokenError, VideoGrant};
 use crate::engine::Role;
 use crate::http::limits;
+use crate::http::problem::Problem;
 use crate::http::tests::house::LOG;
 use crate::http::tests::{FRAGMENT, House, ID, SDP, SECRET, token};
 
@@ -101,6 +104,29 @@ async fn wrong_tokens_are_told_and_then_slowed_down() {
         .is_problem(429, "wrong tokens");
     // Even where no token is needed, a wrong one is told.
     House::open().ask_as("nonsense", "POST", "/whip/demo", SDP, "v=0").await.is_problem(401, "not signed");
+}
+
+#[tokio::test]
+async fn errors_of_tokens_name_the_fault_and_the_fix() {
+    for (error, detail, fix) in [
+        (TokenError::NotBearer, "not of the form “Bearer <token>”", "Authorization: Bearer <token>"),
+        (TokenError::NotGenuine, "not signed with a key of this server", "HS256"),
+        (TokenError::BadClaims, "a claim of it is missing", "iss, exp, sub (at most 256 bytes)"),
+        (TokenError::Expired, "has expired", "get a new token"),
+        (TokenError::NotYet, "not valid yet", "clocks"),
+        (TokenError::LivesTooLong, "longer than 24 hours", "“exp”"),
+    ] {
+        let anonymous = Anonymous { publish: false, watch: false };
+        let reply = Problem::wrong_token(error, anonymous).into_reply();
+        assert_eq!(reply.status().as_u16(), 401);
+        let bytes = reply.into_body().collect().await.unwrap().to_bytes();
+        let problem: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let text = |member: &str| problem[member].as_str().unwrap().to_owned();
+        assert!(text("detail").contains(detail) && text("fix").contains(fix), "{problem}");
+        for word in ["::", "0x", "serde", "missing field", "line 1", "Error"] {
+            assert!(!text("detail").contains(word) && !text("fix").contains(word), "{problem}");
+        }
+    }
 }
 
 #[tokio::test]

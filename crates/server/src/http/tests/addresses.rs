@@ -122,8 +122,10 @@ fn illegal_names_are_told_the_rule_and_other_paths_nothing() {
     let check = |address: &str, illegal: bool| {
         let (path, query) = split(address);
         match resources::name(path, query) {
-            Err(NoRoute::IllegalName(rule)) => {
-                assert!(illegal && !rule.is_empty(), "{address}")
+            Err(NoRoute::IllegalName { rule, template }) => {
+                assert!(illegal && !rule.is_empty(), "{address}");
+                let first = |path: &str| path.split(['/', '?']).nth(1).map(str::to_owned);
+                assert_eq!(first(&template), first(address), "{address}");
             }
             Err(NoRoute::NotFound) => assert!(!illegal, "{address}"),
             Ok(named) => panic!("{address} is {named:?}"),

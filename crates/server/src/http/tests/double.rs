@@ -9,8 +9,8 @@ use tokio::task::AbortHandle;
 
 use super::ID;
 use crate::engine::{
-    Ask, Engine, IceFragment, LayerWish, Opened, Owner, Publish, PublisherStatus, Readiness, Refusal, Role, SentReport,
-    StreamState, StreamStatus, Trickled, ViewerReport, WantedLayer, Watch,
+    Ask, Engine, FailedSession, IceFragment, LayerWish, Opened, Owner, Publish, PublishFailure, PublisherStatus,
+    Readiness, Refusal, Role, SentReport, StreamState, StreamStatus, Trickled, ViewerReport, WantedLayer, Watch,
 };
 
 /// Answers in the place of the control task: one session, the stream `demo`, and a memory of what
@@ -31,8 +31,9 @@ pub(in crate::http) struct State {
     /// The identity that opened the session.
     pub(in crate::http) identity: Option<String>,
     pub(in crate::http) session: Option<Role>,
-    /// The session is over: whose it was, and why.
+    /// The role of the session that is over because its handshake failed, and the reason in words.
     pub(in crate::http) failed: Option<(Role, String)>,
+    pub(in crate::http) publish_failure: Option<PublishFailure>,
     pub(in crate::http) live: Vec<String>,
     pub(in crate::http) viewers: u32,
     pub(in crate::http) wanted: Vec<WantedLayer>,
@@ -167,9 +168,11 @@ impl Double {
         (session.to_string() == ID).then(|| Owner { stream: StreamName::parse("demo").unwrap(), role, identity })
     }
 
-    fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
-        let (role, why) = self.state.lock().unwrap().failed.clone()?;
-        (session.to_string() == ID).then(|| (StreamName::parse("demo").unwrap(), role, why))
+    fn why_failed(&self, session: SessionId) -> Option<FailedSession> {
+        let (role, detail) = self.state.lock().unwrap().failed.clone()?;
+        let stream = StreamName::parse("demo").unwrap();
+        let failed = FailedSession { session, stream, role, reason: "signature", detail };
+        (session.to_string() == ID).then_some(failed)
     }
 
     fn close(&self, session: SessionId) -> bool {
@@ -241,6 +244,7 @@ impl Double {
             video: None,
             audio: None,
             warnings: Vec::new(),
+            publish_failure: state.publish_failure.clone(),
             bitrate_in_bps: 0,
             bitrate_out_bps: 0,
         }

@@ -11,7 +11,9 @@ async fn a_session_whose_handshake_failed_is_told_why_it_is_gone() {
     let house = House::open();
     let why = "the peer sent the fatal alert 40 (handshake_failure)";
     house.engine.state.lock().unwrap().failed = Some((Role::Viewer, why.to_owned()));
-    house.ask("GET", &format!("/whep/demo/{ID}"), SDP, "").await.is_problem(404, why);
+    let reply = house.ask("GET", &format!("/whep/demo/{ID}"), SDP, "").await;
+    reply.is_problem(404, why);
+    assert!(reply.body.contains(r#""handshake":"signature""#), "{}", reply.body);
     house.ask("DELETE", &format!("/whep/demo/{ID}"), SDP, "").await.is_problem(404, why);
     // Only at the address that named the session before: the stream and the role are part of the
     // address.

@@ -163,6 +163,25 @@ async fn a_publisher_hears_what_is_wanted_of_it() {
     house.ask("POST", &format!("/whep/demo/{ID}/sse"), &[], "").await.is_problem(404, "no such session");
 }
 
+#[tokio::test(start_paused = true)]
+async fn events_of_a_session_whose_handshake_fails_end_with_the_reason() {
+    for (protocol, role) in [("whep", Role::Viewer), ("whip", Role::Publisher)] {
+        let house = House::open();
+        house.engine.has_session(role);
+        let sse = format!("/{protocol}/demo/{ID}/sse");
+        let location = house.ask("POST", &sse, &[], "[\"failed\"]").await.header("location");
+        let mut reader = house.listen(&location).await;
+        // The first look has found nothing to tell.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut state = house.engine.state.lock().unwrap();
+        (state.session, state.failed) = (None, Some((role, "no common curve".to_owned())));
+        drop(state);
+        let told = "event: failed\ndata: {\"reason\":\"signature\",\"detail\":\"no common curve\"}\n\n";
+        assert_eq!(reader.chunk().await, told, "{protocol}");
+        assert!(reader.body.frame().await.is_none(), "nothing follows");
+    }
+}
+
 #[tokio::test]
 async fn a_list_of_events_may_be_what_a_link_names_as_a_whole() {
     for body in [r#"["active inactive layers"]"#, r#"["active,inactive,layers"]"#, r#"["layers", "active inactive"]"#] {

@@ -1,6 +1,7 @@
 //! Streams over HTTP.
 
 use crate::auth::VideoGrant;
+use crate::engine::PublishFailure;
 use crate::http::tests::{House, token};
 
 #[tokio::test]
@@ -18,6 +19,19 @@ async fn streams_are_shown_and_ended() {
     house.ask_as(&admin, "DELETE", "/api/v1/streams/demo", &[], "").await.is(204);
     house.ask_as(&admin, "DELETE", "/api/v1/streams/nobody", &[], "").await.is_problem(404, "nobody publishes");
     assert_eq!(house.said(), ["kick demo", "kick nobody"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_only_failed_to_be_published_has_a_status() {
+    let house = House::open();
+    house.ask("GET", "/api/v1/streams/failed", &[], "").await.is(404);
+    let failure =
+        PublishFailure { session: "01234567".into(), reason: "cipher", detail: "why".into(), failed_at_ms: 7 };
+    house.engine.state.lock().unwrap().publish_failure = Some(failure);
+    let reply = house.ask("GET", "/api/v1/streams/failed", &[], "").await;
+    reply.is(200);
+    let told = r#""publish_failure":{"session":"01234567","reason":"cipher","detail":"why","failed_at_ms":7}"#;
+    assert!(reply.body.contains(told), "{}", reply.body);
 }
 
 #[tokio::test]

@@ -10,15 +10,16 @@ async fn watching_opens_a_session_that_can_do_more() {
     let links: Vec<_> = reply.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
     let base = format!("/whep/demo/{ID}");
     assert_eq!(links.len(), 4, "two ICE servers, events, layers");
-    let events =
-        "rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"active inactive layers viewercount\"";
-    assert_eq!(links[2], format!("<{base}/sse>; {events}"));
+    let events = "events=\"active inactive layers viewercount failed\"";
+    let relation = "rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"";
+    assert_eq!(links[2], format!("<{base}/sse>; {relation}; {events}"));
     assert_eq!(links[3], format!("<{base}/layers>; rel=\"urn:ietf:params:whep:ext:core:layer\""));
 }
 
 #[tokio::test]
 async fn the_server_offers_where_the_viewer_does_not() {
-    for headers in [&[][..], &[("content-type", "application/json")][..], SDP] {
+    let form: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
+    for headers in [&[][..], &[("content-type", "application/json")][..], SDP, form] {
         let house = House::open();
         let reply = house.ask("POST", "/whep/demo", headers, "").await;
         reply.is(201);

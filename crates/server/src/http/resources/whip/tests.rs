@@ -25,7 +25,8 @@ async fn publishing_opens_a_session() {
             "<stun:stun.example>; rel=\"ice-server\"",
             "<turn:turn.example>; rel=\"ice-server\"; username=\"u\"; credential=\"p\"; credential-type=\"password\"",
             &format!(
-                "<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; events=\"wantedlayers viewercount\""
+                "<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; \
+                 events=\"wantedlayers viewercount failed\""
             ),
             &format!("<{base}/layers>; rel=\"urn:nowcast:whip:ext:wanted-layers\""),
         ]
