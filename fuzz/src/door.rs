@@ -7,11 +7,10 @@ use std::time::Instant;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use server::auth::{Anonymous, Authority, Claims, LONGEST_LIFE_SECONDS, Secret, VideoGrant, sign};
 use server::config::{self, Flags};
-use server::http::frames::{Head, Incoming, Walker};
+use server::http::connections::frames::{Head, Incoming, Walker};
 use server::http::limits::{H2_CONTROL_BURST, H2_REQUEST_BURST};
 use server::http::prefix::Prefix;
-use server::http::route::{NoRoute, Route, TEMPLATES};
-use server::http::sdpfrag;
+use server::http::{NoRoute, resource_of, sdpfrag};
 
 /// A path and a query name a resource, or there is a rule that says why not.
 pub fn route(data: &[u8]) {
@@ -20,14 +19,16 @@ pub fn route(data: &[u8]) {
         Some((path, query)) => (path, Some(query)),
         None => (&*text, None),
     };
-    match Route::of(path, query) {
-        Ok(route) => {
-            assert!(route.template() < TEMPLATES.len() - 1, "what has a route has a name");
-            if let Some(stream) = route.stream() {
+    match resource_of(path, query) {
+        Ok((template, stream)) => {
+            assert!(template.starts_with('/'), "what has a route has a name");
+            if let Some(stream) = stream {
                 assert!(media::StreamName::parse(stream.as_str()).is_ok());
             }
         }
-        Err(NoRoute::IllegalName(rule)) => assert!(!rule.is_empty()),
+        Err(NoRoute::IllegalName { rule, template }) => {
+            assert!(!rule.is_empty() && template.contains("{stream}"));
+        }
         Err(NoRoute::NotFound) => {}
     }
 }

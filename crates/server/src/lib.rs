@@ -7,7 +7,7 @@
 //!
 //! Deliberately not here: code that reads SDP or packets.
 //!
-//! Start reading at [`serve::run`], then [`http::App::respond`].
+//! Start reading at [`serve::run`], then [`http::Front::respond`].
 
 pub mod auth;
 pub mod cli;

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use crate::config::{Config, ConfigError, HttpConfig, LogFormat, Tls};
 use crate::doctor;
 use crate::engine::Engine;
-use crate::http::tls::Certificates;
-use crate::http::{App, accept};
+use crate::http::connections::tls::Certificates;
+use crate::http::{Front, connections};
 use crate::log;
 
 /// Runs the server until a signal ends it.
@@ -29,7 +29,7 @@ pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     let listeners = listen(&config.http)?;
     let engine = Engine::start(&config.media).await?;
     let (stop, stopping) = watch::channel(false);
-    let app = Arc::new(App::new(engine.clone(), &config, stopping.clone()));
+    let front = Arc::new(Front::new(engine.clone(), &config, stopping.clone()));
     if let Some(certificates) = &certificates {
         tokio::spawn(Arc::clone(certificates).reload_on_change());
     }
@@ -37,7 +37,8 @@ pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let http = config.http.clone();
-    let serving = tokio::spawn(async move { accept::serve(listeners, app, certificates, &http, stopping).await });
+    let serving =
+        tokio::spawn(async move { connections::serve(listeners, front, certificates, &http, stopping).await });
 
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: saying goodbye"),
@@ -56,7 +57,7 @@ pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
 fn listen(config: &HttpConfig) -> Result<Vec<TcpListener>, ConfigError> {
     let mut listeners = Vec::new();
     for address in &config.listen {
-        match accept::bind(*address) {
+        match connections::bind(*address) {
             Ok(listener) => listeners.push(listener),
             Err(error)
                 if config.ipv6_is_optional && address.is_ipv6() && !listeners.is_empty() && has_no_ipv6(&error) =>

@@ -185,7 +185,7 @@ impl Event {
             Event::Opened { session, .. }
             | Event::Answered { session, .. }
             | Event::Restarted { session, .. }
-            | Event::Connected { session }
+            | Event::Connected { session, .. }
             | Event::Heard { session, .. }
             | Event::Closed { session, .. } => Some(*session),
             Event::ToShard { .. } => None,
@@ -230,10 +230,14 @@ pub enum Event {
         /// Our fragment; `None` if there is no such session.
         result: Option<Result<String, Unusable>>,
     },
-    /// ICE and DTLS are up, and a shard has the keys.
+    /// ICE and DTLS of a session are up. Follows the [`shard::Command::AddViewer`] that gives its
+    /// keys to a shard, and must not overtake it: commands for the viewer are sent to that shard
+    /// from now on.
     Connected {
         /// Which session.
         session: SessionId,
+        /// The shard that serves it until it ends.
+        shard: u8,
     },
     /// A viewer said something on its data channel (labelled [`WISHES`]); answered by [`Command::Say`].
     Heard {
@@ -620,7 +624,7 @@ impl Desk {
         }
         self.admission.finish(session);
         self.counters.connected += 1;
-        self.events.push_back(Event::Connected { session });
+        self.events.push_back(Event::Connected { session, shard: path.shard });
     }
 
     /// A connected viewer wants to be sent to at another address: before media follows it there, we ask that

@@ -107,7 +107,7 @@ pub struct Publisher {
 }
 
 /// How the way from a publisher is.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Health {
     /// Round-trip time.
     pub rtt: Option<Duration>,
@@ -208,10 +208,10 @@ impl TrackIn {
 const MAX_NEWS: u32 = 8;
 const NEWS_EVERY: Duration = Duration::from_secs(1);
 
-/// A publisher that sends nothing at all this long is gone, whatever ICE still hopes: viewers are told, and its
-/// successor is let in. Browsers check a connection every 2.5 s at least; a phone that changes
-/// networks is back within a few seconds. A guess.
-const SILENCE: Duration = Duration::from_secs(10);
+/// A publisher from which no datagram comes for this long is ended, before ICE gives up: viewers are
+/// told, and the next publisher is let in. Browsers check a connection every 2.5 s at least; a phone
+/// that changes networks is back within a few seconds. A guess.
+pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// The most source addresses of one publisher that are remembered; an address change needs ICE again.
 const MAX_SOURCES: usize = 16;

@@ -117,6 +117,12 @@ pub struct Gauges {
 pub struct Liveness(Arc<AtomicBool>);
 
 impl Liveness {
+    /// Creates the liveness of threads that have not ended.
+    #[expect(clippy::new_without_default, reason = "a default would not say that it is alive")]
+    pub fn new() -> Liveness {
+        Liveness(Arc::new(AtomicBool::new(true)))
+    }
+
     /// Returns `false` once a thread has ended unasked; the process then aborts.
     pub fn is_alive(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -209,7 +215,7 @@ impl Plane {
 
         let mut threads = Vec::new();
         let mut gauges = Vec::new();
-        let liveness = Liveness(Arc::new(AtomicBool::new(true)));
+        let liveness = Liveness::new();
         for (number, inbox) in (0..setup.desks).zip(desk_ends) {
             let counted = Arc::new(Gauges::default());
             gauges.push(counted.clone());

@@ -182,14 +182,14 @@ pub enum Command {
         /// At most 16.
         members: Vec<BottleneckMember>,
     },
-    /// A viewer, if it is here, wishes something of the video.
+    /// A viewer that this shard serves has other preferences for the video.
     SetPreferences {
         /// Which viewer.
         session: SessionId,
         /// What.
         preferences: Preferences,
     },
-    /// What is a viewer sent? Answered by [`Event::Report`].
+    /// Report what a viewer that this shard serves is sent; answered by [`Event::Report`].
     Report {
         /// Which viewer.
         session: SessionId,
@@ -258,10 +258,20 @@ pub enum Event {
         /// What.
         command: Command,
     },
+    /// A publisher lives on this shard from now on: its first datagram arrived here, and the shard
+    /// that it was added to has handed it over. Told before anything else that happens to it here.
+    PublisherMoved {
+        /// Which.
+        session: SessionId,
+        /// This shard.
+        shard: u8,
+    },
     /// ICE and DTLS of a publisher are up.
     PublisherConnected {
         /// Which.
         session: SessionId,
+        /// The shard that it lives on.
+        shard: u8,
     },
     /// Media of a publisher that is connected has stopped coming, or comes again.
     PublisherFlows {
@@ -322,7 +332,8 @@ impl Event {
         match self {
             Event::ToDesk { .. } | Event::Report { .. } | Event::Snapshot(_) => true,
             Event::ToShard { command, .. } => command.may_be_lost(),
-            Event::PublisherConnected { .. }
+            Event::PublisherMoved { .. }
+            | Event::PublisherConnected { .. }
             | Event::PublisherFlows { .. }
             | Event::PublisherClosed { .. }
             | Event::ViewerFailed { .. }
@@ -335,7 +346,8 @@ impl Event {
     /// The session that it is about, if it is about one.
     pub fn session(&self) -> Option<SessionId> {
         match self {
-            Event::PublisherConnected { session }
+            Event::PublisherMoved { session, .. }
+            | Event::PublisherConnected { session, .. }
             | Event::PublisherFlows { session, .. }
             | Event::PublisherClosed { session, .. }
             | Event::ViewerFailed { session, .. }

@@ -197,6 +197,8 @@ impl Shard {
             }
             Command::AddPublisher(setup) => self.take_in(now, Publisher::new(now, *setup)),
             Command::AdoptPublisher { publisher, first } => {
+                let (session, shard) = (publisher.session, self.number);
+                self.events.push_back(Event::PublisherMoved { session, shard });
                 self.take_in(now, *publisher);
                 if let Some(mut first) = first {
                     self.handle_datagram(now, first.source, first.destination, &mut first.bytes);

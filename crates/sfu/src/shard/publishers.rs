@@ -109,7 +109,10 @@ impl Shard {
                     }
                     self.on_packet(now, stream, packet);
                 }
-                Arrived::Connected => self.events.push_back(Event::PublisherConnected { session }),
+                Arrived::Connected => {
+                    let shard = self.number;
+                    self.events.push_back(Event::PublisherConnected { session, shard });
+                }
                 Arrived::Flows(flows) => self.events.push_back(Event::PublisherFlows { session, flows }),
                 Arrived::Published(published) if !fenced => {
                     if let Some(s) = self.streams.get_mut(&stream) {
