@@ -46,7 +46,7 @@ pub(super) fn table() -> Table<Arc<App>> {
 /// What people see.
 fn pages() -> Vec<Resource<Arc<App>>> {
     vec![
-        Resource::page("/", get(pages::home)),
+        Resource::page(pages::HOME.template, get(pages::home)),
         Resource::page(pages::PUBLISH.template, get(pages::publish)),
         Resource::page(pages::WATCH.template, get(pages::watch)),
         Resource::page("/assets/{file}", get(pages::asset).fallback(pages::refuse_asset)).also(&[

@@ -32,7 +32,7 @@ pub(in crate::http) struct State {
     pub(in crate::http) identity: Option<String>,
     pub(in crate::http) session: Option<Role>,
     /// The role of the session that is over because its handshake failed, and the reason in words.
-    pub(in crate::http) failed: Option<(Role, String)>,
+    failed: Option<(Role, String)>,
     pub(in crate::http) publish_failure: Option<PublishFailure>,
     pub(in crate::http) live: Vec<String>,
     pub(in crate::http) viewers: u32,
@@ -114,6 +114,12 @@ impl Double {
 
     pub(in crate::http) fn has_session(&self, role: Role) {
         self.state.lock().unwrap().session = Some(role);
+    }
+
+    /// The session is over because its handshake failed.
+    pub(in crate::http) fn fails(&self, role: Role, why: &str) {
+        let mut state = self.state.lock().unwrap();
+        (state.session, state.failed) = (None, Some((role, why.to_owned())));
     }
 
     pub(in crate::http) fn begins(&self, stream: &str) {

@@ -10,7 +10,7 @@ use crate::http::tests::{FRAGMENT, House, ID, ORIGIN, OTHER_ID, SDP, token, toke
 async fn a_session_whose_handshake_failed_is_told_why_it_is_gone() {
     let house = House::open();
     let why = "the peer sent the fatal alert 40 (handshake_failure)";
-    house.engine.state.lock().unwrap().failed = Some((Role::Viewer, why.to_owned()));
+    house.engine.fails(Role::Viewer, why);
     let reply = house.ask("GET", &format!("/whep/demo/{ID}"), SDP, "").await;
     reply.is_problem(404, why);
     assert!(reply.body.contains(r#""handshake":"signature""#), "{}", reply.body);
