@@ -1,5 +1,6 @@
 import type { Access } from "./Access";
 import { BackOff } from "./BackOff";
+import { thisBrowser, type Browser } from "./Browser";
 import { fragmentFromCandidate, fragmentFromSdp, graftFragment } from "./IceFragment";
 import { isLoopbackOnly, noMediaProblem } from "./MediaPath";
 import { Problem } from "./Problem";
@@ -39,9 +40,10 @@ export abstract class LiveConnection {
   /** Called after `state` or `problem` changed. */
   onchange: () => void = () => {};
 
+  protected readonly browser: Browser;
   readonly #endpoint: string;
   readonly #access: Access;
-  readonly #backOff = new BackOff();
+  readonly #backOff: BackOff;
   #state: ConnectionState = "idle";
   #problem: Problem | null = null;
   #peer: RTCPeerConnection | null = null;
@@ -49,14 +51,17 @@ export abstract class LiveConnection {
   #iceServers: RTCIceServer[] = [];
   /** Counts attempts; what comes back to an older one is dropped. */
   #attempt = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: number | undefined;
+  #unlisten: (() => void)[] = [];
   #wasConnected = false;
   #asleep = false;
   #postedAt: number | null = null;
 
-  constructor(endpoint: string, access: Access) {
+  constructor(endpoint: string, access: Access, browser: Browser = thisBrowser) {
     this.#endpoint = endpoint;
     this.#access = access;
+    this.browser = browser;
+    this.#backOff = new BackOff(undefined, undefined, browser);
   }
 
   get state(): ConnectionState {
@@ -76,16 +81,19 @@ export abstract class LiveConnection {
     return this.#session;
   }
 
-  /** When the current session's offer went out (`performance.now()`). */
+  /** When the current session's offer went out (`Browser.now`). */
   get postedAt(): number | null {
     return this.#postedAt;
   }
 
   /** Opens a session and keeps one open from now on. */
   start(): void {
-    addEventListener("pagehide", this.#sleep);
-    addEventListener("pageshow", this.#wake);
-    addEventListener("online", this.#hurry);
+    this.#unlisten.splice(0).forEach((unlisten) => unlisten());
+    this.#unlisten = [
+      this.browser.listen("pagehide", this.#sleep),
+      this.browser.listen("pageshow", this.#wake),
+      this.browser.listen("online", this.#hurry),
+    ];
     this.#wasConnected = false;
     this.#backOff.reset();
     void this.#open();
@@ -93,9 +101,7 @@ export abstract class LiveConnection {
 
   /** Ends the session, and the wish for one. */
   stop(): void {
-    removeEventListener("pagehide", this.#sleep);
-    removeEventListener("pageshow", this.#wake);
-    removeEventListener("online", this.#hurry);
+    this.#unlisten.splice(0).forEach((unlisten) => unlisten());
     this.#drop();
     this.#set("idle", null);
   }
@@ -148,7 +154,7 @@ export abstract class LiveConnection {
     const current = (): boolean => attempt === this.#attempt;
     this.#set(this.#wasConnected || this.#problem ? "reconnecting" : "connecting", this.#problem);
     try {
-      const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: this.#iceServers });
+      const peer = this.browser.createPeer({ bundlePolicy: "max-bundle", iceServers: this.#iceServers });
       this.#peer = peer;
       this.prepare(peer);
       this.#supervise(peer, current);
@@ -156,7 +162,7 @@ export abstract class LiveConnection {
       const offer = await peer.createOffer();
       if (!current()) return;
       const sdp = this.polishOffer(offer.sdp ?? "");
-      this.#postedAt = performance.now();
+      this.#postedAt = this.browser.now();
       // The offer needs no candidates (an ICE-lite server sees where we come from), so it goes out
       // while the browser still sets it up.
       const [session] = await Promise.all([
@@ -182,7 +188,7 @@ export abstract class LiveConnection {
   }
 
   async #openSession(sdp: string, current: () => boolean): Promise<SessionResource> {
-    const session = await SessionResource.open(this.#endpoint, sdp, this.#access);
+    const session = await SessionResource.open(this.#endpoint, sdp, this.#access, this.browser);
     // Stopped meanwhile: then nobody else would end it.
     if (current()) this.#session = session;
     else session.close();
@@ -199,7 +205,7 @@ export abstract class LiveConnection {
       if (!current()) return;
       switch (peer.connectionState) {
         case "connected":
-          clearTimeout(this.#timer);
+          this.browser.clearTimeout(this.#timer);
           this.#backOff.reset();
           this.#wasConnected = true;
           this.#set("connected", null);
@@ -284,13 +290,13 @@ export abstract class LiveConnection {
     return noMediaProblem({
       answer: this.#session?.answer ?? null,
       offer: peer.localDescription?.sdp ?? "",
-      pageHost: location.hostname,
+      pageHost: this.browser.hostname,
     });
   }
 
   #drop(): void {
     this.#attempt += 1;
-    clearTimeout(this.#timer);
+    this.browser.clearTimeout(this.#timer);
     if (this.#peer) {
       this.#peer.onconnectionstatechange = null;
       this.#peer.onicecandidate = null;
@@ -303,8 +309,8 @@ export abstract class LiveConnection {
   }
 
   #after(ms: number, then: () => void): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(then, ms);
+    this.browser.clearTimeout(this.#timer);
+    this.#timer = this.browser.setTimeout(then, ms);
   }
 
   #set(state: ConnectionState, problem: Problem | null): void {

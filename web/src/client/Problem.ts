@@ -33,6 +33,11 @@ export class Problem extends Error {
     this.retryAfterMs = what.retryAfterMs ?? null;
   }
 
+  /** Whether the resource does not exist, or not any more. */
+  get isGone(): boolean {
+    return this.status === 404 || this.status === 410;
+  }
+
   /** What an answer that is not 2xx says. */
   static async fromResponse(response: Response): Promise<Problem> {
     let body: Record<string, unknown> = {};

@@ -1,4 +1,5 @@
 import type { Access } from "./Access";
+import { thisBrowser, type Browser } from "./Browser";
 import { asksForExtensions } from "./HeaderExtensions";
 import { LiveConnection } from "./LiveConnection";
 
@@ -16,11 +17,17 @@ type DelayedReceiver = Partial<Pick<RTCRtpReceiver, "jitterBufferTarget">> & { p
 /** Watches by WHEP and keeps watching: see {@link LiveConnection} for how. */
 export class WhepClient extends LiveConnection {
   /** What to play. Stays the same object over reconnects, so that a player keeps its last picture. */
-  readonly stream = new MediaStream();
+  readonly stream: MediaStream;
   readonly #options: WhepOptions;
 
-  constructor(endpoint: string, access: Access, options: WhepOptions = { audio: true, delayMs: 0 }) {
-    super(endpoint, access);
+  constructor(
+    endpoint: string,
+    access: Access,
+    options: WhepOptions = { audio: true, delayMs: 0 },
+    browser: Browser = thisBrowser,
+  ) {
+    super(endpoint, access, browser);
+    this.stream = browser.createStream();
     this.#options = options;
   }
 

@@ -1,5 +1,6 @@
 import type { Access } from "./Access";
 import type { WantedLayer } from "./Api";
+import { thisBrowser, type Browser } from "./Browser";
 import { sendingFor, type Chosen, type Sending } from "./Encodings";
 import { asksForExtensions } from "./HeaderExtensions";
 import { LiveConnection } from "./LiveConnection";
@@ -38,8 +39,9 @@ export class WhipClient extends LiveConnection {
     access: Access,
     tracks: { video: MediaStreamTrack | null; audio: MediaStreamTrack | null },
     options: WhipOptions,
+    browser: Browser = thisBrowser,
   ) {
-    super(endpoint, access);
+    super(endpoint, access, browser);
     this.#video = tracks.video;
     this.#audio = tracks.audio;
     this.#options = options;
@@ -79,7 +81,7 @@ export class WhipClient extends LiveConnection {
 
   protected override prepare(peer: RTCPeerConnection): void {
     // One stream: the viewer keeps lips and sound together.
-    const stream = new MediaStream();
+    const stream = this.browser.createStream();
     this.#videoSender = null;
     this.#audioSender = null;
     this.#wanted = [];
@@ -111,8 +113,8 @@ export class WhipClient extends LiveConnection {
   protected override isFinal(problem: Problem): boolean {
     if (problem.status !== 409) return super.isFinal(problem);
     // Busy: another publisher is live, unless it is our own session that was lost and has not timed out yet.
-    this.#busySince ??= performance.now();
-    const again = performance.now() + (problem.retryAfterMs ?? 0);
+    this.#busySince ??= this.browser.now();
+    const again = this.browser.now() + (problem.retryAfterMs ?? 0);
     if (this.wasConnected || again - this.#busySince <= LEAVING_MS) return false;
     this.#busySince = null;
     return true;
