@@ -381,7 +381,7 @@ describe("doubt", () => {
 
   test("after a connection that lasted the waits are short again", async () => {
     const { browser } = start({ post: (_, count) => (count <= 6 ? unreachable() : created(count)) });
-    await browser.passes(20_000);
+    await browser.passes(9_000);
     await browser.peer.becomes("connected");
     await browser.passes(10_000);
     const before = posts(browser);

@@ -89,7 +89,7 @@ function watch(stream: string): void {
     if (client.state === "ended") endedSession = status?.publisher?.session ?? null;
     update();
   };
-  latency.onlost = () => client.reopen();
+  latency.onlost = () => client.replaceLost();
   latency.isTold = () => session.isListening;
 
   session.onactive = () => latency.restart();
