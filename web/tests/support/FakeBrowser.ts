@@ -1,4 +1,5 @@
 import type { Browser, PageEventName } from "../../src/client/Browser";
+import { root } from "../../src/client/root";
 import { FakePeer } from "./FakePeer";
 
 /** One request that a class under test has made. */
@@ -61,7 +62,8 @@ export class FakeBrowser implements Browser {
   }
 
   async fetch(url: string, init: RequestInit): Promise<Response> {
-    const { pathname, search } = new URL(url, "http://live.example");
+    // In a test the root of the server is the folder of the bundled script.
+    const { pathname, search } = new URL(url.startsWith(root) ? url.slice(root.length) : url, "http://live.example");
     const request = {
       method: init.method ?? "GET",
       path: pathname + search,
