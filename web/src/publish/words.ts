@@ -31,6 +31,18 @@ export function sendingWords(
   return null;
 }
 
+/** The place of the picture while no source is open. */
+export function emptyWords(source: SourceKind): { text: string; button: string } {
+  switch (source) {
+    case "camera":
+      return { text: "Your camera is off.", button: "Turn the camera on" };
+    case "screen":
+      return { text: "No screen is shared yet.", button: "Choose a screen" };
+    case "test":
+      return { text: "A moving picture with a clock.", button: "Show it" };
+  }
+}
+
 /** What the box for several sizes offers. */
 export function sizesWords(codec: string | null, hasSizes: boolean): string {
   return hasSizes ? "Smaller sizes for slow networks" : `One size only: this browser cannot send ${format.codec(codec)} in several`;

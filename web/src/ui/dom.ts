@@ -1,4 +1,6 @@
-/** Short words for what every page does with its document. */
+/** Access to the document that all pages share. */
+
+import type { Access } from "../client/Access";
 
 /** The element with this id. Its absence is a bug in the page. */
 export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
@@ -12,6 +14,12 @@ export function inside<T extends Element = HTMLElement>(parent: ParentNode, sele
   const element = parent.querySelector<T>(selector);
   if (!element) throw new Error(`nothing matches ${selector}`);
   return element;
+}
+
+/** Sets the address of all links to the home page, with the token that opened this page. */
+export function linkHome(access: Access): void {
+  const links = document.querySelectorAll<HTMLAnchorElement>("[data-home]");
+  links.forEach((link) => (link.href = access.link("/")));
 }
 
 /** Sets text only when it changes: screen readers speak live regions at every touch. */

@@ -46,6 +46,22 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
   }
 }
 
+/** The state in the line below the stream's name. */
+export function stateWords(state: WatchState): string {
+  switch (state) {
+    case "waiting":
+      return "not live yet";
+    case "unsupported":
+      return "cannot be played here";
+    case "unauthorised":
+      return "needs a token";
+    case "refused":
+      return "not available";
+    default:
+      return state;
+  }
+}
+
 /** What most publishers can send, and most browsers play, comes first. */
 const BY_REACH = ["VP8", "H264", "VP9", "AV1", "H265"];
 
