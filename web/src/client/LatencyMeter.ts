@@ -6,7 +6,7 @@ type CaptureClock = Pick<SentReport, "rtp_timestamp" | "captured_at_ms" | "clock
 
 /** Returns the server's time at which the picture with this RTP timestamp was captured; `null` if that is not known. */
 export function capturedAt(frameRtp: number, report: CaptureClock): number | null {
-  if (report.captured_at_ms === null || report.clock_rate <= 0) return null;
+  if (report.captured_at_ms == null || report.clock_rate <= 0) return null;
   // RTP timestamps wrap: `| 0` takes the difference as a signed 32-bit number.
   const ticks = (frameRtp - report.rtp_timestamp) | 0;
   return report.captured_at_ms + (ticks / report.clock_rate) * 1000;
@@ -101,7 +101,7 @@ export class LatencyMeter {
     const { video, transport } = this.#report ?? {};
     if (video && current) video.layer = current.encodingId;
     if (video && reason) video.reason = reason;
-    if (transport && carriedBitrate !== null) transport.estimate_bps = carriedBitrate;
+    if (transport && carriedBitrate != null) transport.estimate_bps = carriedBitrate;
   }
 
   /** The server's last report on the session. */

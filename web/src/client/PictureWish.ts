@@ -1,6 +1,6 @@
+import type { LayerWish } from "./Api";
 import { thisBrowser, type Browser } from "./Browser";
 import { Problem } from "./Problem";
-import type { LayerWish } from "./SessionResource";
 
 /** A hidden page gives its picture up after this long. A guess: looking something up in another tab takes less. */
 const HIDDEN_AFTER_MS = 5_000;

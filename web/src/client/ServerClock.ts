@@ -1,4 +1,5 @@
 import type { Access } from "./Access";
+import type { Time } from "./Api";
 import { thisBrowser, type Browser } from "./Browser";
 import { at } from "./root";
 
@@ -53,7 +54,7 @@ export class ServerClock {
         const response = await this.#browser.fetch(at("/api/v1/time"), init);
         const receivedAt = localNow(this.#browser);
         if (!response.ok) break;
-        const { now_ms } = (await response.json()) as { now_ms: number };
+        const { now_ms } = (await response.json()) as Time;
         if (typeof now_ms === "number") probes.push({ sentAt, receivedAt, serverMs: now_ms });
       } catch {
         break;

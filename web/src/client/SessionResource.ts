@@ -1,13 +1,8 @@
 import type { Access } from "./Access";
+import type { LayerWish } from "./Api";
 import { thisBrowser, type Browser } from "./Browser";
 import { iceServersFromLink, linkTo } from "./LinkHeader";
 import { Problem } from "./Problem";
-
-/** Which video a viewer asks for: one layer by its `rid`, or none while the page is hidden. */
-export interface LayerWish {
-  encodingId: string | null;
-  paused: boolean;
-}
 
 /** The relation of a session's server-sent events (draft-murillo-whep-02 §4.6.1). */
 const EVENTS = "urn:ietf:params:whep:ext:core:server-sent-events";

@@ -8,6 +8,8 @@ use media::SessionId;
 
 /// Below a path of a reverse proxy.
 mod below;
+/// The description of the API in the repository.
+mod description;
 /// What clients mean.
 mod meant;
 
