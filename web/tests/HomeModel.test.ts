@@ -86,7 +86,7 @@ test("a failure says why, and keeps the cards; the next answer takes the notice 
     [new Problem({ status: 401, title: "no" }), /#token=/],
     [new Problem({ status: 403, title: "no" }), /#token=/],
     [Problem.unreachable(), /does not answer/],
-    [new Problem({ status: 503, title: "Busy", fix: "Wait." }), /^Busy Wait\.$/],
+    [new Problem({ status: 503, title: "Busy", fix: "Wait." }), /^Busy\. Wait\.$/],
   ];
   for (const [problem, words] of rows) {
     const model = listing(1);

@@ -125,21 +125,21 @@ test("each state of the connection has its words and its button", () => {
     ["reconnecting", null, "Connection lost, reconnecting…", "Stop", true],
     ["reconnecting", Problem.unreachable(), "Not live, trying again…", "Stop", false],
     ["refused", new Problem({ status: 401, title: "no" }), "Not live", "Try again", false],
-    ["ended", null, "The server ended the stream", "Try again", false],
+    ["ended", null, "Not live", "Try again", false],
   ];
   for (const [connection, problem, stateText, go, hasFacts] of rows) {
     const model = opened("test");
     model.handleConnection(connection, problem);
     const view = model.view();
     assert.deepEqual([view.stateText, view.go.text, view.facts !== null], [stateText, go, hasFacts], connection);
-    assert.equal(view.trouble === null, problem === null);
+    assert.equal(view.trouble === null, problem === null && connection !== "ended");
   }
 });
 
 test("a trouble goes when the next attempt begins", () => {
   const model = opened("test", "refused");
   model.handleConnection("refused", new Problem({ status: 409, title: "no" }));
-  assert.match(model.view().trouble?.title ?? "", /already live as “demo”/);
+  assert.match(model.view().trouble?.title ?? "", /“demo” is already live/);
   model.handleGo();
   assert.equal(model.view().trouble, null);
 });

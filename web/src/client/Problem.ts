@@ -81,7 +81,7 @@ export class Problem extends Error {
     return new Problem({
       status: 0,
       title: "The server does not answer",
-      detail: "The page will go on trying by itself.",
+      detail: "This page keeps trying by itself.",
     });
   }
 }

@@ -1,5 +1,6 @@
 import type { Problem } from "../client/Problem";
 import { STREAM_NAME_RULE } from "../client/StreamName";
+import { sentences } from "../ui/problemWords";
 
 /** The hint below a name that has no mistake. */
 export function hintWords(door: "publish" | "watch"): string {
@@ -15,5 +16,5 @@ export function noticeWords({ status, title, detail, fix }: Problem): string {
     );
   }
   if (status === 0) return "The server does not answer right now. This page keeps trying.";
-  return [detail || title, fix].filter(Boolean).join(" ");
+  return sentences([detail || title, fix]);
 }

@@ -32,6 +32,6 @@ function fill(
     return new Option(text, deviceId, false, deviceId === current);
   });
   select.disabled = options.length === 0;
-  if (options.length === 0) options.push(new Option(`${word}: after permission`, ""));
+  if (options.length === 0) options.push(new Option("Listed after permission", ""));
   select.replaceChildren(...options);
 }

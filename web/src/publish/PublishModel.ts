@@ -5,7 +5,7 @@ import type { Problem } from "../client/Problem";
 import type { StatsSample } from "../client/Stats";
 import * as format from "../ui/format";
 import type { Settings, SourceKind } from "./settings";
-import { emptyWords, mediaTrouble, sendingWords, sizesWords, stateWords, streamTrouble, type Trouble } from "./words";
+import { emptyWords, ENDED, mediaTrouble, sendingWords, sizesWords, stateWords, streamTrouble, type Trouble } from "./words";
 
 /** The contents of the publish page at one moment. */
 export interface PublishView {
@@ -147,7 +147,7 @@ export class PublishModel {
 
   handleConnection(connection: ConnectionState, problem: Problem | null): void {
     this.#connection = connection;
-    this.#trouble = problem ? streamTrouble(problem, this.#stream) : null;
+    this.#trouble = problem ? streamTrouble(problem, this.#stream) : connection === "ended" ? ENDED : null;
     if (!isOn(connection)) this.#sample = null;
   }
 

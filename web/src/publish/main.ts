@@ -22,7 +22,7 @@ const stream = streamFromPath(location.pathname, root);
 linkHome(access);
 if (stream === null) {
   byId("studio").classList.add("illegal");
-  say(byId("name"), "A stream cannot be called that");
+  say(byId("name"), "This is not a stream name");
   say(byId("state-text"), STREAM_NAME_RULE);
 } else {
   publish(stream);

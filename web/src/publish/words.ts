@@ -2,9 +2,10 @@ import type { Sending } from "../client/Encodings";
 import type { ConnectionState } from "../client/LiveConnection";
 import type { Problem } from "../client/Problem";
 import * as format from "../ui/format";
+import { problemWords, sentences } from "../ui/problemWords";
 import type { SourceKind } from "./settings";
 
-/** What went wrong, and what to do about it. */
+/** A failure, and advice. */
 export interface Trouble {
   title: string;
   text: string;
@@ -12,7 +13,7 @@ export interface Trouble {
 
 const THINGS: Record<SourceKind, string> = { camera: "the camera", screen: "the screen", test: "the test picture" };
 
-/** What is less than chosen in what is being sent, and why; `null` if nothing is. `sending`: smallest first. */
+/** The reason why less is sent than was chosen; `null` if all of it is. `sending`: smallest first. */
 export function sendingWords(
   limitation: string | null,
   { height, frameRate }: { height: number; frameRate: number },
@@ -43,12 +44,12 @@ export function emptyWords(source: SourceKind): { text: string; button: string }
   }
 }
 
-/** What the box for several sizes offers. */
+/** The label of the box for several sizes. */
 export function sizesWords(codec: string | null, hasSizes: boolean): string {
   return hasSizes ? "Smaller sizes for slow networks" : `One size only: this browser cannot send ${format.codec(codec)} in several`;
 }
 
-/** Why there is no picture to send. */
+/** The trouble of a source that could not be opened. */
 export function mediaTrouble(thrown: unknown, kind: SourceKind): Trouble {
   const thing = THINGS[kind];
   const name = thrown instanceof DOMException || thrown instanceof Error ? thrown.name : "";
@@ -83,22 +84,28 @@ export function mediaTrouble(thrown: unknown, kind: SourceKind): Trouble {
   }
 }
 
-/** Why the stream does not get through. */
+/** The trouble of a server that ended the stream. */
+export const ENDED: Trouble = {
+  title: "The server ended the stream",
+  text: "The server's operator ended it. “Try again” publishes it again.",
+};
+
+/** The trouble of a stream that the server does not receive. */
 export function streamTrouble(problem: Problem, stream: string): Trouble {
   switch (problem.status) {
     case 401:
     case 403:
       return {
         title: "You need a token to publish here",
-        text: problem.fix ?? "Open the link that you were given in full; it ends in #token=…",
+        text: problem.fix ? sentences([problem.fix]) : "Open the link that you were given in full; it ends in #token=…",
       };
     case 409:
       return {
-        title: `Somebody is already live as “${stream}”`,
-        text: "Choose another name on the home page, or wait until they stop.",
+        title: `“${stream}” is already live`,
+        text: "Another publisher uses this name. Choose another name on the home page, or wait until that stream ends.",
       };
     default:
-      return { title: problem.title, text: [problem.detail, problem.fix].filter(Boolean).join(" ") };
+      return problemWords(problem);
   }
 }
 
@@ -107,6 +114,7 @@ export function stateWords(state: ConnectionState, hasTrouble: boolean): string 
   switch (state) {
     case "idle":
     case "refused":
+    case "ended":
       return "Not live";
     case "connecting":
       return "Connecting…";
@@ -114,7 +122,5 @@ export function stateWords(state: ConnectionState, hasTrouble: boolean): string 
       return "You are live";
     case "reconnecting":
       return hasTrouble ? "Not live, trying again…" : "Connection lost, reconnecting…";
-    case "ended":
-      return "The server ended the stream";
   }
 }

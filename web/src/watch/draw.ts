@@ -20,7 +20,8 @@ export function draw(view: WatchView): void {
 export function drawIllegalName(rule: string): void {
   byId("player").dataset["state"] = "refused";
   say(byId("title"), "This is not a stream name");
-  say(byId("text"), `Stream names consist of: ${rule}`);
+  say(byId("text"), rule);
   say(byId("name"), "Invalid name");
   byId("share").hidden = true;
+  byId("home").hidden = false;
 }

@@ -1,0 +1,21 @@
+import type { Problem } from "../client/Problem";
+
+/** Returns a problem's title and text for people. The server's titles are names of status codes, its texts are parts. */
+export function problemWords({ status, title, detail, fix }: Problem): { title: string; text: string } {
+  return { title: titleOf(status) ?? title, text: sentences([detail, fix]) };
+}
+
+function titleOf(status: number): string | null {
+  if (status === 429) return "Too many requests from this address";
+  if (status === 503) return "The server takes no more sessions right now";
+  return status >= 500 ? "The server failed" : null;
+}
+
+/** Joins parts to text: each begins with a capital letter and ends with a full stop. */
+export function sentences(parts: (string | null | undefined)[]): string {
+  return parts
+    .filter((part) => part !== null && part !== undefined && part.trim() !== "")
+    .map((part) => part!.trim())
+    .map((part) => part.charAt(0).toUpperCase() + part.slice(1) + (/[.!?…]$/.test(part) ? "" : "."))
+    .join(" ");
+}
