@@ -1,7 +1,9 @@
-// Writes src/client/api.gen.ts, the types of the server's JSON, from openapi.json: node generate.mjs [--check]
+// Writes src/client/api.gen.ts, the types of the server's JSON, from openapi.json: node
+// generate.mjs [--check]
 //
-// --check writes nothing and fails if the file is not what would be written. openapi.json is what a server answers to
-// GET /api/openapi.json; a test of the server says when it is stale, and renews it.
+// --check writes nothing and fails if the file is not what would be written. openapi.json is what a
+// server answers to GET /api/openapi.json; a test of the server says when it is stale, and renews
+// it.
 
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -25,19 +27,40 @@ function comment(description, indent) {
   return `${indent}/**\n${lines.join("\n")}\n${indent} */\n`;
 }
 
-/** The TypeScript type of a schema (OpenAPI 3.1, JSON Schema 2020-12). Throws at what it does not know. */
+/**
+ * The TypeScript type of a schema (OpenAPI 3.1, JSON Schema 2020-12). Throws at what it does not
+ * know.
+ */
 function typeOf(schema, where) {
   const known = new Set([
-    "$ref", "type", "enum", "oneOf", "items", "properties", "required", "propertyNames", "additionalProperties",
+    "$ref",
+    "type",
+    "enum",
+    "oneOf",
+    "items",
+    "properties",
+    "required",
+    "propertyNames",
+    "additionalProperties",
     // These say nothing about the type.
-    "description", "format", "minimum", "maximum", "default", "example", "examples", "deprecated",
+    "description",
+    "format",
+    "minimum",
+    "maximum",
+    "default",
+    "example",
+    "examples",
+    "deprecated",
   ]);
   const stranger = Object.keys(schema).find((key) => !known.has(key));
   if (stranger) throw new Error(`${where}: generate.mjs does not know “${stranger}”; teach it`);
   if (schema.$ref) return schema.$ref.replace("#/components/schemas/", "");
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
   if (schema.oneOf) return schema.oneOf.map((each) => typeOf(each, where)).join(" | ");
-  return [schema.type].flat().map((type) => primitive(type, schema, where)).join(" | ");
+  return [schema.type]
+    .flat()
+    .map((type) => primitive(type, schema, where))
+    .join(" | ");
 }
 
 function primitive(type, schema, where) {
@@ -54,7 +77,8 @@ function primitive(type, schema, where) {
       return /[ |]/.test(items) ? `(${items})[]` : `${items}[]`;
     }
     case "object":
-      if (!schema.additionalProperties) throw new Error(`${where}: an object within an object has no name`);
+      if (!schema.additionalProperties)
+        throw new Error(`${where}: an object within an object has no name`);
       return `Record<string, ${typeOf(schema.additionalProperties, where)}>`;
     default:
       throw new Error(`${where}: generate.mjs does not know the type “${type}”; teach it`);
@@ -67,7 +91,8 @@ function declaration([name, schema]) {
   const required = new Set(schema.required ?? []);
   const members = Object.entries(schema.properties).map(([key, property]) => {
     const type = typeOf(property, `${name}.${key}`);
-    const described = property.description ?? property.oneOf?.find(({ description }) => description)?.description;
+    const described =
+      property.description ?? property.oneOf?.find(({ description }) => description)?.description;
     return `${comment(described, "  ")}  ${key}${required.has(key) ? "" : "?"}: ${type};\n`;
   });
   return `${head}export interface ${name} {\n${members.join("")}}\n`;
@@ -75,14 +100,16 @@ function declaration([name, schema]) {
 
 const { components } = JSON.parse(await readFile(from, "utf8"));
 const text = [
-  "// The types of the server's JSON. Generated from openapi.json: change the server, then `npm run generate`.\n",
+  "// The types of the server's JSON. Generated from openapi.json by `npm run generate`.\n",
   ...Object.entries(components.schemas).map(declaration),
 ].join("\n");
 
 if (process.argv[2] === "--check") {
   const present = await readFile(to, "utf8").catch(() => "");
   if (present !== text) {
-    console.error("src/client/api.gen.ts is not what openapi.json says. Renew it: cd web && npm run generate");
+    console.error(
+      "src/client/api.gen.ts is not what openapi.json says. Renew it: cd web && npm run generate",
+    );
     process.exitCode = 1;
   }
 } else {

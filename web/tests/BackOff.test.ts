@@ -5,7 +5,10 @@ import { pause } from "../src/client/EventStream";
 import { FakeBrowser, settled } from "./support/FakeBrowser";
 
 test("waits double up to the bound, between half and all of it", () => {
-  for (const [random, share] of [[0, 0.5], [0.5, 0.75]] as const) {
+  for (const [random, share] of [
+    [0, 0.5],
+    [0.5, 0.75],
+  ] as const) {
     const backOff = new BackOff(300, 8_000, { random: () => random });
     const waits = Array.from({ length: 8 }, () => backOff.next() / share);
     assert.deepEqual(waits, [300, 600, 1_200, 2_400, 4_800, 8_000, 8_000, 8_000]);
@@ -28,7 +31,10 @@ test("a pause ends in time, or when it is stopped, and leaves no listener behind
   const add = signal.addEventListener.bind(signal);
   const remove = signal.removeEventListener.bind(signal);
   signal.addEventListener = (...all: Parameters<typeof add>) => ((listeners += 1), add(...all));
-  signal.removeEventListener = (...all: Parameters<typeof remove>) => ((listeners -= 1), remove(...all));
+  signal.removeEventListener = (...all: Parameters<typeof remove>) => (
+    (listeners -= 1),
+    remove(...all)
+  );
 
   let ended = 0;
   void pause(browser, 1_000, signal).then(() => (ended += 1));

@@ -20,17 +20,33 @@ function listing(count: number): HomeModel {
 }
 
 const playing = (model: HomeModel): string[] =>
-  model.view(0).cards.filter(({ plays }) => plays).map(({ stream }) => stream);
+  model
+    .view(0)
+    .cards.filter(({ plays }) => plays)
+    .map(({ stream }) => stream);
 
-test("before the first answer the page says neither that streams are live nor that none are", () => {
-  assert.deepEqual(new HomeModel().view(0), { cards: [], count: null, isEmpty: false, notice: null });
+test("before the first answer the page says nothing about live streams", () => {
+  assert.deepEqual(new HomeModel().view(0), {
+    cards: [],
+    count: null,
+    isEmpty: false,
+    notice: null,
+  });
 });
 
 test("streams that are live are listed, others are not", () => {
   const model = new HomeModel();
-  model.handleStreams([live("a"), waitingStream("b"), { ...live("c"), state: "paused" }, live("d")]);
+  model.handleStreams([
+    live("a"),
+    waitingStream("b"),
+    { ...live("c"), state: "paused" },
+    live("d"),
+  ]);
   const view = model.view(0);
-  assert.deepEqual(view.cards.map(({ stream }) => stream), ["a", "d"]);
+  assert.deepEqual(
+    view.cards.map(({ stream }) => stream),
+    ["a", "d"],
+  );
   assert.deepEqual([view.count, view.isEmpty, view.notice], [2, false, null]);
 });
 
@@ -102,7 +118,10 @@ test("a failure says why, and keeps the cards; the next answer takes the notice 
 });
 
 test("a name is checked while it is written", () => {
-  assert.deepEqual(hintFor("watch", ""), { text: "It starts by itself if it is not live yet.", isWrong: false });
+  assert.deepEqual(hintFor("watch", ""), {
+    text: "It starts by itself if it is not live yet.",
+    isWrong: false,
+  });
   assert.equal(hintFor("publish", "live/cam-1 ").isWrong, false);
   assert.equal(hintFor("publish", "a b").isWrong, true);
   assert.match(hintFor("publish", "a.b").text, /is not allowed/);

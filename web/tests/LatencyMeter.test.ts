@@ -9,7 +9,13 @@ const REPORT = {
   stream: "demo",
   state: "live",
   connected: true,
-  video: { layer: "f", reason: "best", rtp_timestamp: 90_000, captured_at_ms: 1_700_000_000_000, clock_rate: 90_000 },
+  video: {
+    layer: "f",
+    reason: "best",
+    rtp_timestamp: 90_000,
+    captured_at_ms: 1_700_000_000_000,
+    clock_rate: 90_000,
+  },
   transport: { estimate_bps: 1, loss_percent: 0, rtt_ms: 1, queue_ms: 0 },
 } as unknown as ViewerReport;
 
@@ -31,7 +37,7 @@ test("the report is polled every 2 s", async () => {
   assert.deepEqual(polled, [2_000, 4_000, 6_000, 8_000]);
 });
 
-test("the report is polled every 10 s where changes are told, 5 s after a picture began", async () => {
+test("the report is polled every 10 s where events report changes, after 5 s", async () => {
   const { browser, meter, polled } = start();
   meter.isTold = () => true;
   meter.refresh();
@@ -39,7 +45,7 @@ test("the report is polled every 10 s where changes are told, 5 s after a pictur
   assert.deepEqual(polled, [0, 2_000, 4_000, 14_000, 24_000]);
 });
 
-test("the report is not polled without a connection, nor while an answer is still to come", async () => {
+test("the report is polled neither without a connection nor twice at a time", async () => {
   const { browser, client, polled } = start(() => new Promise(() => {}));
   await browser.passes(10_000);
   assert.deepEqual(polled, [2_000]);
@@ -52,7 +58,7 @@ test("the report is not polled without a connection, nor while an answer is stil
   client.session = null;
 });
 
-test("a new connection is polled at once, also while the old one's answer is still to come", async () => {
+test("a new connection is polled at once, whatever the old one still waits for", async () => {
   const { browser, client, meter, polled } = start(() => new Promise(() => {}));
   await browser.passes(2_000);
   const session = { report: async () => (polled.push(browser.now()), structuredClone(REPORT)) };
@@ -63,8 +69,16 @@ test("a new connection is polled at once, also while the old one's answer is sti
   assert.equal(meter.report?.session, "1");
 });
 
-test("a session that the server does not know is lost; one that it says nothing about is not", async () => {
-  for (const [answer, expected] of [[async () => null, 1], [async () => { throw new Error("503"); }, 0]] as const) {
+test("a session that the server does not know is lost; no answer is no loss", async () => {
+  for (const [answer, expected] of [
+    [async () => null, 1],
+    [
+      async () => {
+        throw new Error("503");
+      },
+      0,
+    ],
+  ] as const) {
     const { browser, meter } = start(answer);
     let lost = 0;
     meter.onlost = () => (lost += 1);
@@ -74,7 +88,7 @@ test("a session that the server does not know is lost; one that it says nothing 
   }
 });
 
-test("the delay is from the capture of a picture to its display, and unknown 2 s after the last picture", async () => {
+test("the delay is from capture to display, and unknown 2 s after the last picture", async () => {
   const { browser, meter } = start();
   await browser.passes(2_000);
   // Captured 90,000 ticks after the report's picture, that is at 1 s; shown at 2.12 s.
@@ -90,5 +104,8 @@ test("what events tell replaces what the report said", async () => {
   await browser.passes(2_000);
   meter.tell({ current: { encodingId: "h" }, reason: "network", carriedBitrate: 300_000 } as never);
   const { video, transport } = meter.report ?? {};
-  assert.deepEqual([video?.layer, video?.reason, transport?.estimate_bps], ["h", "network", 300_000]);
+  assert.deepEqual(
+    [video?.layer, video?.reason, transport?.estimate_bps],
+    ["h", "network", 300_000],
+  );
 });

@@ -26,7 +26,9 @@ function start({ post, patch, get }: Answers = {}) {
         posts += 1;
         return post ? post(request, posts) : created(posts);
       case "PATCH":
-        return patch ? patch(request) : new Response(fragment("again"), { status: 200, headers: { ETag: '"2"' } });
+        return patch
+          ? patch(request)
+          : new Response(fragment("again"), { status: 200, headers: { ETag: '"2"' } });
       case "GET":
         return get ? get(request) : json({});
       default:
@@ -50,7 +52,12 @@ async function connected(answers: Answers = {}) {
 }
 
 const fragment = (ufrag: string): string =>
-  [`a=ice-ufrag:${ufrag}`, "a=ice-pwd:secret", "a=candidate:1 1 udp 1 192.0.2.8 7882 typ host", ""].join("\r\n");
+  [
+    `a=ice-ufrag:${ufrag}`,
+    "a=ice-pwd:secret",
+    "a=candidate:1 1 udp 1 192.0.2.8 7882 typ host",
+    "",
+  ].join("\r\n");
 
 const posts = (browser: FakeBrowser): number => browser.sent("POST").length;
 
@@ -80,7 +87,9 @@ describe("opening", () => {
 
   test("answers that say that the moment is wrong are followed by another attempt", async () => {
     for (const status of [408, 409, 429, 500, 502, 503, 504]) {
-      const { browser, connection } = start({ post: (_, count) => (count === 1 ? refused(status) : created(count)) });
+      const { browser, connection } = start({
+        post: (_, count) => (count === 1 ? refused(status) : created(count)),
+      });
       await browser.passes(1_000);
       assert.equal(posts(browser), 2, String(status));
       await browser.peer.becomes("connected");
@@ -89,7 +98,7 @@ describe("opening", () => {
     }
   });
 
-  test("a server out of reach is asked after 150, 300, 600 ms … and then every 4 s (random part 0)", async () => {
+  test("a server out of reach is asked after 150, 300, 600 ms … and then every 4 s", async () => {
     const { browser, connection } = start({ post: unreachable });
     await browser.passes(30_000);
     const at = browser.requests.map((request) => request.at);
@@ -98,8 +107,10 @@ describe("opening", () => {
     assert.equal(connection.problem?.title, "The server does not answer");
   });
 
-  test("503 with Retry-After is obeyed, plus a random part so that clients spread out", async () => {
-    const { browser } = start({ post: (_, count) => (count === 1 ? refused(503, { retryAfter: "5" }) : created(2)) });
+  test("503 with Retry-After is obeyed, with the back-off on top", async () => {
+    const { browser } = start({
+      post: (_, count) => (count === 1 ? refused(503, { retryAfter: "5" }) : created(2)),
+    });
     await browser.passes(5_149);
     assert.equal(posts(browser), 1);
     await browser.passes(1);
@@ -117,16 +128,21 @@ describe("opening", () => {
   });
 
   test("an offer without an answer is given up for another attempt", async () => {
-    const { browser, connection } = start({ post: (_, count) => (count === 1 ? never() : created(count)) });
+    const { browser, connection } = start({
+      post: (_, count) => (count === 1 ? never() : created(count)),
+    });
     await browser.passes(16_000);
     assert.equal(posts(browser), 2);
     await browser.peer.becomes("connected");
     assert.equal(connection.state, "connected");
   });
 
-  test("an answered offer whose peer does not connect is given up after 10 s, on loopback after 3 s", async () => {
+  test("an answer without a connection is given up after 10 s, on loopback 3 s", async () => {
     const loopback = ANSWER.replace("192.0.2.7", "127.0.0.1");
-    for (const [answer, ms] of [[ANSWER, 10_000], [loopback, 3_000]] as const) {
+    for (const [answer, ms] of [
+      [ANSWER, 10_000],
+      [loopback, 3_000],
+    ] as const) {
       const { browser, connection } = start({ post: (_, count) => created(count, { answer }) });
       await browser.passes(ms - 1);
       assert.equal(connection.state, "connecting");
@@ -139,7 +155,9 @@ describe("opening", () => {
 
   test("a session that is answered after stop() is ended", async () => {
     let answer: (response: Response) => void = () => {};
-    const { browser, connection } = start({ post: () => new Promise((resolve) => (answer = resolve)) });
+    const { browser, connection } = start({
+      post: () => new Promise((resolve) => (answer = resolve)),
+    });
     await settled();
     connection.stop();
     answer(created(1));
@@ -150,7 +168,9 @@ describe("opening", () => {
   });
 
   test("starting again after a refusal does not show that refusal any more", async () => {
-    const { browser, connection } = start({ post: (_, count) => (count === 1 ? refused(401) : never()) });
+    const { browser, connection } = start({
+      post: (_, count) => (count === 1 ? refused(401) : never()),
+    });
     await settled();
     connection.start();
     await settled();
@@ -190,7 +210,12 @@ describe("losing", () => {
     const { browser } = await connected();
     await browser.peer.becomes("disconnected");
     await browser.passes(2_000 + 4_000 + 150);
-    assert.deepEqual(browser.sent(), ["POST /whep/demo", "PATCH /whep/demo/1", "DELETE /whep/demo/1", "POST /whep/demo"]);
+    assert.deepEqual(browser.sent(), [
+      "POST /whep/demo",
+      "PATCH /whep/demo/1",
+      "DELETE /whep/demo/1",
+      "POST /whep/demo",
+    ]);
     assert.equal(browser.peers[0]?.isClosed, true);
   });
 
@@ -211,7 +236,7 @@ describe("losing", () => {
     }
   });
 
-  test("a restart that is refused with Retry-After is followed by a new session after that time", async () => {
+  test("a restart refused with Retry-After is followed by a new session after it", async () => {
     const { browser } = await connected({ patch: () => refused(503, { retryAfter: "5" }) });
     await browser.peer.becomes("disconnected");
     await browser.passes(2_000 + 5_149);
@@ -224,7 +249,9 @@ describe("losing", () => {
     for (const answer of [unreachable, () => refused(503), () => refused(429)]) {
       let fail: () => void = () => {};
       const failed = new Promise<void>((resolve) => (fail = resolve));
-      const { browser, connection } = await connected({ patch: async () => (await failed, answer()) });
+      const { browser, connection } = await connected({
+        patch: async () => (await failed, answer()),
+      });
       await browser.peer.becomes("disconnected");
       await browser.passes(2_500);
       await browser.peer.becomes("connected");
@@ -236,7 +263,7 @@ describe("losing", () => {
     }
   });
 
-  test("a connection that heals while its restart answers 404 is replaced: the session is gone", async () => {
+  test("a connection that heals is replaced if its restart is answered with 404", async () => {
     let fail: () => void = () => {};
     const failed = new Promise<void>((resolve) => (fail = resolve));
     const { browser } = await connected({ patch: async () => (await failed, refused(404)) });
@@ -250,7 +277,9 @@ describe("losing", () => {
 
   test("the answer to an earlier restart is not applied to a later one", async () => {
     const answers: ((response: Response) => void)[] = [];
-    const { browser } = await connected({ patch: () => new Promise((resolve) => answers.push(resolve)) });
+    const { browser } = await connected({
+      patch: () => new Promise((resolve) => answers.push(resolve)),
+    });
     await browser.peer.becomes("disconnected");
     await browser.passes(2_000);
     await browser.peer.becomes("connected");
@@ -295,7 +324,9 @@ describe("losing", () => {
   });
 
   test("a token that has expired ends the attempts", async () => {
-    const { browser, connection } = await connected({ post: (_, count) => (count === 1 ? created(1) : refused(401)) });
+    const { browser, connection } = await connected({
+      post: (_, count) => (count === 1 ? created(1) : refused(401)),
+    });
     await browser.peer.becomes("failed");
     await browser.passes(600_000);
     assert.equal(connection.state, "refused");
@@ -372,7 +403,8 @@ describe("doubt", () => {
     };
     for (let ms = 0; ms < 60_000; ms += 50) {
       await browser.passes(50);
-      if (browser.peer.connectionState === "new" && browser.peer.remoteDescription) await browser.peer.becomes("connected");
+      if (browser.peer.connectionState === "new" && browser.peer.remoteDescription)
+        await browser.peer.becomes("connected");
     }
     // 0.15, 0.3, 0.6, 1.2, 2.4 s, and then every 4 s.
     assert.ok(posts(browser) <= 22, `${posts(browser)} sessions in a minute`);
@@ -380,7 +412,9 @@ describe("doubt", () => {
   });
 
   test("after a connection that lasted the waits are short again", async () => {
-    const { browser } = start({ post: (_, count) => (count <= 6 ? unreachable() : created(count)) });
+    const { browser } = start({
+      post: (_, count) => (count <= 6 ? unreachable() : created(count)),
+    });
     await browser.passes(9_000);
     await browser.peer.becomes("connected");
     await browser.passes(10_000);
@@ -413,7 +447,7 @@ describe("the page and its network", () => {
     assert.equal(connection.state, "refused");
   });
 
-  test("a connection that was stopped and started while the page was away opens one session", async () => {
+  test("a connection stopped and started while the page was away opens one session", async () => {
     const { browser, connection } = await connected();
     await browser.fire("pagehide");
     connection.stop();
@@ -432,7 +466,7 @@ describe("the page and its network", () => {
     }
   });
 
-  test("a page that is hidden, or looked at while an attempt is under way, does not begin another", async () => {
+  test("a page that is shown while an attempt is under way does not begin another", async () => {
     const { browser } = start({ post: unreachable });
     await browser.passes(9_000);
     const before = posts(browser);

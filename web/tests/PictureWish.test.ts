@@ -35,7 +35,10 @@ test("a choice is told once to each session", () => {
   client.session = session("/2");
   wish.tell();
   wish.tell();
-  assert.deepEqual(told, ['/1 {"encodingId":"h","paused":false}', '/2 {"encodingId":"h","paused":false}']);
+  assert.deepEqual(told, [
+    '/1 {"encodingId":"h","paused":false}',
+    '/2 {"encodingId":"h","paused":false}',
+  ]);
 });
 
 test("a choice that was made without a connection is told when there is one", () => {
@@ -55,7 +58,10 @@ test("a page that is hidden for 5 s gives the picture up, and has it back at onc
   assert.deepEqual(told, []);
   await browser.passes(1);
   wish.look(true);
-  assert.deepEqual(told, ['/1 {"encodingId":null,"paused":true}', '/1 {"encodingId":null,"paused":false}']);
+  assert.deepEqual(told, [
+    '/1 {"encodingId":null,"paused":true}',
+    '/1 {"encodingId":null,"paused":false}',
+  ]);
 });
 
 test("a page that is hidden for less than 5 s keeps its picture", async () => {
@@ -67,8 +73,12 @@ test("a page that is hidden for less than 5 s keeps its picture", async () => {
   assert.deepEqual(told, []);
 });
 
-test("a wish that did not get through is told again, so that a picture does not stay paused", async () => {
-  for (const problem of [Problem.unreachable(), new Problem({ status: 503, title: "no" }), new Problem({ status: 429, title: "no" })]) {
+test("a wish that was lost is told again, so that no picture stays paused", async () => {
+  for (const problem of [
+    Problem.unreachable(),
+    new Problem({ status: 503, title: "no" }),
+    new Problem({ status: 429, title: "no" }),
+  ]) {
     const { told, problems, wish, browser } = setUp();
     wish.look(false);
     await browser.passes(5_000);
@@ -78,7 +88,10 @@ test("a wish that did not get through is told again, so that a picture does not 
     wish.tell();
     await settled();
     wish.tell();
-    assert.deepEqual(told.slice(1), ['/1 {"encodingId":null,"paused":false}', '/1 {"encodingId":null,"paused":false}']);
+    assert.deepEqual(told.slice(1), [
+      '/1 {"encodingId":null,"paused":false}',
+      '/1 {"encodingId":null,"paused":false}',
+    ]);
   }
 });
 
@@ -90,5 +103,8 @@ test("a choice that the server refuses is dropped", async () => {
   assert.equal(wish.chosen, null);
   wish.tell();
   wish.tell();
-  assert.deepEqual(told, ['/1 {"encodingId":"h","paused":false}', '/1 {"encodingId":null,"paused":false}']);
+  assert.deepEqual(told, [
+    '/1 {"encodingId":"h","paused":false}',
+    '/1 {"encodingId":null,"paused":false}',
+  ]);
 });

@@ -8,11 +8,22 @@ import { PublishModel } from "../src/publish/PublishModel";
 import { settingsFromQuery, type SourceKind } from "../src/publish/settings";
 
 const SAMPLE = {
-  bitrate: 2_400_000, frameRate: 30, width: 1280, height: 720, codec: "VP8", rttMs: 12, lossPercent: 0, limitation: "none",
+  bitrate: 2_400_000,
+  frameRate: 30,
+  width: 1280,
+  height: 720,
+  codec: "VP8",
+  rttMs: 12,
+  lossPercent: 0,
+  limitation: "none",
 } as StatsSample;
 
 function setUp(query = "", canSendSizes = true): PublishModel {
-  return new PublishModel("demo", settingsFromQuery(new URLSearchParams(query)), () => canSendSizes);
+  return new PublishModel(
+    "demo",
+    settingsFromQuery(new URLSearchParams(query)),
+    () => canSendSizes,
+  );
 }
 
 /** A model with an open source. */
@@ -25,23 +36,42 @@ function opened(kind: SourceKind = "camera", connection: ConnectionState = "idle
 
 test("a page that has just been opened offers the camera", () => {
   const view = setUp().view();
-  assert.deepEqual([view.source, view.stateText, view.go.text, view.go.isDisabled], ["camera", "Not live", "Go live", false]);
-  assert.deepEqual(view.empty, { text: "Your camera is off.", button: "Turn the camera on", isDisabled: false });
-  assert.deepEqual([view.facts, view.trouble, view.aside, view.title], [null, null, null, "demo · Nowcast"]);
+  assert.deepEqual(
+    [view.source, view.stateText, view.go.text, view.go.isDisabled],
+    ["camera", "Not live", "Go live", false],
+  );
+  assert.deepEqual(view.empty, {
+    text: "Your camera is off.",
+    button: "Turn the camera on",
+    isDisabled: false,
+  });
+  assert.deepEqual(
+    [view.facts, view.trouble, view.aside, view.title],
+    [null, null, null, "demo · Nowcast"],
+  );
 });
 
 test("while a source is opened, the buttons wait", () => {
   const model = setUp();
   model.beginOpening();
   const view = model.view();
-  assert.deepEqual([view.stateText, view.go.isDisabled, view.empty?.isDisabled], ["Opening…", true, true]);
+  assert.deepEqual(
+    [view.stateText, view.go.isDisabled, view.empty?.isDisabled],
+    ["Opening…", true, true],
+  );
 });
 
 test("an open source is ready, and a camera is shown as in a mirror", () => {
   for (const kind of ["camera", "screen", "test"] as const) {
     const view = opened(kind).view();
-    assert.deepEqual([view.stateText, view.empty, view.isMirrored], ["Ready", null, kind === "camera"]);
-    assert.deepEqual([view.hasCameraMenu, view.hasMicrophoneMenu], [kind === "camera", kind === "camera"]);
+    assert.deepEqual(
+      [view.stateText, view.empty, view.isMirrored],
+      ["Ready", null, kind === "camera"],
+    );
+    assert.deepEqual(
+      [view.hasCameraMenu, view.hasMicrophoneMenu],
+      [kind === "camera", kind === "camera"],
+    );
   }
 });
 
@@ -66,17 +96,29 @@ test("a source that is opened after it was closed is not wanted", () => {
 test("a camera on the air stays there if no screen is chosen", () => {
   const model = opened("camera", "connected");
   assert.equal(model.chooseSource("screen", false), "open");
-  assert.equal(model.handleOpenFailed(model.beginOpening(), new DOMException("", "NotAllowedError")), false);
+  assert.equal(
+    model.handleOpenFailed(model.beginOpening(), new DOMException("", "NotAllowedError")),
+    false,
+  );
   const view = model.view();
-  assert.deepEqual([view.source, view.trouble?.title, view.isLive], ["camera", "No screen was chosen", true]);
+  assert.deepEqual(
+    [view.source, view.trouble?.title, view.isLive],
+    ["camera", "No screen was chosen", true],
+  );
 });
 
 test("a source that fails to open again is closed, and so is one that is not on the air", () => {
   const same = opened("camera", "connected");
-  assert.equal(same.handleOpenFailed(same.beginOpening(), new DOMException("", "NotFoundError")), true);
+  assert.equal(
+    same.handleOpenFailed(same.beginOpening(), new DOMException("", "NotFoundError")),
+    true,
+  );
   const offAir = opened("camera");
   offAir.chooseSource("screen", false);
-  assert.equal(offAir.handleOpenFailed(offAir.beginOpening(), new DOMException("", "NotAllowedError")), true);
+  assert.equal(
+    offAir.handleOpenFailed(offAir.beginOpening(), new DOMException("", "NotAllowedError")),
+    true,
+  );
 });
 
 test("a tab opens its source where that asks no question", () => {
@@ -111,11 +153,19 @@ test("on the air: live, measured, and locked", () => {
   model.handleStatus({ ...waitingStream("demo"), viewers: 2 });
   model.handleViewers(5);
   const view = model.view();
-  assert.deepEqual([view.isLive, view.viewers, view.stateText, view.title], [true, 5, "You are live", "● demo · Nowcast"]);
+  assert.deepEqual(
+    [view.isLive, view.viewers, view.stateText, view.title],
+    [true, 5, "You are live", "● demo · Nowcast"],
+  );
   assert.deepEqual(view.go, { text: "Stop", isStop: true, isDisabled: false });
   assert.deepEqual([view.isLocked, view.sizes.isDisabled], [true, true]);
   assert.deepEqual(view.facts, {
-    bitrate: "2.4 Mb/s", frames: "30 fps", size: "1280×720", codec: "VP8", rtt: "12 ms", loss: "0 %",
+    bitrate: "2.4 Mb/s",
+    frames: "30 fps",
+    size: "1280×720",
+    codec: "VP8",
+    rtt: "12 ms",
+    loss: "0 %",
   });
 });
 
@@ -131,7 +181,11 @@ test("each state of the connection has its words and its button", () => {
     const model = opened("test");
     model.handleConnection(connection, problem);
     const view = model.view();
-    assert.deepEqual([view.stateText, view.go.text, view.facts !== null], [stateText, go, hasFacts], connection);
+    assert.deepEqual(
+      [view.stateText, view.go.text, view.facts !== null],
+      [stateText, go, hasFacts],
+      connection,
+    );
     assert.equal(view.trouble === null, problem === null && connection !== "ended");
   }
 });
@@ -157,20 +211,28 @@ test("a source that ends by itself says so, and is gone", () => {
   model.handleClosed();
   model.handleSourceEnded();
   const view = model.view();
-  assert.deepEqual([view.trouble?.title, view.empty?.button], ["The picture ended", "Choose a screen"]);
+  assert.deepEqual(
+    [view.trouble?.title, view.empty?.button],
+    ["The picture ended", "Choose a screen"],
+  );
 });
 
 test("a warning of the server comes before remarks on the quality", () => {
   const model = opened("test", "connected");
   model.handleSample({ ...SAMPLE, limitation: "cpu" }, []);
   assert.match(model.view().aside ?? "", /too busy/);
-  model.handleStatus({ ...waitingStream("demo"), warnings: [{ code: "b_frames", detail: "Set B-frames to 0." }] });
+  model.handleStatus({
+    ...waitingStream("demo"),
+    warnings: [{ code: "b_frames", detail: "Set B-frames to 0." }],
+  });
   assert.equal(model.view().aside, "Set B-frames to 0.");
 });
 
 test("several sizes are offered only where the browser can send the codec in several", () => {
   assert.deepEqual(setUp("codec=VP9").view().sizes, {
-    text: "Smaller sizes for slow networks", isDisabled: false, isChecked: true,
+    text: "Smaller sizes for slow networks",
+    isDisabled: false,
+    isChecked: true,
   });
   const { sizes } = setUp("codec=VP9", false).view();
   assert.deepEqual([sizes.isDisabled, sizes.isChecked], [true, false]);

@@ -15,7 +15,8 @@ async function follow(read: (request: Request) => Response, link = LINK) {
   browser.locks = freeLocks;
   browser.server = (request) => {
     if (request.path === "/whep/demo") return created(1, { link });
-    if (request.method === "POST") return new Response(null, { status: 201, headers: { Location: "/whep/demo/1/sse/1" } });
+    if (request.method === "POST")
+      return new Response(null, { status: 201, headers: { Location: "/whep/demo/1/sse/1" } });
     return read(request);
   };
   const session = await SessionResource.open("/whep/demo", "v=0", new Access(null), browser);
@@ -65,15 +66,20 @@ test("events that are silent for 12 s are lost, and subscribed to again", async 
   assert.equal(events.isListening, true);
 });
 
-test("events that the server refuses are asked for after 1, 2, 4 s and then every 7.5 s (random part 0)", async () => {
+test("events that the server refuses are asked for after 1, 2, 4 s, then every 7.5 s", async () => {
   const { browser, lost } = await follow(() => refused(503));
   await browser.passes(30_000);
-  assert.deepEqual(browser.requests.filter(({ method }) => method === "POST").map(({ at }) => at), [0, 1_000, 3_000, 7_000, 14_500, 22_000, 29_500]);
+  assert.deepEqual(
+    browser.requests.filter(({ method }) => method === "POST").map(({ at }) => at),
+    [0, 1_000, 3_000, 7_000, 14_500, 22_000, 29_500],
+  );
   assert.equal(lost(), 7);
 });
 
 test("events of a session that is gone are not read any more", async () => {
-  const { browser, client, events, heard, lost } = await follow((request) => eventStream(request).response);
+  const { browser, client, events, heard, lost } = await follow(
+    (request) => eventStream(request).response,
+  );
   client.session = null;
   events.follow();
   await browser.passes(60_000);
@@ -93,7 +99,8 @@ test("a tab without a place looks for one every 15 s", async () => {
   let taken = true;
   const { browser, client, events } = await follow((request) => eventStream(request).response);
   browser.locks = {
-    request: async (_name: string, _options: unknown, work: (lock: object | null) => unknown) => await work(taken ? null : {}),
+    request: async (_name: string, _options: unknown, work: (lock: object | null) => unknown) =>
+      await work(taken ? null : {}),
   } as unknown as FakeBrowser["locks"];
   const session = client.session;
   client.session = null;

@@ -8,7 +8,8 @@ import { eventStream, freeLocks, json, refused, unreachable } from "./support/an
 import { FakeBrowser, settled, type Server } from "./support/FakeBrowser";
 
 const live: StreamStatus = { ...waitingStream("demo"), state: "live" };
-const event = (status: StreamStatus): string => `event: status\ndata: ${JSON.stringify(status)}\n\n`;
+const event = (status: StreamStatus): string =>
+  `event: status\ndata: ${JSON.stringify(status)}\n\n`;
 const EVENTS = "GET /api/v1/streams/demo/events";
 const STATUS = "GET /api/v1/streams/demo";
 
@@ -65,7 +66,10 @@ test("an event stream that the server ends is opened again after the back-off", 
 });
 
 test("a browser without locks, and a tab without a place, poll every 2 s", async () => {
-  const taken = { request: async (_name: string, _options: unknown, work: (lock: null) => unknown) => await work(null) };
+  const taken = {
+    request: async (_name: string, _options: unknown, work: (lock: null) => unknown) =>
+      await work(null),
+  };
   for (const locks of [null, taken as unknown as FakeBrowser["locks"]]) {
     const { browser, states } = follow(() => json(live), locks);
     await browser.passes(4_500);
@@ -96,7 +100,10 @@ test("a server out of reach is asked ever more slowly, and reported once it is b
   let isDown = true;
   const { browser, states, problems } = follow(() => (isDown ? unreachable() : json(live)), null);
   await browser.passes(5_000);
-  assert.deepEqual(browser.requests.map(({ at }) => at), [0, 150, 450, 1_050, 2_250, 4_650]);
+  assert.deepEqual(
+    browser.requests.map(({ at }) => at),
+    [0, 150, 450, 1_050, 2_250, 4_650],
+  );
   isDown = false;
   await browser.passes(8_000);
   assert.equal(states[0], "live");

@@ -10,10 +10,27 @@ const live: StreamStatus = {
   state: "live",
   live_since_ms: 1_000,
   viewers: 3,
-  publisher: { session: "first", connected_at_ms: 0, rtt_ms: null, loss_percent: null, wanted_layers: [] },
-  video: { codec: "VP8", width: 1280, height: 720, frame_rate: 30, bitrate_bps: 1, key_frame_interval_ms: null, layers: [] },
+  publisher: {
+    session: "first",
+    connected_at_ms: 0,
+    rtt_ms: null,
+    loss_percent: null,
+    wanted_layers: [],
+  },
+  video: {
+    codec: "VP8",
+    width: 1280,
+    height: 720,
+    frame_rate: 30,
+    bitrate_bps: 1,
+    key_frame_interval_ms: null,
+    layers: [],
+  },
 };
-const by = (session: string): StreamStatus => ({ ...live, publisher: { ...live.publisher!, session } });
+const by = (session: string): StreamStatus => ({
+  ...live,
+  publisher: { ...live.publisher!, session },
+});
 const inCodec = (codec: string): StreamStatus => ({ ...live, video: { ...live.video!, codec } });
 
 /** A page whose connection is up, before any status. */
@@ -34,8 +51,14 @@ function playing(): WatchModel {
 
 test("a page that has just been opened connects", () => {
   const view = new WatchModel().view(0, 0);
-  assert.deepEqual([view.state, view.title, view.about], ["connecting", "Connecting", "connecting"]);
-  assert.deepEqual([view.isLive, view.viewers, view.canTryAgain, view.hasPicture], [false, null, false, false]);
+  assert.deepEqual(
+    [view.state, view.title, view.about],
+    ["connecting", "Connecting", "connecting"],
+  );
+  assert.deepEqual(
+    [view.isLive, view.viewers, view.canTryAgain, view.hasPicture],
+    [false, null, false, false],
+  );
 });
 
 test("a stream that is not live yet is waited for", () => {
@@ -76,7 +99,10 @@ test("a paused stream keeps its last picture behind the words", () => {
 test("a lost connection says why, where a reason is known", () => {
   const model = playing();
   model.handleConnection("reconnecting", null);
-  assert.deepEqual([model.view(0, 720).title, model.view(0, 720).about], ["Connection lost", "reconnecting"]);
+  assert.deepEqual(
+    [model.view(0, 720).title, model.view(0, 720).about],
+    ["Connection lost", "reconnecting"],
+  );
   model.handleConnection("reconnecting", Problem.unreachable());
   assert.equal(model.view(0, 720).title, "The server does not answer");
 });
@@ -123,7 +149,7 @@ test("other refusals are not tried again by themselves", () => {
   assert.equal(model.handleStatus(by("second"), 200), false);
 });
 
-test("a codec that this browser lacks, published while it watches, takes the old picture away", () => {
+test("a codec that this browser lacks takes the old picture away", () => {
   const model = playing();
   model.handleStatus(inCodec("H265"), 5_000);
   model.handleReport({ video: { reason: "codec" } } as ViewerReport);
@@ -143,6 +169,12 @@ test("a stream without a picture plays as sound", () => {
 test("a warning of the server, and a narrow network, stand below the name", () => {
   const model = playing();
   model.handleStatus({ ...live, warnings: [{ code: "new", detail: "Do so." }] }, 300);
-  model.handleReport({ video: { reason: "network" }, transport: { estimate_bps: 300_000 } } as ViewerReport);
-  assert.equal(model.view(61_000, 360).about, "Do so. · live for 1 min · 360p, adapting: your network carries 300 kb/s · VP8");
+  model.handleReport({
+    video: { reason: "network" },
+    transport: { estimate_bps: 300_000 },
+  } as ViewerReport);
+  assert.equal(
+    model.view(61_000, 360).about,
+    "Do so. · live for 1 min · 360p, adapting: your network carries 300 kb/s · VP8",
+  );
 });

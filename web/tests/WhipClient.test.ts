@@ -47,7 +47,8 @@ class FakeSender {
 function start(post: (count: number) => Response) {
   const browser = new FakeBrowser();
   let posts = 0;
-  browser.server = ({ method }) => (method === "POST" ? post(++posts) : new Response(null, { status: 200 }));
+  browser.server = ({ method }) =>
+    method === "POST" ? post(++posts) : new Response(null, { status: 200 });
   const senders: FakeSender[] = [];
   const create = browser.createPeer.bind(browser);
   browser.createPeer = () => {
@@ -60,14 +61,20 @@ function start(post: (count: number) => Response) {
     return Object.assign(peer, { addTransceiver });
   };
   const video = { kind: "video" } as MediaStreamTrack;
-  const client = new WhipClient("/whip/demo", new Access(null), { video, audio: null }, OPTIONS, browser);
+  const client = new WhipClient(
+    "/whip/demo",
+    new Access(null),
+    { video, audio: null },
+    OPTIONS,
+    browser,
+  );
   client.start();
   return { browser, client, senders, video };
 }
 
 const busy = (): Response => refused(409, { retryAfter: "2" });
 
-test("a stream that is still taken by the page's own old session is asked for again for 12 s", async () => {
+test("a taken stream is asked for again for 12 s: it may be the page's own", async () => {
   const { browser, client } = start((count) => (count <= 4 ? busy() : created(count)));
   await browser.passes(12_000);
   await browser.peer.becomes("connected");
@@ -94,7 +101,9 @@ test("a publisher that was connected waits for its stream for as long as it take
 });
 
 test("the patience with a taken stream begins anew with each start", async () => {
-  const { browser, client } = start((count) => (count <= 2 || count === 4 ? busy() : created(count)));
+  const { browser, client } = start((count) =>
+    count <= 2 || count === 4 ? busy() : created(count),
+  );
   await browser.passes(8_000);
   await browser.peer.becomes("connected");
   client.stop();
@@ -110,7 +119,14 @@ test("parameters of the sender are set one after the other, and the newest last"
   await settled();
   const [sender] = senders;
   const wanted = (max_bitrate_bps: number): WantedLayer[] => [
-    { rid: null, active: true, max_bitrate_bps, max_framerate: null, max_spatial_layer: null, max_temporal_layer: null },
+    {
+      rid: null,
+      active: true,
+      max_bitrate_bps,
+      max_framerate: null,
+      max_spatial_layer: null,
+      max_temporal_layer: null,
+    },
   ];
   client.audienceWants(wanted(300_000));
   client.audienceWants(wanted(200_000));

@@ -5,7 +5,10 @@ import { problemWords, sentences } from "../src/ui/problemWords";
 
 test("parts become sentences", () => {
   const rows: [(string | null | undefined)[], string][] = [
-    [["too many streams are open", "try again later"], "Too many streams are open. Try again later."],
+    [
+      ["too many streams are open", "try again later"],
+      "Too many streams are open. Try again later.",
+    ],
     [["Busy.", null, undefined, " ", "wait…"], "Busy. Wait…"],
     [[], ""],
   ];
@@ -13,8 +16,12 @@ test("parts become sentences", () => {
 });
 
 test("names of status codes are replaced where they say little", () => {
-  const words = (status: number) => problemWords(new Problem({ status, title: "Name", detail: "it is so" }));
-  assert.deepEqual(words(503), { title: "The server takes no more sessions right now", text: "It is so." });
+  const words = (status: number) =>
+    problemWords(new Problem({ status, title: "Name", detail: "it is so" }));
+  assert.deepEqual(words(503), {
+    title: "The server takes no more sessions right now",
+    text: "It is so.",
+  });
   assert.equal(words(429).title, "Too many requests from this address");
   assert.equal(words(500).title, "The server failed");
   assert.equal(words(0).title, "Name");

@@ -24,7 +24,10 @@ export class Access {
     return this.token === null ? more : { ...more, Authorization: `Bearer ${this.token}` };
   }
 
-  /** A page's or resource's address (`path` begins with a slash, or is a whole address), with the token that opened this one. */
+  /**
+   * A page's or resource's address (`path` begins with a slash, or is a whole address), with the
+   * token that opened this one.
+   */
   link(path: string): string {
     const address = path.startsWith("/") ? at(path) : path;
     return this.token === null ? address : `${address}#token=${encodeURIComponent(this.token)}`;

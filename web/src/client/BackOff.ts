@@ -1,6 +1,9 @@
 import { thisBrowser, type Browser } from "./Browser";
 
-/** Chooses waits between tries: doubling, bounded, and random within a factor of two so that many clients spread out. */
+/**
+ * Chooses waits between tries: doubling, bounded, and random within a factor of two so that many
+ * clients spread out.
+ */
 export class BackOff {
   readonly #firstMs: number;
   readonly #mostMs: number;

@@ -4,7 +4,8 @@ export type PageEventName = "pagehide" | "pageshow" | "online" | "visibilitychan
 /**
  * The time, network and page functions of the browser that the client classes use.
  *
- * Each class takes one as its last argument, so that tests can hand in a virtual clock and a scripted network.
+ * Each class takes one as its last argument, so that tests can hand in a virtual clock and a
+ * scripted network.
  */
 export interface Browser {
   /** Wall-clock time of `now() === 0`, in milliseconds since the Unix epoch. */
@@ -30,10 +31,18 @@ export interface Browser {
 
 /** The browser that runs this page. */
 export const thisBrowser: Browser = {
-  get timeOrigin() { return performance.timeOrigin; },
-  get isHidden() { return document.hidden; },
-  get hostname() { return location.hostname; },
-  get locks() { return navigator.locks ?? null; },
+  get timeOrigin() {
+    return performance.timeOrigin;
+  },
+  get isHidden() {
+    return document.hidden;
+  },
+  get hostname() {
+    return location.hostname;
+  },
+  get locks() {
+    return navigator.locks ?? null;
+  },
   now: () => performance.now(),
   random: () => Math.random(),
   setTimeout: (action, ms) => window.setTimeout(action, ms),

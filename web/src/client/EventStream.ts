@@ -8,7 +8,10 @@ export interface ServerEvent {
   data: string;
 }
 
-/** Reads events until the server ends the stream. Calls `onheard` for all bytes, also those of comments. */
+/**
+ * Reads events until the server ends the stream. Calls `onheard` for all bytes, also those of
+ * comments.
+ */
 export async function readEvents(
   body: ReadableStream<Uint8Array>,
   onevent: (event: ServerEvent) => void,
@@ -38,16 +41,23 @@ export class EventParser {
 
 function parse(event: string): ServerEvent | null {
   const lines = event.split(/\r?\n/);
-  const name = lines.find((line) => line.startsWith("event:"))?.slice(6).trim() ?? "message";
-  const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
+  const name =
+    lines
+      .find((line) => line.startsWith("event:"))
+      ?.slice(6)
+      .trim() ?? "message";
+  const data = lines
+    .filter((line) => line.startsWith("data:"))
+    .map((line) => line.slice(5).trimStart());
   return data.length > 0 ? { name, data: data.join("\n") } : null;
 }
 
 /**
- * Runs `work` with one of `places` that all tabs of the browser share; without one if all are taken, or if the browser
- * has no locks to count them by.
+ * Runs `work` with one of `places` that all tabs of the browser share; without one if all are
+ * taken, or if the browser has no locks to count them by.
  *
- * A browser opens six connections to an HTTP/1.1 server for all its tabs together, so only few tabs may hold one open.
+ * A browser opens six connections to an HTTP/1.1 server for all its tabs together, so only few tabs
+ * may hold one open.
  */
 export async function withPlace<T>(
   { locks }: Pick<Browser, "locks">,

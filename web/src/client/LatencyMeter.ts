@@ -4,7 +4,10 @@ import { localNow } from "./ServerClock";
 
 type CaptureClock = Pick<SentReport, "rtp_timestamp" | "captured_at_ms" | "clock_rate">;
 
-/** Returns the server's time at which the picture with this RTP timestamp was captured; `null` if that is not known. */
+/**
+ * Returns the server's time at which the picture with this RTP timestamp was captured; `null` if
+ * that is not known.
+ */
 export function capturedAt(frameRtp: number, report: CaptureClock): number | null {
   if (report.captured_at_ms == null || report.clock_rate <= 0) return null;
   // RTP timestamps wrap: `| 0` takes the difference as a signed 32-bit number.
@@ -12,12 +15,21 @@ export function capturedAt(frameRtp: number, report: CaptureClock): number | nul
   return report.captured_at_ms + (ticks / report.clock_rate) * 1000;
 }
 
-/** A delay below zero by up to this much is an error of the clock comparison. A guess: half of an uneven round trip. */
+/**
+ * A delay below zero by up to this much is an error of the clock comparison. A guess: half of an
+ * uneven round trip.
+ */
 const UNCERTAIN_MS = 50;
-/** A longer delay means that the publisher's clock is wrong. The server's bound is the same (`sfu/src/clock.rs`). */
+/**
+ * A longer delay means that the publisher's clock is wrong. The server's bound is the same
+ * (`sfu/src/clock.rs`).
+ */
 const LONGEST_MS = 60_000;
 
-/** Returns a delay that is possible: never below zero, and `null` where one of the clocks must be wrong. */
+/**
+ * Returns a delay that is possible: never below zero, and `null` where one of the clocks must be
+ * wrong.
+ */
 export function plausibleDelay(ms: number): number | null {
   if (!(ms >= -UNCERTAIN_MS && ms <= LONGEST_MS)) return null;
   return Math.max(0, ms);
@@ -37,11 +49,17 @@ export interface MeasuringClock {
 }
 
 const POLL_MS = 2_000;
-/** Where events report changes, polls serve the delay alone: the publisher's clock drifts by some ms a minute. */
+/**
+ * Where events report changes, polls serve the delay alone: the publisher's clock drifts by some ms
+ * a minute.
+ */
 const QUIET_POLL_MS = 10_000;
 /** Time from the start of a picture until its capture clock is known. A guess with room. */
 const SETTLED_MS = 5_000;
-/** Time between questions for the server's time: the clocks of two machines drift by some ms a minute. */
+/**
+ * Time between questions for the server's time: the clocks of two machines drift by some ms a
+ * minute.
+ */
 const CLOCK_MS = 30_000;
 /** Frames whose median is the delay that is shown: half a second at 30 fps. */
 const WINDOW = 15;
@@ -51,7 +69,8 @@ const STALE_MS = 2_000;
 /**
  * Measures the glass-to-glass delay: from the camera of the publisher to the screen of this viewer.
  *
- * The server reports the capture time of one RTP timestamp, the browser the RTP timestamp of the frame on screen.
+ * The server reports the capture time of one RTP timestamp, the browser the RTP timestamp of the
+ * frame on screen.
  */
 export class LatencyMeter {
   /** Called when the server does not know the session any more. */
@@ -109,7 +128,10 @@ export class LatencyMeter {
     return this.#report;
   }
 
-  /** The median delay of the last frames in ms; `null` if no picture moves, or for the reason in `unknown`. */
+  /**
+   * The median delay of the last frames in ms; `null` if no picture moves, or for the reason in
+   * `unknown`.
+   */
   get latencyMs(): number | null {
     const median = this.#median;
     return median === null ? null : plausibleDelay(median);
@@ -149,7 +171,8 @@ export class LatencyMeter {
 
   async #poll(): Promise<void> {
     const session = this.#client.session;
-    // A report that takes longer than 2 s is not asked for twice: requests would pile up on a bad network.
+    // A report that takes longer than 2 s is not asked for twice: requests would pile up on a bad
+    // network.
     if (!session || session === this.#asking || this.#client.state !== "connected") return;
     this.#asking = session;
     this.#polledAt = this.#browser.now();

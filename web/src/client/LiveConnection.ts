@@ -16,21 +16,33 @@ import { SessionResource } from "./SessionResource";
  * - `refused`: the server refused, and another try would be refused too; see `problem`
  * - `ended`: the server ended the session on purpose
  */
-export type ConnectionState = "idle" | "connecting" | "connected" | "reconnecting" | "refused" | "ended";
+export type ConnectionState =
+  "idle" | "connecting" | "connected" | "reconnecting" | "refused" | "ended";
 
 /** Time from `disconnected`, which often heals by itself, to an ICE restart. A guess. */
 const DISCONNECTED_MS = 2_000;
 /** Time from an ICE restart that has not helped to a new session. A guess. */
 const RESTART_MS = 4_000;
-/** Time from an offer to its answer: a POST over new TLS on a bad link takes some seconds. A guess with room. */
+/**
+ * Time from an offer to its answer: a POST over new TLS on a bad link takes some seconds. A guess
+ * with room.
+ */
 const ANSWER_MS = 15_000;
-/** Time from an answer to a connection: a handshake over a bad link takes 2–3 s. A guess with room. */
+/**
+ * Time from an answer to a connection: a handshake over a bad link takes 2–3 s. A guess with room.
+ */
 const CONNECT_MS = 10_000;
-/** The same on the machine's own loopback interface: usually 20 ms, on a busy machine ten times that. */
+/**
+ * The same on the machine's own loopback interface: usually 20 ms, on a busy machine ten times
+ * that.
+ */
 const LOOPBACK_CONNECT_MS = 3_000;
 /** Time from a closed DTLS connection to the server's word on the session. A guess. */
 const GOODBYE_MS = 4_000;
-/** A connection that lasted this long counts as a success, after which waits are short again. A guess. */
+/**
+ * A connection that lasted this long counts as a success, after which waits are short again. A
+ * guess.
+ */
 const LASTING_MS = 5_000;
 
 /** Status codes that mean that the same request would be refused again. */
@@ -39,8 +51,8 @@ const FINAL = new Set([400, 401, 403, 404, 405, 406, 413, 415, 422]);
 /**
  * One peer connection and its session resource, kept alive: the part that WHIP and WHEP share.
  *
- * Repairs itself step by step (waits, restarts ICE, opens a new session), with growing pauses in between. Ends its
- * session when the page goes away, and opens one when the page comes back.
+ * Repairs itself step by step (waits, restarts ICE, opens a new session), with growing pauses in
+ * between. Ends its session when the page goes away, and opens one when the page comes back.
  */
 export abstract class LiveConnection {
   /** Called after `state` or `problem` changed. */
@@ -130,14 +142,20 @@ export abstract class LiveConnection {
     void this.#open();
   }
 
-  /** Replaces a session that the server does not know any more: at once, or after a pause if it was a short one. */
+  /**
+   * Replaces a session that the server does not know any more: at once, or after a pause if it was
+   * a short one.
+   */
   replaceLost(): void {
     if (this.#state === "idle" || this.#asleep) return;
     if (this.#hasLasted) void this.#open();
     else this.#retry(null);
   }
 
-  /** Asks the server whether it still knows the session, and replaces the session if not. Call when in doubt. */
+  /**
+   * Asks the server whether it still knows the session, and replaces the session if not. Call when
+   * in doubt.
+   */
   async verify(): Promise<void> {
     const session = this.#session;
     if (!session || this.#state !== "connected") return;
@@ -180,7 +198,10 @@ export abstract class LiveConnection {
     this.#set(this.#wasConnected || this.#problem ? "reconnecting" : "connecting", this.#problem);
     this.#after(ANSWER_MS, () => this.#retry(Problem.unreachable()));
     try {
-      const peer = this.browser.createPeer({ bundlePolicy: "max-bundle", iceServers: this.#iceServers });
+      const peer = this.browser.createPeer({
+        bundlePolicy: "max-bundle",
+        iceServers: this.#iceServers,
+      });
       this.#peer = peer;
       this.prepare(peer);
       this.#supervise(peer, current);
@@ -189,8 +210,8 @@ export abstract class LiveConnection {
       if (!current()) return;
       const sdp = this.polishOffer(offer.sdp ?? "");
       this.#postedAt = this.browser.now();
-      // The offer needs no candidates (an ICE-lite server learns our addresses from our checks), so it is sent while
-      // the browser still applies it.
+      // The offer needs no candidates (an ICE-lite server learns our addresses from our checks), so
+      // it is sent while the browser still applies it.
       const [session] = await Promise.all([
         this.#openSession(sdp, current),
         peer.setLocalDescription({ type: "offer", sdp }),
@@ -302,8 +323,8 @@ export abstract class LiveConnection {
         // The old path works again, and the server has not said that the session is gone.
         return void peer.setLocalDescription({ type: "rollback" }).catch(() => {});
       }
-      // 404: the server does not know the session; 405, 412 …: it cannot restart ICE. A new session helps in each
-      // case, so the answer is no problem to show, unless it says when to come again.
+      // 404: the server does not know the session; 405, 412 …: it cannot restart ICE. A new session
+      // helps in each case, so the answer is no problem to show, unless it says when to come again.
       this.#retry(problem.status === 0 || problem.retryAfterMs !== null ? problem : null);
     }
   }

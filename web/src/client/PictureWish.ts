@@ -2,7 +2,10 @@ import type { LayerWish } from "./Api";
 import { thisBrowser, type Browser } from "./Browser";
 import { Problem } from "./Problem";
 
-/** A hidden page gives its picture up after this long. A guess: looking something up in another tab takes less. */
+/**
+ * A hidden page gives its picture up after this long. A guess: looking something up in another tab
+ * takes less.
+ */
 const HIDDEN_AFTER_MS = 5_000;
 
 /** The parts of a connection that a wish needs. */
@@ -11,7 +14,10 @@ export interface WishTarget {
   readonly session: { readonly url: string; wish(wish: LayerWish): Promise<void> } | null;
 }
 
-/** Tells the server which picture a viewer asks for: the chosen size, and none while the page is hidden. */
+/**
+ * Tells the server which picture a viewer asks for: the chosen size, and none while the page is
+ * hidden.
+ */
 export class PictureWish {
   readonly #client: WishTarget;
   readonly #browser: Browser;
@@ -47,7 +53,10 @@ export class PictureWish {
     else this.#timer = this.#browser.setTimeout(change, HIDDEN_AFTER_MS);
   }
 
-  /** Tells the server, unless it knows. Call once a second: the session may be a new one, or the last try may have failed. */
+  /**
+   * Tells the server, unless it knows. Call once a second: the session may be a new one, or the
+   * last try may have failed.
+   */
   tell(): void {
     const session = this.#client.session;
     if (!session || this.#client.state !== "connected") return;

@@ -1,10 +1,13 @@
 /**
- * The longest wait that a server's `Retry-After` is obeyed for. A guess. There must be a bound: a timer of more than
- * 24.8 days (2³¹ ms) is over at once.
+ * The longest wait that a server's `Retry-After` is obeyed for. A guess. There must be a bound: a
+ * timer of more than 24.8 days (2³¹ ms) is over at once.
  */
 const LONGEST_WAIT_MS = 300_000;
 
-/** The reason of a failure in words: `application/problem+json` (RFC 9457), or a finding of the page itself. */
+/**
+ * The reason of a failure in words: `application/problem+json` (RFC 9457), or a finding of the page
+ * itself.
+ */
 export class Problem extends Error {
   /** HTTP status; 0 where there was no HTTP answer. */
   readonly status: number;
@@ -16,7 +19,10 @@ export class Problem extends Error {
   readonly codec: string | null;
   /** 406: the codecs that the viewer has offered to decode. */
   readonly offered: string[];
-  /** Time after which the server asks for the next try, in ms; `null` where it names none in seconds. */
+  /**
+   * Time after which the server asks for the next try, in ms; `null` where it names none in
+   * seconds.
+   */
   readonly retryAfterMs: number | null;
 
   constructor(what: {
@@ -48,7 +54,8 @@ export class Problem extends Error {
   static async fromResponse(response: Response): Promise<Problem> {
     let body: Record<string, unknown> = {};
     try {
-      if (/json/.test(response.headers.get("content-type") ?? "")) body = (await response.json()) as typeof body;
+      if (/json/.test(response.headers.get("content-type") ?? ""))
+        body = (await response.json()) as typeof body;
     } catch {
       // An unreadable body says no more than the status.
     }
@@ -74,7 +81,11 @@ export class Problem extends Error {
     if (thrown instanceof TypeError && /fetch|network|load failed/i.test(thrown.message)) {
       return Problem.unreachable();
     }
-    return new Problem({ status: 0, title: "Something went wrong in this browser", detail: String(thrown) });
+    return new Problem({
+      status: 0,
+      title: "Something went wrong in this browser",
+      detail: String(thrown),
+    });
   }
 
   static unreachable(): Problem {

@@ -3,7 +3,10 @@ import type { Time } from "./Api";
 import { thisBrowser, type Browser } from "./Browser";
 import { at } from "./root";
 
-/** Returns this computer's time in milliseconds since the Unix epoch: fine-grained, and never stepping back. */
+/**
+ * Returns this computer's time in milliseconds since the Unix epoch: fine-grained, and never
+ * stepping back.
+ */
 export function localNow(browser: Pick<Browser, "timeOrigin" | "now"> = thisBrowser): number {
   return browser.timeOrigin + browser.now();
 }
@@ -17,13 +20,18 @@ export interface ClockProbe {
 
 /** Returns how far the server's clock is ahead of this computer's, by the quickest answer. */
 export function clockOffset(probes: ClockProbe[]): number {
-  const quickest = probes.reduce((a, b) => (b.receivedAt - b.sentAt < a.receivedAt - a.sentAt ? b : a));
+  const quickest = probes.reduce((a, b) =>
+    b.receivedAt - b.sentAt < a.receivedAt - a.sentAt ? b : a,
+  );
   return quickest.serverMs - (quickest.sentAt + quickest.receivedAt) / 2;
 }
 
 const PROBES = 5;
 
-/** The server's wall clock, estimated from here: right to half of the difference between both ways of a round trip. */
+/**
+ * The server's wall clock, estimated from here: right to half of the difference between both ways
+ * of a round trip.
+ */
 export class ServerClock {
   readonly #access: Access;
   readonly #browser: Browser;
@@ -39,7 +47,10 @@ export class ServerClock {
     return this.#offsetMs !== null;
   }
 
-  /** Returns the server's time at a local moment; the local time itself until the server has answered. */
+  /**
+   * Returns the server's time at a local moment; the local time itself until the server has
+   * answered.
+   */
   now(localMs = localNow(this.#browser)): number {
     return localMs + (this.#offsetMs ?? 0);
   }

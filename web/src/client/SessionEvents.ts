@@ -5,12 +5,21 @@ import type { ConnectionState } from "./LiveConnection";
 import type { SessionResource } from "./SessionResource";
 import { SilenceAlarm } from "./SilenceAlarm";
 
-/** The server writes at least every 5 s (`server/src/http/subscriptions.rs`); after two of them the connection is dead. */
+/**
+ * The server writes at least every 5 s (`server/src/http/subscriptions.rs`); after two of them the
+ * connection is dead.
+ */
 const SILENCE_MS = 12_000;
-/** Time between tries for a place while other tabs hold all of them. A guess; the session's report serves meanwhile. */
+/**
+ * Time between tries for a place while other tabs hold all of them. A guess; the session's report
+ * serves meanwhile.
+ */
 const TRY_AGAIN_MS = 15_000;
 
-/** Which events of a session to receive, and with how many other tabs to share the connections for it. */
+/**
+ * Which events of a session to receive, and with how many other tabs to share the connections for
+ * it.
+ */
 export interface Hearing {
   events: string[];
   /** Name under which tabs share `places`. */
@@ -25,7 +34,8 @@ export interface SessionOwner {
 }
 
 /**
- * Receives the server-sent events of a connection's session: those of WHEP, and those that our server has for WHIP.
+ * Receives the server-sent events of a connection's session: those of WHEP, and those that our
+ * server has for WHIP.
  *
  * While none can be received, the session's report has to be polled: see `isListening`.
  */
@@ -56,7 +66,9 @@ export class SessionEvents {
     return this.#heardAt !== null && this.#browser.now() - this.#heardAt < SILENCE_MS;
   }
 
-  /** Receives the events of the client's present session. Call when the session may have changed. */
+  /**
+   * Receives the events of the client's present session. Call when the session may have changed.
+   */
   follow(): void {
     this.#turnTo(this.#client.state === "connected" ? this.#client.session : null);
   }
@@ -101,7 +113,8 @@ export class SessionEvents {
       };
       await readEvents(events, (event) => !stopped.aborted && this.onevent(event), heard);
     } catch {
-      // The server is full, is gone, or does not know the session any more; the session's report tells which.
+      // The server is full, is gone, or does not know the session any more; the session's report
+      // tells which.
     } finally {
       alarm.end();
     }

@@ -23,7 +23,13 @@ export class SessionResource {
   readonly #events: string | null;
   #etag: string | null;
 
-  private constructor(url: string, answer: string, headers: Headers, access: Access, browser: Browser) {
+  private constructor(
+    url: string,
+    answer: string,
+    headers: Headers,
+    access: Access,
+    browser: Browser,
+  ) {
     const links = headers.get("link");
     this.url = url;
     this.answer = answer;
@@ -58,7 +64,10 @@ export class SessionResource {
     return new SessionResource(url, await response.text(), response.headers, access, browser);
   }
 
-  /** Whether the server has a use for our candidates: an ICE-lite server learns them from our checks. */
+  /**
+   * Whether the server has a use for our candidates: an ICE-lite server learns them from our
+   * checks.
+   */
   get wantsCandidates(): boolean {
     return !/^a=ice-lite/m.test(this.answer);
   }
@@ -75,9 +84,12 @@ export class SessionResource {
     });
   }
 
-  /** Restarts ICE. Returns the server's new credentials and candidates. Throws a {@link Problem}. */
+  /**
+   * Restarts ICE. Returns the server's new credentials and candidates. Throws a {@link Problem}.
+   */
   async restart(fragment: string): Promise<string> {
-    // RFC 9725 §4.3.1: an ICE restart goes with `If-Match: "*"`, and its answer brings the next tag.
+    // RFC 9725 §4.3.1: an ICE restart goes with `If-Match: "*"`, and its answer brings the next
+    // tag.
     const response = await this.#request(this.url, {
       method: "PATCH",
       headers: { "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": "*" },
@@ -90,7 +102,10 @@ export class SessionResource {
     return await response.text();
   }
 
-  /** Returns the server's JSON report on the session; `null` if there is no such session. Throws a {@link Problem}. */
+  /**
+   * Returns the server's JSON report on the session; `null` if there is no such session. Throws a
+   * {@link Problem}.
+   */
   async report(): Promise<unknown> {
     try {
       const response = await this.#request(this.url, { headers: { Accept: "application/json" } });
@@ -125,7 +140,10 @@ export class SessionResource {
       signal,
     });
     const subscription = new URL(subscribed.headers.get("location") ?? "", endpoint).href;
-    const { body } = await this.#request(subscription, { headers: { Accept: "text/event-stream" }, signal });
+    const { body } = await this.#request(subscription, {
+      headers: { Accept: "text/event-stream" },
+      signal,
+    });
     if (!body) throw Problem.unreachable();
     return body;
   }
@@ -138,8 +156,14 @@ export class SessionResource {
     });
   }
 
-  async #request(url: string, init: RequestInit & { headers: Record<string, string> }): Promise<Response> {
-    return await request(this.#browser, url, { ...init, headers: this.#access.headers(init.headers) });
+  async #request(
+    url: string,
+    init: RequestInit & { headers: Record<string, string> },
+  ): Promise<Response> {
+    return await request(this.#browser, url, {
+      ...init,
+      headers: this.#access.headers(init.headers),
+    });
   }
 }
 

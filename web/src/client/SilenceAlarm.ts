@@ -3,8 +3,8 @@ import type { Browser } from "./Browser";
 /**
  * Aborts a request whose answer has sent nothing for too long.
  *
- * A connection that died without a word would otherwise be waited for until the browser gives it up, which takes
- * minutes.
+ * A connection that died without a word would otherwise be waited for until the browser gives it
+ * up, which takes minutes.
  */
 export class SilenceAlarm {
   readonly #browser: Browser;

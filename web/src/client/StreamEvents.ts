@@ -6,11 +6,17 @@ import { pause, readEvents, withPlace, type ServerEvent } from "./EventStream";
 import { Problem } from "./Problem";
 import { SilenceAlarm } from "./SilenceAlarm";
 
-/** Name and number of the places for tabs that hold an event stream open: three of a browser's six connections. */
+/**
+ * Name and number of the places for tabs that hold an event stream open: three of a browser's six
+ * connections.
+ */
 export const EVENTS_PLACE = "nowcast-events";
 export const EVENTS_PLACES = 3;
 const POLL_MS = 2_000;
-/** The server writes at least every 2 s (`server/src/http/events.rs`); after three of them the connection is dead. */
+/**
+ * The server writes at least every 2 s (`server/src/http/events.rs`); after three of them the
+ * connection is dead.
+ */
 const SILENCE_MS = 7_000;
 /** Time until the next attempt to listen where a 503 names none. A guess. */
 const FULL_MS = 10_000;
@@ -18,13 +24,16 @@ const FULL_MS = 10_000;
 /**
  * Follows the status of one stream by server-sent events.
  *
- * Polls every 2 s instead where no place is free, where the browser has no locks to count places by, and while the
- * server has too many event streams open.
+ * Polls every 2 s instead where no place is free, where the browser has no locks to count places
+ * by, and while the server has too many event streams open.
  */
 export class StreamEvents {
   /** Called with each status that arrives. */
   onstatus: (status: StreamStatus) => void = () => {};
-  /** Called with the reason why no status arrives (`null`: it arrives again). Retries go on by themselves. */
+  /**
+   * Called with the reason why no status arrives (`null`: it arrives again). Retries go on by
+   * themselves.
+   */
   onproblem: (problem: Problem | null) => void = () => {};
 
   readonly #stream: string;
@@ -66,7 +75,9 @@ export class StreamEvents {
       let retryAfterMs = 0;
       try {
         const outcome = await withPlace(this.#browser, EVENTS_PLACE, EVENTS_PLACES, (hasPlace) =>
-          hasPlace && this.#browser.now() >= this.#fullUntil ? this.#listen(stopped) : this.#poll(stopped),
+          hasPlace && this.#browser.now() >= this.#fullUntil
+            ? this.#listen(stopped)
+            : this.#poll(stopped),
         );
         if (outcome === "polled") {
           await pause(this.#browser, POLL_MS, stopped);
@@ -92,7 +103,11 @@ export class StreamEvents {
         return await this.#poll(stopped);
       }
       if (!response.ok || !response.body) throw await Problem.fromResponse(response);
-      await readEvents(response.body, (event) => this.#handleEvent(event, stopped), () => alarm.heard());
+      await readEvents(
+        response.body,
+        (event) => this.#handleEvent(event, stopped),
+        () => alarm.heard(),
+      );
       return "ended";
     } catch (thrown) {
       if (alarm.hasRung) throw Problem.unreachable();

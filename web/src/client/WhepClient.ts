@@ -11,12 +11,19 @@ export interface WhepOptions {
   delayMs: number;
 }
 
-/** Where browsers keep their wish for delay: the standard's name, and Chromium's older one in seconds. */
-type DelayedReceiver = Partial<Pick<RTCRtpReceiver, "jitterBufferTarget">> & { playoutDelayHint?: number | null };
+/**
+ * Where browsers keep their wish for delay: the standard's name, and Chromium's older one in
+ * seconds.
+ */
+type DelayedReceiver = Partial<Pick<RTCRtpReceiver, "jitterBufferTarget">> & {
+  playoutDelayHint?: number | null;
+};
 
 /** Watches by WHEP and keeps watching: see {@link LiveConnection} for how. */
 export class WhepClient extends LiveConnection {
-  /** What to play. Stays the same object over reconnects, so that a player keeps its last picture. */
+  /**
+   * What to play. Stays the same object over reconnects, so that a player keeps its last picture.
+   */
   readonly stream: MediaStream;
   readonly #options: WhepOptions;
 
@@ -44,7 +51,8 @@ export class WhepClient extends LiveConnection {
       const receiver: DelayedReceiver = transceiver.receiver;
       try {
         if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = this.#options.delayMs;
-        else if ("playoutDelayHint" in receiver) receiver.playoutDelayHint = this.#options.delayMs / 1000;
+        else if ("playoutDelayHint" in receiver)
+          receiver.playoutDelayHint = this.#options.delayMs / 1000;
       } catch {
         // Out of the browser's range: its own choice it is.
       }

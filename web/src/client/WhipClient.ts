@@ -8,19 +8,27 @@ import type { Problem } from "./Problem";
 
 /** The publisher's choices for sending. */
 export interface WhipOptions extends Chosen {
-  /** The codec by its SDP name (`H264`, `VP8`, `VP9`, `AV1`); `null`: the first that browser and server share. */
+  /**
+   * The codec by its SDP name (`H264`, `VP8`, `VP9`, `AV1`); `null`: the first that browser and
+   * server share.
+   */
   codec: string | null;
-  /** Which quality is reduced first when bandwidth or processor time is short (mst-content-hint). */
+  /**
+   * Which quality is reduced first when bandwidth or processor time is short (mst-content-hint).
+   */
   degradation: "balanced" | "maintain-framerate" | "maintain-resolution";
 }
 
-/** Bits/s. Browsers begin at 300 kb/s and take seconds to look good; most links carry this much. A guess. */
+/**
+ * Bits/s. Browsers begin at 300 kb/s and take seconds to look good; most links carry this much. A
+ * guess.
+ */
 const START_BITRATE = 1_200_000;
 
 /**
- * How long a 409 is taken for the page's own old session: of a page that was reloaded while it connected, or of a
- * browser that was killed. The server gives such a session up after 2 s if the new one has the same token or address,
- * and after 10 s otherwise.
+ * How long a 409 is taken for the page's own old session: of a page that was reloaded while it
+ * connected, or of a browser that was killed. The server gives such a session up after 2 s if the
+ * new one has the same token or address, and after 10 s otherwise.
  */
 const LEAVING_MS = 12_000;
 
@@ -94,7 +102,10 @@ export class WhipClient extends LiveConnection {
     this.#audioSender = null;
     this.#wanted = [];
     if (this.#audio) {
-      const transceiver = peer.addTransceiver(this.#audio, { direction: "sendonly", streams: [stream] });
+      const transceiver = peer.addTransceiver(this.#audio, {
+        direction: "sendonly",
+        streams: [stream],
+      });
       asksForExtensions(transceiver);
       this.#audioSender = transceiver.sender;
     }
@@ -146,12 +157,15 @@ export class WhipClient extends LiveConnection {
     else this.#setting = "again";
   }
 
-  /** Sets one after the other: parameters that were read before the last were set are out of date. */
+  /**
+   * Sets one after the other: parameters that were read before the last were set are out of date.
+   */
   async #setParameters(): Promise<void> {
     do {
       this.#setting = "once";
       const sender = this.#videoSender;
-      const parameters: RTCRtpSendParameters & { degradationPreference?: string } | undefined = sender?.getParameters();
+      const parameters: (RTCRtpSendParameters & { degradationPreference?: string }) | undefined =
+        sender?.getParameters();
       if (!sender || !parameters) break;
       parameters.degradationPreference = this.#options.degradation;
       const sendings = this.sending;
@@ -176,7 +190,10 @@ export class WhipClient extends LiveConnection {
 type Scalable = RTCRtpEncodingParameters & { scalabilityMode?: string };
 
 /** Changes only members that differ: one that was never set is the browser's own choice. */
-function apply({ active, maxBitrate, maxFrameRate, scale, scalabilityMode }: Sending, encoding: Scalable): void {
+function apply(
+  { active, maxBitrate, maxFrameRate, scale, scalabilityMode }: Sending,
+  encoding: Scalable,
+): void {
   Object.assign(encoding, { active, maxBitrate, maxFramerate: maxFrameRate });
   if ((encoding.scaleResolutionDownBy ?? 1) !== scale) encoding.scaleResolutionDownBy = scale;
   if (scalabilityMode !== null) encoding.scalabilityMode = scalabilityMode;
@@ -186,12 +203,17 @@ function apply({ active, maxBitrate, maxFrameRate, scale, scalabilityMode }: Sen
 /** Formats that repair packets of a codec, and are offered beside each. */
 const REPAIR = new Set(["video/rtx", "video/red", "video/ulpfec", "video/flexfec-03"]);
 
-/** Offers `codec` alone: an answer need not keep the order of the offer (RFC 3264 §6.1 only recommends it). */
+/**
+ * Offers `codec` alone: an answer need not keep the order of the offer (RFC 3264 §6.1 only
+ * recommends it).
+ */
 function prefer(transceiver: RTCRtpTransceiver, codec: string | null): void {
   if (codec === null) return;
   const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs;
   if (!codecs || !transceiver.setCodecPreferences) return;
-  const wanted = codecs.filter((each) => each.mimeType.toLowerCase() === `video/${codec.toLowerCase()}`);
+  const wanted = codecs.filter(
+    (each) => each.mimeType.toLowerCase() === `video/${codec.toLowerCase()}`,
+  );
   if (wanted.length === 0) return;
   const repair = codecs.filter(({ mimeType }) => REPAIR.has(mimeType.toLowerCase()));
   transceiver.setCodecPreferences([...wanted, ...repair]);

@@ -1,4 +1,4 @@
-// The types of the server's JSON. Generated from openapi.json: change the server, then `npm run generate`.
+// The types of the server's JSON. Generated from openapi.json by `npm run generate`.
 
 /** An audio track as the API shows it. */
 export interface AudioStatus {

@@ -25,7 +25,10 @@ export interface HomeView {
   notice: string | null;
 }
 
-/** A preview is a viewer's session for the server and a decoder for the browser, so only few play. A guess. */
+/**
+ * A preview is a viewer's session for the server and a decoder for the browser, so only few play. A
+ * guess.
+ */
 const MAX_PREVIEWS = 4;
 
 /** Decides what the home page shows, and which previews play. Has no DOM and no clock. */
@@ -83,7 +86,10 @@ export function hintFor(door: Door, text: string): Hint {
   return { text: problem ?? hintWords(door), isWrong: problem !== null };
 }
 
-/** Returns the stream that a door leads to; `null`: the name is missing or wrong. An empty field takes the suggestion. */
+/**
+ * Returns the stream that a door leads to; `null`: the name is missing or wrong. An empty field
+ * takes the suggestion.
+ */
 export function nameFrom(text: string, suggestion: string | null): string | null {
   const name = text.trim() || suggestion;
   return name !== null && streamNameProblem(name) === null ? name : null;

@@ -52,7 +52,10 @@ function openDoor(door: Door, suggestion: string | null): void {
 async function refresh(): Promise<void> {
   if (document.hidden) return;
   try {
-    const response = await fetch(at("/api/v1/streams"), { headers: access.headers(), cache: "no-store" });
+    const response = await fetch(at("/api/v1/streams"), {
+      headers: access.headers(),
+      cache: "no-store",
+    });
     if (!response.ok) throw await Problem.fromResponse(response);
     model.handleStreams(((await response.json()) as Streams).streams);
   } catch (thrown) {
@@ -73,7 +76,8 @@ function draw(view: HomeView): void {
     card.remove();
     cards.delete(name);
   }
-  for (const cardView of view.cards) (cards.get(cardView.stream) ?? addCard(cardView.stream)).draw(cardView);
+  for (const cardView of view.cards)
+    (cards.get(cardView.stream) ?? addCard(cardView.stream)).draw(cardView);
   byId("cards").hidden = view.count === null;
   byId("empty").hidden = !view.isEmpty;
   byId("count").hidden = view.count === null;

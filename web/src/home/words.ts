@@ -11,8 +11,9 @@ export function hintWords(door: "publish" | "watch"): string {
 export function noticeWords({ status, title, detail, fix }: Problem): string {
   if (status === 401 || status === 403) {
     return (
-      "This server shows its list only with a token: open this page by a link that ends in #token=…, which the " +
-      "server's operator can make. A stream whose name you know can still be opened above."
+      "This server shows its list only with a token: open this page by a link that ends in " +
+      "#token=…, which the server's operator can make. A stream whose name you know can still " +
+      "be opened above."
     );
   }
   if (status === 0) return "The server does not answer right now. This page keeps trying.";

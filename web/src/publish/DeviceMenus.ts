@@ -13,7 +13,8 @@ export class DeviceMenus {
   /** Lists the devices that there are, with those of `source` selected. */
   async update(source: Source | null): Promise<void> {
     const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
-    const of = (kind: MediaDeviceKind): MediaDeviceInfo[] => devices.filter((device) => device.kind === kind);
+    const of = (kind: MediaDeviceKind): MediaDeviceInfo[] =>
+      devices.filter((device) => device.kind === kind);
     fill(this.#camera, of("videoinput"), "Camera", source?.video);
     fill(this.#microphone, of("audioinput"), "Microphone", source?.audio);
   }

@@ -1,7 +1,10 @@
 import { LevelMeter } from "../client/LevelMeter";
 import { inside } from "../ui/dom";
 
-/** How much of the shown level is left one frame later: it falls slowly, as eyes expect of a meter. A guess. */
+/**
+ * How much of the shown level is left one frame later: it falls slowly, as eyes expect of a meter.
+ * A guess.
+ */
 const FALL = 0.93;
 
 /** Shows how loud the source is. */

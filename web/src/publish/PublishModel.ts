@@ -5,7 +5,16 @@ import type { Problem } from "../client/Problem";
 import type { StatsSample } from "../client/Stats";
 import * as format from "../ui/format";
 import type { Settings, SourceKind } from "./settings";
-import { emptyWords, ENDED, mediaTrouble, sendingWords, sizesWords, stateWords, streamTrouble, type Trouble } from "./words";
+import {
+  emptyWords,
+  ENDED,
+  mediaTrouble,
+  sendingWords,
+  sizesWords,
+  stateWords,
+  streamTrouble,
+  type Trouble,
+} from "./words";
 
 /** The contents of the publish page at one moment. */
 export interface PublishView {
@@ -28,7 +37,14 @@ export interface PublishView {
   viewers: number;
   trouble: Trouble | null;
   /** Measurements; `null` while there are none to show. */
-  facts: { bitrate: string; frames: string; size: string; codec: string; rtt: string; loss: string } | null;
+  facts: {
+    bitrate: string;
+    frames: string;
+    size: string;
+    codec: string;
+    rtt: string;
+    loss: string;
+  } | null;
   /** A remark on the quality; `null`: none. */
   aside: string | null;
   title: string;
@@ -79,7 +95,10 @@ export class PublishModel {
   /** Takes a codec from the address that this browser cannot send. */
   refuseCodec(): void {
     const codec = format.codec(this.settings.codec);
-    this.#trouble = { title: `This browser cannot send ${codec}`, text: "It will choose a codec by itself." };
+    this.#trouble = {
+      title: `This browser cannot send ${codec}`,
+      text: "It will choose a codec by itself.",
+    };
     this.settings.codec = null;
   }
 
@@ -98,7 +117,9 @@ export class PublishModel {
     return true;
   }
 
-  /** A source could not be opened. Returns whether the one that is open, if any, is to be closed. */
+  /**
+   * A source could not be opened. Returns whether the one that is open, if any, is to be closed.
+   */
   handleOpenFailed(opening: number, thrown: unknown): boolean {
     if (opening !== this.#opening) return false;
     this.#isOpening = false;
@@ -147,7 +168,11 @@ export class PublishModel {
 
   handleConnection(connection: ConnectionState, problem: Problem | null): void {
     this.#connection = connection;
-    this.#trouble = problem ? streamTrouble(problem, this.#stream) : connection === "ended" ? ENDED : null;
+    this.#trouble = problem
+      ? streamTrouble(problem, this.#stream)
+      : connection === "ended"
+        ? ENDED
+        : null;
     if (!isOn(connection)) this.#sample = null;
   }
 
@@ -175,7 +200,11 @@ export class PublishModel {
     return {
       connection,
       source,
-      stateText: isBusy ? "Opening…" : isReady ? "Ready" : stateWords(connection, this.#trouble !== null),
+      stateText: isBusy
+        ? "Opening…"
+        : isReady
+          ? "Ready"
+          : stateWords(connection, this.#trouble !== null),
       go: { text: this.#goText(), isStop: isOn, isDisabled: isBusy },
       isLocked: isOn,
       sizes: {

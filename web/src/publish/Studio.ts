@@ -10,7 +10,9 @@ import type { PublishModel, SourceStep } from "./PublishModel";
 import { sendOptions, type SourceKind } from "./settings";
 import { Source } from "./Source";
 
-/** Holds the source and the connection of a publisher, and does with them what the model decides. */
+/**
+ * Holds the source and the connection of a publisher, and does with them what the model decides.
+ */
 export class Studio {
   /** Called after the model changed. */
   onchange: () => void = () => {};
@@ -92,7 +94,8 @@ export class Studio {
   }
 
   async chooseSource(kind: SourceKind): Promise<void> {
-    // A browser lets a page ask for a screen within the click only, so nothing is awaited before that.
+    // A browser lets a page ask for a screen within the click only, so nothing is awaited before
+    // that.
     const isAllowed = kind === "camera" && !this.#model.isOn ? await cameraIsAllowed() : false;
     await this.follow(this.#model.chooseSource(kind, isAllowed));
   }
@@ -112,7 +115,12 @@ export class Studio {
     source.resume();
     this.#client?.stop();
     const endpoint = streamPath("/whip", this.#stream);
-    const client = new WhipClient(endpoint, this.#access, source, sendOptions(this.#model.settings));
+    const client = new WhipClient(
+      endpoint,
+      this.#access,
+      source,
+      sendOptions(this.#model.settings),
+    );
     const session = new PublisherEvents(client);
     this.#client = client;
     this.#session = session;
@@ -164,7 +172,10 @@ export class Studio {
     this.onsource(null);
   }
 
-  /** Listens either to the session or to the stream: each takes a connection, and both report the same. */
+  /**
+   * Listens either to the session or to the stream: each takes a connection, and both report the
+   * same.
+   */
   #hear(): void {
     const wasHeard = this.#isHeard;
     this.#isHeard = this.#session?.isListening ?? false;
@@ -184,7 +195,9 @@ export class Studio {
 
 async function cameraIsAllowed(): Promise<boolean> {
   try {
-    return (await navigator.permissions.query({ name: "camera" as PermissionName })).state === "granted";
+    return (
+      (await navigator.permissions.query({ name: "camera" as PermissionName })).state === "granted"
+    );
   } catch {
     return false;
   }

@@ -19,7 +19,15 @@ export function draw(view: PublishView): void {
   document.title = view.title;
 }
 
-function drawChoices({ go, source, isLocked, sizes, sound, hasCameraMenu, hasMicrophoneMenu }: PublishView): void {
+function drawChoices({
+  go,
+  source,
+  isLocked,
+  sizes,
+  sound,
+  hasCameraMenu,
+  hasMicrophoneMenu,
+}: PublishView): void {
   const button = byId<HTMLButtonElement>("go");
   button.classList.toggle("primary", !go.isStop);
   button.classList.toggle("stop", go.isStop);

@@ -86,7 +86,10 @@ function fillChoices(model: PublishModel): void {
 function listenToTabs(studio: Studio): void {
   const tabs = [...document.querySelectorAll<HTMLButtonElement>(".tab")];
   tabs.forEach((tab, index) => {
-    tab.addEventListener("click", () => void studio.chooseSource(tab.dataset["source"] as SourceKind));
+    tab.addEventListener(
+      "click",
+      () => void studio.chooseSource(tab.dataset["source"] as SourceKind),
+    );
     tab.addEventListener("keydown", ({ key }) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
       if (step === undefined) return;
@@ -140,12 +143,24 @@ function showLink(stream: string): void {
 function expose(model: PublishModel, studio: Studio): void {
   Object.defineProperty(window, "nowcast", {
     value: {
-      get state() { return studio.state; },
-      get problem() { return studio.problem; },
-      get stats() { return model.sample; },
-      get status() { return model.status; },
-      get sending() { return studio.sending; },
-      get isHeard() { return studio.isHeard; },
+      get state() {
+        return studio.state;
+      },
+      get problem() {
+        return studio.problem;
+      },
+      get stats() {
+        return model.sample;
+      },
+      get status() {
+        return model.status;
+      },
+      get sending() {
+        return studio.sending;
+      },
+      get isHeard() {
+        return studio.isHeard;
+      },
     },
   });
 }
@@ -153,6 +168,8 @@ function expose(model: PublishModel, studio: Studio): void {
 /** The codecs that this browser can send, best known first. */
 function offeredCodecs(): string[] {
   const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs ?? [];
-  const supported = new Set(codecs.map(({ mimeType }) => mimeType.replace(/^video\//i, "").toUpperCase()));
+  const supported = new Set(
+    codecs.map(({ mimeType }) => mimeType.replace(/^video\//i, "").toUpperCase()),
+  );
   return ["H264", "VP8", "VP9", "AV1", "H265"].filter((codec) => supported.has(codec));
 }

@@ -3,7 +3,9 @@ const VALUES = 60;
 /** A young line is drawn wider, but not wider than this many values would be. */
 const LEAST_VALUES = 12;
 
-/** The last minute of one number, as a small line. Takes its colour from the canvas's CSS `color`. */
+/**
+ * The last minute of one number, as a small line. Takes its colour from the canvas's CSS `color`.
+ */
 export class Sparkline {
   readonly #canvas: HTMLCanvasElement;
   #values: (number | null)[] = [];

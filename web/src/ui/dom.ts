@@ -30,8 +30,9 @@ export function say(element: Element, text: string): void {
 /**
  * Resolves when the page has loaded.
  *
- * A player that waits for its first picture holds up the page's `load` event, and with it the browser's
- * "loading" sign: for a stream that has not started yet, for ever. So players get their stream after it.
+ * A player that waits for its first picture holds up the page's `load` event, and with it the
+ * browser's "loading" sign: for a stream that has not started yet, for ever. So players get their
+ * stream after it.
  */
 export function pageLoaded(): Promise<void> {
   if (document.readyState === "complete") return Promise.resolve();

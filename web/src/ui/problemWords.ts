@@ -1,7 +1,13 @@
 import type { Problem } from "../client/Problem";
 
-/** Returns a problem's title and text for people. The server's titles are names of status codes, its texts are parts. */
-export function problemWords({ status, title, detail, fix }: Problem): { title: string; text: string } {
+/**
+ * Returns a problem's title and text for people. The server's titles are names of status codes, its
+ * texts are parts.
+ */
+export function problemWords({ status, title, detail, fix }: Problem): {
+  title: string;
+  text: string;
+} {
   return { title: titleOf(status) ?? title, text: sentences([detail, fix]) };
 }
 
@@ -16,6 +22,7 @@ export function sentences(parts: (string | null | undefined)[]): string {
   return parts
     .filter((part) => part !== null && part !== undefined && part.trim() !== "")
     .map((part) => part!.trim())
-    .map((part) => part.charAt(0).toUpperCase() + part.slice(1) + (/[.!?…]$/.test(part) ? "" : "."))
+    .map((part) => part.charAt(0).toUpperCase() + part.slice(1))
+    .map((part) => (/[.!?…]$/.test(part) ? part : `${part}.`))
     .join(" ");
 }

@@ -31,7 +31,17 @@ export class ClockReader {
     const nowMs = localNow();
     const context = (this.#context ??= surface());
     const strip = stripRectangle(videoWidth, videoHeight);
-    context.drawImage(this.#video, strip.x, strip.y, strip.width, strip.height, 0, 0, WIDTH, HEIGHT);
+    context.drawImage(
+      this.#video,
+      strip.x,
+      strip.y,
+      strip.width,
+      strip.height,
+      0,
+      0,
+      WIDTH,
+      HEIGHT,
+    );
     const clockMs = readStrip(context.getImageData(0, 0, WIDTH, HEIGHT));
     return clockMs === null ? null : { clockMs, nowMs, delayMs: nowMs - clockMs };
   }

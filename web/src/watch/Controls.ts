@@ -82,7 +82,8 @@ export class Controls {
 
   togglePictureInPicture(): void {
     if (document.pictureInPictureElement) void document.exitPictureInPicture();
-    else if (document.pictureInPictureEnabled) void this.#video.requestPictureInPicture().catch(() => {});
+    else if (document.pictureInPictureEnabled)
+      void this.#video.requestPictureInPicture().catch(() => {});
   }
 
   #handleKey(event: KeyboardEvent): void {
@@ -99,7 +100,9 @@ export class Controls {
     action();
   }
 
-  /** Somebody is here: show the controls, and hide them again later unless the keyboard is in them. */
+  /**
+   * Somebody is here: show the controls, and hide them again later unless the keyboard is in them.
+   */
   #stir(): void {
     this.#player.classList.remove("idle");
     clearTimeout(this.#idle);

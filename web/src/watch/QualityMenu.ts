@@ -10,7 +10,8 @@ export class QualityMenu {
     this.#select = select;
     this.#wish = wish;
     select.addEventListener("change", () => wish.choose(select.value || null));
-    const look = (): void => wish.look(!document.hidden || document.pictureInPictureElement !== null);
+    const look = (): void =>
+      wish.look(!document.hidden || document.pictureInPictureElement !== null);
     document.addEventListener("visibilitychange", look);
     document.addEventListener("leavepictureinpicture", look);
   }

@@ -12,7 +12,9 @@ export interface WatchView {
   title: string;
   text: string;
   canTryAgain: boolean;
-  /** Whether a picture has been shown since the page was opened: it stays behind the words, dimmed. */
+  /**
+   * Whether a picture has been shown since the page was opened: it stays behind the words, dimmed.
+   */
   hasPicture: boolean;
   isSoundOnly: boolean;
   isLive: boolean;
@@ -29,7 +31,8 @@ export interface FirstFrame {
 }
 
 /**
- * Decides what the watch page shows, from the connection, the server's status and report, and the frames on screen.
+ * Decides what the watch page shows, from the connection, the server's status and report, and the
+ * frames on screen.
  *
  * Has no DOM and no clock: times are handed in, `now` in ms since the page was opened.
  */
@@ -67,7 +70,10 @@ export class WatchModel {
     this.#update();
   }
 
-  /** Takes a status. Returns whether the connection is to be started again: its refusal or end has lost its reason. */
+  /**
+   * Takes a status. Returns whether the connection is to be started again: its refusal or end has
+   * lost its reason.
+   */
   handleStatus(status: StreamStatus, now: number): boolean {
     this.#status = status;
     this.#statusAt = now;
@@ -80,7 +86,9 @@ export class WatchModel {
     this.#update();
   }
 
-  /** Takes a frame that is shown at `now`. `postedAt`: the time at which the session was asked for. */
+  /**
+   * Takes a frame that is shown at `now`. `postedAt`: the time at which the session was asked for.
+   */
   handleFrame(now: number, postedAt: number | null): void {
     this.#frameAt = now;
     this.#firstFrame ??= { sinceNavigationMs: now, sincePostMs: now - (postedAt ?? 0) };
@@ -96,7 +104,8 @@ export class WatchModel {
       state,
       ...words,
       hasPicture: this.#frameAt > 0,
-      isSoundOnly: state === "live" && this.#status !== null && !this.#status.video && this.#frameAt === 0,
+      isSoundOnly:
+        state === "live" && this.#status !== null && !this.#status.video && this.#frameAt === 0,
       isLive: state === "live",
       viewers: hasViewers ? this.#status?.viewers || null : null,
       about: this.#about(unixMs, height),
@@ -117,9 +126,13 @@ export class WatchModel {
     this.#state = next;
   }
 
-  /** Another publisher may send what the last did not, and another codec may be one that this browser plays. */
+  /**
+   * Another publisher may send what the last did not, and another codec may be one that this
+   * browser plays.
+   */
   #isWorthAnotherTry({ publisher, video }: StreamStatus): boolean {
-    if (this.#connection === "ended") return publisher != null && publisher.session !== this.#endedSession;
+    if (this.#connection === "ended")
+      return publisher != null && publisher.session !== this.#endedSession;
     if (this.#connection !== "refused" || this.#problem?.status !== 406) {
       this.#refusedCodec = null;
       return false;

@@ -21,7 +21,10 @@ import { QualityOverlay } from "./QualityOverlay";
 import { Still } from "./Still";
 import { WatchModel } from "./WatchModel";
 
-/** The longest delay that `?delay=` may ask for. A guess: browsers allow 4 s (webrtc-extensions, jitterBufferTarget). */
+/**
+ * The longest delay that `?delay=` may ask for. A guess: browsers allow 4 s (webrtc-extensions,
+ * jitterBufferTarget).
+ */
 const LONGEST_DELAY_MS = 4_000;
 
 const access = Access.fromLocation(location);
@@ -42,14 +45,19 @@ function watch(stream: string): void {
   const session = new ViewerEvents(client);
   const model = new WatchModel();
   const wish = new PictureWish(client);
-  const overlay = new QualityOverlay(byId("quality"), byId("facts"), byId<HTMLTemplateElement>("fact"));
+  const overlay = new QualityOverlay(
+    byId("quality"),
+    byId("facts"),
+    byId<HTMLTemplateElement>("fact"),
+  );
   const menu = new QualityMenu(byId<HTMLSelectElement>("layer"), wish);
   const still = new Still(byId<HTMLCanvasElement>("still"), video);
   const show = (): void => {
     model.handleReport(latency.report);
     draw(model.view(Date.now(), video.videoHeight));
   };
-  const showMenu = (): void => menu.update(model.status?.video?.layers ?? [], latency.report?.video ?? null);
+  const showMenu = (): void =>
+    menu.update(model.status?.video?.layers ?? [], latency.report?.video ?? null);
 
   client.onchange = () => {
     if (client.state === "connected") latency.refresh();
@@ -81,7 +89,10 @@ function watch(stream: string): void {
     if (model.state === "live" && !document.hidden) still.keep();
     overlay.update(sample, latency.latencyMs, latency.report, latency.unknown);
     wish.tell();
-    say(byId("controls-delay"), latency.latencyMs === null ? "" : format.milliseconds(latency.latencyMs));
+    say(
+      byId("controls-delay"),
+      latency.latencyMs === null ? "" : format.milliseconds(latency.latencyMs),
+    );
     showMenu();
     show();
   });
@@ -103,7 +114,10 @@ function watch(stream: string): void {
 }
 
 /** Calls `onframe` for each frame on screen, without its metadata in browsers that have none. */
-function onEachFrame(video: HTMLVideoElement, onframe: (metadata: VideoFrameCallbackMetadata | null) => void): void {
+function onEachFrame(
+  video: HTMLVideoElement,
+  onframe: (metadata: VideoFrameCallbackMetadata | null) => void,
+): void {
   if (!("requestVideoFrameCallback" in video)) {
     (video as HTMLVideoElement).addEventListener("timeupdate", () => onframe(null));
     return;
@@ -116,7 +130,10 @@ function onEachFrame(video: HTMLVideoElement, onframe: (metadata: VideoFrameCall
 }
 
 /** Reads the statistics of the connection once a second. Returns what reads the last ones. */
-function everySecond(client: WhepClient, then: (sample: StatsSample | null) => void): () => StatsSample | null {
+function everySecond(
+  client: WhepClient,
+  then: (sample: StatsSample | null) => void,
+): () => StatsSample | null {
   const stats = new Stats();
   let last: StatsSample | null = null;
   setInterval(() => {
@@ -134,13 +151,27 @@ function expose(model: WatchModel, latency: LatencyMeter, sampled: () => StatsSa
   const reader = new ClockReader(video);
   Object.defineProperty(window, "nowcast", {
     value: {
-      get state() { return model.state; },
-      get timeToFirstFrameMs() { return model.firstFrame?.sinceNavigationMs ?? null; },
-      get postToFirstFrameMs() { return model.firstFrame?.sincePostMs ?? null; },
-      get latencyMs() { return latency.latencyMs; },
-      get stats() { return sampled(); },
-      get status() { return model.status; },
-      get report() { return latency.report; },
+      get state() {
+        return model.state;
+      },
+      get timeToFirstFrameMs() {
+        return model.firstFrame?.sinceNavigationMs ?? null;
+      },
+      get postToFirstFrameMs() {
+        return model.firstFrame?.sincePostMs ?? null;
+      },
+      get latencyMs() {
+        return latency.latencyMs;
+      },
+      get stats() {
+        return sampled();
+      },
+      get status() {
+        return model.status;
+      },
+      get report() {
+        return latency.report;
+      },
       readClock: () => reader.read(),
       glassToGlass: (frames: number) => reader.glassToGlass(frames),
     },

@@ -14,7 +14,10 @@ export type WatchState =
   | "refused"
   | "ended";
 
-/** A frame this much younger than the last status says more than the status. A status may be on its way for that long. */
+/**
+ * A frame this much younger than the last status says more than the status. A status may be on its
+ * way for that long.
+ */
 const NEWER_MS = 300;
 
 /** Puts together what the connection, the server's status and the pictures themselves say. */
@@ -45,7 +48,13 @@ export function watchState(known: {
   }
   const pictureIsNews = frameAt > 0 && frameAt > statusAt + NEWER_MS;
   // The codec was published after we came, so there was nothing to refuse then.
-  if (status?.state === "live" && status.video && report?.video?.reason === "codec" && !pictureIsNews) return "unsupported";
+  if (
+    status?.state === "live" &&
+    status.video &&
+    report?.video?.reason === "codec" &&
+    !pictureIsNews
+  )
+    return "unsupported";
   if (!status) return frameAt > 0 ? "live" : "connecting";
   if (status.state !== "live" && !pictureIsNews) return status.state;
   return frameAt > 0 || !status.video ? "live" : "connecting";

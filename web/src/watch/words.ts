@@ -11,15 +11,25 @@ export interface Words {
   canTryAgain: boolean;
 }
 
-export function wordsFor(state: WatchState, problem: Problem | null, status: StreamStatus | null): Words {
-  const words = (title: string, text = "", canTryAgain = false): Words => ({ title, text, canTryAgain });
+export function wordsFor(
+  state: WatchState,
+  problem: Problem | null,
+  status: StreamStatus | null,
+): Words {
+  const words = (title: string, text = "", canTryAgain = false): Words => ({
+    title,
+    text,
+    canTryAgain,
+  });
   switch (state) {
     case "connecting":
       return words("Connecting");
     case "waiting":
       return words("Waiting for the stream to start", "It will begin here by itself.");
     case "live":
-      return status && !status.video ? words("Sound only", "This stream has no picture.") : words("");
+      return status && !status.video
+        ? words("Sound only", "This stream has no picture.")
+        : words("");
     case "paused":
       return words("The stream is paused", "It will continue here by itself.");
     case "reconnecting":
@@ -28,7 +38,9 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
     case "unsupported": {
       const codec = problem?.codec ?? status?.video?.codec ?? null;
       return words(
-        codec ? `This browser cannot play ${format.codec(codec)}` : "This browser cannot play the stream",
+        codec
+          ? `This browser cannot play ${format.codec(codec)}`
+          : "This browser cannot play the stream",
         codecAdvice(codec, problem?.offered ?? receivableCodecs()),
         true,
       );
@@ -36,8 +48,8 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
     case "unauthorised":
       return words(
         "You need a token to watch this",
-        "Open the link that you were given in full; it ends in #token=… If you did, the token may have expired, or " +
-          "may be for another stream.",
+        "Open the link that you were given in full; it ends in #token=… If you did, the token " +
+          "may have expired, or may be for another stream.",
         true,
       );
     case "ended":
@@ -71,10 +83,15 @@ export function stateWords(state: WatchState): string {
 /** The codecs that most publishers can send and most browsers can play come first. */
 const BY_REACH = ["VP8", "H264", "VP9", "AV1", "H265"];
 
-/** The codecs of this browser, for a codec that changed while the page was watching: no refusal lists them. */
+/**
+ * The codecs of this browser, for a codec that changed while the page was watching: no refusal
+ * lists them.
+ */
 function receivableCodecs(): string[] {
   if (typeof RTCRtpReceiver === "undefined") return [];
-  return (RTCRtpReceiver.getCapabilities("video")?.codecs ?? []).map(({ mimeType }) => mimeType.replace(/^video\//i, ""));
+  return (RTCRtpReceiver.getCapabilities("video")?.codecs ?? []).map(({ mimeType }) =>
+    mimeType.replace(/^video\//i, ""),
+  );
 }
 
 /** Advice for a codec that this browser lacks. `offered`: the codecs that it has. */
@@ -84,12 +101,19 @@ export function codecAdvice(codec: string | null, offered: string[]): string {
   const choice = playable.slice(0, 2).map(format.codec).join(" or ");
   return [
     codec ? `The stream is published in ${format.codec(codec)}.` : "",
-    `Try another browser${choice ? `, or ask the publisher to choose ${choice}, which this one plays` : ""}.`,
+    choice
+      ? `Try another browser, or ask the publisher to choose ${choice}, which this one plays.`
+      : "Try another browser.",
     "If the codec changes, it will play here by itself.",
-  ].filter(Boolean).join(" ");
+  ]
+    .filter(Boolean)
+    .join(" ");
 }
 
-/** The first warning on what is published, in a viewer's words; the publisher's page shows the advice. */
+/**
+ * The first warning on what is published, in a viewer's words; the publisher's page shows the
+ * advice.
+ */
 export function warningWords(status: StreamStatus | null): string {
   const [first] = status?.warnings ?? [];
   switch (first?.code) {
@@ -108,6 +132,8 @@ export function warningWords(status: StreamStatus | null): string {
 export function pictureWords(height: number | null, report: ViewerReport | null): string {
   if (!height) return "";
   if (report?.video?.reason !== "network") return `${height}p`;
-  const carries = report.transport ? `: your network carries ${format.bitrate(report.transport.estimate_bps)}` : " to your network";
+  const carries = report.transport
+    ? `: your network carries ${format.bitrate(report.transport.estimate_bps)}`
+    : " to your network";
   return `${height}p, adapting${carries}`;
 }

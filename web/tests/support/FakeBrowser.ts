@@ -26,7 +26,10 @@ interface Timer {
 /** Timers that may come due in one step. More is a loop without a pause. */
 const MOST_TIMERS = 5_000;
 
-/** A browser with a virtual clock and a scripted server. Its random numbers are all 0, so each back-off is half its bound. */
+/**
+ * A browser with a virtual clock and a scripted server. Its random numbers are all 0, so each
+ * back-off is half its bound.
+ */
 export class FakeBrowser implements Browser {
   readonly timeOrigin = 1_700_000_000_000;
   readonly hostname = "live.example";
@@ -51,7 +54,8 @@ export class FakeBrowser implements Browser {
   }
 
   setTimeout(action: () => void, ms: number): number {
-    // A browser keeps the delay in a signed 32-bit number: a longer one is over at once (HTML, "timers").
+    // A browser keeps the delay in a signed 32-bit number: a longer one is over at once (HTML,
+    // "timers").
     const delay = ms > 2 ** 31 - 1 ? 0 : ms;
     this.#timers.push({ id: ++this.#lastTimer, at: this.#now + delay, action });
     return this.#lastTimer;
@@ -63,7 +67,10 @@ export class FakeBrowser implements Browser {
 
   async fetch(url: string, init: RequestInit): Promise<Response> {
     // In a test the root of the server is the folder of the bundled script.
-    const { pathname, search } = new URL(url.startsWith(root) ? url.slice(root.length) : url, "http://live.example");
+    const { pathname, search } = new URL(
+      url.startsWith(root) ? url.slice(root.length) : url,
+      "http://live.example",
+    );
     const request = {
       method: init.method ?? "GET",
       path: pathname + search,
@@ -108,12 +115,15 @@ export class FakeBrowser implements Browser {
 
   /** Requests of one method, such as `POST`, in short: `POST /whep/demo`. */
   sent(method?: string): string[] {
-    return this.requests.filter((each) => !method || each.method === method).map(({ method, path }) => `${method} ${path}`);
+    return this.requests
+      .filter((each) => !method || each.method === method)
+      .map(({ method, path }) => `${method} ${path}`);
   }
 
   /** Lets an event of the window or the document happen. */
   async fire(name: PageEventName, details: object = {}): Promise<void> {
-    for (const listener of [...(this.#listeners.get(name) ?? [])]) listener(Object.assign(new Event(name), details));
+    for (const listener of [...(this.#listeners.get(name) ?? [])])
+      listener(Object.assign(new Event(name), details));
     await settled();
   }
 
@@ -123,7 +133,9 @@ export class FakeBrowser implements Browser {
     await settled();
     for (let run = 0; ; run++) {
       if (run > MOST_TIMERS) throw new Error(`more than ${MOST_TIMERS} timers within ${ms} ms`);
-      const [next] = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at || a.id - b.id);
+      const [next] = this.#timers
+        .filter(({ at }) => at <= end)
+        .sort((a, b) => a.at - b.at || a.id - b.id);
       if (!next) break;
       this.clearTimeout(next.id);
       this.#now = next.at;

@@ -21,7 +21,14 @@ export class FakePeer {
   async createOffer(options?: RTCOfferOptions): Promise<RTCSessionDescriptionInit> {
     const credentials = `a=ice-ufrag:${options?.iceRestart ? "restart" : "first"}${++this.#offers}`;
     const candidate = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host";
-    const sdp = ["v=0", "m=video 9 UDP/TLS/RTP/SAVPF 96", credentials, "a=ice-pwd:secret", candidate, ""].join("\r\n");
+    const sdp = [
+      "v=0",
+      "m=video 9 UDP/TLS/RTP/SAVPF 96",
+      credentials,
+      "a=ice-pwd:secret",
+      candidate,
+      "",
+    ].join("\r\n");
     return { type: "offer", sdp };
   }
 
@@ -31,7 +38,8 @@ export class FakePeer {
   }
 
   async setRemoteDescription(description: RTCSessionDescriptionInit): Promise<void> {
-    if (!/^a=ice-ufrag:/m.test(description.sdp ?? "")) throw new TypeError("the description has no ICE credentials");
+    if (!/^a=ice-ufrag:/m.test(description.sdp ?? ""))
+      throw new TypeError("the description has no ICE credentials");
     this.remoteDescription = description;
   }
 

@@ -13,19 +13,29 @@ export const ANSWER = [
 
 /** 201 for an offer: the session with this number. */
 export function created(session: number, { answer = ANSWER, link = "" } = {}): Response {
-  const headers = { Location: `/whep/demo/${session}`, ETag: '"1"', ...(link ? { Link: link } : {}) };
+  const headers = {
+    Location: `/whep/demo/${session}`,
+    ETag: '"1"',
+    ...(link ? { Link: link } : {}),
+  };
   return new Response(answer, { status: 201, headers });
 }
 
 /** A problem as the server writes it. */
 export function refused(status: number, { retryAfter = "", title = "no" } = {}): Response {
-  const headers = { "Content-Type": "application/problem+json", ...(retryAfter ? { "Retry-After": retryAfter } : {}) };
+  const headers = {
+    "Content-Type": "application/problem+json",
+    ...(retryAfter ? { "Retry-After": retryAfter } : {}),
+  };
   return new Response(JSON.stringify({ status, title }), { status, headers });
 }
 
 /** An object as JSON. */
 export function json(body: unknown): Response {
-  return new Response(JSON.stringify(body), { status: 200, headers: { "Content-Type": "application/json" } });
+  return new Response(JSON.stringify(body), {
+    status: 200,
+    headers: { "Content-Type": "application/json" },
+  });
 }
 
 /** What `fetch` throws when the server is out of reach. */
@@ -39,11 +49,17 @@ export function never(): Promise<Response> {
 }
 
 /** An event stream that stays open until its request is aborted, and what writes to it. */
-export function eventStream({ signal }: Request): { response: Response; write: (text: string) => void; end: () => void } {
+export function eventStream({ signal }: Request): {
+  response: Response;
+  write: (text: string) => void;
+  end: () => void;
+} {
   const encoder = new TextEncoder();
   let controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   const body = new ReadableStream<Uint8Array>({ start: (given) => void (controller = given) });
-  signal?.addEventListener("abort", () => controller?.error(new DOMException("aborted", "AbortError")));
+  signal?.addEventListener("abort", () =>
+    controller?.error(new DOMException("aborted", "AbortError")),
+  );
   return {
     response: new Response(body, { status: 200, headers: { "Content-Type": "text/event-stream" } }),
     write: (text) => controller?.enqueue(encoder.encode(text)),
