@@ -72,5 +72,5 @@ await bundle(
 await page("home/home.html", "index.html");
 await page("publish/publish.html", "publish.html");
 await page("watch/watch.html", "watch.html");
-// For those who ask for /favicon.ico without having read the page.
+// For browsers that request /favicon.ico without having read the page.
 await copyFile(from("parts/logo.svg"), path.join(root, "dist/favicon.svg"));

@@ -61,7 +61,7 @@ test("what the audience has no use for is not sent, and never more than was chos
   );
 });
 
-test("layers that nobody has use for leave those below as they are", () => {
+test("layers without viewers leave those below as they are", () => {
   const check = (
     mode: string | null,
     fewer: Partial<WantedLayer>,

@@ -13,7 +13,7 @@ export class Access {
     this.token = token;
   }
 
-  /** What the address of this page says. */
+  /** Reads the token in the address of this page. */
   static fromLocation(location: Pick<Location, "hash">): Access {
     const token = new URLSearchParams(location.hash.replace(/^#/, "")).get("token");
     return new Access(token === "" ? null : token);

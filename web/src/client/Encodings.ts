@@ -10,7 +10,7 @@ export interface Encoding {
   maxBitrate: number;
 }
 
-/** What a publisher has chosen to send, if its audience has use for all of it. */
+/** The publisher's choices, sent in full while viewers need all of it. */
 export interface Chosen {
   /** The sizes of the video, smallest first; at least one. */
   encodings: Encoding[];
@@ -20,7 +20,7 @@ export interface Chosen {
   scalabilityMode: string | null;
 }
 
-/** What to send of an encoding. */
+/** The limits of one encoding. */
 export interface Sending {
   active: boolean;
   /** Bits per second. */
@@ -33,10 +33,10 @@ export interface Sending {
 }
 
 /**
- * The sizes to send for a picture of `height` lines that may take `maxBitrate`, smallest first.
+ * Returns the sizes for a picture of `height` lines and at most `maxBitrate`, smallest first.
  *
- * A quarter of the pixels needs a bit more than a quarter of the bits. Below some 180 lines nobody
- * recognises anything.
+ * A quarter of the pixels needs a bit more than a quarter of the bits. Below some 180 lines a
+ * picture shows too little to be of use (a guess).
  */
 export function encodingsFor(height: number, maxBitrate: number): Encoding[] {
   const full = { rid: "f", scale: 1, maxBitrate };
@@ -48,16 +48,14 @@ export function encodingsFor(height: number, maxBitrate: number): Encoding[] {
 }
 
 /**
- * So many temporal layers Chromium makes of VP8 and H.264 in several sizes, if nobody says anything
- * else.
+ * Temporal layers that Chromium makes of VP8 and H.264 in several sizes by default.
  */
 const USUAL_TEMPORAL_LAYERS = 3;
-/** Fewer frames a second than this would look like a pause. */
+/** Frames per second. Fewer look like a pause. A guess. */
 const LEAST_FRAME_RATE = 5;
 
 /**
- * What to send of what was chosen, in the order of its encodings, if the audience has use for
- * `wanted`.
+ * Returns the limits of each encoding, in the order of `encodings`, for viewers that need `wanted`.
  *
  * Never more than the publisher chose for the largest, nor more of a smaller one than its share of
  * that: a picture of half the lines needs about a third of the bits. Something is always sent.

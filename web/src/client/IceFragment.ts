@@ -1,6 +1,8 @@
 /** Pieces of SDP that travel by PATCH (RFC 8840, RFC 9725 §4.3). */
 
-/** What our side has to say for a restart: credentials, and candidates where there are some. */
+/**
+ * Returns the fragment for an ICE restart: our credentials, and candidates where there are some.
+ */
 export function fragmentFromSdp(sdp: string): string {
   const lines = sdp.split(/\r?\n/);
   const first = (prefix: string): string | undefined =>

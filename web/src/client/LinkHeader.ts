@@ -1,4 +1,4 @@
-/** What `Link` headers name: RFC 8288. */
+/** Reads `Link` headers (RFC 8288). */
 
 /**
  * Reads the ICE servers of a `Link` header (RFC 9725 §4.6; several headers are joined by commas),

@@ -1,6 +1,6 @@
 import { Problem } from "./Problem";
 
-/** What is known when HTTP works and no media connection comes about. */
+/** The two descriptions of a connection that did not come about although HTTP works. */
 export interface FailedPath {
   /** The server's description; `null` if the browser gave up before it came. */
   answer: string | null;
@@ -11,7 +11,7 @@ export interface FailedPath {
 }
 
 /**
- * Says why no media connection comes about, as far as the candidates of both sides (RFC 8839) tell.
+ * Returns the reason, as far as the candidates of both sides (RFC 8839) show it.
  */
 export function noMediaProblem({ answer, offer, pageHost }: FailedPath): Problem {
   const servers = candidateAddresses(answer ?? "");

@@ -1,4 +1,4 @@
-/** What this browser's senders can do, beyond the codecs that they list. */
+/** Abilities of this browser's senders that `getCapabilities` does not list. */
 
 /**
  * Codecs whose encoders put several layers into one stream unless each encoding is told `L1T1`
@@ -28,8 +28,7 @@ export function canSendSizes(
 let kept: boolean | undefined;
 
 /**
- * Asks a sender for a mode and reads back what it made of that: whoever does not know a member
- * drops it.
+ * Sets a mode and reads it back: a browser that does not know a member drops it.
  */
 function keepsScalabilityMode(): boolean {
   if (kept !== undefined) return kept;

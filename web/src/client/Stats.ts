@@ -1,4 +1,4 @@
-/** What goes over one connection, over the time since the last look. `null`: not known. */
+/** Measurements of one connection since the last sample. `null`: not known. */
 export interface StatsSample {
   /** Video and audio, bits per second. */
   bitrate: number | null;
@@ -12,28 +12,28 @@ export interface StatsSample {
   audioCodec: string | null;
   /** Packets lost on the way, in percent, before repair where the browser can tell. */
   lossPercent: number | null;
-  /** How long the browser held pictures back. */
+  /** How long the browser held pictures back, in ms. */
   jitterBufferMs: number | null;
   /** Since the start. */
   freezes: number | null;
   /** Since the start. */
   freezeMs: number | null;
   rttMs: number | null;
-  /** Sending: what holds the encoder back. */
+  /** The limit of the encoder, while sending (webrtc-stats, qualityLimitationReason). */
   limitation: "none" | "cpu" | "bandwidth" | "other" | null;
 }
 
 type Report = Record<string, string | number | undefined>;
 
 /**
- * Reads `getStats` of one peer connection, sending or receiving, and turns its counters into rates.
+ * Samples `getStats` of one peer connection, sending or receiving, and turns counters into rates.
  */
 export class Stats {
   #peer: RTCPeerConnection | null = null;
   #last = new Map<string, number>();
   #lastAt = 0;
 
-  /** Looks once. Rates are over the time since the last look at the same connection. */
+  /** Takes a sample. Rates are over the time since the last one of the same connection. */
   async sample(peer: RTCPeerConnection): Promise<StatsSample> {
     const reports = await peer.getStats();
     const now = performance.now();
@@ -112,7 +112,7 @@ export class Stats {
     return null;
   }
 
-  /** How much a counter has grown since the last look; `null` at the first. */
+  /** Returns the growth of a counter since the last sample; `null` at the first. */
   #delta(report: Report | undefined, key: string): number | null {
     const value = number(report, key);
     if (value === null) return null;

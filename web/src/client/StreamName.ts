@@ -1,4 +1,4 @@
-/** What a stream may be called; the server checks the same rule. */
+/** The rule for stream names; the server checks the same. */
 
 /** The rule in words, for people. */
 export const STREAM_NAME_RULE = "Letters, digits, - and _, with / between parts.";
@@ -6,7 +6,7 @@ export const STREAM_NAME_RULE = "Letters, digits, - and _, with / between parts.
 const MAX_LENGTH = 128;
 const SEGMENTS = /^[A-Za-z0-9_-]+(?:\/[A-Za-z0-9_-]+)*$/;
 
-/** Says what is wrong with `name`, or `null` if nothing is. */
+/** Returns the mistake in `name` in words; `null` if there is none. */
 export function streamNameProblem(name: string): string | null {
   if (name === "") return "A stream needs a name.";
   if (name.length > MAX_LENGTH)

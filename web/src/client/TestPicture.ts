@@ -29,10 +29,10 @@ interface TrackGenerator extends MediaStreamTrack {
 declare const MediaStreamTrackGenerator:
   (new (init: { kind: "video" }) => TrackGenerator) | undefined;
 
-/** What takes a frame of a canvas when it is told to: its track, or its stream. */
+/** The object that takes a frame of a canvas: its track or its stream, by browser. */
 type ByHand = (MediaStreamTrack | MediaStream) & { requestFrame?(): void };
 
-/** What to draw. */
+/** Size, rate and title of the picture. */
 export interface TestPictureOptions {
   /** Lines; 720 gives 1280×720. */
   height: number;
@@ -155,7 +155,7 @@ function trackFrom(canvas: HTMLCanvasElement, frameRate: number): [MediaStreamTr
     return [
       track,
       () => {
-        if (waiting > 2) return; // nobody takes them: rather skip one than pile up
+        if (waiting > 2) return; // The encoder takes none: skipped frames do not pile up.
         const frame = new VideoFrame(canvas, { timestamp: Math.round(performance.now() * 1000) });
         waiting += 1;
         writer

@@ -27,7 +27,7 @@ const WHO = [
   "willow",
 ];
 
-/** A friendly stream name for those who do not want to think of one. */
+/** Returns a random stream name, to fill a field that is left empty. */
 export function suggestName(): string {
   const pick = (words: string[]): string =>
     words[Math.floor(Math.random() * words.length)] ?? "stream";

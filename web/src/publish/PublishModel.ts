@@ -50,7 +50,7 @@ export interface PublishView {
   title: string;
 }
 
-/** What to do with the source after a change. */
+/** The step that a change of the source needs. */
 export type SourceStep = "open" | "close" | "none";
 
 /**

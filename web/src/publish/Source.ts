@@ -1,7 +1,7 @@
 import { TestPicture } from "../client/TestPicture";
 import type { Settings } from "./settings";
 
-/** What is being shown: tracks to send, and how to let go of them. */
+/** An open camera, screen or test picture: its tracks, and their end. */
 export class Source {
   readonly kind: Settings["source"];
   readonly video: MediaStreamTrack | null;

@@ -4,7 +4,7 @@ import type { WhipOptions } from "../client/WhipClient";
 
 export type SourceKind = "camera" | "screen" | "test";
 
-/** What the publisher has chosen. */
+/** The publisher's choices. */
 export interface Settings {
   source: SourceKind;
   height: number;
@@ -31,7 +31,7 @@ const BITRATE_AT_30 = new Map([
   [1080, 4_500_000],
 ]);
 
-/** What the query of the address asks for, over sensible defaults. */
+/** Returns the choices in the query of the address; defaults for all others. */
 export function settingsFromQuery(query: URLSearchParams): Settings {
   const among = <T>(value: T, allowed: readonly T[], otherwise: T): T =>
     allowed.includes(value) ? value : otherwise;
@@ -57,7 +57,8 @@ export function settingsFromQuery(query: URLSearchParams): Settings {
 }
 
 /**
- * How to send what was chosen. `canSend` says whether this browser sends a codec in several sizes.
+ * Returns the options of the connection for the choices. `canSend` says whether this browser sends
+ * a codec in several sizes.
  */
 export function sendOptions(
   settings: Settings,

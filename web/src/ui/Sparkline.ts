@@ -17,7 +17,7 @@ export class Sparkline {
 
   /** Adds the newest value. */
   push(value: number | null): void {
-    // What came before the first known value is nothing worth room.
+    // Unknown values before the first known one take no room.
     if (value === null && this.#values.length === 0) return;
     this.#values.push(value);
     if (this.#values.length > VALUES) this.#values.shift();

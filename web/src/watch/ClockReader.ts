@@ -1,7 +1,7 @@
 import { readStrip, stripRectangle } from "../client/ClockStrip";
 import { localNow } from "../client/ServerClock";
 
-/** What the test picture's clock said in the frame on screen, and what ours says. */
+/** The time in the test picture on screen, beside the time of this computer. */
 export interface ClockReading {
   /** When the frame was drawn, ms since the Unix epoch. */
   clockMs: number;
