@@ -8,10 +8,10 @@ use media::SessionId;
 
 /// Below a path of a reverse proxy.
 mod below;
-/// The description of the API in the repository.
-mod description;
 /// What clients mean.
 mod meant;
+/// The description of the API in the repository.
+mod openapi_file;
 
 use super::*;
 use crate::auth::{Claims, Secret, VideoGrant, sign};
