@@ -17,13 +17,13 @@ test("parts become sentences", () => {
 
 test("names of status codes are replaced where they say little", () => {
   const words = (status: number) =>
-    problemWords(new Problem({ status, title: "Name", detail: "it is so" }));
+    problemWords(new Problem({ status, title: "Name", detail: "it is so", fix: "do that" }));
   assert.deepEqual(words(503), {
     title: "The server takes no more sessions right now",
-    text: "It is so.",
+    text: "It is so. This page keeps trying by itself.",
   });
   assert.equal(words(429).title, "Too many requests from this address");
   assert.equal(words(500).title, "The server failed");
   assert.equal(words(0).title, "Name");
-  assert.equal(words(404).title, "Name");
+  assert.deepEqual(words(404), { title: "Name", text: "It is so. Do that." });
 });

@@ -2,13 +2,15 @@ import type { Problem } from "../client/Problem";
 
 /**
  * Returns a problem's title and text for people. The server's titles are names of status codes, its
- * texts are parts.
+ * texts are parts of sentences, and its advice to try again is what the page does by itself.
  */
 export function problemWords({ status, title, detail, fix }: Problem): {
   title: string;
   text: string;
 } {
-  return { title: titleOf(status) ?? title, text: sentences([detail, fix]) };
+  const isMomentary = status === 429 || status >= 500;
+  const advice = isMomentary ? "This page keeps trying by itself." : fix;
+  return { title: titleOf(status) ?? title, text: sentences([detail, advice]) };
 }
 
 function titleOf(status: number): string | null {
