@@ -6,7 +6,7 @@ import { attemptTrouble, streamTrouble } from "../src/publish/words";
 import { timeOfDay } from "../src/ui/format";
 import { codecAdvice, wordsFor } from "../src/watch/words";
 
-test("the advice names what is published, and to choose nothing but what this browser plays", () => {
+test("the advice names the published codec, and others that this browser plays", () => {
   const rows: [string | null, string[], RegExp][] = [
     ["H264", ["VP8", "VP9", "AV1"], /published in H\.264\. .*choose VP8 or VP9, which/],
     ["VP8", ["H264", "AV1"], /published in VP8\. .*choose H\.264 or AV1, which/],
@@ -16,7 +16,8 @@ test("the advice names what is published, and to choose nothing but what this br
     ["AV1", [], /published in AV1\. Try another browser\. /],
     [null, ["vp8"], /^Try another browser, or ask the publisher to choose VP8, which/],
   ];
-  for (const [codec, offered, expected] of rows) assert.match(codecAdvice(codec, offered), expected, `${codec}, ${offered}`);
+  for (const [codec, offered, expected] of rows)
+    assert.match(codecAdvice(codec, offered), expected, `${codec}, ${offered}`);
 });
 
 const waiting = waitingStream("demo");

@@ -2,14 +2,19 @@ import type { MediumLayers } from "./Api";
 import { SessionEvents } from "./SessionEvents";
 import type { WhepClient } from "./WhepClient";
 
-/** One tab listens to its session, beside the three that listen to their streams: two connections are left for requests. */
+/**
+ * One tab listens to its session, beside the three that listen to streams: two connections are left
+ * for requests.
+ */
 const LISTENERS = 1;
 
-/** Hears what changes for a viewer's session. Where that cannot be, there is the session's report. */
+/**
+ * Receives what changes for a viewer's session. Otherwise the session's report has to be polled.
+ */
 export class ViewerEvents extends SessionEvents {
-  /** What is sent to us, or what there is, has changed. */
+  /** Called when the video that is sent, or that is published, has changed. */
   onlayers: (layers: MediumLayers) => void = () => {};
-  /** Somebody publishes: as before, or anew. */
+  /** Called when media of a publisher begins, or begins again. */
   onactive: () => void = () => {};
 
   constructor(client: WhepClient) {

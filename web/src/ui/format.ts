@@ -49,7 +49,13 @@ export function viewers(count: number): string {
 /** Codecs by the name people know them by. (RED is Opus, sent twice.) */
 export function codec(name: string | null | undefined): string {
   if (!name) return NOTHING;
-  const known: Record<string, string> = { H264: "H.264", H265: "H.265", OPUS: "Opus", RED: "Opus", AV1X: "AV1" };
+  const known: Record<string, string> = {
+    H264: "H.264",
+    H265: "H.265",
+    OPUS: "Opus",
+    RED: "Opus",
+    AV1X: "AV1",
+  };
   return known[name.toUpperCase()] ?? name;
 }
 

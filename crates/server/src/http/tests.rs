@@ -10,6 +10,8 @@ use media::SessionId;
 mod below;
 /// What clients mean.
 mod meant;
+/// The description of the API in the repository.
+mod openapi_file;
 
 use super::*;
 use crate::auth::{Claims, Secret, VideoGrant, sign};
