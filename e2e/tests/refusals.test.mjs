@@ -53,6 +53,40 @@ describe("a codec that the browser lacks", () => {
   });
 });
 
+/** Runs for each offer of a page: announces another certificate, so that its DTLS handshake fails. */
+async function spoilFingerprint(route) {
+  const offer = route.request().postData() ?? "";
+  const spoil = (_, attribute, byte) => attribute + (byte === "00" ? "01" : "00");
+  await route.continue({ postData: offer.replace(/(a=fingerprint:sha-256 )([0-9A-F]{2})/gi, spoil) });
+}
+
+describe("a DTLS handshake that fails", () => {
+  const here = stage({ before, after });
+
+  test("the publish page says why, and all pages of the stream say so until a publisher connects", async () => {
+    const { server, browser } = here;
+    const viewer = await openPage(browser, server.watchPage("torn"));
+    await watchState(viewer, "waiting");
+    const publisher = await openPage(browser);
+    const whip = /\/whip\/torn$/;
+    await publisher.route(whip, spoilFingerprint);
+    await publisher.goto(server.publishPage("torn", { codec: "VP8", res: "360", fps: "15" }), { waitUntil: "domcontentloaded" });
+
+    await until("the publish page says why", async () => (await ask(publisher, "problem"))?.handshake === "fingerprint", { describe: () => state(publisher) });
+    assert.match(await publisher.textContent("#problem-title"), /encrypted connection/);
+    assert.match(await publisher.textContent("#problem-text"), /certificate/);
+    await until("the watch page says why", async () => /could not connect/.test(await viewer.textContent("#text")), { describe: () => state(viewer) });
+    const other = await openPage(browser, server.page("publish", "torn"));
+    await until("another publish page says why", async () => /could not connect/.test(await other.textContent("#problem-title")), { describe: () => state(other) });
+
+    await publisher.unroute(whip);
+    await onAir(publisher);
+    await watchState(viewer, "live");
+    await until("the other publish page says it no more", async () => (await other.isHidden("#problem")), { describe: () => state(other) });
+    for (const page of [publisher, viewer, other]) await page.end();
+  });
+});
+
 describe("a server with keys", () => {
   const KEY = "e2e";
   const SECRET = "a-secret-of-the-tests-of-at-least-32-bytes";

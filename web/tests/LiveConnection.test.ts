@@ -2,7 +2,16 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Access } from "../src/client/Access";
 import { LiveConnection } from "../src/client/LiveConnection";
-import { ANSWER, created, json, never, refused, unreachable } from "./support/answers";
+import { Problem } from "../src/client/Problem";
+import {
+  ANSWER,
+  created,
+  json,
+  never,
+  neverUnlessAborted,
+  refused,
+  unreachable,
+} from "./support/answers";
 import { FakeBrowser, settled, type Request } from "./support/FakeBrowser";
 
 /** The rules that all connections share, without media. */
@@ -58,6 +67,10 @@ const fragment = (ufrag: string): string =>
     "a=candidate:1 1 udp 1 192.0.2.8 7882 typ host",
     "",
   ].join("\r\n");
+
+/** 404 of a session whose DTLS handshake failed. */
+const handshakeFailed = (): Response =>
+  refused(404, { detail: "no common curve", handshake: "cipher" });
 
 const posts = (browser: FakeBrowser): number => browser.sent("POST").length;
 
@@ -177,6 +190,91 @@ describe("opening", () => {
     assert.equal(connection.state, "connecting");
     assert.equal(connection.problem, null);
     assert.equal(posts(browser), 2);
+  });
+});
+
+describe("failed handshakes", () => {
+  test("ICE or DTLS that fails before the first connection: the server says why", async () => {
+    const { browser, connection, states } = start({ get: handshakeFailed });
+    await settled();
+    await browser.peer.becomes("failed");
+    assert.deepEqual(browser.sent("GET"), ["GET /whep/demo/1"]);
+    assert.equal(browser.requests[1]?.headers["Authorization"], "Bearer secret");
+    assert.deepEqual(
+      [connection.problem?.handshake, connection.problem?.detail],
+      ["cipher", "no common curve"],
+    );
+    await browser.passes(150);
+    assert.equal(posts(browser), 2);
+    assert.deepEqual(states, ["connecting", "reconnecting"]);
+  });
+
+  test("a connection that has not come about in time: the server says why", async () => {
+    const { browser, connection } = start({ get: handshakeFailed });
+    await browser.passes(10_000);
+    assert.equal(connection.problem?.handshake, "cipher");
+  });
+
+  test("a handshake that fails when a connection is to be replaced says why, too", async () => {
+    const { browser, connection } = await connected({ get: handshakeFailed });
+    await browser.peer.becomes("failed");
+    assert.deepEqual([connection.state, connection.problem], ["reconnecting", null]);
+    await browser.passes(150);
+    await browser.peer.becomes("failed");
+    assert.equal(connection.problem?.handshake, "cipher");
+  });
+
+  test("where the server knows no reason, the page finds its own", async () => {
+    const gets = [() => json({}), () => new Response(null, { status: 204 }), () => refused(404)];
+    for (const get of [...gets, () => refused(405), unreachable]) {
+      const { browser, connection } = start({ get });
+      await settled();
+      await browser.peer.becomes("failed");
+      assert.match(connection.problem?.title ?? "", /media does not get through/);
+      assert.equal(connection.problem?.handshake, null);
+    }
+  });
+
+  test("a server that does not say why is not waited for longer than 2 s", async () => {
+    const { browser, connection } = start({ get: neverUnlessAborted });
+    await settled();
+    await browser.peer.becomes("failed");
+    await browser.passes(1_999);
+    assert.equal(connection.state, "connecting");
+    await browser.passes(1);
+    assert.equal(connection.state, "reconnecting");
+    assert.match(connection.problem?.title ?? "", /media does not get through/);
+  });
+
+  test("an attempt that connects while the server is asked why it has not is kept", async () => {
+    const { browser, connection } = start({ get: neverUnlessAborted });
+    await browser.passes(10_500);
+    await browser.peer.becomes("connected");
+    await browser.passes(60_000);
+    assert.equal(connection.state, "connected");
+    assert.equal(posts(browser), 1);
+  });
+
+  test("a connection stopped while the server is asked opens no session", async () => {
+    const { browser, connection } = start({ get: neverUnlessAborted });
+    await settled();
+    await browser.peer.becomes("failed");
+    connection.stop();
+    await browser.passes(60_000);
+    assert.equal(connection.state, "idle");
+    assert.equal(posts(browser), 1);
+  });
+
+  test("a session that the server reports as failed is replaced, and says why", async () => {
+    const { browser, connection } = await connected();
+    const problem = new Problem({ status: 404, title: "no", handshake: "finished" });
+    connection.replaceFailed(problem);
+    assert.deepEqual([connection.state, connection.problem], ["reconnecting", problem]);
+    await browser.passes(150);
+    assert.equal(posts(browser), 2);
+    connection.stop();
+    connection.replaceFailed(problem);
+    assert.equal(connection.state, "idle");
   });
 });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { waitingStream } from "../src/client/Api";
+import { waitingStream, type StreamStatus } from "../src/client/Api";
 import type { ConnectionState } from "../src/client/LiveConnection";
 import { Problem } from "../src/client/Problem";
 import type { StatsSample } from "../src/client/Stats";
@@ -188,6 +188,32 @@ test("each state of the connection has its words and its button", () => {
     );
     assert.equal(view.trouble === null, problem === null && connection !== "ended");
   }
+});
+
+test("a failed attempt of another publisher is shown while this page does not publish", () => {
+  const status: StreamStatus = {
+    ...waitingStream("demo"),
+    publish_failure: { session: "0123abcd", reason: "alert", detail: "why", failed_at_ms: 0 },
+  };
+  const model = opened("test");
+  model.handleStatus(status);
+  assert.match(model.view().trouble?.title ?? "", /a publisher could not connect$/);
+  assert.equal(model.view().stateText, "Ready");
+  for (const connection of ["connecting", "connected", "reconnecting", "ended"] as const) {
+    model.handleConnection(connection, null);
+    assert.doesNotMatch(model.view().trouble?.title ?? "", /a publisher/, connection);
+  }
+  model.handleConnection("idle", null);
+  model.handleStatus(waitingStream("demo"));
+  assert.equal(model.view().trouble, null);
+});
+
+test("a trouble of this page comes before that of another publisher", () => {
+  const model = setUp();
+  const publish_failure = { session: "0", reason: "alert", detail: "why", failed_at_ms: 0 };
+  model.handleStatus({ ...waitingStream("demo"), publish_failure });
+  model.handleOpenFailed(model.beginOpening(), new DOMException("", "NotFoundError"));
+  assert.equal(model.view().trouble?.title, "No camera or microphone was found");
 });
 
 test("a trouble goes when the next attempt begins", () => {

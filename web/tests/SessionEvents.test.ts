@@ -1,16 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Access } from "../src/client/Access";
+import type { Problem } from "../src/client/Problem";
+import { PublisherEvents } from "../src/client/PublisherEvents";
 import { SessionEvents } from "../src/client/SessionEvents";
 import { SessionResource } from "../src/client/SessionResource";
+import { ViewerEvents } from "../src/client/ViewerEvents";
 import { created, eventStream, freeLocks, refused } from "./support/answers";
 import { FakeBrowser, settled, type Request } from "./support/FakeBrowser";
 
 const LINK = '</whep/demo/1/sse>; rel="urn:ietf:params:whep:ext:core:server-sent-events"';
 const HEARING = { events: ["layers"], place: "nowcast-session", places: 1 };
 
-/** Follows a session whose subscriptions are read as `read` says. */
-async function follow(read: (request: Request) => Response, link = LINK) {
+/** A connected session whose subscriptions are read as `read` says. */
+async function connected(read: (request: Request) => Response, link = LINK) {
   const browser = new FakeBrowser();
   browser.locks = freeLocks;
   browser.server = (request) => {
@@ -21,7 +24,12 @@ async function follow(read: (request: Request) => Response, link = LINK) {
   };
   const session = await SessionResource.open("/whep/demo", "v=0", new Access(null), browser);
   browser.requests.splice(0);
-  const client = { state: "connected" as const, session: session as SessionResource | null };
+  return { browser, client: { state: "connected" as const, session: session as typeof session | null } };
+}
+
+/** Follows such a session. */
+async function follow(read: (request: Request) => Response, link = LINK) {
+  const { browser, client } = await connected(read, link);
   const events = new SessionEvents(client, HEARING, browser);
   const heard: string[] = [];
   let lost = 0;
@@ -120,4 +128,51 @@ test("the page's way into the back/forward cache ends the request", async () => 
   assert.equal(browser.requests[1]?.signal?.aborted, true);
   await browser.passes(60_000);
   assert.deepEqual([browser.requests.length, lost()], [2, 0]);
+});
+
+/** The server's answer to a subscription that has these events. */
+const writes =
+  (...events: [name: string, data: string][]) =>
+  (request: Request): Response => {
+    const stream = eventStream(request);
+    for (const [name, data] of events) stream.write(`event: ${name}\ndata: ${data}\n\n`);
+    return stream.response;
+  };
+const FAILED = '{"reason":"finished","detail":"it does not fit"}';
+const words = ({ status, handshake, detail }: Problem): string =>
+  `${status} ${handshake}: ${detail}`;
+
+test("a viewer's events are media, layers, and the failure of its session", async () => {
+  const layers = '{"1":{"active":[],"reason":"best"}}';
+  const { browser, client } = await connected(
+    writes(["active", "{}"], ["layers", layers], ["failed", FAILED]),
+  );
+  const events = new ViewerEvents(client, browser);
+  const heard: unknown[] = [];
+  events.onactive = () => heard.push("active");
+  events.onlayers = ({ reason }) => heard.push(reason);
+  events.onfailed = (problem) => heard.push(words(problem));
+  events.follow();
+  await settled();
+  assert.equal(browser.requests[0]?.body, '["active","layers","failed"]');
+  assert.deepEqual(heard, ["active", "best", "404 finished: it does not fit"]);
+});
+
+test("a publisher's events are its audience, and the failure of its session", async () => {
+  const { browser, client } = await connected(
+    writes(
+      ["wantedlayers", '{"wanted_layers":[]}'],
+      ["viewercount", '{"viewercount":3}'],
+      ["failed", FAILED],
+    ),
+  );
+  const events = new PublisherEvents(client, browser);
+  const heard: unknown[] = [];
+  events.onwanted = (layers) => heard.push(layers);
+  events.onviewers = (count) => heard.push(count);
+  events.onfailed = (problem) => heard.push(words(problem));
+  events.follow();
+  await settled();
+  assert.equal(browser.requests[0]?.body, '["wantedlayers","viewercount","failed"]');
+  assert.deepEqual(heard, [[], 3, "404 finished: it does not fit"]);
 });

@@ -69,6 +69,17 @@ test("a stream that is not live yet is waited for", () => {
   assert.match(view.title, /waiting/i);
 });
 
+test("a stream whose publisher could not connect says why it is waited for", () => {
+  const publish_failure = { session: "0", reason: "alert", detail: "a fatal alert", failed_at_ms: 0 };
+  const model = connected();
+  model.handleStatus({ ...waiting, publish_failure }, 100);
+  const view = model.view(0, 0);
+  assert.deepEqual([view.state, view.canTryAgain], ["waiting", false]);
+  assert.match(view.text, /could not connect: a fatal alert\. When one can, it will begin/);
+  model.handleStatus(waiting, 200);
+  assert.equal(model.view(0, 0).text, "It will begin here by itself.");
+});
+
 test("a picture on screen is live, without words over it", () => {
   const view = playing().view(61_000, 720);
   assert.deepEqual([view.state, view.title, view.text, view.isLive], ["live", "", "", true]);

@@ -27,3 +27,11 @@ test("names of status codes are replaced where they say little", () => {
   assert.equal(words(0).title, "Name");
   assert.deepEqual(words(404), { title: "Name", text: "It is so. Do that." });
 });
+
+test("a failed handshake has its own title, and the page's advice instead of the server's", () => {
+  const problem = { status: 404, title: "Name", detail: "it is so", fix: "do that" };
+  assert.deepEqual(problemWords(new Problem({ ...problem, handshake: "alert" })), {
+    title: "The encrypted connection could not be made",
+    text: "It is so. This page keeps trying by itself.",
+  });
+});

@@ -153,6 +153,14 @@ export abstract class LiveConnection {
   }
 
   /**
+   * Replaces a session that the server has ended because its DTLS handshake failed, though this
+   * browser takes it for connected.
+   */
+  replaceFailed(problem: Problem): void {
+    if (this.#state === "connected") this.#retry(problem);
+  }
+
+  /**
    * Asks the server whether it still knows the session, and replaces the session if not. Call when
    * in doubt.
    */
@@ -227,7 +235,7 @@ export abstract class LiveConnection {
       this.#watchTransport(peer, current);
       if (peer.connectionState !== "connected") {
         const within = isLoopbackOnly(session.answer) ? LOOPBACK_CONNECT_MS : CONNECT_MS;
-        this.#after(within, () => void this.#notConnected(peer, current));
+        this.#after(within, () => void this.#giveUp(peer, current));
       }
     } catch (thrown) {
       if (current()) this.#failed(Problem.from(thrown));
@@ -261,8 +269,8 @@ export abstract class LiveConnection {
           this.#after(DISCONNECTED_MS, () => void this.#restartIce(peer, current));
           break;
         case "failed":
-          if (this.#wasConnected) this.#retry(null);
-          else void this.#notConnected(peer, current);
+          if (this.#connectedAt !== null) this.#retry(null);
+          else void this.#giveUp(peer, current);
           break;
         case "closed":
           void this.#closedByServer(current);
@@ -350,10 +358,15 @@ export abstract class LiveConnection {
     return this.#connectedAt !== null && this.browser.now() - this.#connectedAt >= LASTING_MS;
   }
 
-  /** It never connected. The server knows why a handshake failed; of all else this browser has to find the cause. */
-  async #notConnected(peer: RTCPeerConnection, current: () => boolean): Promise<void> {
+  /**
+   * Gives up an attempt that has not connected. The server knows the reason of a handshake that
+   * failed; the page itself has to find all others.
+   */
+  async #giveUp(peer: RTCPeerConnection, current: () => boolean): Promise<void> {
     const problem = (await this.#session?.whyFailed()) ?? null;
-    if (current()) this.#retry(problem ?? this.#noMedia(peer));
+    // It may have connected, late, while the server was asked.
+    if (!current() || peer.connectionState === "connected") return;
+    this.#retry(problem ?? this.#noMedia(peer));
   }
 
   #noMedia(peer: RTCPeerConnection): Problem {

@@ -20,6 +20,11 @@ export class Problem extends Error {
   /** 406: the codecs that the viewer has offered to decode. */
   readonly offered: string[];
   /**
+   * 404 of a session whose DTLS handshake failed: the class of the reason, as in the server's
+   * `nowcast_dtls_failures_total`.
+   */
+  readonly handshake: string | null;
+  /**
    * Time after which the server asks for the next try, in ms; `null` where it names none in
    * seconds.
    */
@@ -73,8 +78,17 @@ export class Problem extends Error {
       fix: text("fix"),
       codec: text("codec"),
       offered: Array.isArray(body["offered"]) ? body["offered"].filter(isString) : [],
+      handshake: text("handshake"),
       retryAfterMs: retryAfterMs >= 0 ? Math.min(retryAfterMs, LONGEST_WAIT_MS) : null,
     });
+  }
+
+  /**
+   * Reads the data of the event `failed`, the last one of a session whose DTLS handshake failed.
+   */
+  static fromFailedEvent(data: string): Problem {
+    const { reason, detail } = JSON.parse(data) as { reason: string; detail: string };
+    return new Problem({ status: 404, title: "Not Found", detail, handshake: reason });
   }
 
   /** Wraps a thrown value. `fetch` throws a `TypeError` when the server is out of reach. */

@@ -9,7 +9,12 @@ const EVENTS = "urn:ietf:params:whep:ext:core:server-sent-events";
 /** The same for a publisher's session: an extension of our server, which WHIP does not have. */
 const PUBLISHER_EVENTS = "urn:nowcast:whip:ext:server-sent-events";
 
-/** The HTTP resource of one WHIP or WHEP session: the address in `Location` (RFC 9725 §4.2–4.4). */
+/** Longest wait for the server's reason why a session failed. A guess. */
+const WHY_FAILED_MS = 2_000;
+
+/**
+ * The HTTP resource of one WHIP or WHEP session: the address in `Location` (RFC 9725 §4.2, §4.3).
+ */
 export class SessionResource {
   /** Address of the session. It is a secret: with it anyone can end the session. */
   readonly url: string;
@@ -88,7 +93,7 @@ export class SessionResource {
    * Restarts ICE. Returns the server's new credentials and candidates. Throws a {@link Problem}.
    */
   async restart(fragment: string): Promise<string> {
-    // RFC 9725 §4.3.1: an ICE restart goes with `If-Match: "*"`, and its answer brings the next
+    // RFC 9725 §4.3.3: an ICE restart goes with `If-Match: "*"`, and its answer brings the next
     // tag.
     const response = await this.#request(this.url, {
       method: "PATCH",
@@ -113,6 +118,24 @@ export class SessionResource {
     } catch (thrown) {
       if (thrown instanceof Problem && thrown.isGone) return null;
       throw thrown;
+    }
+  }
+
+  /**
+   * Returns the reason why the session's DTLS handshake failed, as the server reports it; `null` if
+   * the session has not failed in that way, or if the server does not answer in time.
+   */
+  async whyFailed(): Promise<Problem | null> {
+    const late = new AbortController();
+    const timer = this.#browser.setTimeout(() => late.abort(), WHY_FAILED_MS);
+    try {
+      const headers = { Accept: "application/json" };
+      await this.#request(this.url, { headers, signal: late.signal });
+      return null;
+    } catch (thrown) {
+      return thrown instanceof Problem && thrown.handshake !== null ? thrown : null;
+    } finally {
+      this.#browser.clearTimeout(timer);
     }
   }
 

@@ -143,6 +143,11 @@ export interface Problem {
   detail: string;
   /** What to do. */
   fix: string;
+  /**
+   * With the 404 of a session whose DTLS handshake failed: the class of the reason, as in
+   * `nowcast_dtls_failures_total`.
+   */
+  handshake?: string | null;
   /** With 406: the codecs that the viewer offers. */
   offered?: string[] | null;
   /** The HTTP status. */
@@ -151,6 +156,21 @@ export interface Problem {
   title: string;
   /** Always `about:blank`: the status says which kind it is. */
   type: string;
+}
+
+/** The last attempt to publish a stream that came to nothing because the DTLS handshake failed. */
+export interface PublishFailure {
+  /** For people: what went wrong, and the kind of the publisher's certificate. */
+  detail: string;
+  /** When, in milliseconds since the Unix epoch. */
+  failed_at_ms: number;
+  /**
+   * For programs, as in `nowcast_dtls_failures_total`: `alert`, `version`, `cipher`, `srtp`,
+   * `certificate`, `signature`, `fingerprint`, `finished`, `timeout`.
+   */
+  reason: string;
+  /** A short public handle of the session, not its secret id. */
+  session: string;
 }
 
 /** A publisher as the API shows it. */
@@ -238,6 +258,11 @@ export interface StreamStatus {
   bitrate_out_bps: number;
   /** Since when, in milliseconds since the Unix epoch. */
   live_since_ms?: number | null;
+  /**
+   * The last attempt to publish that failed in its DTLS handshake: for ten minutes, or until a
+   * publisher connects.
+   */
+  publish_failure?: PublishFailure | null;
   /** Who publishes. */
   publisher?: PublisherStatus | null;
   /** Whether it can be seen now. */

@@ -6,6 +6,7 @@ import type { StatsSample } from "../client/Stats";
 import * as format from "../ui/format";
 import type { Settings, SourceKind } from "./settings";
 import {
+  attemptTrouble,
   emptyWords,
   ENDED,
   mediaTrouble,
@@ -219,7 +220,7 @@ export class PublishModel {
       hasMicrophoneMenu: source === "camera" && settings.sound,
       isLive,
       viewers: this.#status?.viewers ?? 0,
-      trouble: this.#trouble,
+      trouble: this.#trouble ?? (connection === "idle" ? attemptTrouble(this.#status) : null),
       facts: isOn && (isLive || this.#trouble === null) ? facts(this.#sample) : null,
       aside: isLive ? this.#aside() : null,
       title: `${isLive ? "● " : ""}${this.#stream} · Nowcast`,

@@ -130,6 +130,7 @@ export class Studio {
       this.#hear();
       this.onchange();
     };
+    session.onfailed = (problem) => client.replaceFailed(problem);
     session.onwanted = (wanted) => client.audienceWants(wanted);
     session.onviewers = (viewers) => {
       this.#model.handleViewers(viewers);

@@ -121,14 +121,21 @@ export const ENDED: Trouble = {
   text: "The server's operator ended it. “Try again” publishes it again.",
 };
 
+/**
+ * The trouble of the last attempt to publish the stream, which another program may have made;
+ * `null` if it did not fail.
+ */
+export function attemptTrouble(status: StreamStatus | null): Trouble | null {
+  const failure = status?.publish_failure;
+  if (!failure) return null;
+  return {
+    title: `At ${format.timeOfDay(failure.failed_at_ms)} a publisher could not connect`,
+    text: sentences([`The encrypted connection (DTLS) could not be made: ${failure.detail}`]),
+  };
+}
+
 /** The trouble of a stream that the server does not receive. */
 export function streamTrouble(problem: Problem, stream: string): Trouble {
-  if (problem.handshake !== null) {
-    return {
-      title: "The encrypted connection could not be made",
-      text: [problem.detail, problem.fix].filter(Boolean).join(" "),
-    };
-  }
   switch (problem.status) {
     case 401:
     case 403:

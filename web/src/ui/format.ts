@@ -59,7 +59,7 @@ export function codec(name: string | null | undefined): string {
   return known[name.toUpperCase()] ?? name;
 }
 
-/** A moment of today, as a clock on the wall here shows it: `14:05`. */
+/** A time of day in this browser's time zone, such as `14:05`. */
 export function timeOfDay(unixMs: number): string {
   const at = new Date(unixMs);
   return `${at.getHours()}:${String(at.getMinutes()).padStart(2, "0")}`;

@@ -4,16 +4,15 @@ import type { Problem } from "../client/Problem";
  * Returns a problem's title and text for people. The server's titles are names of status codes, its
  * texts are parts of sentences, and its advice to try again is what the page does by itself.
  */
-export function problemWords({ status, title, detail, fix }: Problem): {
-  title: string;
-  text: string;
-} {
-  const isMomentary = status === 429 || status >= 500;
-  const advice = isMomentary ? "This page keeps trying by itself." : fix;
-  return { title: titleOf(status) ?? title, text: sentences([detail, advice]) };
+export function problemWords(problem: Problem): { title: string; text: string } {
+  const { status, title, detail, fix, handshake } = problem;
+  const keepsTrying = handshake !== null || status === 429 || status >= 500;
+  const advice = keepsTrying ? "This page keeps trying by itself." : fix;
+  return { title: titleOf(problem) ?? title, text: sentences([detail, advice]) };
 }
 
-function titleOf(status: number): string | null {
+function titleOf({ status, handshake }: Problem): string | null {
+  if (handshake !== null) return "The encrypted connection could not be made";
   if (status === 429) return "Too many requests from this address";
   if (status === 503) return "The server takes no more sessions right now";
   return status >= 500 ? "The server failed" : null;

@@ -68,6 +68,7 @@ function watch(stream: string): void {
   latency.onlost = () => client.replaceLost();
   latency.isTold = () => session.isListening;
   session.onactive = () => latency.restart();
+  session.onfailed = (problem) => client.replaceFailed(problem);
   session.onlayers = (layers) => {
     latency.tell(layers);
     show();

@@ -1,7 +1,7 @@
 import type { StreamStatus, ViewerReport } from "../client/Api";
 import type { Problem } from "../client/Problem";
 import * as format from "../ui/format";
-import { problemWords } from "../ui/problemWords";
+import { problemWords, sentences } from "../ui/problemWords";
 import type { WatchState } from "./watchState";
 
 /** The words over the picture. */
@@ -25,13 +25,13 @@ export function wordsFor(
     case "connecting":
       return words("Connecting");
     case "waiting":
-      return words("Waiting for the stream to start", waitingWords(status));
+      return words("Waiting for the stream to start", waitingWords(status, "begin"));
     case "live":
       return status && !status.video
         ? words("Sound only", "This stream has no picture.")
         : words("");
     case "paused":
-      return words("The stream is paused", "It will continue here by itself.");
+      return words("The stream is paused", waitingWords(status, "continue"));
     case "reconnecting":
       if (!problem) return words("Connection lost", "Reconnecting…");
       return { ...problemWords(problem), canTryAgain: false };
@@ -62,6 +62,17 @@ export function wordsFor(
       if (!problem) return words("The server refused", "", true);
       return { ...problemWords(problem), canTryAgain: true };
   }
+}
+
+/** The reason why no picture comes, where one is known, and the promise that one will. */
+function waitingWords(status: StreamStatus | null, verb: "begin" | "continue"): string {
+  const failure = status?.publish_failure;
+  if (!failure) return `It will ${verb} here by itself.`;
+  const time = format.timeOfDay(failure.failed_at_ms);
+  return sentences([
+    `At ${time} a publisher could not connect: ${failure.detail}`,
+    `When one can, it will ${verb} here by itself`,
+  ]);
 }
 
 /** The state in the line below the stream's name. */

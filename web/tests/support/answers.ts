@@ -21,13 +21,16 @@ export function created(session: number, { answer = ANSWER, link = "" } = {}): R
   return new Response(answer, { status: 201, headers });
 }
 
-/** A problem as the server writes it. */
-export function refused(status: number, { retryAfter = "", title = "no" } = {}): Response {
+/** A problem as the server writes it, with more members of its body where a test needs them. */
+export function refused(
+  status: number,
+  { retryAfter = "", title = "no", ...more }: Record<string, string> = {},
+): Response {
   const headers = {
     "Content-Type": "application/problem+json",
     ...(retryAfter ? { "Retry-After": retryAfter } : {}),
   };
-  return new Response(JSON.stringify({ status, title }), { status, headers });
+  return new Response(JSON.stringify({ status, title, ...more }), { status, headers });
 }
 
 /** An object as JSON. */
@@ -46,6 +49,13 @@ export function unreachable(): never {
 /** An answer that never comes. */
 export function never(): Promise<Response> {
   return new Promise(() => {});
+}
+
+/** An answer that never comes; `fetch` throws when its request is aborted. */
+export function neverUnlessAborted({ signal }: Request): Promise<Response> {
+  return new Promise((_, reject) =>
+    signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError"))),
+  );
 }
 
 /** An event stream that stays open until its request is aborted, and what writes to it. */

@@ -138,9 +138,9 @@ impl<E: Backend> App<E> {
                 let answer = unless_it_panics(self.answer(route.clone(), exchange, body)).await;
                 answer.unwrap_or_else(|| Err(Problem::panicked())).unwrap_or_else(Problem::into_reply)
             }
-            Err(error) => {
-                cors::options_of_nothing(method, path, headers).unwrap_or_else(|| no_route(error).into_reply())
-            }
+            Err(error) => cors::options_of_nothing(method, path, headers)
+                .or_else(|| pages::of_illegal_name(error, exchange))
+                .unwrap_or_else(|| no_route(error).into_reply()),
         };
         cors::allow(route.as_ref().ok(), method, headers, self.cors_origins.as_deref(), reply.headers_mut());
         every_answer(reply.headers_mut());
@@ -282,7 +282,9 @@ async fn unless_it_panics<T>(handler: impl Future<Output = T>) -> Option<T> {
 fn no_route(error: &NoRoute) -> Problem {
     match error {
         NoRoute::NotFound => Problem::not_found("there is nothing at this address"),
-        NoRoute::IllegalName(rule) => Problem::new(StatusCode::BAD_REQUEST, rule.clone(), "choose another stream name"),
+        NoRoute::IllegalName(rule) | NoRoute::IllegalNameOfPage(_, rule) => {
+            Problem::new(StatusCode::BAD_REQUEST, rule.clone(), "choose another stream name")
+        }
     }
 }
 

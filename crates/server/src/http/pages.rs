@@ -10,7 +10,8 @@ use hyper::{HeaderMap, Method, Response, StatusCode};
 use super::api::READ_METHODS;
 use super::body::Body;
 use super::problem::Problem;
-use super::{Reply, session};
+use super::route::{NoRoute, Route};
+use super::{Exchange, Reply, session};
 
 /// A file of the pages.
 struct File {
@@ -73,6 +74,38 @@ pub(super) fn page(page: Page, root: &str, method: &Method, headers: &HeaderMap)
     let permissions = "camera=(self), microphone=(self), display-capture=(self), geolocation=(), payment=(), usb=()";
     headers.insert("permissions-policy", HeaderValue::from_static(permissions));
     Ok(reply)
+}
+
+/// Answers an address that names a page but no possible stream: 400 with the page, which explains
+/// the rule for names. `None` for requests that do not ask for HTML by its name.
+pub(super) fn of_illegal_name(error: &NoRoute, exchange: Exchange<'_>) -> Option<Reply> {
+    let named = match error {
+        NoRoute::IllegalNameOfPage(Route::PublishPage, _) => Page::Publish,
+        NoRoute::IllegalNameOfPage(Route::WatchPage, _) => Page::Watch,
+        _ => return None,
+    };
+    if !accepts_html(exchange.headers) {
+        return None;
+    }
+    // RFC 9110 §13.2.1: conditions count only where the answer would be 200 without them.
+    let mut reply = page(named, exchange.root, exchange.method, &HeaderMap::new()).ok()?;
+    *reply.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = reply.headers_mut();
+    headers.remove(header::ETAG);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(reply)
+}
+
+/// Whether a request asks for HTML by its name, as browsers do for what they show (RFC 9110
+/// §12.5.1). `*/*` is what programs send.
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_html = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map(str::parse::<f32>);
+        is_html && weight.is_none_or(|weight| weight.is_ok_and(|weight| weight > 0.0))
+    })
 }
 
 /// Answers with a file that pages load.
@@ -169,6 +202,23 @@ mod tests {
         check("assets/main-v2.js", false);
         check("index.html", false);
         check("main-BxJ3k2Qa.js", false);
+    }
+
+    #[test]
+    fn html_is_accepted_where_it_is_named_with_a_weight() {
+        let check = |accept: &'static str, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(accepts_html(&headers), expected, "{accept}");
+        };
+        check("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true);
+        check("application/json, Text/HTML;level=1;q=0.5", true);
+        check("text/html;q=0, */*", false);
+        check("text/html;q=x", false);
+        check("*/*", false);
+        check("text/htmlx", false);
+        check("", false);
+        assert!(!accepts_html(&HeaderMap::new()));
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub(super) fn place(
         found = match (Route::of(path, query), found) {
             (Ok(route), _) => return (Ok(route), prefix),
             // The rule that a name breaks says more than that there is nothing.
-            (Err(_), known @ Err(NoRoute::IllegalName(_))) => known,
+            (Err(_), known @ Err(NoRoute::IllegalName(_) | NoRoute::IllegalNameOfPage(..))) => known,
             (error, _) => error,
         };
     }

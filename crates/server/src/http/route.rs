@@ -65,6 +65,8 @@ pub enum NoRoute {
     NotFound,
     /// It would name a stream, but not by a legal name: the rule.
     IllegalName(String),
+    /// The page of a stream, but not by a legal name: the page, and the rule.
+    IllegalNameOfPage(Route, String),
 }
 
 /// Routes as logs and metrics show them: without what clients chose.
@@ -123,8 +125,8 @@ impl Route {
         let (first, rest) = trimmed.split_once('/').ok_or(NoRoute::NotFound)?;
         match first {
             "assets" => Ok(Self::Asset(trimmed.to_owned())),
-            "publish" => stream(rest).map(|_| Self::PublishPage),
-            "watch" => stream(rest).map(|_| Self::WatchPage),
+            "publish" => page(Self::PublishPage, rest),
+            "watch" => page(Self::WatchPage, rest),
             "whip" => Ok(match below(rest)? {
                 Below::Endpoint(stream) => Self::WhipEndpoint(Some(stream)),
                 Below::Session(stream, session) => Self::WhipSession(stream, session),
@@ -200,6 +202,15 @@ impl Route {
             | Self::Events(stream) => Some(stream),
             _ => None,
         }
+    }
+}
+
+/// Reads the name in the address of a page.
+fn page(page: Route, name: &str) -> Result<Route, NoRoute> {
+    match stream(name) {
+        Ok(_) => Ok(page),
+        Err(NoRoute::IllegalName(rule)) => Err(NoRoute::IllegalNameOfPage(page, rule)),
+        Err(error) => Err(error),
     }
 }
 
@@ -371,6 +382,10 @@ mod tests {
             match Route::of(path, query) {
                 Err(NoRoute::IllegalName(rule)) => {
                     assert!(illegal && !rule.is_empty(), "{address}")
+                }
+                Err(NoRoute::IllegalNameOfPage(page, rule)) => {
+                    assert!(illegal && !rule.is_empty(), "{address}");
+                    assert_eq!(page == Route::WatchPage, address.starts_with("/watch/"), "{address}");
                 }
                 Err(NoRoute::NotFound) => assert!(!illegal, "{address}"),
                 Ok(route) => panic!("{address} is {route:?}"),

@@ -804,6 +804,29 @@ async fn pages_say_what_they_may_do() {
     }
 }
 
+#[tokio::test]
+async fn an_illegal_name_is_explained_by_the_page_to_browsers_and_by_a_problem_to_programs() {
+    let house = House::open();
+    let html = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8"), ("if-none-match", "*")];
+    let rows = [("/watch/a%20b", "*", ".."), ("/publish/a%20b", "'none'", ".."), ("/watch/a/b%20", "*", "../..")];
+    for (address, ancestors, root) in rows {
+        let reply = house.ask("GET", address, &html, "").await;
+        reply.is(400);
+        reply.has("content-type", "text/html; charset=utf-8").has("cache-control", "no-store");
+        assert!(reply.header("content-security-policy").ends_with(&format!("frame-ancestors {ancestors}")));
+        assert!(reply.body.contains(&format!("\"{root}/")) && reply.header("etag").is_empty(), "{}", reply.body);
+        let head = house.ask("HEAD", address, &html, "").await;
+        assert_eq!((head.status, head.body.as_str()), (400, ""));
+        for accept in [&[][..], &[("accept", "*/*")], &[("accept", "application/json")]] {
+            house.ask("GET", address, accept, "").await.is_problem(400, "letters, digits");
+        }
+        house.ask("POST", address, &html, "").await.is_problem(400, "letters, digits");
+    }
+    for address in ["/whip/a%20b", "/api/v1/streams/a%20b"] {
+        house.ask("GET", address, &html, "").await.is_problem(400, "letters, digits");
+    }
+}
+
 /// The description follows the code: every path of it is there, with its methods.
 #[tokio::test]
 async fn the_description_describes_what_there_is() {
