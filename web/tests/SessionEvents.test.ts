@@ -24,7 +24,8 @@ async function connected(read: (request: Request) => Response, link = LINK) {
   };
   const session = await SessionResource.open("/whep/demo", "v=0", new Access(null), browser);
   browser.requests.splice(0);
-  return { browser, client: { state: "connected" as const, session: session as typeof session | null } };
+  const client = { state: "connected" as const, session: session as SessionResource | null };
+  return { browser, client };
 }
 
 /** Follows such a session. */

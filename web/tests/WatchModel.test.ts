@@ -70,14 +70,19 @@ test("a stream that is not live yet is waited for", () => {
 });
 
 test("a stream whose publisher could not connect says why it is waited for", () => {
-  const publish_failure = { session: "0", reason: "alert", detail: "a fatal alert", failed_at_ms: 0 };
+  const detail = "a fatal alert";
+  const publish_failure = { session: "0", reason: "alert", detail, failed_at_ms: 0 };
   const model = connected();
   model.handleStatus({ ...waiting, publish_failure }, 100);
   const view = model.view(0, 0);
   assert.deepEqual([view.state, view.canTryAgain], ["waiting", false]);
-  assert.match(view.text, /could not connect: a fatal alert\. When one can, it will begin/);
-  model.handleStatus(waiting, 200);
-  assert.equal(model.view(0, 0).text, "It will begin here by itself.");
+  assert.match(view.text, /could not connect\. When one can, it will begin/);
+  assert.match(view.about, /^not live yet · .* failed: a fatal alert$/);
+  model.handleStatus({ ...live, state: "paused", publish_failure }, 200);
+  assert.match(model.view(0, 0).about, /^paused · .* failed: a fatal alert$/);
+  model.handleStatus(waiting, 300);
+  const { text, about } = model.view(0, 0);
+  assert.deepEqual([text, about], ["It will begin here by itself.", "not live yet"]);
 });
 
 test("a picture on screen is live, without words over it", () => {

@@ -4,7 +4,7 @@ import { waitingStream, type StreamStatus } from "../src/client/Api";
 import { Problem } from "../src/client/Problem";
 import { attemptTrouble, streamTrouble } from "../src/publish/words";
 import { timeOfDay } from "../src/ui/format";
-import { codecAdvice, wordsFor } from "../src/watch/words";
+import { attemptWords, codecAdvice, wordsFor } from "../src/watch/words";
 
 test("the advice names the published codec, and others that this browser plays", () => {
   const rows: [string | null, string[], RegExp][] = [
@@ -34,7 +34,7 @@ const failed: StreamStatus = {
 
 test("both pages say when and why a publisher could not connect", () => {
   assert.equal(timeOfDay(failed_at_ms), "14:05");
-  const why = "At 14:05 a publisher could not connect: there is no common cipher suite.";
+  const why = "At 14:05 a publisher could not connect.";
   assert.equal(
     wordsFor("waiting", null, failed).text,
     `${why} When one can, it will begin here by itself.`,
@@ -42,6 +42,10 @@ test("both pages say when and why a publisher could not connect", () => {
   assert.equal(
     wordsFor("paused", null, failed).text,
     `${why} When one can, it will continue here by itself.`,
+  );
+  assert.equal(
+    attemptWords(failed),
+    "the publisher's encrypted connection (DTLS) failed: there is no common cipher suite",
   );
   assert.deepEqual(attemptTrouble(failed), {
     title: "At 14:05 a publisher could not connect",
@@ -52,6 +56,7 @@ test("both pages say when and why a publisher could not connect", () => {
 test("without a failed attempt to publish, nothing is said of one", () => {
   for (const status of [waiting, null]) {
     assert.equal(wordsFor("waiting", null, status).text, "It will begin here by itself.");
+    assert.equal(attemptWords(status), "");
     assert.equal(attemptTrouble(status), null);
   }
 });

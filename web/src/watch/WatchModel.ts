@@ -3,7 +3,7 @@ import type { ConnectionState } from "../client/LiveConnection";
 import type { Problem } from "../client/Problem";
 import * as format from "../ui/format";
 import { watchState, type WatchState } from "./watchState";
-import { pictureWords, stateWords, warningWords, wordsFor } from "./words";
+import { attemptWords, pictureWords, stateWords, warningWords, wordsFor } from "./words";
 
 /** The contents of the watch page at one moment. */
 export interface WatchView {
@@ -143,6 +143,9 @@ export class WatchModel {
 
   #about(unixMs: number, height: number): string {
     const status = this.#status;
+    const isWaited = this.#state === "waiting" || this.#state === "paused";
+    const attempt = isWaited ? attemptWords(status) : "";
+    if (attempt) return `${stateWords(this.#state)} · ${attempt}`;
     if (this.#state !== "live" && this.#state !== "paused") return stateWords(this.#state);
     const since = this.#state === "live" ? status?.live_since_ms : null;
     const facts = [

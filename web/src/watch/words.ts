@@ -1,7 +1,7 @@
 import type { StreamStatus, ViewerReport } from "../client/Api";
 import type { Problem } from "../client/Problem";
 import * as format from "../ui/format";
-import { problemWords, sentences } from "../ui/problemWords";
+import { problemWords } from "../ui/problemWords";
 import type { WatchState } from "./watchState";
 
 /** The words over the picture. */
@@ -64,15 +64,21 @@ export function wordsFor(
   }
 }
 
-/** The reason why no picture comes, where one is known, and the promise that one will. */
+/** What to expect of a stream that is not live. */
 function waitingWords(status: StreamStatus | null, verb: "begin" | "continue"): string {
   const failure = status?.publish_failure;
   if (!failure) return `It will ${verb} here by itself.`;
   const time = format.timeOfDay(failure.failed_at_ms);
-  return sentences([
-    `At ${time} a publisher could not connect: ${failure.detail}`,
-    `When one can, it will ${verb} here by itself`,
-  ]);
+  return `At ${time} a publisher could not connect. When one can, it will ${verb} here by itself.`;
+}
+
+/**
+ * The reason why the last publisher could not connect; empty if there is none. It is long and of use
+ * to the publisher only, so it is not written over the picture.
+ */
+export function attemptWords(status: StreamStatus | null): string {
+  const detail = status?.publish_failure?.detail;
+  return detail ? `the publisher's encrypted connection (DTLS) failed: ${detail}` : "";
 }
 
 /** The state in the line below the stream's name. */
