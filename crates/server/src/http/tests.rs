@@ -313,9 +313,10 @@ async fn events_of_a_session_whose_handshake_fails_end_with_the_reason() {
         let mut reader = house.listen(&location).await;
         // The first look has found nothing to tell.
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let mut state = house.engine.state.lock().unwrap();
-        (state.session, state.failed) = (None, Some((role, "no common curve".to_owned())));
-        drop(state);
+        {
+            let mut state = house.engine.state.lock().unwrap();
+            (state.session, state.failed) = (None, Some((role, "no common curve".to_owned())));
+        }
         let told = "event: failed\ndata: {\"reason\":\"signature\",\"detail\":\"no common curve\"}\n\n";
         assert_eq!(reader.chunk().await, told, "{protocol}");
         assert!(reader.body.frame().await.is_none(), "nothing follows");
