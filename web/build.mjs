@@ -1,8 +1,8 @@
 // Builds the pages into dist/: hashed assets, and HTML that names them.
 //
-// HTML sources say `{{asset publish/main.ts}}` where the address of an asset belongs, and
-// `{{part header}}` for what pages share. `{{root}}` stays in what is built: there the server writes what leads to its
-// root, which may be below a path of a reverse proxy.
+// HTML sources say `{{asset publish/main.ts}}` where the address of an asset belongs, and `{{part
+// header}}` for what pages share. `{{root}}` stays in what is built: there the server writes what
+// leads to its root, which may be below a path of a reverse proxy.
 
 import { build } from "esbuild";
 import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -33,14 +33,16 @@ async function bundle(names, options = {}) {
   const { metafile } = await build({ ...common, ...options, entryPoints });
   for (const [output, { entryPoint, inputs }] of Object.entries(metafile.outputs)) {
     const source = entryPoint ?? Object.keys(inputs)[0];
-    const name = path.relative(from("."), path.resolve(process.cwd(), source)).replaceAll(path.sep, "/");
+    const name = path
+      .relative(from("."), path.resolve(process.cwd(), source))
+      .replaceAll(path.sep, "/");
     addresses.set(name, path.basename(output));
   }
 }
 
 async function page(source, target) {
   let html = await readFile(from(source), "utf8");
-  for (let part; (part = html.match(/\{\{part (\w+)\}\}/)); ) {
+  for (let part; (part = html.match(/\{\{part (\w+)\}\}/));) {
     html = html.replace(part[0], (await readFile(from(`parts/${part[1]}.html`), "utf8")).trimEnd());
   }
   html = html.replaceAll(/\{\{asset ([^}]+)\}\}/g, (_, name) => {
@@ -70,5 +72,5 @@ await bundle(
 await page("home/home.html", "index.html");
 await page("publish/publish.html", "publish.html");
 await page("watch/watch.html", "watch.html");
-// For those who ask for /favicon.ico without having read the page.
+// For browsers that request /favicon.ico without having read the page.
 await copyFile(from("parts/logo.svg"), path.join(root, "dist/favicon.svg"));

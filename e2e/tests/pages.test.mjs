@@ -53,9 +53,15 @@ describe("pages", () => {
   }
 
   test("an illegal name is explained", async () => {
-    const page = await openPage(here.browser, `${here.server.url}/watch/${"x".repeat(200)}`);
-    await until("the page says what a name looks like", () => page.evaluate(() => /name/i.test(document.body.innerText)));
-    await page.end();
+    for (const path of ["/watch/a%20b", "/publish/a%20b", `/watch/${"x".repeat(200)}`]) {
+      const page = await openPage(here.browser);
+      const response = await page.goto(here.server.url + path, { waitUntil: "domcontentloaded" });
+      assert.equal(response.status(), 400, path);
+      await until(`${path} says what a name looks like`, () =>
+        page.evaluate(() => /not a stream name/.test(document.body.innerText) && /Letters, digits/.test(document.body.innerText)),
+      );
+      await page.end();
+    }
     await publisher.end();
   });
 });

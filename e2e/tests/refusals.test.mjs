@@ -53,6 +53,43 @@ describe("a codec that the browser lacks", () => {
   });
 });
 
+/** Runs for each offer of a page: announces another certificate, so that its DTLS handshake fails. */
+async function spoilFingerprint(route) {
+  const offer = route.request().postData() ?? "";
+  const spoil = (_, attribute, byte) => attribute + (byte === "00" ? "01" : "00");
+  await route.continue({ postData: offer.replace(/(a=fingerprint:sha-256 )([0-9A-F]{2})/gi, spoil) });
+}
+
+describe("a DTLS handshake that fails", () => {
+  const here = stage({ before, after });
+
+  test("the publish page says why, and all pages of the stream say so until a publisher connects", async () => {
+    const { server, browser } = here;
+    const viewer = await openPage(browser, server.watchPage("torn"));
+    await watchState(viewer, "waiting");
+    const publisher = await openPage(browser);
+    const whip = /\/whip\/torn$/;
+    await publisher.route(whip, spoilFingerprint);
+    await publisher.goto(server.publishPage("torn", { codec: "VP8", res: "360", fps: "15" }), { waitUntil: "domcontentloaded" });
+
+    const says = async (page, id, words) => {
+      await until(`#${id} says ${words}`, async () => words.test(await page.textContent(`#${id}`)), { describe: () => state(page) });
+    };
+    await says(publisher, "problem-title", /encrypted connection could not be made/);
+    await says(publisher, "problem-text", /DTLS handshake failed: the peer's certificate is not the one of the a=fingerprint/);
+    await says(viewer, "text", /a publisher could not connect/);
+    await says(viewer, "about", /a=fingerprint/);
+    const other = await openPage(browser, server.page("publish", "torn"));
+    await says(other, "problem-title", /a publisher could not connect/);
+
+    await publisher.unroute(whip);
+    await onAir(publisher);
+    await watchState(viewer, "live");
+    await until("the other publish page says it no more", () => other.isHidden("#problem"), { describe: () => state(other) });
+    for (const page of [publisher, viewer, other]) await page.end();
+  });
+});
+
 describe("a server with keys", () => {
   const KEY = "e2e";
   const SECRET = "a-secret-of-the-tests-of-at-least-32-bytes";

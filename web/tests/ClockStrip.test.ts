@@ -1,17 +1,41 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CELLS, encodeClock, readClock, readStrip, stripRectangle, type Pixels } from "../src/client/ClockStrip";
+import {
+  CELLS,
+  encodeClock,
+  readClock,
+  readStrip,
+  stripRectangle,
+  type Pixels,
+} from "../src/client/ClockStrip";
 
 const NOW = 1_795_469_123_456;
 
 test("a clock is read back at every size that browsers scale to", () => {
-  for (const [width, height] of [[1920, 1080], [1280, 720], [960, 540], [854, 480], [640, 360], [480, 270], [320, 180]] as const) {
+  for (const [width, height] of [
+    [1920, 1080],
+    [1280, 720],
+    [960, 540],
+    [854, 480],
+    [640, 360],
+    [480, 270],
+    [320, 180],
+  ] as const) {
     assert.equal(readClock(picture(width, height, NOW)), NOW, `${width}×${height}`);
   }
 });
 
 test("all of 48 bits come back", () => {
-  for (const clock of [0, 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 0xaaaaaaaaaaaa, 0x555555555555, 2 ** 48 - 1]) {
+  for (const clock of [
+    0,
+    1,
+    2 ** 31,
+    2 ** 32 - 1,
+    2 ** 32,
+    0xaaaaaaaaaaaa,
+    0x555555555555,
+    2 ** 48 - 1,
+  ]) {
     assert.equal(readClock(picture(1280, 720, clock)), clock, String(clock));
   }
 });
@@ -20,7 +44,10 @@ test("noise and a washed-out picture do not matter", () => {
   const random = seeded(7);
   for (let round = 0; round < 50; round++) {
     const clock = NOW + round * 33;
-    const noisy = changed(picture(640, 360, clock), (value) => 30 + value * 0.7 + (random() - 0.5) * 60);
+    const noisy = changed(
+      picture(640, 360, clock),
+      (value) => 30 + value * 0.7 + (random() - 0.5) * 60,
+    );
     assert.equal(readClock(noisy), clock);
   }
 });
@@ -85,7 +112,11 @@ function scaled(from: Pixels, width: number, height: number): Pixels {
       let sum = 0;
       let count = 0;
       for (let sy = Math.floor(y * fy); sy < Math.max((y + 1) * fy, Math.floor(y * fy) + 1); sy++) {
-        for (let sx = Math.floor(x * fx); sx < Math.max((x + 1) * fx, Math.floor(x * fx) + 1); sx++) {
+        for (
+          let sx = Math.floor(x * fx);
+          sx < Math.max((x + 1) * fx, Math.floor(x * fx) + 1);
+          sx++
+        ) {
           sum += from.data[(sy * from.width + sx) * 4 + 1] ?? 0;
           count += 1;
         }

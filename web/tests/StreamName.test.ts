@@ -26,14 +26,20 @@ test("illegal names are told apart", () => {
 });
 
 test("a page's path names its stream, below any root", () => {
-  for (const [root, below] of [["http://h", ""], ["http://h/live", "/live"], ["https://h:1/a/b", "/a/b"], ["http://h/watch", "/watch"]] as const) {
+  for (const [root, below] of [
+    ["http://h", ""],
+    ["http://h/live", "/live"],
+    ["https://h:1/a/b", "/a/b"],
+    ["http://h/watch", "/watch"],
+  ] as const) {
     const stream = (path: string): string | null => streamFromPath(below + path, root);
     assert.equal(stream("/watch/demo"), "demo");
     assert.equal(stream("/publish/a/b"), "a/b");
     assert.equal(stream("/watch/demo/"), "demo");
     assert.equal(stream("/watch/watch/watch"), "watch/watch");
     assert.equal(stream("/watch/a%2Fb"), "a/b");
-    for (const path of ["/watch/", "/watch//a", "/watch/a%20b", "/watch/%"]) assert.equal(stream(path), null, below + path);
+    for (const path of ["/watch/", "/watch//a", "/watch/a%20b", "/watch/%"])
+      assert.equal(stream(path), null, below + path);
   }
   assert.equal(streamFromPath("/watch", "http://h"), null);
   assert.equal(streamFromPath("//watch/demo", "http://h"), "demo");

@@ -1,13 +1,24 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { waitingStream, type SentReport, type StreamStatus, type ViewerReport } from "../src/client/Api";
+import {
+  waitingStream,
+  type SentReport,
+  type StreamStatus,
+  type ViewerReport,
+} from "../src/client/Api";
 import { Problem } from "../src/client/Problem";
 import { watchState, type WatchState } from "../src/watch/watchState";
 import { warningWords } from "../src/watch/words";
 
 const waiting = waitingStream("demo");
 const video: StreamStatus["video"] = {
-  codec: "VP8", width: 1280, height: 720, frame_rate: 30, bitrate_bps: 1, key_frame_interval_ms: null, layers: [],
+  codec: "VP8",
+  width: 1280,
+  height: 720,
+  frame_rate: 30,
+  bitrate_bps: 1,
+  key_frame_interval_ms: null,
+  layers: [],
 };
 const live: StreamStatus = { ...waiting, state: "live", video };
 const lacking = { video: { reason: "codec" } as SentReport } as ViewerReport;
@@ -40,15 +51,35 @@ test("a viewer sees the state that connection, status and pictures make together
     [{ status: paused, report: lacking }, "paused"],
   ];
   for (const [known, expected] of rows) {
-    const all = { connection: "connected", problem: null, status: null, statusAt: 1_000, frameAt: 0, report: null, ...known } as const;
+    const all = {
+      connection: "connected",
+      problem: null,
+      status: null,
+      statusAt: 1_000,
+      frameAt: 0,
+      report: null,
+      ...known,
+    } as const;
     assert.equal(watchState(all), expected, JSON.stringify(known));
   }
 });
 
 test("warnings of the stream are told to whom they concern", () => {
-  const warned = { ...live, warnings: [{ code: "b_frames", detail: "Set Max B-frames to 0." }, { code: "new", detail: "Do so." }] };
-  assert.equal(warningWords(warned), "The publisher's encoder sends B-frames: most pictures are lost in browsers");
-  assert.equal(warningWords({ ...live, warnings: [{ code: "no_parameter_sets", detail: "" }] }), "The publisher sends no parameter sets: the picture cannot be decoded");
+  const warned = {
+    ...live,
+    warnings: [
+      { code: "b_frames", detail: "Set Max B-frames to 0." },
+      { code: "new", detail: "Do so." },
+    ],
+  };
+  assert.equal(
+    warningWords(warned),
+    "The publisher's encoder sends B-frames: most pictures are lost in browsers",
+  );
+  assert.equal(
+    warningWords({ ...live, warnings: [{ code: "no_parameter_sets", detail: "" }] }),
+    "The publisher sends no parameter sets: the picture cannot be decoded",
+  );
   assert.equal(warningWords({ ...live, warnings: [{ code: "new", detail: "Do so." }] }), "Do so.");
   assert.equal(warningWords(live), "");
 });

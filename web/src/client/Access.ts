@@ -13,7 +13,7 @@ export class Access {
     this.token = token;
   }
 
-  /** What the address of this page says. */
+  /** Reads the token in the address of this page. */
   static fromLocation(location: Pick<Location, "hash">): Access {
     const token = new URLSearchParams(location.hash.replace(/^#/, "")).get("token");
     return new Access(token === "" ? null : token);
@@ -24,7 +24,10 @@ export class Access {
     return this.token === null ? more : { ...more, Authorization: `Bearer ${this.token}` };
   }
 
-  /** A page's or resource's address (`path` begins with a slash, or is a whole address), with the token that opened this one. */
+  /**
+   * A page's or resource's address (`path` begins with a slash, or is a whole address), with the
+   * token that opened this one.
+   */
   link(path: string): string {
     const address = path.startsWith("/") ? at(path) : path;
     return this.token === null ? address : `${address}#token=${encodeURIComponent(this.token)}`;

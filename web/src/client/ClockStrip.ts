@@ -1,13 +1,15 @@
 /**
- * A clock that machines read: the current time as black and white blocks along the bottom of a picture.
+ * A clock that machines read: the current time as black and white blocks along the bottom of a
+ * picture.
  *
- * It survives lossy codecs and scaling, so that a test reads from a played frame when it was drawn, and
- * so knows the glass-to-glass delay of the picture itself.
+ * It survives lossy codecs and scaling, so that a test reads from a played frame when it was drawn,
+ * and so knows the glass-to-glass delay of the picture itself.
  *
- * The strip is {@link CELLS} equal cells across the whole width, {@link HEIGHT} of the picture's height:
+ * The strip is {@link CELLS} equal cells across the whole width, {@link HEIGHT} of the picture's
+ * height:
  *
  *     cell   0..3    guard: white black white black
- *     cell   4..51   48 bits of milliseconds since the Unix epoch, most significant first, white is 1
+ *     cell   4..51   48 bits: ms since the Unix epoch, most significant first, white is 1
  *     cell  52..59   CRC-8 (polynomial 0x07) over the six bytes of the clock
  *     cell  60..63   guard: black white black white
  *
@@ -26,7 +28,10 @@ const BLACK_GUARDS = [1, 3, 60, 62];
 const CLOCK_BITS = 48;
 const CHECK_BITS = 8;
 
-/** How far apart black and white must be (of 255) to be told apart. A guess with much room: noise is < 20. */
+/**
+ * How far apart black and white must be (of 255) to be told apart. A guess with much room: noise is
+ * < 20.
+ */
 const MIN_CONTRAST = 64;
 
 /** Part of a picture, in pixels. */
@@ -54,8 +59,11 @@ export function stripRectangle(width: number, height: number): Rectangle {
 /** The cells that say `epochMs`: `true` is white. */
 export function encodeClock(epochMs: number): boolean[] {
   const bytes = clockBytes(Math.floor(epochMs));
-  const bits = (byte: number): number[] => Array.from({ length: 8 }, (_, bit) => (byte >> (7 - bit)) & 1);
-  return [...GUARD_LEFT, ...bytes.flatMap(bits), ...bits(crc8(bytes)), ...GUARD_RIGHT].map((bit) => bit === 1);
+  const bits = (byte: number): number[] =>
+    Array.from({ length: 8 }, (_, bit) => (byte >> (7 - bit)) & 1);
+  return [...GUARD_LEFT, ...bytes.flatMap(bits), ...bits(crc8(bytes)), ...GUARD_RIGHT].map(
+    (bit) => bit === 1,
+  );
 }
 
 /** Draws the strip that says `epochMs` onto a picture of this size. */
@@ -77,7 +85,10 @@ export function drawClock(
   });
 }
 
-/** Reads the clock from a whole picture, at whatever size. Returns epoch milliseconds, or `null` if there is none. */
+/**
+ * Reads the clock from a whole picture, at whatever size. Returns epoch milliseconds, or `null` if
+ * there is none.
+ */
 export function readClock(picture: Pixels): number | null {
   return readStrip(picture, stripRectangle(picture.width, picture.height));
 }
@@ -93,9 +104,13 @@ export function readStrip(
   if (white - black < MIN_CONTRAST) return null;
 
   const threshold = (white + black) / 2;
-  const bits = cells.slice(GUARD_LEFT.length, -GUARD_RIGHT.length).map((cell) => (cell > threshold ? 1 : 0));
+  const bits = cells
+    .slice(GUARD_LEFT.length, -GUARD_RIGHT.length)
+    .map((cell) => (cell > threshold ? 1 : 0));
   const clock = bits.slice(0, CLOCK_BITS).reduce<number>((sum, bit) => sum * 2 + bit, 0);
-  const check = bits.slice(CLOCK_BITS, CLOCK_BITS + CHECK_BITS).reduce<number>((sum, bit) => sum * 2 + bit, 0);
+  const check = bits
+    .slice(CLOCK_BITS, CLOCK_BITS + CHECK_BITS)
+    .reduce<number>((sum, bit) => sum * 2 + bit, 0);
   return crc8(clockBytes(clock)) === check ? clock : null;
 }
 

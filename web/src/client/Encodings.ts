@@ -10,7 +10,7 @@ export interface Encoding {
   maxBitrate: number;
 }
 
-/** What a publisher has chosen to send, if its audience has use for all of it. */
+/** The publisher's choices, sent in full while viewers need all of it. */
 export interface Chosen {
   /** The sizes of the video, smallest first; at least one. */
   encodings: Encoding[];
@@ -20,7 +20,7 @@ export interface Chosen {
   scalabilityMode: string | null;
 }
 
-/** What to send of an encoding. */
+/** The limits of one encoding. */
 export interface Sending {
   active: boolean;
   /** Bits per second. */
@@ -33,9 +33,10 @@ export interface Sending {
 }
 
 /**
- * The sizes to send for a picture of `height` lines that may take `maxBitrate`, smallest first.
+ * Returns the sizes for a picture of `height` lines and at most `maxBitrate`, smallest first.
  *
- * A quarter of the pixels needs a bit more than a quarter of the bits. Below some 180 lines nobody recognises anything.
+ * A quarter of the pixels needs a bit more than a quarter of the bits. Below some 180 lines a
+ * picture shows too little to be of use (a guess).
  */
 export function encodingsFor(height: number, maxBitrate: number): Encoding[] {
   const full = { rid: "f", scale: 1, maxBitrate };
@@ -46,18 +47,23 @@ export function encodingsFor(height: number, maxBitrate: number): Encoding[] {
   return [full];
 }
 
-/** So many temporal layers Chromium makes of VP8 and H.264 in several sizes, if nobody says anything else. */
+/**
+ * Temporal layers that Chromium makes of VP8 and H.264 in several sizes by default.
+ */
 const USUAL_TEMPORAL_LAYERS = 3;
-/** Fewer frames a second than this would look like a pause. */
+/** Frames per second. Fewer look like a pause. A guess. */
 const LEAST_FRAME_RATE = 5;
 
 /**
- * What to send of what was chosen, in the order of its encodings, if the audience has use for `wanted`.
+ * Returns the limits of each encoding, in the order of `encodings`, for viewers that need `wanted`.
  *
- * Never more than the publisher chose for the largest, nor more of a smaller one than its share of that: a picture of
- * half the lines needs about a third of the bits. Something is always sent.
+ * Never more than the publisher chose for the largest, nor more of a smaller one than its share of
+ * that: a picture of half the lines needs about a third of the bits. Something is always sent.
  */
-export function sendingFor({ encodings, maxFrameRate, scalabilityMode }: Chosen, wanted: WantedLayer[]): Sending[] {
+export function sendingFor(
+  { encodings, maxFrameRate, scalabilityMode }: Chosen,
+  wanted: WantedLayer[],
+): Sending[] {
   const most = encodings.at(-1)?.maxBitrate ?? 0;
   const layerOf = (rid: string): WantedLayer | undefined =>
     encodings.length === 1 ? wanted[0] : wanted.find((layer) => layer.rid === rid);
@@ -66,12 +72,18 @@ export function sendingFor({ encodings, maxFrameRate, scalabilityMode }: Chosen,
   const temporal = Math.max(...layers.map((layer) => layer?.max_temporal_layer ?? Infinity));
   const sendings = encodings.map(({ rid, scale, maxBitrate }) => {
     const layer = layerOf(rid);
-    const { mode, halvings, slower } = fewerLayers(scalabilityMode, layer?.max_spatial_layer ?? Infinity, temporal);
+    const { mode, halvings, slower } = fewerLayers(
+      scalabilityMode,
+      layer?.max_spatial_layer ?? Infinity,
+      temporal,
+    );
     const scaled = scale * 2 ** halvings;
     const frameRate = Math.min(maxFrameRate / slower, layer?.max_framerate ?? Infinity);
     return {
       active: layer?.active ?? true,
-      maxBitrate: layer ? Math.round(Math.min(layer.max_bitrate_bps ?? maxBitrate, most / scaled ** 1.5)) : maxBitrate,
+      maxBitrate: layer
+        ? Math.round(Math.min(layer.max_bitrate_bps ?? maxBitrate, most / scaled ** 1.5))
+        : maxBitrate,
       maxFrameRate: Math.min(maxFrameRate, Math.max(LEAST_FRAME_RATE, frameRate)),
       scale: scaled,
       scalabilityMode: mode,
@@ -82,16 +94,21 @@ export function sendingFor({ encodings, maxFrameRate, scalabilityMode }: Chosen,
 }
 
 /**
- * The mode that has no layers above these, and what it takes so that those that are left stay as they are: a picture that is
- * halved so often (a mode's largest layer is the whole picture), and a frame rate divided by `slower`.
+ * The mode that has no layers above these, and what it takes so that those that are left stay as
+ * they are: a picture that is halved so often (a mode's largest layer is the whole picture), and a
+ * frame rate divided by `slower`.
  */
 function fewerLayers(
   mode: string | null,
   maxSpatial: number,
   maxTemporal: number,
 ): { mode: string | null; halvings: number; slower: number } {
-  const [, l = "1", t = String(USUAL_TEMPORAL_LAYERS), kind = ""] = /^L(\d)T(\d)(.*)$/.exec(mode ?? "") ?? [];
-  const [spatial, temporal] = [Math.min(Number(l), maxSpatial + 1), Math.min(Number(t), maxTemporal + 1)];
+  const [, l = "1", t = String(USUAL_TEMPORAL_LAYERS), kind = ""] =
+    /^L(\d)T(\d)(.*)$/.exec(mode ?? "") ?? [];
+  const [spatial, temporal] = [
+    Math.min(Number(l), maxSpatial + 1),
+    Math.min(Number(t), maxTemporal + 1),
+  ];
   const [halvings, slower] = [Number(l) - spatial, 2 ** (Number(t) - temporal)];
   if (halvings === 0 && slower === 1) return { mode, halvings, slower };
   return { mode: `L${spatial}T${temporal}${spatial > 1 ? kind : ""}`, halvings, slower };

@@ -1,13 +1,22 @@
 /** Server-sent events, read with `fetch`: `EventSource` cannot carry a token. */
 
-/** One event, as it came. */
+import type { Browser } from "./Browser";
+
+/** One event as the server wrote it. */
 export interface ServerEvent {
   name: string;
   data: string;
 }
 
-/** Reads events until the server ends the stream. `onheard` is called for every sign of life, also for comments. */
-export async function readEvents(body: ReadableStream<Uint8Array>, onevent: (event: ServerEvent) => void, onheard: () => void): Promise<void> {
+/**
+ * Reads events until the server ends the stream. Calls `onheard` for all bytes, also those of
+ * comments.
+ */
+export async function readEvents(
+  body: ReadableStream<Uint8Array>,
+  onevent: (event: ServerEvent) => void,
+  onheard: () => void,
+): Promise<void> {
   const parser = new EventParser();
   const decoder = new TextDecoder();
   const reader = body.getReader();
@@ -32,20 +41,33 @@ export class EventParser {
 
 function parse(event: string): ServerEvent | null {
   const lines = event.split(/\r?\n/);
-  const name = lines.find((line) => line.startsWith("event:"))?.slice(6).trim() ?? "message";
-  const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
+  const name =
+    lines
+      .find((line) => line.startsWith("event:"))
+      ?.slice(6)
+      .trim() ?? "message";
+  const data = lines
+    .filter((line) => line.startsWith("data:"))
+    .map((line) => line.slice(5).trimStart());
   return data.length > 0 ? { name, data: data.join("\n") } : null;
 }
 
 /**
- * Runs `work` with one of `places` that all tabs of the browser share, or without if all are taken or cannot be counted.
+ * Runs `work` with one of `places` that all tabs of the browser share; without one if all are
+ * taken, or if the browser has no locks to count them by.
  *
- * A browser opens six connections to an HTTP/1.1 server, for all its tabs together: few of them may listen.
+ * A browser opens six connections to an HTTP/1.1 server for all its tabs together, so only few tabs
+ * may hold one open.
  */
-export async function withPlace<T>(name: string, places: number, work: (hasPlace: boolean) => Promise<T>): Promise<T> {
-  if (!navigator.locks) return await work(false);
+export async function withPlace<T>(
+  { locks }: Pick<Browser, "locks">,
+  name: string,
+  places: number,
+  work: (hasPlace: boolean) => Promise<T>,
+): Promise<T> {
+  if (!locks) return await work(false);
   for (let place = 0; place < places; place++) {
-    const outcome = await navigator.locks.request(`${name}-${place}`, { ifAvailable: true }, async (lock) =>
+    const outcome = await locks.request(`${name}-${place}`, { ifAvailable: true }, async (lock) =>
       lock ? { value: await work(true) } : null,
     );
     if (outcome) return outcome.value;
@@ -53,10 +75,21 @@ export async function withPlace<T>(name: string, places: number, work: (hasPlace
   return await work(false);
 }
 
-/** Waits, or less long if `stopped` aborts. */
-export function pause(ms: number, stopped: AbortSignal): Promise<void> {
+/** Waits for `ms` milliseconds, or until `stopped` aborts. */
+export function pause(
+  browser: Pick<Browser, "setTimeout" | "clearTimeout">,
+  ms: number,
+  stopped: AbortSignal,
+): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    stopped.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+    if (stopped.aborted) return resolve();
+    const end = (): void => {
+      browser.clearTimeout(timer);
+      // A page that polls for hours would otherwise collect a listener for each pause.
+      stopped.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = browser.setTimeout(end, ms);
+    stopped.addEventListener("abort", end);
   });
 }

@@ -1,9 +1,10 @@
-/** What `Link` headers name: RFC 8288. */
+/** Reads `Link` headers (RFC 8288). */
 
 /**
- * Reads the ICE servers of a `Link` header (RFC 9725 §4.6; several headers are joined by commas), for example
- * `<turn:turn.example.net?transport=udp>; rel="ice-server"; username="u"; credential="c"; credential-type="password"`.
- * Links of other relations, and what cannot be read, are left out.
+ * Reads the ICE servers of a `Link` header (RFC 9725 §4.6; several headers are joined by commas),
+ * for example `<turn:turn.example.net?transport=udp>; rel="ice-server"; username="u";
+ * credential="c"; credential-type="password"`. Links of other relations, and what cannot be read,
+ * are left out.
  */
 export function iceServersFromLink(header: string | null): RTCIceServer[] {
   const servers: RTCIceServer[] = [];
@@ -25,7 +26,10 @@ export function linkTo(relation: string, header: string | null): string | null {
   return linksTo(relation, header)[0]?.url ?? null;
 }
 
-function linksTo(relation: string, header: string | null): { url: string; parameters: Map<string, string> }[] {
+function linksTo(
+  relation: string,
+  header: string | null,
+): { url: string; parameters: Map<string, string> }[] {
   return splitOutsideQuotes(header ?? "", ",").flatMap((link) => {
     const [target = "", ...rest] = splitOutsideQuotes(link, ";");
     const url = /^\s*<\s*([^>]+?)\s*>\s*$/.exec(target)?.[1];
@@ -40,7 +44,10 @@ function parameter(text: string): [string, string] {
   if (equals < 0) return [text.trim().toLowerCase(), ""];
   const value = text.slice(equals + 1).trim();
   const quoted = /^"(.*)"$/s.exec(value)?.[1];
-  return [text.slice(0, equals).trim().toLowerCase(), quoted === undefined ? value : quoted.replace(/\\(.)/gs, "$1")];
+  return [
+    text.slice(0, equals).trim().toLowerCase(),
+    quoted === undefined ? value : quoted.replace(/\\(.)/gs, "$1"),
+  ];
 }
 
 /** Splits at `separator`, but neither inside "…" nor inside <…>. */

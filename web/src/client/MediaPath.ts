@@ -1,6 +1,6 @@
 import { Problem } from "./Problem";
 
-/** What is known when HTTP works and no media connection comes about. */
+/** The two descriptions of a connection that did not come about although HTTP works. */
 export interface FailedPath {
   /** The server's description; `null` if the browser gave up before it came. */
   answer: string | null;
@@ -10,7 +10,9 @@ export interface FailedPath {
   pageHost: string;
 }
 
-/** Says why no media connection comes about, as far as the candidates of both sides (RFC 8839) tell. */
+/**
+ * Returns the reason, as far as the candidates of both sides (RFC 8839) show it.
+ */
 export function noMediaProblem({ answer, offer, pageHost }: FailedPath): Problem {
   const servers = candidateAddresses(answer ?? "");
   const title = "The server answers, but media does not get through";
@@ -20,7 +22,8 @@ export function noMediaProblem({ answer, offer, pageHost }: FailedPath): Problem
       title: "This browser has no network interface for media",
       detail: "Browsers do not use the loopback interface for WebRTC, and this one found no other.",
       fix:
-        "Connect this machine to a network; the network needs no way to the Internet. If it is connected, a setting or " +
+        "Connect this machine to a network; it needs no Internet access. If it is connected, a " +
+        "setting or " +
         "an extension of the browser holds WebRTC's addresses back.",
     });
   }
@@ -32,26 +35,37 @@ export function noMediaProblem({ answer, offer, pageHost }: FailedPath): Problem
       fix: "Its operator can name one with the option media.advertised_addresses.",
     });
   }
-  if (isLoopbackOnly(answer ?? "")) {
-    return isLoopback(pageHost)
-      ? new Problem({
-          status: 0,
-          title: "Media does not get through on the loopback interface",
-          detail: `The server offers media on loopback only (${servers.join(", ")}). Firefox never uses that for WebRTC, other browsers not always.`,
-          fix: "Start the server without --loopback on a machine that is connected to a network. This page's address stays the same.",
-        })
-      : new Problem({
-          status: 0,
-          title,
-          detail: `The server offers media on its own loopback interface only (${servers.join(", ")}), which no other machine reaches.`,
-          fix: "Its operator can start it without --loopback, or name its address with the option media.advertised_addresses.",
-        });
-  }
+  if (isLoopbackOnly(answer ?? "")) return loopbackProblem(servers.join(", "), title, pageHost);
   return new Problem({
     status: 0,
     title,
     detail: "UDP seems to be blocked on the way between this browser and the server.",
     fix: "Try another network, or ask the operator whether the media port is open and advertised.",
+  });
+}
+
+function loopbackProblem(addresses: string, title: string, pageHost: string): Problem {
+  if (isLoopback(pageHost)) {
+    return new Problem({
+      status: 0,
+      title: "Media does not get through on the loopback interface",
+      detail:
+        `The server offers media on loopback only (${addresses}). ` +
+        "Firefox never uses that for WebRTC, other browsers not always.",
+      fix:
+        "Start the server without --loopback on a machine that is connected to a network. " +
+        "This page's address stays the same.",
+    });
+  }
+  return new Problem({
+    status: 0,
+    title,
+    detail:
+      `The server offers media on its own loopback interface only (${addresses}), ` +
+      "which no other machine reaches.",
+    fix:
+      "Its operator can start it without --loopback, or name its address with the option " +
+      "media.advertised_addresses.",
   });
 }
 
@@ -69,5 +83,10 @@ function candidateAddresses(sdp: string): string[] {
 
 /** An address, or a host name of the page. */
 function isLoopback(host: string): boolean {
-  return host === "localhost" || host.endsWith(".localhost") || /^127(\.\d+){3}$/.test(host) || /^\[?::1\]?$/.test(host);
+  return (
+    host === "localhost" ||
+    host.endsWith(".localhost") ||
+    /^127(\.\d+){3}$/.test(host) ||
+    /^\[?::1\]?$/.test(host)
+  );
 }

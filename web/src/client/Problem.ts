@@ -1,18 +1,33 @@
-/** Why something did not work, in words: `application/problem+json` (RFC 9457), or our own findings. */
+/**
+ * The longest wait that a server's `Retry-After` is obeyed for. A guess. There must be a bound: a
+ * timer of more than 24.8 days (2³¹ ms) is over at once.
+ */
+const LONGEST_WAIT_MS = 300_000;
+
+/**
+ * The reason of a failure in words: `application/problem+json` (RFC 9457), or a finding of the page
+ * itself.
+ */
 export class Problem extends Error {
   /** HTTP status; 0 where there was no HTTP answer. */
   readonly status: number;
   readonly title: string;
   readonly detail: string;
-  /** What to do about it, where somebody knows. */
+  /** Advice, where there is some. */
   readonly fix: string | null;
-  /** 406: what is published. */
+  /** 406: the codec that is published. */
   readonly codec: string | null;
-  /** 406: what the viewer has offered to decode. */
+  /** 406: the codecs that the viewer has offered to decode. */
   readonly offered: string[];
-  /** 404 of a session whose DTLS handshake failed: the class of the reason. */
+  /**
+   * 404 of a session whose DTLS handshake failed: the class of the reason, as in the server's
+   * `nowcast_dtls_failures_total`.
+   */
   readonly handshake: string | null;
-  /** When the server asks to come again. */
+  /**
+   * Time after which the server asks for the next try, in ms; `null` where it names none in
+   * seconds.
+   */
   readonly retryAfterMs: number | null;
 
   constructor(what: {
@@ -37,40 +52,67 @@ export class Problem extends Error {
     this.retryAfterMs = what.retryAfterMs ?? null;
   }
 
-  /** What an answer that is not 2xx says. */
+  /** Whether the resource does not exist, or not any more. */
+  get isGone(): boolean {
+    return this.status === 404 || this.status === 410;
+  }
+
+  /** Reads an answer that is not 2xx. */
   static async fromResponse(response: Response): Promise<Problem> {
     let body: Record<string, unknown> = {};
     try {
-      if (/json/.test(response.headers.get("content-type") ?? "")) body = (await response.json()) as typeof body;
+      if (/json/.test(response.headers.get("content-type") ?? ""))
+        body = (await response.json()) as typeof body;
     } catch {
       // An unreadable body says no more than the status.
     }
-    const text = (key: string): string | null => (typeof body[key] === "string" ? (body[key] as string) : null);
-    const retryAfter = Number.parseFloat(response.headers.get("retry-after") ?? "");
+    const text = (key: string): string | null => {
+      const value = body[key];
+      return isString(value) ? value : null;
+    };
+    const retryAfterMs = Number.parseFloat(response.headers.get("retry-after") ?? "") * 1_000;
     return new Problem({
       status: response.status,
       title: text("title") ?? (response.statusText || `HTTP ${response.status}`),
       detail: text("detail") ?? "",
       fix: text("fix"),
       codec: text("codec"),
+      offered: Array.isArray(body["offered"]) ? body["offered"].filter(isString) : [],
       handshake: text("handshake"),
-      offered: Array.isArray(body["offered"]) ? body["offered"].filter((each): each is string => typeof each === "string") : [],
-      retryAfterMs: Number.isFinite(retryAfter) ? retryAfter * 1000 : null,
+      retryAfterMs: retryAfterMs >= 0 ? Math.min(retryAfterMs, LONGEST_WAIT_MS) : null,
     });
   }
 
-  /** Wraps whatever was thrown. `fetch` throws a `TypeError` when nobody answers. */
+  /**
+   * Reads the data of the event `failed`, the last one of a session whose DTLS handshake failed.
+   */
+  static fromFailedEvent(data: string): Problem {
+    const { reason, detail } = JSON.parse(data) as { reason: string; detail: string };
+    return new Problem({ status: 404, title: "Not Found", detail, handshake: reason });
+  }
+
+  /** Wraps a thrown value. `fetch` throws a `TypeError` when the server is out of reach. */
   static from(thrown: unknown): Problem {
     if (thrown instanceof Problem) return thrown;
-    if (thrown instanceof TypeError && /fetch|network|load failed/i.test(thrown.message)) return Problem.unreachable();
-    return new Problem({ status: 0, title: "Something went wrong in this browser", detail: String(thrown) });
+    if (thrown instanceof TypeError && /fetch|network|load failed/i.test(thrown.message)) {
+      return Problem.unreachable();
+    }
+    return new Problem({
+      status: 0,
+      title: "Something went wrong in this browser",
+      detail: String(thrown),
+    });
   }
 
   static unreachable(): Problem {
     return new Problem({
       status: 0,
       title: "The server does not answer",
-      detail: "The page will go on trying by itself.",
+      detail: "This page keeps trying by itself.",
     });
   }
+}
+
+function isString(value: unknown): value is string {
+  return typeof value === "string";
 }

@@ -1,55 +1,71 @@
 import type { Access } from "./Access";
+import type { Time } from "./Api";
+import { thisBrowser, type Browser } from "./Browser";
 import { at } from "./root";
 
-/** This computer's clock, in milliseconds since the Unix epoch: fine-grained, and never stepping back. */
-export function localNow(): number {
-  return performance.timeOrigin + performance.now();
+/**
+ * Returns this computer's time in milliseconds since the Unix epoch: fine-grained, and never
+ * stepping back.
+ */
+export function localNow(browser: Pick<Browser, "timeOrigin" | "now"> = thisBrowser): number {
+  return browser.timeOrigin + browser.now();
 }
 
-/** One question to the server's clock. */
+/** One request for the server's time. */
 export interface ClockProbe {
   sentAt: number;
   receivedAt: number;
   serverMs: number;
 }
 
-/** How far the server's clock is ahead of ours: the quickest answer knows best. */
+/** Returns how far the server's clock is ahead of this computer's, by the quickest answer. */
 export function clockOffset(probes: ClockProbe[]): number {
-  const quickest = probes.reduce((a, b) => (b.receivedAt - b.sentAt < a.receivedAt - a.sentAt ? b : a));
+  const quickest = probes.reduce((a, b) =>
+    b.receivedAt - b.sentAt < a.receivedAt - a.sentAt ? b : a,
+  );
   return quickest.serverMs - (quickest.sentAt + quickest.receivedAt) / 2;
 }
 
 const PROBES = 5;
 
-/** The server's wall clock, seen from here. Good to half a round trip's asymmetry. */
+/**
+ * The server's wall clock, estimated from here: right to half of the difference between both ways
+ * of a round trip.
+ */
 export class ServerClock {
   readonly #access: Access;
+  readonly #browser: Browser;
   #offsetMs: number | null = null;
 
-  constructor(access: Access) {
+  constructor(access: Access, browser: Browser = thisBrowser) {
     this.#access = access;
+    this.#browser = browser;
   }
 
-  /** Whether `now` can be asked. */
+  /** Whether `now` is the server's time. */
   get isSet(): boolean {
     return this.#offsetMs !== null;
   }
 
-  /** What the server's clock says, or said at a local moment; ours until it has been asked. */
-  now(localMs = localNow()): number {
+  /**
+   * Returns the server's time at a local moment; the local time itself until the server has
+   * answered.
+   */
+  now(localMs = localNow(this.#browser)): number {
     return localMs + (this.#offsetMs ?? 0);
   }
 
-  /** Asks a few times. Keeps what it knows if the server does not answer. */
+  /** Asks the server's time a few times. Keeps the old estimate if the server does not answer. */
   async set(): Promise<void> {
     const probes: ClockProbe[] = [];
+    const init: RequestInit = { headers: this.#access.headers(), cache: "no-store" };
     for (let i = 0; i < PROBES; i++) {
       try {
-        const sentAt = localNow();
-        const response = await fetch(at("/api/v1/time"), { headers: this.#access.headers(), cache: "no-store" });
-        const receivedAt = localNow();
+        const sentAt = localNow(this.#browser);
+        const response = await this.#browser.fetch(at("/api/v1/time"), init);
+        const receivedAt = localNow(this.#browser);
         if (!response.ok) break;
-        const { now_ms } = (await response.json()) as { now_ms: number };
+        const { now_ms } = (await response.json()) as Time;
         if (typeof now_ms === "number") probes.push({ sentAt, receivedAt, serverMs: now_ms });
       } catch {
         break;

@@ -1,46 +1,58 @@
 import type { Access } from "./Access";
+import type { LayerWish } from "./Api";
+import { thisBrowser, type Browser } from "./Browser";
 import { iceServersFromLink, linkTo } from "./LinkHeader";
 import { Problem } from "./Problem";
 
-/** What a viewer wishes of the video: one layer by its `rid`, or none while nobody looks. */
-export interface LayerWish {
-  encodingId: string | null;
-  paused: boolean;
-}
-
 /** The relation of a session's server-sent events (draft-murillo-whep-02 §4.6.1). */
 const EVENTS = "urn:ietf:params:whep:ext:core:server-sent-events";
-/** The same of a publisher's session: our server's own. */
+/** The same for a publisher's session: an extension of our server, which WHIP does not have. */
 const PUBLISHER_EVENTS = "urn:nowcast:whip:ext:server-sent-events";
 
-/** A server that takes longer to say why a session failed is not waited for. A guess. */
+/** Longest wait for the server's reason why a session failed. A guess. */
 const WHY_FAILED_MS = 2_000;
 
-/** The HTTP side of one WHIP or WHEP session: what `Location` names (RFC 9725 §4.2 and §4.3). */
+/**
+ * The HTTP resource of one WHIP or WHEP session: the address in `Location` (RFC 9725 §4.2, §4.3).
+ */
 export class SessionResource {
-  /** Address of the session. It is a secret: whoever knows it can end the session. */
+  /** Address of the session. It is a secret: with it anyone can end the session. */
   readonly url: string;
   /** The server's SDP answer. */
   readonly answer: string;
   /** ICE servers that the server recommends. */
   readonly iceServers: RTCIceServer[];
   readonly #access: Access;
-  /** Where events of the session can be subscribed to. */
+  readonly #browser: Browser;
+  /** Address for subscriptions to events of the session. */
   readonly #events: string | null;
   #etag: string | null;
 
-  private constructor(url: string, answer: string, links: string | null, etag: string | null, access: Access) {
+  private constructor(
+    url: string,
+    answer: string,
+    headers: Headers,
+    access: Access,
+    browser: Browser,
+  ) {
+    const links = headers.get("link");
     this.url = url;
     this.answer = answer;
     this.iceServers = iceServersFromLink(links);
     this.#events = linkTo(EVENTS, links) ?? linkTo(PUBLISHER_EVENTS, links);
-    this.#etag = etag;
+    this.#etag = headers.get("etag");
     this.#access = access;
+    this.#browser = browser;
   }
 
   /** Posts an offer. Throws a {@link Problem}. */
-  static async open(endpoint: string, offer: string, access: Access): Promise<SessionResource> {
-    const response = await request(endpoint, {
+  static async open(
+    endpoint: string,
+    offer: string,
+    access: Access,
+    browser: Browser = thisBrowser,
+  ): Promise<SessionResource> {
+    const response = await request(browser, endpoint, {
       method: "POST",
       headers: access.headers({ "Content-Type": "application/sdp", Accept: "application/sdp" }),
       body: offer,
@@ -53,38 +65,39 @@ export class SessionResource {
         detail: `Expected 201 and a Location, got ${response.status}.`,
       });
     }
-    return new SessionResource(
-      new URL(location, response.url).href,
-      await response.text(),
-      response.headers.get("link"),
-      response.headers.get("etag"),
-      access,
-    );
+    const url = new URL(location, response.url).href;
+    return new SessionResource(url, await response.text(), response.headers, access, browser);
   }
 
-  /** Whether the server can be told candidates at all that it could use: an ICE-lite server learns ours by itself. */
+  /**
+   * Whether the server has a use for our candidates: an ICE-lite server learns them from our
+   * checks.
+   */
   get wantsCandidates(): boolean {
     return !/^a=ice-lite/m.test(this.answer);
   }
 
-  /** Sends candidates. A server that does not take them (405, 501) loses nothing but the candidates. */
+  /** Sends candidates. Where a server refuses them (405, 501), only the candidates are lost. */
   async trickle(fragment: string): Promise<void> {
-    await request(this.url, {
+    await this.#request(this.url, {
       method: "PATCH",
-      headers: this.#access.headers({
+      headers: {
         "Content-Type": "application/trickle-ice-sdpfrag",
         ...(this.#etag === null ? {} : { "If-Match": this.#etag }),
-      }),
+      },
       body: fragment,
     });
   }
 
-  /** Restarts ICE. Returns the server's new credentials and candidates. */
+  /**
+   * Restarts ICE. Returns the server's new credentials and candidates. Throws a {@link Problem}.
+   */
   async restart(fragment: string): Promise<string> {
-    // RFC 9725 §4.3.3: an ICE restart goes with `If-Match: "*"`, and its answer brings the next tag.
-    const response = await request(this.url, {
+    // RFC 9725 §4.3.3: an ICE restart goes with `If-Match: "*"`, and its answer brings the next
+    // tag.
+    const response = await this.#request(this.url, {
       method: "PATCH",
-      headers: this.#access.headers({ "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": "*" }),
+      headers: { "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": "*" },
       body: fragment,
     });
     this.#etag = response.headers.get("etag") ?? this.#etag;
@@ -94,38 +107,48 @@ export class SessionResource {
     return await response.text();
   }
 
-  /** What the server says about the session, as JSON; `null` if it is gone. Throws if there is no telling. */
+  /**
+   * Returns the server's JSON report on the session; `null` if there is no such session. Throws a
+   * {@link Problem}.
+   */
   async report(): Promise<unknown> {
     try {
-      const response = await request(this.url, { headers: this.#access.headers({ Accept: "application/json" }) });
+      const response = await this.#request(this.url, { headers: { Accept: "application/json" } });
       return response.status === 204 ? {} : await response.json();
     } catch (thrown) {
-      if (thrown instanceof Problem && (thrown.status === 404 || thrown.status === 410)) return null;
+      if (thrown instanceof Problem && thrown.isGone) return null;
       throw thrown;
     }
   }
 
-  /** Why the session is gone, if the server says that its DTLS handshake failed. */
+  /**
+   * Returns the reason why the session's DTLS handshake failed, as the server reports it; `null` if
+   * the session has not failed in that way, or if the server does not answer in time.
+   */
   async whyFailed(): Promise<Problem | null> {
+    const late = new AbortController();
+    const timer = this.#browser.setTimeout(() => late.abort(), WHY_FAILED_MS);
     try {
-      const headers = this.#access.headers({ Accept: "application/json" });
-      await request(this.url, { headers, signal: AbortSignal.timeout(WHY_FAILED_MS) });
+      const headers = { Accept: "application/json" };
+      await this.#request(this.url, { headers, signal: late.signal });
       return null;
     } catch (thrown) {
       return thrown instanceof Problem && thrown.handshake !== null ? thrown : null;
+    } finally {
+      this.#browser.clearTimeout(timer);
     }
   }
 
-  /** Wishes something of the video. Throws a {@link Problem}. */
+  /** Asks for a layer of the video, or for none. Throws a {@link Problem}. */
   async wish(wish: LayerWish): Promise<void> {
-    await request(`${this.url}/layers`, {
+    await this.#request(`${this.url}/layers`, {
       method: "POST",
-      headers: this.#access.headers({ "Content-Type": "application/json" }),
+      headers: { "Content-Type": "application/json" },
       body: JSON.stringify(wish),
     });
   }
 
-  /** Whether the server tells what changes for the session. */
+  /** Whether the server has an event stream for the session. */
   get hasEvents(): boolean {
     return this.#events !== null;
   }
@@ -133,30 +156,45 @@ export class SessionResource {
   /** Subscribes to events of the session, and begins to read them. Throws a {@link Problem}. */
   async listen(names: string[], signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
     const endpoint = new URL(this.#events ?? "sse", this.url).href;
-    const subscribed = await request(endpoint, {
+    const subscribed = await this.#request(endpoint, {
       method: "POST",
-      headers: this.#access.headers({ "Content-Type": "application/json" }),
+      headers: { "Content-Type": "application/json" },
       body: JSON.stringify(names),
       signal,
     });
     const subscription = new URL(subscribed.headers.get("location") ?? "", endpoint).href;
-    const { body } = await request(subscription, { headers: this.#access.headers({ Accept: "text/event-stream" }), signal });
+    const { body } = await this.#request(subscription, {
+      headers: { Accept: "text/event-stream" },
+      signal,
+    });
     if (!body) throw Problem.unreachable();
     return body;
   }
 
   /** Ends the session. Also works while the page goes away. */
   close(): void {
-    fetch(this.url, { method: "DELETE", headers: this.#access.headers(), keepalive: true }).catch(() => {
-      // Nobody there to tell; the server's own deadlines free the session.
+    const init = { method: "DELETE", headers: this.#access.headers(), keepalive: true };
+    this.#browser.fetch(this.url, init).catch(() => {
+      // The server is out of reach; its own deadlines free the session.
+    });
+  }
+
+  async #request(
+    url: string,
+    init: RequestInit & { headers: Record<string, string> },
+  ): Promise<Response> {
+    return await request(this.#browser, url, {
+      ...init,
+      headers: this.#access.headers(init.headers),
     });
   }
 }
 
-async function request(url: string, init: RequestInit): Promise<Response> {
+/** Throws a {@link Problem} unless the server answers with 2xx. */
+async function request(browser: Browser, url: string, init: RequestInit): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(url, { cache: "no-store", ...init });
+    response = await browser.fetch(url, { cache: "no-store", ...init });
   } catch {
     throw Problem.unreachable();
   }

@@ -1,4 +1,4 @@
-/** What goes over one connection, over the time since the last look. `null`: not known. */
+/** Measurements of one connection since the last sample. `null`: not known. */
 export interface StatsSample {
   /** Video and audio, bits per second. */
   bitrate: number | null;
@@ -12,26 +12,28 @@ export interface StatsSample {
   audioCodec: string | null;
   /** Packets lost on the way, in percent, before repair where the browser can tell. */
   lossPercent: number | null;
-  /** How long the browser held pictures back. */
+  /** How long the browser held pictures back, in ms. */
   jitterBufferMs: number | null;
   /** Since the start. */
   freezes: number | null;
   /** Since the start. */
   freezeMs: number | null;
   rttMs: number | null;
-  /** Sending: what holds the encoder back. */
+  /** The limit of the encoder, while sending (webrtc-stats, qualityLimitationReason). */
   limitation: "none" | "cpu" | "bandwidth" | "other" | null;
 }
 
 type Report = Record<string, string | number | undefined>;
 
-/** Reads `getStats` of one peer connection, sending or receiving, and turns its counters into rates. */
+/**
+ * Samples `getStats` of one peer connection, sending or receiving, and turns counters into rates.
+ */
 export class Stats {
   #peer: RTCPeerConnection | null = null;
   #last = new Map<string, number>();
   #lastAt = 0;
 
-  /** Looks once. Rates are over the time since the last look at the same connection. */
+  /** Takes a sample. Rates are over the time since the last one of the same connection. */
   async sample(peer: RTCPeerConnection): Promise<StatsSample> {
     const reports = await peer.getStats();
     const now = performance.now();
@@ -47,13 +49,19 @@ export class Stats {
     reports.forEach((report) => all.push(report as Report));
     const find = (type: string, kind: string): Report | undefined =>
       all.find((report) => report["type"] === type && report["kind"] === kind);
-    const sent = all.filter((report) => report["type"] === "outbound-rtp" && report["kind"] === "video");
+    const sent = all.filter(
+      (report) => report["type"] === "outbound-rtp" && report["kind"] === "video",
+    );
     const video = find("inbound-rtp", "video") ?? largest(sent);
     const audio = find("inbound-rtp", "audio") ?? find("outbound-rtp", "audio");
     const remote = find("remote-inbound-rtp", "video") ?? find("remote-inbound-rtp", "audio");
 
-    const rates = (sent.length > 0 ? sent : [video]).map((each) => this.#rate(each, ["bytesReceived", "bytesSent"], seconds, 8));
-    const videoBitrate = rates.every((rate) => rate === null) ? null : rates.reduce<number>((sum, rate) => sum + (rate ?? 0), 0);
+    const rates = (sent.length > 0 ? sent : [video]).map((each) =>
+      this.#rate(each, ["bytesReceived", "bytesSent"], seconds, 8),
+    );
+    const videoBitrate = rates.every((rate) => rate === null)
+      ? null
+      : rates.reduce<number>((sum, rate) => sum + (rate ?? 0), 0);
     const audioBitrate = this.#rate(audio, ["bytesReceived", "bytesSent"], seconds, 8);
     const main = video ?? audio;
     const lost = this.#delta(main, "packetsLost");
@@ -61,11 +69,15 @@ export class Stats {
     const held = this.#delta(video, "jitterBufferDelay");
     const shown = this.#delta(video, "jitterBufferEmittedCount");
     const freezeSeconds = number(video, "totalFreezesDuration");
-    const rtt = number(selectedPair(all), "currentRoundTripTime") ?? number(remote, "roundTripTime");
+    const rtt =
+      number(selectedPair(all), "currentRoundTripTime") ?? number(remote, "roundTripTime");
     const fractionLost = number(remote, "fractionLost");
 
     return {
-      bitrate: videoBitrate === null && audioBitrate === null ? null : (videoBitrate ?? 0) + (audioBitrate ?? 0),
+      bitrate:
+        videoBitrate === null && audioBitrate === null
+          ? null
+          : (videoBitrate ?? 0) + (audioBitrate ?? 0),
       videoBitrate,
       audioBitrate,
       frameRate: number(video, "framesPerSecond"),
@@ -87,7 +99,12 @@ export class Stats {
     };
   }
 
-  #rate(report: Report | undefined, keys: string[], seconds: number, factor: number): number | null {
+  #rate(
+    report: Report | undefined,
+    keys: string[],
+    seconds: number,
+    factor: number,
+  ): number | null {
     for (const key of keys) {
       const delta = this.#delta(report, key);
       if (delta !== null && seconds > 0) return (Math.max(0, delta) * factor) / seconds;
@@ -95,7 +112,7 @@ export class Stats {
     return null;
   }
 
-  /** How much a counter has grown since the last look; `null` at the first. */
+  /** Returns the growth of a counter since the last sample; `null` at the first. */
   #delta(report: Report | undefined, key: string): number | null {
     const value = number(report, key);
     if (value === null) return null;
@@ -108,8 +125,12 @@ export class Stats {
 
 /** Of a simulcast, the largest picture that is being sent. */
 function largest(sent: Report[]): Report | undefined {
-  const lines = (report: Report): number => ((number(report, "framesPerSecond") ?? 0) > 0 ? (number(report, "frameHeight") ?? 0) : 0);
-  return sent.reduce<Report | undefined>((best, each) => (best && lines(best) >= lines(each) ? best : each), undefined);
+  const lines = (report: Report): number =>
+    (number(report, "framesPerSecond") ?? 0) > 0 ? (number(report, "frameHeight") ?? 0) : 0;
+  return sent.reduce<Report | undefined>(
+    (best, each) => (best && lines(best) >= lines(each) ? best : each),
+    undefined,
+  );
 }
 
 function number(report: Report | undefined, key: string): number | null {
@@ -128,5 +149,7 @@ function codecName(reports: RTCStatsReport, report: Report | undefined): string 
 function selectedPair(all: Report[]): Report | undefined {
   const id = all.find((report) => report["type"] === "transport")?.["selectedCandidatePairId"];
   const pairs = all.filter((report) => report["type"] === "candidate-pair");
-  return pairs.find((pair) => pair["id"] === id) ?? pairs.find((pair) => pair["state"] === "succeeded");
+  return (
+    pairs.find((pair) => pair["id"] === id) ?? pairs.find((pair) => pair["state"] === "succeeded")
+  );
 }

@@ -1,129 +1,146 @@
 import type { Access } from "./Access";
 import { streamPath, waitingStream, type StreamStatus } from "./Api";
 import { BackOff } from "./BackOff";
+import { thisBrowser, type Browser } from "./Browser";
 import { pause, readEvents, withPlace, type ServerEvent } from "./EventStream";
 import { Problem } from "./Problem";
+import { SilenceAlarm } from "./SilenceAlarm";
 
-/** Of the six connections that all tabs of a browser share, this many may listen under this name. */
+/**
+ * Name and number of the places for tabs that hold an event stream open: three of a browser's six
+ * connections.
+ */
 export const EVENTS_PLACE = "nowcast-events";
 export const EVENTS_PLACES = 3;
 const POLL_MS = 2_000;
-/** The server speaks every 2 s; after this long the line is dead. */
+/**
+ * The server writes at least every 2 s (`server/src/http/events.rs`); after three of them the
+ * connection is dead.
+ */
 const SILENCE_MS = 7_000;
+/** Time until the next attempt to listen where a 503 names none. A guess. */
+const FULL_MS = 10_000;
 
 /**
  * Follows the status of one stream by server-sent events.
  *
- * Where many tabs are open, or the browser lacks locks to count them by, asks every 2 s instead.
+ * Polls every 2 s instead where no place is free, where the browser has no locks to count places
+ * by, and while the server has too many event streams open.
  */
 export class StreamEvents {
+  /** Called with each status that arrives. */
   onstatus: (status: StreamStatus) => void = () => {};
-  /** Something is in the way (`null`: no longer). It goes on by itself. */
+  /**
+   * Called with the reason why no status arrives (`null`: it arrives again). Retries go on by
+   * themselves.
+   */
   onproblem: (problem: Problem | null) => void = () => {};
 
   readonly #stream: string;
   readonly #access: Access;
-  readonly #backOff = new BackOff();
+  readonly #browser: Browser;
+  readonly #backOff: BackOff;
   #stopped: AbortController | null = null;
+  #unlisten: (() => void)[] = [];
+  /** Time (`Browser.now`) before which the server need not be asked for an event stream. */
+  #fullUntil = 0;
 
-  constructor(stream: string, access: Access) {
+  constructor(stream: string, access: Access, browser: Browser = thisBrowser) {
     this.#stream = stream;
     this.#access = access;
+    this.#browser = browser;
+    this.#backOff = new BackOff(undefined, undefined, browser);
   }
 
   start(): void {
     this.stop();
     this.#stopped = new AbortController();
     void this.#follow(this.#stopped.signal);
-    addEventListener("pagehide", this.#sleep);
-    addEventListener("pageshow", this.#wake);
+    this.#unlisten = [
+      // An open request would keep the page out of the back/forward cache.
+      this.#browser.listen("pagehide", () => this.#stopped?.abort()),
+      this.#browser.listen("pageshow", (event) => {
+        if ((event as PageTransitionEvent).persisted) this.start();
+      }),
+    ];
   }
 
   stop(): void {
     this.#stopped?.abort();
-    removeEventListener("pagehide", this.#sleep);
-    removeEventListener("pageshow", this.#wake);
+    this.#unlisten.splice(0).forEach((unlisten) => unlisten());
   }
 
   async #follow(stopped: AbortSignal): Promise<void> {
     while (!stopped.aborted) {
+      let retryAfterMs = 0;
       try {
-        const listened = await withPlace(EVENTS_PLACE, EVENTS_PLACES, (hasPlace) =>
-          hasPlace ? this.#listen(stopped) : this.#poll(stopped),
+        const outcome = await withPlace(this.#browser, EVENTS_PLACE, EVENTS_PLACES, (hasPlace) =>
+          hasPlace && this.#browser.now() >= this.#fullUntil
+            ? this.#listen(stopped)
+            : this.#poll(stopped),
         );
-        if (listened === "polled") {
-          await pause(POLL_MS, stopped);
+        if (outcome === "polled") {
+          await pause(this.#browser, POLL_MS, stopped);
           continue;
         }
       } catch (thrown) {
         if (stopped.aborted) return;
-        this.onproblem(Problem.from(thrown));
+        const problem = Problem.from(thrown);
+        retryAfterMs = problem.retryAfterMs ?? 0;
+        this.onproblem(problem);
       }
-      await pause(this.#backOff.next(), stopped);
+      await pause(this.#browser, retryAfterMs + this.#backOff.next(), stopped);
     }
   }
 
-  async #listen(stopped: AbortSignal): Promise<"ended"> {
-    const silent = new AbortController();
-    const either = anySignal(stopped, silent.signal);
-    let alarm: ReturnType<typeof setTimeout> | undefined;
-    const heard = (): void => {
-      clearTimeout(alarm);
-      alarm = setTimeout(() => silent.abort(), SILENCE_MS);
-    };
+  async #listen(stopped: AbortSignal): Promise<"ended" | "polled"> {
+    const alarm = new SilenceAlarm(this.#browser, SILENCE_MS, stopped);
     try {
-      heard();
-      const response = await this.#request("/events", "text/event-stream", either);
+      const response = await this.#request("/events", "text/event-stream", alarm.signal);
+      if (response.status === 503) {
+        const { retryAfterMs } = await Problem.fromResponse(response);
+        this.#fullUntil = this.#browser.now() + (retryAfterMs ?? FULL_MS);
+        return await this.#poll(stopped);
+      }
       if (!response.ok || !response.body) throw await Problem.fromResponse(response);
-      await readEvents(response.body, (event) => this.#handleEvent(event), heard);
+      await readEvents(
+        response.body,
+        (event) => this.#handleEvent(event, stopped),
+        () => alarm.heard(),
+      );
       return "ended";
     } catch (thrown) {
-      if (silent.signal.aborted) throw Problem.unreachable();
+      if (alarm.hasRung) throw Problem.unreachable();
       throw thrown;
     } finally {
-      clearTimeout(alarm);
+      alarm.end();
     }
   }
 
-  #handleEvent({ name, data }: ServerEvent): void {
-    if (name === "status") this.#handleStatus(JSON.parse(data) as StreamStatus);
+  #handleEvent({ name, data }: ServerEvent, stopped: AbortSignal): void {
+    if (name === "status") this.#handleStatus(JSON.parse(data) as StreamStatus, stopped);
   }
 
   async #poll(stopped: AbortSignal): Promise<"polled"> {
     const response = await this.#request("", "application/json", stopped);
-    if (response.status === 404) this.#handleStatus(waitingStream(this.#stream));
+    if (response.status === 404) this.#handleStatus(waitingStream(this.#stream), stopped);
     else if (!response.ok) throw await Problem.fromResponse(response);
-    else this.#handleStatus((await response.json()) as StreamStatus);
+    else this.#handleStatus((await response.json()) as StreamStatus, stopped);
     return "polled";
   }
 
-  #handleStatus(status: StreamStatus): void {
+  #handleStatus(status: StreamStatus, stopped: AbortSignal): void {
+    if (stopped.aborted) return;
     this.#backOff.reset();
     this.onproblem(null);
     this.onstatus(status);
   }
 
   async #request(suffix: string, accept: string, signal: AbortSignal): Promise<Response> {
-    return await fetch(streamPath("/api/v1/streams", this.#stream, suffix), {
+    return await this.#browser.fetch(streamPath("/api/v1/streams", this.#stream, suffix), {
       headers: this.#access.headers({ Accept: accept }),
       cache: "no-store",
       signal,
     });
   }
-
-  readonly #sleep = (): void => this.#stopped?.abort();
-
-  readonly #wake = (event: PageTransitionEvent): void => {
-    if (event.persisted) this.start();
-  };
-}
-
-/** Aborts when one of two does. (`AbortSignal.any` is younger than some browsers that we serve.) */
-function anySignal(a: AbortSignal, b: AbortSignal): AbortSignal {
-  const either = new AbortController();
-  const abort = (): void => either.abort();
-  if (a.aborted || b.aborted) abort();
-  a.addEventListener("abort", abort, { once: true });
-  b.addEventListener("abort", abort, { once: true });
-  return either.signal;
 }

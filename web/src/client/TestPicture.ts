@@ -11,7 +11,8 @@ const BARS = ["#c4c7cf", "#c9c13f", "#35bfc4", "#3fb950", "#bd4fc0", "#d64550", 
 const INK = "#eef1f8";
 const DIM = "#8b96ad";
 const LIVE = "#ff4d61";
-const MONO = 'ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
+const MONO =
+  'ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
 const SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 
 /** The dial. */
@@ -25,12 +26,13 @@ const FLASH_MS = BEEP_SECONDS * 1000;
 interface TrackGenerator extends MediaStreamTrack {
   readonly writable: WritableStream<VideoFrame>;
 }
-declare const MediaStreamTrackGenerator: (new (init: { kind: "video" }) => TrackGenerator) | undefined;
+declare const MediaStreamTrackGenerator:
+  (new (init: { kind: "video" }) => TrackGenerator) | undefined;
 
-/** What takes a frame of a canvas when it is told to: its track, or its stream. */
+/** The object that takes a frame of a canvas: its track or its stream, by browser. */
 type ByHand = (MediaStreamTrack | MediaStream) & { requestFrame?(): void };
 
-/** What to draw. */
+/** Size, rate and title of the picture. */
 export interface TestPictureOptions {
   /** Lines; 720 gives 1280×720. */
   height: number;
@@ -74,7 +76,10 @@ export class TestPicture {
     this.#ticker.start(options.frameRate);
   }
 
-  /** Lets the beeps be heard by viewers: browsers keep sound off until the user has touched the page. */
+  /**
+   * Lets the beeps be heard by viewers: browsers keep sound off until the user has touched the
+   * page.
+   */
   resume(): void {
     void this.#sound?.context.resume();
   }
@@ -142,14 +147,15 @@ export class TestPicture {
 /** A track that shows the canvas, and the function that says that a new picture is on it. */
 function trackFrom(canvas: HTMLCanvasElement, frameRate: number): [MediaStreamTrack, () => void] {
   if (typeof MediaStreamTrackGenerator !== "undefined" && typeof VideoFrame !== "undefined") {
-    // The only way that also works while the page is hidden: canvases are captured when they are painted.
+    // The only way that also works while the page is hidden: canvases are captured when they are
+    // painted.
     const track = new MediaStreamTrackGenerator({ kind: "video" });
     const writer = track.writable.getWriter();
     let waiting = 0;
     return [
       track,
       () => {
-        if (waiting > 2) return; // nobody takes them: rather skip one than pile up
+        if (waiting > 2) return; // The encoder takes none: skipped frames do not pile up.
         const frame = new VideoFrame(canvas, { timestamp: Math.round(performance.now() * 1000) });
         waiting += 1;
         writer
@@ -159,8 +165,8 @@ function trackFrom(canvas: HTMLCanvasElement, frameRate: number): [MediaStreamTr
       },
     ];
   }
-  // The standard has `requestFrame` on the track, Firefox on the stream. A stream that is given a frame rate is
-  // captured on every n-th repaint: 30 frames a second of a screen with 60 become 20.
+  // The standard has `requestFrame` on the track, Firefox on the stream. A stream that is given a
+  // frame rate is captured on every n-th repaint: 30 frames a second of a screen with 60 become 20.
   const stream: ByHand = canvas.captureStream(0);
   const byHand: ByHand | undefined = stream.getVideoTracks()[0];
   const taker = [byHand, stream].find((each) => each?.requestFrame);
@@ -171,7 +177,11 @@ function trackFrom(canvas: HTMLCanvasElement, frameRate: number): [MediaStreamTr
 }
 
 /** All that stands still. */
-function drawCard(width: number, height: number, { title, frameRate }: TestPictureOptions): HTMLCanvasElement {
+function drawCard(
+  width: number,
+  height: number,
+  { title, frameRate }: TestPictureOptions,
+): HTMLCanvasElement {
   const card = document.createElement("canvas");
   card.width = width;
   card.height = height;
@@ -264,7 +274,11 @@ function drawTime(context: CanvasRenderingContext2D, now: number, frames: number
   context.fillStyle = INK;
   context.fillText(time, 516, 440);
   context.fillStyle = LIVE;
-  context.fillText(`.${String(date.getMilliseconds()).padStart(3, "0")}`, 516 + context.measureText(time).width, 440);
+  context.fillText(
+    `.${String(date.getMilliseconds()).padStart(3, "0")}`,
+    516 + context.measureText(time).width,
+    440,
+  );
   context.font = `500 26px ${MONO}`;
   context.fillStyle = DIM;
   context.fillText(`frame ${String(frames).padStart(6, "0")}`, 520, 562);
@@ -284,7 +298,13 @@ function drawBall(context: CanvasRenderingContext2D, now: number): void {
   context.fill();
 }
 
-function line(context: CanvasRenderingContext2D, x1: number, y1: number, x2: number, y2: number): void {
+function line(
+  context: CanvasRenderingContext2D,
+  x1: number,
+  y1: number,
+  x2: number,
+  y2: number,
+): void {
   context.beginPath();
   context.moveTo(x1, y1);
   context.lineTo(x2, y2);

@@ -1,5 +1,6 @@
 /**
- * Beats time for {@link Ticker}: browsers slow the timers of hidden pages down, but not those of workers.
+ * Beats time for {@link Ticker}: browsers slow the timers of hidden pages down, but not those of
+ * workers.
  *
  * Told a number, it beats that often a second; told 0, it stops.
  */

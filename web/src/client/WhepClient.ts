@@ -1,26 +1,39 @@
 import type { Access } from "./Access";
+import { thisBrowser, type Browser } from "./Browser";
 import { asksForExtensions } from "./HeaderExtensions";
 import { LiveConnection } from "./LiveConnection";
 
-/** What a viewer wants. */
+/** A viewer's choices. */
 export interface WhepOptions {
-  /** Without sound there is one thing less to set up: for previews. */
+  /** Whether to receive sound; previews do without. */
   audio: boolean;
-  /** How long the browser should hold media back, in milliseconds. 0: as little as it can. */
+  /** How long the browser holds media back, in ms. 0: as little as it can. */
   delayMs: number;
 }
 
-/** Where browsers keep their wish for delay: the standard's name, and Chromium's older one in seconds. */
-type DelayedReceiver = Partial<Pick<RTCRtpReceiver, "jitterBufferTarget">> & { playoutDelayHint?: number | null };
+/**
+ * The delay of a receiver: by the standard's name, and by Chromium's older one in seconds.
+ */
+type DelayedReceiver = Partial<Pick<RTCRtpReceiver, "jitterBufferTarget">> & {
+  playoutDelayHint?: number | null;
+};
 
-/** Watches by WHEP and keeps watching: see {@link LiveConnection} for how. */
+/** Watches by WHEP, and reconnects as {@link LiveConnection} describes. */
 export class WhepClient extends LiveConnection {
-  /** What to play. Stays the same object over reconnects, so that a player keeps its last picture. */
-  readonly stream = new MediaStream();
+  /**
+   * The tracks to play. Stays one object over reconnects, so that a player keeps its last picture.
+   */
+  readonly stream: MediaStream;
   readonly #options: WhepOptions;
 
-  constructor(endpoint: string, access: Access, options: WhepOptions = { audio: true, delayMs: 0 }) {
-    super(endpoint, access);
+  constructor(
+    endpoint: string,
+    access: Access,
+    options: WhepOptions = { audio: true, delayMs: 0 },
+    browser: Browser = thisBrowser,
+  ) {
+    super(endpoint, access, browser);
+    this.stream = browser.createStream();
     this.#options = options;
   }
 
@@ -37,9 +50,10 @@ export class WhepClient extends LiveConnection {
       const receiver: DelayedReceiver = transceiver.receiver;
       try {
         if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = this.#options.delayMs;
-        else if ("playoutDelayHint" in receiver) receiver.playoutDelayHint = this.#options.delayMs / 1000;
+        else if ("playoutDelayHint" in receiver)
+          receiver.playoutDelayHint = this.#options.delayMs / 1000;
       } catch {
-        // Out of the browser's range: its own choice it is.
+        // The value is out of the browser's range: the browser chooses.
       }
     }
   }

@@ -1,28 +1,38 @@
 import type { Access } from "./Access";
 import type { WantedLayer } from "./Api";
+import { thisBrowser, type Browser } from "./Browser";
 import { sendingFor, type Chosen, type Sending } from "./Encodings";
 import { asksForExtensions } from "./HeaderExtensions";
 import { LiveConnection } from "./LiveConnection";
 import type { Problem } from "./Problem";
 
-/** What a publisher sends, and how. */
+/** The publisher's choices for sending. */
 export interface WhipOptions extends Chosen {
-  /** The codec by its SDP name (`H264`, `VP8`, `VP9`, `AV1`), or `null` for what browser and server agree on. */
+  /**
+   * The codec by its SDP name (`H264`, `VP8`, `VP9`, `AV1`); `null`: the first that browser and
+   * server share.
+   */
   codec: string | null;
-  /** What gives way when the network or the machine is short. */
+  /**
+   * Which quality is reduced first when bandwidth or processor time is short (mst-content-hint).
+   */
   degradation: "balanced" | "maintain-framerate" | "maintain-resolution";
 }
 
-/** Browsers begin at 300 kb/s and take seconds to look good; most links carry this much at once. A guess. */
+/**
+ * Bits/s. Browsers begin at 300 kb/s and take seconds to look good; most links carry this much. A
+ * guess.
+ */
 const START_BITRATE = 1_200_000;
 
 /**
- * A page that was reloaded while it connected, or whose browser was killed, finds its own old session in the way. The
- * server gives that up after 2 s where it knows the page by its token or address, and after 10 s where it does not.
+ * How long a 409 is taken for the page's own old session: of a page that was reloaded while it
+ * connected, or of a browser that was killed. The server gives such a session up after 2 s if the
+ * new one has the same token or address, and after 10 s otherwise.
  */
 const LEAVING_MS = 12_000;
 
-/** Publishes by WHIP (RFC 9725) and keeps publishing: see {@link LiveConnection} for how. */
+/** Publishes by WHIP (RFC 9725), and reconnects as {@link LiveConnection} describes. */
 export class WhipClient extends LiveConnection {
   #video: MediaStreamTrack | null;
   #audio: MediaStreamTrack | null;
@@ -30,6 +40,8 @@ export class WhipClient extends LiveConnection {
   #videoSender: RTCRtpSender | null = null;
   #audioSender: RTCRtpSender | null = null;
   #wanted: WantedLayer[] = [];
+  /** Time (`Browser.now`) of the first 409 in a row; `null` after another answer. */
+  #busySince: number | null = null;
   /** Whether parameters are being set, and have to be once more. */
   #setting: "no" | "once" | "again" = "no";
 
@@ -38,14 +50,20 @@ export class WhipClient extends LiveConnection {
     access: Access,
     tracks: { video: MediaStreamTrack | null; audio: MediaStreamTrack | null },
     options: WhipOptions,
+    browser: Browser = thisBrowser,
   ) {
-    super(endpoint, access);
+    super(endpoint, access, browser);
     this.#video = tracks.video;
     this.#audio = tracks.audio;
     this.#options = options;
   }
 
-  /** Goes on with other tracks, without a new session where the kinds stay the same. */
+  override start(): void {
+    this.#busySince = null;
+    super.start();
+  }
+
+  /** Sends other tracks from now on; within the session if the kinds of media stay the same. */
   async replaceTracks(
     tracks: { video: MediaStreamTrack | null; audio: MediaStreamTrack | null },
     options: WhipOptions,
@@ -65,26 +83,29 @@ export class WhipClient extends LiveConnection {
     this.#limit();
   }
 
-  /** The audience has use for these from now on. */
+  /** Limits the encodings to those that viewers need, by the server's report. */
   audienceWants(wanted: WantedLayer[]): void {
     if (JSON.stringify(wanted) === JSON.stringify(this.#wanted)) return;
     this.#wanted = wanted;
     this.#limit();
   }
 
-  /** What is to be sent of each encoding, for the present audience. */
+  /** The limits of each encoding for the present viewers. */
   get sending(): Sending[] {
     return sendingFor(this.#options, this.#wanted);
   }
 
   protected override prepare(peer: RTCPeerConnection): void {
-    // One stream: the viewer keeps lips and sound together.
-    const stream = new MediaStream();
+    // One stream for both tracks: viewers play them in sync.
+    const stream = this.browser.createStream();
     this.#videoSender = null;
     this.#audioSender = null;
     this.#wanted = [];
     if (this.#audio) {
-      const transceiver = peer.addTransceiver(this.#audio, { direction: "sendonly", streams: [stream] });
+      const transceiver = peer.addTransceiver(this.#audio, {
+        direction: "sendonly",
+        streams: [stream],
+      });
       asksForExtensions(transceiver);
       this.#audioSender = transceiver.sender;
     }
@@ -101,24 +122,24 @@ export class WhipClient extends LiveConnection {
   }
 
   protected override polishAnswer(sdp: string): string {
-    return withStartBitrate(sdp, Math.min(START_BITRATE, this.#options.encodings.at(-1)?.maxBitrate ?? START_BITRATE));
+    const most = this.#options.encodings.at(-1)?.maxBitrate ?? START_BITRATE;
+    return withStartBitrate(sdp, Math.min(START_BITRATE, most));
   }
 
   protected override negotiated(): void {
+    this.#busySince = null;
     this.#limit();
   }
 
   protected override isFinal(problem: Problem): boolean {
     if (problem.status !== 409) return super.isFinal(problem);
-    // Busy: another publisher is live, unless it is our own session that was lost and has not timed out yet.
-    this.#busySince ??= performance.now();
-    const again = performance.now() + (problem.retryAfterMs ?? 0);
+    // Another publisher is live, or this page's own lost session has not timed out yet.
+    this.#busySince ??= this.browser.now();
+    const again = this.browser.now() + (problem.retryAfterMs ?? 0);
     if (this.wasConnected || again - this.#busySince <= LEAVING_MS) return false;
     this.#busySince = null;
     return true;
   }
-
-  #busySince: number | null = null;
 
   #sendEncodings(): RTCRtpEncodingParameters[] {
     const { encodings, maxFrameRate, scalabilityMode } = this.#options;
@@ -136,12 +157,15 @@ export class WhipClient extends LiveConnection {
     else this.#setting = "again";
   }
 
-  /** One after the other: what was read of the sender before it was set is out of date. */
+  /**
+   * Sets one after the other: parameters that were read before the last were set are out of date.
+   */
   async #setParameters(): Promise<void> {
     do {
       this.#setting = "once";
       const sender = this.#videoSender;
-      const parameters: RTCRtpSendParameters & { degradationPreference?: string } | undefined = sender?.getParameters();
+      const parameters: (RTCRtpSendParameters & { degradationPreference?: string }) | undefined =
+        sender?.getParameters();
       if (!sender || !parameters) break;
       parameters.degradationPreference = this.#options.degradation;
       const sendings = this.sending;
@@ -152,7 +176,7 @@ export class WhipClient extends LiveConnection {
       try {
         await sender.setParameters(parameters);
       } catch {
-        // Not every browser takes all of it; the stream works without.
+        // Some browsers refuse a member; the stream works without the limits.
       }
     } while (this.#isToBeSetAgain);
     this.#setting = "no";
@@ -165,27 +189,37 @@ export class WhipClient extends LiveConnection {
 
 type Scalable = RTCRtpEncodingParameters & { scalabilityMode?: string };
 
-/** Changes what has to change: what was never set is the browser's own choice. */
-function apply({ active, maxBitrate, maxFrameRate, scale, scalabilityMode }: Sending, encoding: Scalable): void {
+/** Changes only members that differ: one that was never set is the browser's own choice. */
+function apply(
+  { active, maxBitrate, maxFrameRate, scale, scalabilityMode }: Sending,
+  encoding: Scalable,
+): void {
   Object.assign(encoding, { active, maxBitrate, maxFramerate: maxFrameRate });
   if ((encoding.scaleResolutionDownBy ?? 1) !== scale) encoding.scaleResolutionDownBy = scale;
   if (scalabilityMode !== null) encoding.scalabilityMode = scalabilityMode;
   else delete encoding.scalabilityMode;
 }
 
-/** What repairs a codec's packets; not a choice of its own. */
+/** Formats that repair packets of a codec, and are offered beside each. */
 const REPAIR = new Set(["video/rtx", "video/red", "video/ulpfec", "video/flexfec-03"]);
 
-/** Offers `codec` and nothing else: an answer need not keep the offer's order (RFC 3264 §6.1 only recommends it). */
+/**
+ * Offers `codec` alone: an answer need not keep the order of the offer (RFC 3264 §6.1 only
+ * recommends it).
+ */
 function prefer(transceiver: RTCRtpTransceiver, codec: string | null): void {
+  if (codec === null) return;
   const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs;
-  if (!codec || !codecs || !transceiver.setCodecPreferences) return;
-  const wanted = codecs.filter((each) => each.mimeType.toLowerCase() === `video/${codec.toLowerCase()}`);
+  if (!codecs || !transceiver.setCodecPreferences) return;
+  const wanted = codecs.filter(
+    (each) => each.mimeType.toLowerCase() === `video/${codec.toLowerCase()}`,
+  );
   if (wanted.length === 0) return;
-  transceiver.setCodecPreferences([...wanted, ...codecs.filter(({ mimeType }) => REPAIR.has(mimeType.toLowerCase()))]);
+  const repair = codecs.filter(({ mimeType }) => REPAIR.has(mimeType.toLowerCase()));
+  transceiver.setCodecPreferences([...wanted, ...repair]);
 }
 
-/** Chromium reads its first bitrate from the answer; others ignore it. */
+/** Adds the bitrate that Chromium begins with; other browsers ignore the parameter. */
 export function withStartBitrate(sdp: string, bitsPerSecond: number): string {
   const start = `x-google-start-bitrate=${Math.round(bitsPerSecond / 1000)}`;
   const [head = "", ...sections] = sdp.split(/^(?=m=)/m);
@@ -195,7 +229,8 @@ export function withStartBitrate(sdp: string, bitsPerSecond: number): string {
     if (!first) return section;
     const fmtp = new RegExp(`^a=fmtp:${first} [^\\r\\n]*`, "m");
     if (fmtp.test(section)) return section.replace(fmtp, (line) => `${line};${start}`);
-    return section.replace(new RegExp(`^a=rtpmap:${first} [^\\r\\n]*`, "m"), (line) => `${line}\r\na=fmtp:${first} ${start}`);
+    const rtpmap = new RegExp(`^a=rtpmap:${first} [^\\r\\n]*`, "m");
+    return section.replace(rtpmap, (line) => `${line}\r\na=fmtp:${first} ${start}`);
   });
   return head + polished.join("");
 }

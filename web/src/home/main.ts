@@ -1,125 +1,103 @@
-/** The home page: a door in, a door out, and what is live now. */
+/** The home page: connects the document, the view model and the list of streams. */
 
 import { Access } from "../client/Access";
-import { streamPath, type StreamStatus } from "../client/Api";
+import { streamPath, type Streams } from "../client/Api";
 import { Problem } from "../client/Problem";
 import { at } from "../client/root";
-import { STREAM_NAME_RULE, streamNameProblem } from "../client/StreamName";
-import { byId, say } from "../ui/dom";
-import { suggestName } from "./suggestName";
+import { byId, linkHome, say } from "../ui/dom";
+import { hintFor, HomeModel, nameFrom, type Door, type HomeView } from "./HomeModel";
 import { StreamCard } from "./StreamCard";
+import { suggestName } from "./suggestName";
 
+/** How often the list is asked for. A guess: soon enough for a stream that has just begun. */
 const POLL_MS = 2_000;
 
 const access = Access.fromLocation(location);
+const model = new HomeModel();
 const cards = new Map<string, StreamCard>();
+const sight = new IntersectionObserver(handleSight, { rootMargin: "80px" });
 
-for (const link of document.querySelectorAll<HTMLAnchorElement>("[data-home]")) link.href = access.link("/");
+linkHome(access);
 byId<HTMLAnchorElement>("try").href = access.link("/publish/hello?source=test");
-
-// The two doors. An empty name takes the suggestion that stands in the field.
-const suggestion = suggestName();
-door("publish", suggestion);
-door("watch", null);
-
-function door(page: "publish" | "watch", suggested: string | null): void {
-  const input = byId<HTMLInputElement>(`${page}-name`);
-  const hint = byId(`${page}-hint`);
-  input.placeholder = suggested ?? "its name";
-
-  const check = (): string | null => {
-    const problem = input.value === "" ? null : streamNameProblem(input.value.trim());
-    input.setAttribute("aria-invalid", String(problem !== null));
-    hint.classList.toggle("wrong", problem !== null);
-    say(hint, problem ?? (page === "publish" ? STREAM_NAME_RULE : "It starts by itself if it is not live yet."));
-    return problem;
-  };
-  check();
-  input.addEventListener("input", check);
-  byId<HTMLFormElement>(page).addEventListener("submit", (event) => {
-    event.preventDefault();
-    const name = input.value.trim() || suggested;
-    if (!name || check() !== null) return input.focus();
-    location.href = access.link(streamPath(`/${page}`, name));
-  });
-}
-
-// What is live now.
-const visible = new IntersectionObserver(
-  (entries) => {
-    for (const { target, isIntersecting } of entries) {
-      for (const card of cards.values()) if (card.element === target) card.isVisible = isIntersecting;
-    }
-    sharePreviews();
-  },
-  { rootMargin: "80px" },
-);
-
-async function refresh(): Promise<void> {
-  if (document.hidden) return;
-  try {
-    const response = await fetch(at("/api/v1/streams"), { headers: access.headers(), cache: "no-store" });
-    if (!response.ok) throw await Problem.fromResponse(response);
-    const { streams } = (await response.json()) as { streams: StreamStatus[] };
-    show(streams.filter(({ state }) => state === "live"));
-    notice(null);
-  } catch (thrown) {
-    notice(Problem.from(thrown));
-  }
-}
-
-function show(streams: StreamStatus[]): void {
-  const names = new Set(streams.map(({ stream }) => stream));
-  for (const [name, card] of cards) {
-    if (names.has(name)) continue;
-    visible.unobserve(card.element);
-    card.remove();
-    cards.delete(name);
-  }
-  for (const status of streams) {
-    let card = cards.get(status.stream);
-    if (!card) {
-      card = new StreamCard(status.stream, access);
-      cards.set(status.stream, card);
-      byId("cards").append(card.element);
-      visible.observe(card.element);
-    }
-    card.update(status);
-  }
-  byId("cards").hidden = cards.size === 0;
-  byId("empty").hidden = cards.size > 0;
-  byId("count").hidden = cards.size === 0;
-  say(byId("count"), String(cards.size));
-  sharePreviews();
-}
-
-/** A preview is a viewer's session, so only few run: those in sight, first come first served. */
-const MAX_PREVIEWS = 4;
-
-function sharePreviews(): void {
-  let left = document.hidden ? 0 : MAX_PREVIEWS;
-  for (const card of cards.values()) card.play(card.isVisible && left-- > 0);
-}
-
-function notice(problem: Problem | null): void {
-  const element = byId("notice");
-  element.hidden = problem === null;
-  if (!problem) return;
-  byId("empty").hidden = true;
-  say(
-    element,
-    problem.status === 401 || problem.status === 403
-      ? "This server shows its list only to people with a token. Open this page by a link that ends in #token=… — " +
-          "whoever runs the server can give you one. If you know a stream's name, you can still try to watch it above."
-      : problem.status === 0
-        ? "The server does not answer right now. This page goes on trying."
-        : [problem.detail || problem.title, problem.fix].filter(Boolean).join(" "),
-  );
-}
-
+openDoor("publish", suggestName());
+openDoor("watch", null);
 document.addEventListener("visibilitychange", () => {
-  sharePreviews();
+  model.handleHidden(document.hidden);
+  show();
   void refresh();
 });
 setInterval(() => void refresh(), POLL_MS);
 void refresh();
+
+function openDoor(door: Door, suggestion: string | null): void {
+  const input = byId<HTMLInputElement>(`${door}-name`);
+  const hint = byId(`${door}-hint`);
+  input.placeholder = suggestion ?? "its name";
+  const check = (): void => {
+    const { text, isWrong } = hintFor(door, input.value);
+    input.setAttribute("aria-invalid", String(isWrong));
+    hint.classList.toggle("wrong", isWrong);
+    say(hint, text);
+  };
+  check();
+  input.addEventListener("input", check);
+  byId<HTMLFormElement>(door).addEventListener("submit", (event) => {
+    event.preventDefault();
+    const name = nameFrom(input.value, suggestion);
+    if (name === null) input.focus();
+    else location.href = access.link(streamPath(`/${door}`, name));
+  });
+}
+
+async function refresh(): Promise<void> {
+  if (document.hidden) return;
+  try {
+    const response = await fetch(at("/api/v1/streams"), {
+      headers: access.headers(),
+      cache: "no-store",
+    });
+    if (!response.ok) throw await Problem.fromResponse(response);
+    model.handleStreams(((await response.json()) as Streams).streams);
+  } catch (thrown) {
+    model.handleProblem(Problem.from(thrown));
+  }
+  show();
+}
+
+function show(): void {
+  draw(model.view(Date.now()));
+}
+
+function draw(view: HomeView): void {
+  const names = new Set(view.cards.map(({ stream }) => stream));
+  for (const [name, card] of cards) {
+    if (names.has(name)) continue;
+    sight.unobserve(card.element);
+    card.remove();
+    cards.delete(name);
+  }
+  for (const cardView of view.cards)
+    (cards.get(cardView.stream) ?? addCard(cardView.stream)).draw(cardView);
+  byId("cards").hidden = view.count === null;
+  byId("empty").hidden = !view.isEmpty;
+  byId("count").hidden = view.count === null;
+  say(byId("count"), String(view.count ?? 0));
+  byId("notice").hidden = view.notice === null;
+  say(byId("notice"), view.notice ?? "");
+}
+
+function addCard(stream: string): StreamCard {
+  const card = new StreamCard(stream, access);
+  cards.set(stream, card);
+  byId("cards").append(card.element);
+  sight.observe(card.element);
+  return card;
+}
+
+function handleSight(entries: IntersectionObserverEntry[]): void {
+  for (const { target, isIntersecting } of entries) {
+    const card = [...cards.values()].find(({ element }) => element === target);
+    if (card) model.handleSight(card.stream, isIntersecting);
+  }
+  show();
+}

@@ -1,8 +1,35 @@
-const HOW = ["amber", "bright", "calm", "clear", "early", "gentle", "golden", "lively", "quick", "quiet", "silver", "sunny"];
-const WHO = ["badger", "comet", "finch", "fox", "harbor", "heron", "lark", "maple", "otter", "river", "sparrow", "willow"];
+const HOW = [
+  "amber",
+  "bright",
+  "calm",
+  "clear",
+  "early",
+  "gentle",
+  "golden",
+  "lively",
+  "quick",
+  "quiet",
+  "silver",
+  "sunny",
+];
+const WHO = [
+  "badger",
+  "comet",
+  "finch",
+  "fox",
+  "harbor",
+  "heron",
+  "lark",
+  "maple",
+  "otter",
+  "river",
+  "sparrow",
+  "willow",
+];
 
-/** A friendly stream name for those who do not want to think of one. */
+/** Returns a random stream name, to fill a field that is left empty. */
 export function suggestName(): string {
-  const pick = (words: string[]): string => words[Math.floor(Math.random() * words.length)] ?? "stream";
+  const pick = (words: string[]): string =>
+    words[Math.floor(Math.random() * words.length)] ?? "stream";
   return `${pick(HOW)}-${pick(WHO)}`;
 }

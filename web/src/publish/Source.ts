@@ -1,12 +1,14 @@
 import { TestPicture } from "../client/TestPicture";
 import type { Settings } from "./settings";
 
-/** What is being shown: tracks to send, and how to let go of them. */
+/** An open camera, screen or test picture: its tracks, and their end. */
 export class Source {
   readonly kind: Settings["source"];
   readonly video: MediaStreamTrack | null;
   readonly audio: MediaStreamTrack | null;
-  /** The user ended it outside the page: unplugged the camera, pressed the browser's "Stop sharing". */
+  /**
+   * The user ended it outside the page: unplugged the camera, pressed the browser's "Stop sharing".
+   */
   onended: () => void = () => {};
   readonly #picture: TestPicture | null;
 
@@ -23,7 +25,10 @@ export class Source {
     for (const track of [video, audio]) track?.addEventListener("ended", () => this.onended());
   }
 
-  /** Opens what the settings ask for. Throws what the browser throws; {@link mediaProblem} says it in words. */
+  /**
+   * Opens what the settings ask for. Throws what the browser throws; {@link mediaProblem} says it
+   * in words.
+   */
   static async open(settings: Settings, title: string): Promise<Source> {
     switch (settings.source) {
       case "test":
@@ -51,7 +56,13 @@ export class Source {
     return new Source("screen", video, stream.getAudioTracks()[0] ?? null);
   }
 
-  static async #camera({ height, frameRate, sound, camera, microphone }: Settings): Promise<Source> {
+  static async #camera({
+    height,
+    frameRate,
+    sound,
+    camera,
+    microphone,
+  }: Settings): Promise<Source> {
     const stream = await devices().getUserMedia({
       video: {
         ...(camera === null ? { facingMode: "user" } : { deviceId: { exact: camera } }),
@@ -59,7 +70,12 @@ export class Source {
         width: { ideal: Math.round((height * 16) / 9) },
         frameRate: { ideal: frameRate },
       },
-      audio: sound ? { ...(microphone === null ? {} : { deviceId: { exact: microphone } }), echoCancellation: true } : false,
+      audio: sound
+        ? {
+            ...(microphone === null ? {} : { deviceId: { exact: microphone } }),
+            echoCancellation: true,
+          }
+        : false,
     });
     const [video = null] = stream.getVideoTracks();
     if (video) video.contentHint = "motion";
@@ -85,6 +101,7 @@ export class Source {
 
 /** Browsers hide cameras and screens from pages that came without https. */
 function devices(): MediaDevices {
-  if (!isSecureContext || !navigator.mediaDevices) throw new DOMException("insecure page", "SecurityError");
+  if (!isSecureContext || !navigator.mediaDevices)
+    throw new DOMException("insecure page", "SecurityError");
   return navigator.mediaDevices;
 }

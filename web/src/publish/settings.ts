@@ -4,7 +4,7 @@ import type { WhipOptions } from "../client/WhipClient";
 
 export type SourceKind = "camera" | "screen" | "test";
 
-/** What the publisher has chosen. */
+/** The publisher's choices. */
 export interface Settings {
   source: SourceKind;
   height: number;
@@ -15,7 +15,9 @@ export interface Settings {
   sound: boolean;
   /** Several sizes at once, so that every viewer gets the best that its network carries. */
   simulcast: boolean;
-  /** Layers within one encoding instead (webrtc-svc: `L3T3_KEY`), where the address asks for them. */
+  /**
+   * Layers within one encoding instead (webrtc-svc: `L3T3_KEY`), where the address asks for them.
+   */
   scalabilityMode: string | null;
   camera: string | null;
   microphone: string | null;
@@ -29,14 +31,19 @@ const BITRATE_AT_30 = new Map([
   [1080, 4_500_000],
 ]);
 
-/** What the query of the address asks for, over sensible defaults. */
+/** Returns the choices in the query of the address; defaults for all others. */
 export function settingsFromQuery(query: URLSearchParams): Settings {
-  const among = <T>(value: T, allowed: readonly T[], otherwise: T): T => (allowed.includes(value) ? value : otherwise);
+  const among = <T>(value: T, allowed: readonly T[], otherwise: T): T =>
+    allowed.includes(value) ? value : otherwise;
   const bitrate = Number(query.get("bitrate"));
   const codec = query.get("codec");
   const mode = query.get("svc");
   return {
-    source: among<string>(query.get("source") ?? "", ["camera", "screen", "test"], "camera") as SourceKind,
+    source: among<string>(
+      query.get("source") ?? "",
+      ["camera", "screen", "test"],
+      "camera",
+    ) as SourceKind,
     height: among(Number.parseInt(query.get("res") ?? "", 10), [...BITRATE_AT_30.keys()], 720),
     frameRate: among(Number(query.get("fps")), [15, 30, 60], 30),
     codec: codec === null || codec === "auto" || codec === "" ? null : codec.toUpperCase(),
@@ -49,12 +56,22 @@ export function settingsFromQuery(query: URLSearchParams): Settings {
   };
 }
 
-/** How to send what was chosen. `canSend` says whether this browser sends a codec in several sizes. */
-export function sendOptions(settings: Settings, canSend: (codec: string | null) => boolean = canSendSizes): WhipOptions {
+/**
+ * Returns the options of the connection for the choices. `canSend` says whether this browser sends
+ * a codec in several sizes.
+ */
+export function sendOptions(
+  settings: Settings,
+  canSend: (codec: string | null) => boolean = canSendSizes,
+): WhipOptions {
   const at30 = BITRATE_AT_30.get(settings.height) ?? 2_500_000;
   const factor = settings.frameRate >= 60 ? 1.5 : settings.frameRate <= 15 ? 0.65 : 1;
   const encodings = encodingsFor(settings.height, settings.bitrate ?? Math.round(at30 * factor));
-  const isSimulcast = settings.simulcast && !settings.scalabilityMode && encodings.length > 1 && canSend(settings.codec);
+  const isSimulcast =
+    settings.simulcast &&
+    !settings.scalabilityMode &&
+    encodings.length > 1 &&
+    canSend(settings.codec);
   return {
     codec: settings.codec,
     encodings: isSimulcast ? encodings : encodings.slice(-1),

@@ -3,7 +3,9 @@ const VALUES = 60;
 /** A young line is drawn wider, but not wider than this many values would be. */
 const LEAST_VALUES = 12;
 
-/** The last minute of one number, as a small line. Takes its colour from the canvas's CSS `color`. */
+/**
+ * The last minute of one number, as a small line. Takes its colour from the canvas's CSS `color`.
+ */
 export class Sparkline {
   readonly #canvas: HTMLCanvasElement;
   #values: (number | null)[] = [];
@@ -15,7 +17,7 @@ export class Sparkline {
 
   /** Adds the newest value. */
   push(value: number | null): void {
-    // What came before the first known value is nothing worth room.
+    // Unknown values before the first known one take no room.
     if (value === null && this.#values.length === 0) return;
     this.#values.push(value);
     if (this.#values.length > VALUES) this.#values.shift();

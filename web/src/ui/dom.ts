@@ -1,4 +1,6 @@
-/** Short words for what every page does with its document. */
+/** Access to the document that all pages share. */
+
+import type { Access } from "../client/Access";
 
 /** The element with this id. Its absence is a bug in the page. */
 export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
@@ -14,6 +16,12 @@ export function inside<T extends Element = HTMLElement>(parent: ParentNode, sele
   return element;
 }
 
+/** Sets the address of all links to the home page, with the token that opened this page. */
+export function linkHome(access: Access): void {
+  const links = document.querySelectorAll<HTMLAnchorElement>("[data-home]");
+  links.forEach((link) => (link.href = access.link("/")));
+}
+
 /** Sets text only when it changes: screen readers speak live regions at every touch. */
 export function say(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
@@ -22,8 +30,9 @@ export function say(element: Element, text: string): void {
 /**
  * Resolves when the page has loaded.
  *
- * A player that waits for its first picture holds up the page's `load` event, and with it the browser's
- * "loading" sign: for a stream that has not started yet, for ever. So players get their stream after it.
+ * A player that waits for its first picture holds up the page's `load` event, and with it the
+ * browser's "loading" sign: for a stream that has not started yet, for ever. So players get their
+ * stream after it.
  */
 export function pageLoaded(): Promise<void> {
   if (document.readyState === "complete") return Promise.resolve();

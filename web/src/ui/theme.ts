@@ -19,7 +19,8 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function apply(): void {
   const choice = remembered();
-  root.dataset["theme"] = choice === "dark" || choice === "light" ? choice : dark.matches ? "dark" : "light";
+  root.dataset["theme"] =
+    choice === "dark" || choice === "light" ? choice : dark.matches ? "dark" : "light";
 }
 
 apply();

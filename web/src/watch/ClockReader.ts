@@ -1,7 +1,7 @@
 import { readStrip, stripRectangle } from "../client/ClockStrip";
 import { localNow } from "../client/ServerClock";
 
-/** What the test picture's clock said in the frame on screen, and what ours says. */
+/** The time in the test picture on screen, beside the time of this computer. */
 export interface ClockReading {
   /** When the frame was drawn, ms since the Unix epoch. */
   clockMs: number;
@@ -31,7 +31,17 @@ export class ClockReader {
     const nowMs = localNow();
     const context = (this.#context ??= surface());
     const strip = stripRectangle(videoWidth, videoHeight);
-    context.drawImage(this.#video, strip.x, strip.y, strip.width, strip.height, 0, 0, WIDTH, HEIGHT);
+    context.drawImage(
+      this.#video,
+      strip.x,
+      strip.y,
+      strip.width,
+      strip.height,
+      0,
+      0,
+      WIDTH,
+      HEIGHT,
+    );
     const clockMs = readStrip(context.getImageData(0, 0, WIDTH, HEIGHT));
     return clockMs === null ? null : { clockMs, nowMs, delayMs: nowMs - clockMs };
   }

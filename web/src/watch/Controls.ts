@@ -1,11 +1,11 @@
 import { byId } from "../ui/dom";
 import type { QualityOverlay } from "./QualityOverlay";
 
-/** After this long without a move the controls go. */
+/** Time without a move after which the controls are hidden, in ms. A guess. */
 const IDLE_MS = 2_500;
 const VOLUME_KEY = "nowcast-volume";
 
-/** Old and foreign ways to full screen. */
+/** Full screen on iPhones, which have it for videos only. */
 interface AppleVideo extends HTMLVideoElement {
   webkitEnterFullscreen?(): void;
 }
@@ -82,7 +82,8 @@ export class Controls {
 
   togglePictureInPicture(): void {
     if (document.pictureInPictureElement) void document.exitPictureInPicture();
-    else if (document.pictureInPictureEnabled) void this.#video.requestPictureInPicture().catch(() => {});
+    else if (document.pictureInPictureEnabled)
+      void this.#video.requestPictureInPicture().catch(() => {});
   }
 
   #handleKey(event: KeyboardEvent): void {
@@ -99,7 +100,9 @@ export class Controls {
     action();
   }
 
-  /** Somebody is here: show the controls, and hide them again later unless the keyboard is in them. */
+  /**
+   * Shows the controls, and hides them after a while unless one of them has the keyboard focus.
+   */
   #stir(): void {
     this.#player.classList.remove("idle");
     clearTimeout(this.#idle);

@@ -17,7 +17,11 @@ interface Fact {
 const FACTS: Fact[] = [
   { label: "Bitrate", text: (s) => format.bitrate(s.bitrate), value: (s) => s.bitrate },
   { label: "Frame rate", text: (s) => format.frameRate(s.frameRate), value: (s) => s.frameRate },
-  { label: "Buffer", text: (s) => format.milliseconds(s.jitterBufferMs), value: (s) => s.jitterBufferMs },
+  {
+    label: "Buffer",
+    text: (s) => format.milliseconds(s.jitterBufferMs),
+    value: (s) => s.jitterBufferMs,
+  },
   { label: "Round trip", text: (s) => format.milliseconds(s.rttMs), value: (s) => s.rttMs },
   {
     label: "Loss",
@@ -27,14 +31,22 @@ const FACTS: Fact[] = [
   },
   {
     label: "Freezes",
-    text: (s) => (s.freezes ? `${s.freezes} · ${format.milliseconds(s.freezeMs)}` : format.milliseconds(s.freezes).replace(" ms", "")),
+    text: (s) =>
+      s.freezes
+        ? `${s.freezes} · ${format.milliseconds(s.freezeMs)}`
+        : format.milliseconds(s.freezes).replace(" ms", ""),
     value: (s) => s.freezes,
   },
   { label: "Picture", text: (s) => format.size(s.width, s.height) },
-  { label: "Codecs", text: (s) => [s.codec, s.audioCodec].filter(Boolean).map(format.codec).join(" · ") || "–" },
+  {
+    label: "Codecs",
+    text: (s) => [s.codec, s.audioCodec].filter(Boolean).map(format.codec).join(" · ") || "–",
+  },
 ];
 
-/** Shows how good it is: the delay big, the rest as small numbers with the last minute behind them. */
+/**
+ * Shows how good it is: the delay big, the rest as small numbers with the last minute behind them.
+ */
 export class QualityOverlay {
   /** From asking for the stream to its first picture. */
   firstFrameMs: number | null = null;
@@ -52,7 +64,12 @@ export class QualityOverlay {
       const canvas = inside<HTMLCanvasElement>(row, "canvas");
       if (!fact.value) canvas.remove();
       list.append(row);
-      return { fact, element: row, value: inside(row, "dd"), line: fact.value ? new Sparkline(canvas) : null };
+      return {
+        fact,
+        element: row,
+        value: inside(row, "dd"),
+        line: fact.value ? new Sparkline(canvas) : null,
+      };
     });
   }
 
@@ -66,7 +83,12 @@ export class QualityOverlay {
   }
 
   /** Once a second, open or not: the lines show the past too. */
-  update(sample: StatsSample | null, delayMs: number | null, report: ViewerReport | null, unknown: "untold" | "wrong" | null): void {
+  update(
+    sample: StatsSample | null,
+    delayMs: number | null,
+    report: ViewerReport | null,
+    unknown: "untold" | "wrong" | null,
+  ): void {
     this.#delayLine.push(delayMs);
     const [number = "–", unit = "ms"] = format.milliseconds(delayMs).split(" ");
     say(byId("delay"), number);
@@ -81,19 +103,29 @@ export class QualityOverlay {
       line?.push(sample ? (fact.value?.(sample) ?? null) : null);
     }
     const foot = [
-      this.firstFrameMs === null ? "" : `first picture after ${format.milliseconds(this.firstFrameMs)}`,
+      this.firstFrameMs === null
+        ? ""
+        : `first picture after ${format.milliseconds(this.firstFrameMs)}`,
       report?.video?.retransmitted ? `${report.video.retransmitted} packets repaired` : "",
     ];
     say(byId("quality-foot"), foot.filter(Boolean).join(" · "));
     this.#draw();
   }
 
-  #delayNote(delayMs: number | null, sample: StatsSample | null, unknown: "untold" | "wrong" | null): string {
-    if (delayMs === null && sample?.frameRate && unknown === "wrong") return "unknown: a clock of the publisher or of this device is wrong";
-    if (delayMs === null && sample?.frameRate && unknown === "untold") return "unknown: the publisher has not told its clock";
+  #delayNote(
+    delayMs: number | null,
+    sample: StatsSample | null,
+    unknown: "untold" | "wrong" | null,
+  ): string {
+    if (delayMs === null && sample?.frameRate && unknown === "wrong")
+      return "unknown: a clock of the publisher or of this device is wrong";
+    if (delayMs === null && sample?.frameRate && unknown === "untold")
+      return "unknown: the publisher has not told its clock";
     if (delayMs === null) return sample?.frameRate ? "measuring…" : "no picture to measure";
     if (delayMs <= 250) return "from the camera to this screen";
-    return delayMs <= 500 ? "from camera to screen: still under half a second" : "from camera to screen: the way is slow";
+    return delayMs <= 500
+      ? "from camera to screen: still under half a second"
+      : "from camera to screen: the way is slow";
   }
 
   #draw(): void {

@@ -17,6 +17,8 @@ export class Still {
     if (videoWidth === 0) return;
     this.#canvas.width = WIDTH;
     this.#canvas.height = Math.round((WIDTH * videoHeight) / videoWidth);
-    this.#canvas.getContext("2d", { alpha: false })?.drawImage(this.#video, 0, 0, WIDTH, this.#canvas.height);
+    this.#canvas
+      .getContext("2d", { alpha: false })
+      ?.drawImage(this.#video, 0, 0, WIDTH, this.#canvas.height);
   }
 }

@@ -2,7 +2,7 @@ import type { StreamStatus, ViewerReport } from "../client/Api";
 import type { ConnectionState } from "../client/LiveConnection";
 import type { Problem } from "../client/Problem";
 
-/** What the viewer experiences. */
+/** State of the watch page, as the viewer experiences it. */
 export type WatchState =
   | "connecting"
   | "waiting"
@@ -14,10 +14,13 @@ export type WatchState =
   | "refused"
   | "ended";
 
-/** A frame this much younger than the last status says more than the status. A status may be on its way for that long. */
+/**
+ * A frame counts against a status that is this much older, in ms: a status may be on its way for so
+ * long.
+ */
 const NEWER_MS = 300;
 
-/** Puts together what the connection, the server's status and the pictures themselves say. */
+/** Decides the state from the connection, the server's status and report, and the frames. */
 export function watchState(known: {
   connection: ConnectionState;
   problem: Problem | null;
@@ -25,7 +28,7 @@ export function watchState(known: {
   /** When the status came, and when the last frame was shown; `performance.now()`, 0 for never. */
   statusAt: number;
   frameAt: number;
-  /** What the server last said about our session. */
+  /** The server's last report on the session. */
   report: ViewerReport | null;
 }): WatchState {
   const { connection, problem, status, statusAt, frameAt, report } = known;
@@ -44,8 +47,14 @@ export function watchState(known: {
       break;
   }
   const pictureIsNews = frameAt > 0 && frameAt > statusAt + NEWER_MS;
-  // The codec was published after we came, so there was nothing to refuse then.
-  if (status?.state === "live" && status.video && report?.video?.reason === "codec" && !pictureIsNews) return "unsupported";
+  // The codec was published after the session was opened, so the server refused nothing.
+  if (
+    status?.state === "live" &&
+    status.video &&
+    report?.video?.reason === "codec" &&
+    !pictureIsNews
+  )
+    return "unsupported";
   if (!status) return frameAt > 0 ? "live" : "connecting";
   if (status.state !== "live" && !pictureIsNews) return status.state;
   return frameAt > 0 || !status.video ? "live" : "connecting";

@@ -10,6 +10,7 @@ mod description;
 mod double;
 mod house;
 mod methods;
+mod openapi_file;
 
 pub(super) use house::{House, token, token_of};
 
