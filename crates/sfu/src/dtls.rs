@@ -5,6 +5,8 @@
 //! the certificate's key for every session; str0m's stock provider does both per session, and P-384 alone, which no
 //! browser asks for, was a fifth of all samples of a join. Protocol, curves, cipher suites and SRTP profiles are dimpl's
 //! own; only the work is shared.
+//!
+//! A caller that must repeat a run to the byte hands in its own [`Cryptography`]; the server never does.
 
 mod alert;
 mod failure;
@@ -51,38 +53,89 @@ impl DtlsProvider for Provider {
         version: DtlsVersion,
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        noted(certificate, now, version, mtu, Notes::default())
+        Cryptography::of_this_machine().instance(certificate, now, version, mtu, Notes::default())
     }
 }
 
-/// Makes a DTLS instance that notes what goes wrong in its handshake.
-pub(crate) fn noted(
-    certificate: &DtlsCert,
-    now: Instant,
-    version: DtlsVersion,
-    mtu: Option<usize>,
-    notes: Notes,
-) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-    let config = shared(mtu)?;
-    let certificate = certificate.clone();
-    let dtls = match version {
-        DtlsVersion::Dtls12 => Dtls::new_12(config, certificate, now),
-        DtlsVersion::Dtls13 => Dtls::new_13(config, certificate, now),
-        DtlsVersion::Auto => Dtls::new_auto(config, certificate, now),
-        _ => return Err(CryptoError::Other(format!("DTLS version {version} is not known here"))),
-    };
-    Ok(Box::new(Instance { dtls, notes, stage: Stage::Handshake }))
+/// The cryptography of DTLS sessions, made and tested once for all of them.
+#[derive(Clone)]
+pub struct Cryptography {
+    provider: CryptoProvider,
+    /// The seed of dimpl's own generator: client and server randoms, explicit nonces. `None`: the machine's generator.
+    seed: Option<u64>,
+    shared: Arc<OnceLock<(Option<usize>, Arc<Config>)>>,
 }
 
-/// The configuration of all sessions with this MTU. There is one in practice: the MTU is ours to choose, not a peer's.
-fn shared(mtu: Option<usize>) -> Result<Arc<Config>, CryptoError> {
-    static SHARED: OnceLock<(Option<usize>, Arc<Config>)> = OnceLock::new();
-    if let Some((_, config)) = SHARED.get().filter(|(of, _)| *of == mtu) {
-        return Ok(config.clone());
+impl Cryptography {
+    /// Keys, nonces and signatures come from the machine's generator.
+    pub fn of_this_machine() -> Cryptography {
+        static OF_THIS_MACHINE: OnceLock<Cryptography> = OnceLock::new();
+        OF_THIS_MACHINE.get_or_init(|| Cryptography::of(provider(), None)).clone()
     }
-    let config = Arc::new(configure(mtu)?);
-    let _ = SHARED.set((mtu, config.clone()));
-    Ok(config)
+
+    /// Keys, nonces and signatures follow from what the caller puts into the provider, and from `seed`. An observer that
+    /// knows both reads everything: for simulations only. No crate of the server makes such a provider.
+    pub fn predictable(seed: u64, change: impl FnOnce(&mut CryptoProvider)) -> Cryptography {
+        let mut provider = provider();
+        change(&mut provider);
+        Cryptography::of(provider, Some(seed))
+    }
+
+    fn of(provider: CryptoProvider, seed: Option<u64>) -> Cryptography {
+        Cryptography { provider, seed, shared: Arc::default() }
+    }
+
+    /// Makes a DTLS instance that notes what goes wrong in its handshake.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoError`], if dimpl refuses the configuration or does not know the version.
+    pub fn instance(
+        &self,
+        certificate: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        mtu: Option<usize>,
+        notes: Notes,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let config = self.config(mtu)?;
+        let certificate = certificate.clone();
+        let dtls = match version {
+            DtlsVersion::Dtls12 => Dtls::new_12(config, certificate, now),
+            DtlsVersion::Dtls13 => Dtls::new_13(config, certificate, now),
+            DtlsVersion::Auto => Dtls::new_auto(config, certificate, now),
+            _ => return Err(CryptoError::Other(format!("DTLS version {version} is not known here"))),
+        };
+        Ok(Box::new(Instance { dtls, notes, stage: Stage::Handshake }))
+    }
+
+    /// The configuration of all sessions with this MTU. There is one in practice: the MTU is ours to choose, not a peer's.
+    fn config(&self, mtu: Option<usize>) -> Result<Arc<Config>, CryptoError> {
+        if let Some((_, config)) = self.shared.get().filter(|(of, _)| *of == mtu) {
+            return Ok(config.clone());
+        }
+        let config = Arc::new(self.configure(mtu)?);
+        let _ = self.shared.set((mtu, config.clone()));
+        Ok(config)
+    }
+
+    fn configure(&self, mtu: Option<usize>) -> Result<Config, CryptoError> {
+        // DTLS is taken from addresses that passed ICE only: a cookie would prove the address a second time.
+        let mut builder = Config::builder().use_server_cookie(false).with_crypto_provider(self.provider.clone());
+        if let Some(mtu) = mtu {
+            builder = builder.mtu(mtu);
+        }
+        if let Some(seed) = self.seed {
+            builder = builder.dangerously_set_rng_seed(seed);
+        }
+        builder.build().map_err(|error| CryptoError::Other(format!("DTLS cannot be configured: {error}")))
+    }
+}
+
+impl std::fmt::Debug for Cryptography {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cryptography").field("is_predictable", &self.seed.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// dimpl's cryptography, with the process's key read once and with RSA certificates of peers.
@@ -98,16 +151,6 @@ fn provider() -> CryptoProvider {
         provider
     };
     PROVIDER.get_or_init(make).clone()
-}
-
-fn configure(mtu: Option<usize>) -> Result<Config, CryptoError> {
-    let provider = provider();
-    // DTLS is taken from addresses that passed ICE only: a cookie would prove the address a second time.
-    let mut builder = Config::builder().use_server_cookie(false).with_crypto_provider(provider);
-    if let Some(mtu) = mtu {
-        builder = builder.mtu(mtu);
-    }
-    builder.build().map_err(|error| CryptoError::Other(format!("DTLS cannot be configured: {error}")))
 }
 
 /// Reads the process's key once. A process has one certificate, so the last key read is kept.
@@ -313,6 +356,7 @@ mod tests {
 
     #[test]
     fn sessions_share_one_configuration() {
+        let shared = |mtu| Cryptography::of_this_machine().config(mtu);
         let one = shared(Some(1_200)).unwrap();
         let other = shared(Some(1_200)).unwrap();
         assert_eq!(one.mtu(), 1_200);
@@ -357,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_no_key_is_refused_and_the_next_is_read() {
-        let config = shared(Some(1_200)).unwrap();
+        let config = Cryptography::of_this_machine().config(Some(1_200)).unwrap();
         let keys = config.crypto_provider().key_provider;
         assert!(keys.load_private_key(b"no key").is_err());
         let certificate = Provider.generate_certificate().unwrap();

@@ -18,7 +18,7 @@ use str0m_proto::crypto::dtls::{
 };
 use str0m_proto::crypto::{CryptoError, CryptoProvider, DtlsVersion};
 
-use crate::dtls::{self, Notes};
+use crate::dtls::{self, Cryptography, Notes};
 use crate::ingress::clear;
 use crate::ingress::sctp::Sctp;
 use crate::srtp::{DtlsRole, Error, Open, Profile, Seal, split};
@@ -84,25 +84,30 @@ enum Next {
     /// Its own.
     Plain,
     /// Its own, and its keys are copied.
-    Tapped(KeySlot),
+    Tapped(KeySlot, Cryptography),
     /// Its own, and its keys go nowhere else.
-    Withheld(KeySlot),
+    Withheld(KeySlot, Cryptography),
     /// None: it only reads and writes descriptions.
     Hollow,
 }
 
 /// Makes the next `RtcConfig::build` on this thread put its keys into the slot returned.
 pub fn arm() -> KeySlot {
+    arm_with(Cryptography::of_this_machine())
+}
+
+/// [`arm`] with this cryptography.
+pub(crate) fn arm_with(cryptography: Cryptography) -> KeySlot {
     let slot = KeySlot::default();
-    NEXT.with(|next| *next.borrow_mut() = Next::Tapped(slot.clone()));
+    NEXT.with(|next| *next.borrow_mut() = Next::Tapped(slot.clone(), cryptography));
     slot
 }
 
 /// Makes the next `RtcConfig::build` on this thread put its keys into the slot returned, and into nothing else: its `Rtc`
 /// must be built with [`publishers`].
-pub fn withhold() -> KeySlot {
+pub(crate) fn withhold(cryptography: Cryptography) -> KeySlot {
     let slot = KeySlot::default();
-    NEXT.with(|next| *next.borrow_mut() = Next::Withheld(slot.clone()));
+    NEXT.with(|next| *next.borrow_mut() = Next::Withheld(slot.clone(), cryptography));
     slot
 }
 
@@ -149,12 +154,12 @@ impl DtlsProvider for Tap {
         let next = NEXT.with(|next| std::mem::replace(&mut *next.borrow_mut(), Next::Plain));
         match next {
             Next::Plain => dtls::Provider.new_dtls(certificate, now, version, mtu),
-            Next::Tapped(slot) => {
-                let inner = dtls::noted(certificate, now, version, mtu, slot.notes())?;
+            Next::Tapped(slot, cryptography) => {
+                let inner = cryptography.instance(certificate, now, version, mtu, slot.notes())?;
                 Ok(Box::new(TappedInstance::new(inner, slot, false)))
             }
-            Next::Withheld(slot) => {
-                let inner = dtls::noted(certificate, now, version, mtu, slot.notes())?;
+            Next::Withheld(slot, cryptography) => {
+                let inner = cryptography.instance(certificate, now, version, mtu, slot.notes())?;
                 Ok(Box::new(TappedInstance::new(inner, slot, true)))
             }
             Next::Hollow => Ok(Box::new(Hollow { now, is_active: false })),

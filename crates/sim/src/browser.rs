@@ -4,8 +4,9 @@
 //! server but the library. What it shows is in [`crate::camera`] and [`crate::screen`]; here is the connection.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use media::demux::{Class, classify};
 use media::{MediaKind, SessionId};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec as RtcCodec;
@@ -16,10 +17,14 @@ use str0m::rtp::{Extension, ExtensionMap, RawPacket};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
 
 use crate::camera::Camera;
+use crate::cryptography;
 use crate::screen::Screen;
 
 /// Names of sizes, small to large.
 pub(crate) const RIDS: [&str; 4] = ["q", "h", "f", "x"];
+
+/// As long may one kind be asked for before it is the other's turn: str0m asks every 33 ms.
+const TURN: Duration = Duration::from_millis(35);
 
 /// What str0m keeps to send again by default.
 const RTX_CACHE_PACKETS: usize = 2_000;
@@ -69,6 +74,8 @@ pub(crate) struct Browser {
     pub(crate) ended: Option<Goodbye>,
     /// RTCP BYE came, for this many SSRCs.
     pub(crate) byes: usize,
+    /// When it wrote its last sender report, and the wall clock there; of those that note RTCP.
+    pub(crate) reported: Option<(Instant, SystemTime)>,
     pub(crate) audio: Option<Mid>,
     pub(crate) video: Option<Mid>,
     pub(crate) wakes_at: Instant,
@@ -94,6 +101,7 @@ impl Browser {
     pub(crate) fn new(now: Instant, role: Role, habits: &Habits, local: SocketAddr, server: SocketAddr) -> Browser {
         let mut config = RtcConfig::new()
             .clear_codecs()
+            .set_crypto_provider(cryptography::of_browsers())
             .set_rtp_mode(true)
             .set_extension_map(extensions())
             .enable_raw_packets(habits.notes_rtcp);
@@ -124,6 +132,7 @@ impl Browser {
             connected_at: None,
             ended: None,
             byes: 0,
+            reported: None,
             audio: None,
             video: None,
             wakes_at: now,
@@ -222,6 +231,7 @@ impl Browser {
             self.wakes_at = now + Duration::from_secs(3_600);
             return;
         }
+        self.asks_in_turn(now);
         let mut wakes_at = self.drain(now, out);
         if wakes_at <= now {
             let _ = self.rtc.handle_input(Input::Timeout(now));
@@ -263,6 +273,7 @@ impl Browser {
             Role::Screen(screen) => screen.next_at(now),
         };
         self.wakes_at = next.map_or(wakes_at, |at| at.min(wakes_at)).max(now + Duration::from_micros(1));
+        in_one_order(out);
     }
 
     fn drain(&mut self, now: Instant, out: &mut Vec<(SocketAddr, Vec<u8>)>) -> Instant {
@@ -291,11 +302,13 @@ impl Browser {
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 self.ended.get_or_insert(Goodbye::IceLost);
             }
-            Event::RawPacket(raw) => {
-                if let RawPacket::RtcpRx(Rtcp::Goodbye(bye)) = *raw {
-                    self.byes += bye.reports.iter().count();
+            Event::RawPacket(raw) => match *raw {
+                RawPacket::RtcpRx(Rtcp::Goodbye(bye)) => self.byes += bye.reports.iter().count(),
+                RawPacket::RtcpTx(Rtcp::SenderReport(report)) => {
+                    self.reported = Some((now, report.sender_info.ntp_time));
                 }
-            }
+                _ => {}
+            },
             Event::KeyframeRequest(request) => {
                 let size = RIDS.iter().position(|rid| request.rid == Some(Rid::from(*rid))).unwrap_or_default();
                 if let Role::Camera(camera) = &mut self.role {
@@ -303,11 +316,6 @@ impl Browser {
                 }
             }
             Event::RtpPacket(packet) => {
-                if self.nacks_all
-                    && let Some(stream) = self.rtc.direct_api().stream_rx(&packet.header.ssrc)
-                {
-                    stream.suppress_nack(false);
-                }
                 if let Role::Screen(screen) = &mut self.role {
                     let params = self.rtc.codec_config();
                     let found = params
@@ -347,6 +355,21 @@ impl Browser {
         }
     }
 
+    /// Asks for missing sounds and for missing pictures in turn. In one report str0m would name them in the order of a
+    /// `HashMap`, which is another one in every run, and the server answers in the order of the report.
+    fn asks_in_turn(&mut self, now: Instant) {
+        if !self.nacks_all {
+            return;
+        }
+        let is_sounds_turn = (now - self.opened_at).as_millis() / TURN.as_millis() % 2 == 1;
+        for (mid, is_its_turn) in [(self.audio, is_sounds_turn), (self.video, !is_sounds_turn)] {
+            let mut api = self.rtc.direct_api();
+            if let Some(stream) = mid.and_then(|mid| api.stream_rx_by_mid(mid, None)) {
+                stream.suppress_nack(!is_its_turn);
+            }
+        }
+    }
+
     /// The payload type that was negotiated for what the camera sends.
     fn payload_type(&self, kind: MediaKind, mid: Option<Mid>) -> Option<str0m::media::Pt> {
         let Role::Camera(camera) = &self.role else { return None };
@@ -368,6 +391,22 @@ impl Browser {
             MediaKind::Audio if camera.uses_red() => params.red(),
             _ => Some(params.pt()),
         }
+    }
+}
+
+/// Puts RTP of one moment in the order of its SSRCs; packets of one SSRC, and everything else, stay where they are. str0m
+/// takes streams that have something to send in the order of a `HashMap`, which is another one in every run, and the
+/// first datagram of a moment draws the first lot of its link.
+fn in_one_order(out: &mut [(SocketAddr, Vec<u8>)]) {
+    let ssrc = |bytes: &[u8]| match bytes.get(8..12) {
+        Some(ssrc) if classify(bytes) == Class::Rtp && !media::rtp::is_rtcp(bytes) => Some(ssrc.to_vec()),
+        _ => None,
+    };
+    let places: Vec<usize> = (0..out.len()).filter(|n| ssrc(&out[*n].1).is_some()).collect();
+    let mut packets: Vec<_> = places.iter().map(|n| (out[*n].0, std::mem::take(&mut out[*n].1))).collect();
+    packets.sort_by_key(|(_, bytes)| ssrc(bytes));
+    for (place, packet) in places.into_iter().zip(packets) {
+        out[place] = packet;
     }
 }
 

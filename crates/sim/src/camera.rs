@@ -8,6 +8,7 @@ use media::{Codec, MediaKind};
 use str0m::media::{MediaTime, Pt};
 use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite, SeqNo};
 
+use crate::clock::wall_clock;
 use crate::picture::{Place, Stamp, payloads, redundant_sound, sound};
 use crate::random::Random;
 
@@ -420,11 +421,4 @@ impl Camera {
     fn capture_time(&self, captured_at: Instant) -> Option<SystemTime> {
         self.filming.tells_capture_time.then(|| wall_clock(captured_at))
     }
-}
-
-/// The wall clock that str0m uses in sender reports: read once per process, from then on it runs with the world.
-fn wall_clock(at: Instant) -> SystemTime {
-    static ANCHOR: std::sync::OnceLock<(Instant, SystemTime)> = std::sync::OnceLock::new();
-    let (instant, wall) = *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()));
-    wall + at.saturating_duration_since(instant)
 }

@@ -19,9 +19,10 @@
 //! A story that is about chance is [`told`] with many seeds: `SIM_SEEDS` says how many, `SIM_SEED` which one. Figures of all of them keep to
 //! bounds.
 //!
-//! A story that fails prints the line that replays it. str0m draws ids (SSRCs, ufrags) from a generator of its own, and
-//! signatures differ in length: a replay is the same in what matters to most stories, but not to the bit. Where five viewers press
-//! on one bottleneck, two replays of one in fifty seeds go different ways; replay that twice. `SIM_LOUD=1` tells what happens.
+//! A story that fails prints the line that replays it: the same seed gives the same run, to the byte. The random numbers of
+//! the libraries are seeded (`chance`), keys and signatures follow from the seed (`cryptography`), the world begins at one
+//! moment of the wall clock (`clock`), and [`every_story_replays`] compares two runs of each story. `SIM_LOUD=1` tells
+//! what happens, `SIM_TRACE=FILE` lists the datagrams.
 //!
 //! Where to start reading: [`Story`] moves time; `server` carries messages between the machines; `browser` is the
 //! other side; `camera` and `screen` are what people see, `seen` says it in figures; `link` and `rival` are the network; `ledger` watches
@@ -30,12 +31,17 @@
 mod asking;
 mod browser;
 mod camera;
+mod chance;
+mod clock;
 mod core;
+mod cryptography;
+mod keys;
 mod ledger;
 mod link;
 mod picture;
 mod random;
 mod rival;
+mod run;
 mod screen;
 mod seen;
 mod server;
@@ -48,6 +54,7 @@ pub use ledger::Ledger;
 pub use link::{Link, Path, Wire};
 pub use picture::Stamp;
 pub use random::Random;
+pub use run::every_story_replays;
 pub use screen::{Intake, Screen, Shown};
 pub use seen::{Mark, Seen, jain};
 pub use server::{Gone, Server, Setup};

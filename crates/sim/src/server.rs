@@ -21,6 +21,7 @@ use sfu::shard::{self, Shard, Snapshot, ViewerReport};
 use sfu::transmit::Batch;
 
 use crate::core::Core;
+use crate::cryptography;
 use crate::random::Random;
 
 /// How a server is set up.
@@ -114,7 +115,8 @@ pub enum Gone {
 
 impl Server {
     pub(crate) fn new(setup: Setup, base: Instant, addresses: Vec<SocketAddr>, mut random: Random) -> Server {
-        let identity = Identity::new(addresses.clone());
+        let certificate = cryptography::certificate(&cryptography::SERVER);
+        let identity = Identity::with(certificate, cryptography::cryptography(), addresses.clone());
         let clock = WallClock::new(base, NtpTime::from_unix_ms(1_800_000_000_000));
         let shards: Vec<_> = (0..setup.shards).map(|n| Shard::new(n, setup.shards, identity.clone(), clock)).collect();
         let desks = (0..setup.desks)

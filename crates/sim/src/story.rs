@@ -6,7 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
 
 use control::engine::{Refusal, Wish};
 use media::demux::{Class, classify};
@@ -15,10 +16,13 @@ use media::{SessionId, StreamName};
 use crate::asking;
 use crate::browser::{Browser, Goodbye, Habits, RIDS, Role};
 use crate::camera::{Camera, Filming, SIZE_STEP};
+use crate::chance;
+use crate::clock;
 use crate::ledger::Ledger;
 use crate::link::{Link, Path, Wire};
 use crate::random::Random;
 use crate::rival::{self, Rival};
+use crate::run::{Run, Sender};
 use crate::screen::Screen;
 use crate::server::{Gone, Server, Setup};
 
@@ -62,6 +66,8 @@ pub struct Story {
     out: Vec<(SocketAddr, Vec<u8>)>,
     /// Panics that the test made happen; there are no others.
     pub injected: u64,
+    run: Run,
+    runs_file: Option<PathBuf>,
 }
 
 struct Seat {
@@ -124,9 +130,14 @@ impl Story {
 
     /// A story of this seed.
     pub fn seeded(setup: Setup, seed: u64) -> Story {
-        // The world's clock begins when the first story of the process does, and only ever moves by being told.
-        static BASE: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        let base = *BASE.get_or_init(Instant::now) + Duration::from_secs(60);
+        let mut story = Story::beginning_at(clock::beginning(), setup, seed);
+        story.run = Run::new();
+        story.runs_file = Run::file();
+        story
+    }
+
+    fn beginning_at(base: Instant, setup: Setup, seed: u64) -> Story {
+        chance::seed(seed);
         let mut random = Random::new(seed);
         let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 7882)), "[2001:db8::1]:7882".parse().expect("fine")];
         let server = Server::new(setup, base, addresses, random.branch());
@@ -153,7 +164,20 @@ impl Story {
             is_loud: std::env::var_os("SIM_LOUD").is_some(),
             out: Vec::new(),
             injected: 0,
+            run: Run::silent(),
+            runs_file: None,
         }
+    }
+
+    /// What a publisher takes for the time of the wall clock at a moment after `base`.
+    pub(crate) fn reading(base: Instant) -> (Instant, SystemTime) {
+        let mut story = Story::beginning_at(base, Setup::default(), 0);
+        let habits = Habits { notes_rtcp: true, ..Habits::default() };
+        let publisher = story.tries_to_publish("clock", Filming::default(), habits).expect("admitted");
+        let reported = |story: &Story| story.peers[publisher.0].browser.reported;
+        // str0m reports every second.
+        story.runs_until(Duration::from_secs(10), |story| reported(story).is_some());
+        reported(&story).expect("a publisher reports")
     }
 
     // ---- who comes
@@ -541,6 +565,7 @@ impl Story {
         let seat = &mut self.peers[peer];
         seat.browser.drive(self.now, &mut out);
         for (destination, bytes) in out.drain(..) {
+            self.run.datagram(self.now - self.base, Sender::Peer, seat.public, destination, &bytes);
             for at in seat.up.carry(self.now, bytes.len()).into_iter().flatten() {
                 self.posted += 1;
                 let arrival = Arrival::Server { source: seat.public, destination, bytes: bytes.clone() };
@@ -551,7 +576,9 @@ impl Story {
     }
 
     fn after_server(&mut self) {
+        let server = self.server.addresses()[0];
         for sent in self.server.take_sent() {
+            self.run.datagram(self.now - self.base, Sender::Server, server, sent.destination, &sent.bytes);
             let Some(&peer) = self.by_address.get(&sent.destination) else {
                 let stray = self.strays.entry(sent.destination).or_default();
                 stray.datagrams += 1;
@@ -750,6 +777,23 @@ impl Story {
         }
     }
 
+    /// Tells what was seen, and writes the run down.
+    fn ends_run(&mut self, file: &std::path::Path) {
+        thread_local! {
+            static TOLD: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+        }
+        self.run.event(format_args!("{:?} {:?}", self.server.ended, self.ledger.packets));
+        for seat in &self.peers {
+            match &seat.browser.role {
+                Role::Screen(screen) => self.run.event(format_args!("{:?}{:?}", screen.pictures, screen.sounds)),
+                Role::Camera(camera) => self.run.event(format_args!("{} {:?}", camera.packets, camera.asked_at.len())),
+            }
+        }
+        // Stories of one test are told in the same order each time.
+        let number = TOLD.replace(TOLD.get() + 1);
+        self.run.write(file, &format!("{} {number}", self.name), self.seed);
+    }
+
     fn describe(&self, peer: Peer) -> String {
         let seat = &self.peers[peer.0];
         let role = if matches!(seat.browser.role, Role::Camera(_)) { "publisher" } else { "viewer" };
@@ -759,6 +803,9 @@ impl Story {
 
 impl Drop for Story {
     fn drop(&mut self) {
+        if let Some(file) = self.runs_file.take().filter(|_| !std::thread::panicking()) {
+            self.ends_run(&file);
+        }
         if std::thread::panicking() {
             let at = self.now();
             eprintln!("the story failed at {at:?}; to replay it:");

@@ -153,3 +153,8 @@ fn every_byte_of_an_offer_may_be_wrong() {
     story.runs(secs(20));
     assert_eq!((story.server.sessions(), story.server.sessions_on_desks()), ((1, 0), 0));
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

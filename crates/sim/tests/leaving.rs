@@ -109,3 +109,8 @@ fn a_goodbye_that_is_lost_leaves_nothing_behind_either() {
     assert!(story.goodbye(bob).is_some(), "bob noticed by himself");
     story.holds();
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

@@ -126,3 +126,8 @@ fn a_viewer_that_wishes_a_size_is_shed_like_others() {
     }
     story.holds();
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

@@ -244,3 +244,8 @@ fn a_handshake_gets_through_a_bad_network() {
     assert!(connected.len() >= 9);
     story.holds();
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

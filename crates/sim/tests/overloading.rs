@@ -73,3 +73,8 @@ fn relayed_packets_that_are_lost_are_a_gap_and_the_next_key_frame_heals_it() {
     }
     story.holds();
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

@@ -183,3 +183,8 @@ fn a_session_that_panics_while_a_desk_opens_it_is_refused() {
     house.story.injected = 1;
     house.story.holds();
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

@@ -291,3 +291,8 @@ fn a_publisher_behind_a_nat_that_forgets_goes_on_from_its_new_address() {
     assert!(freeze < secs(6), "{freeze:?}");
     story.holds();
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

@@ -26,7 +26,7 @@ struct Repair {
     /// Share of lost video packets that came all the same.
     share: f64,
     pictures: usize,
-    /// Of those that were filmed since it was connected.
+    /// Share that was shown of the pictures filmed since both were connected.
     of_filmed: f64,
     given_up: u32,
     longest_freeze_ms: u128,
@@ -34,17 +34,20 @@ struct Repair {
 }
 
 fn repair(what: &str, story: &mut Story, alice: Peer, bob: Peer) -> Repair {
-    let came = story.came_at(bob);
-    // How long a handshake takes over a network that loses is not the question here.
-    let connected = came + story.connected_after(bob).unwrap_or_default();
-    let watched = story.now() - connected;
+    // How long handshakes take over a network that loses is not the question here, neither the viewer's nor the
+    // publisher's: 2 % of seeds lose a flight of one, and the next try is a second later.
+    let of = |story: &Story, peer| story.came_at(peer) + story.connected_after(peer).unwrap_or_default();
+    let connected = of(story, alice).max(of(story, bob));
+    // What was filmed in the last 300 ms may be on its way.
+    let filmed = connected..story.now() - ms(300);
     let screen = story.screen(bob);
+    let shown = screen.pictures.iter().filter(|picture| filmed.contains(&picture.stamp.captured)).count();
     let (late, missing) = (screen.video().late, screen.video().missing(story.instant(), ms(1_500)));
     let share = late as f64 / (late as f64 + missing as f64).max(1.0);
     let repair = Repair {
         share,
         pictures: screen.pictures.len(),
-        of_filmed: screen.pictures.len() as f64 / (30.0 * watched.as_secs_f64()),
+        of_filmed: shown as f64 / (30.0 * (filmed.end - filmed.start).as_secs_f64()),
         given_up: screen.given_up,
         longest_freeze_ms: screen.longest_freeze(connected + secs(2)).as_millis(),
         asked: story.camera(alice).asked_at.len(),
@@ -221,4 +224,9 @@ fn a_viewer_says_of_every_packet_whether_it_came() {
     assert!(received + lost > sent * 9 / 10 && received + lost <= sent * 11 / 10);
     assert!((0.03..=0.07).contains(&(lost as f64 / (received + lost) as f64)));
     story.holds();
+}
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
 }

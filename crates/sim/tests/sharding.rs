@@ -144,3 +144,8 @@ fn ice_restarts_work_from_every_shard() {
         story.holds();
     }
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

@@ -226,3 +226,8 @@ fn layers_are_left_out_and_taken_again_over_a_lossy_network() {
         story.holds();
     }
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

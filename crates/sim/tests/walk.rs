@@ -152,3 +152,8 @@ fn habits(lots: &mut Random) -> Habits {
         ..Habits::default()
     }
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

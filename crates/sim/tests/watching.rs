@@ -254,3 +254,8 @@ fn what_a_publisher_sends_at_once_fits_a_default_socket_that_is_read_every_10_ms
         story.holds();
     }
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

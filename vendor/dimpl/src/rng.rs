@@ -25,6 +25,11 @@ impl SeededRng {
         Self { inner }
     }
 
+    /// Whether it was created with a seed.
+    pub fn is_seeded(&self) -> bool {
+        self.inner.is_some()
+    }
+
     /// Generate a random value of type T.
     pub fn random<T>(&mut self) -> T
     where

@@ -46,9 +46,14 @@ impl Random {
 
     /// Timestamp in first 4 bytes (DTLS 1.2 style).
     pub fn new_with_time(now: Instant, rng: &mut SeededRng) -> Self {
-        let gmt_duration = now.to_unix_duration();
-        // This is valid until year 2106, at which point I will be beyond caring.
-        let gmt_unix_time = gmt_duration.as_secs() as u32;
+        // A seeded generator is for runs that repeat: the wall clock would make each another one.
+        let gmt_unix_time = if rng.is_seeded() {
+            0
+        } else {
+            let gmt_duration = now.to_unix_duration();
+            // This is valid until year 2106, at which point I will be beyond caring.
+            gmt_duration.as_secs() as u32
+        };
 
         let random_bytes: [u8; 28] = rng.random();
 

@@ -11,7 +11,7 @@ use str0m::DATAGRAM_MTU_TARGET;
 use str0m_proto::crypto::DtlsVersion;
 use str0m_proto::crypto::dtls::{DtlsInstance, DtlsOutput};
 
-use crate::dtls::{self, Failure, Notes, Patience, Reason};
+use crate::dtls::{Failure, Notes, Patience, Reason};
 use crate::negotiate::{Identity, Secured};
 use crate::srtp::{self, DtlsRole, Open, Seal};
 use crate::tap::Keys;
@@ -158,7 +158,7 @@ impl Handshake {
 
 fn made(now: Instant, identity: &Identity, we_begin: bool, notes: Notes) -> Result<Box<dyn DtlsInstance>, Malformed> {
     let mtu = Some(DATAGRAM_MTU_TARGET);
-    let made = dtls::noted(identity.certificate(), now, DtlsVersion::Dtls12, mtu, notes);
+    let made = identity.cryptography().instance(identity.certificate(), now, DtlsVersion::Dtls12, mtu, notes);
     let mut instance = made.map_err(|_| Malformed)?;
     instance.set_active(we_begin);
     Ok(instance)

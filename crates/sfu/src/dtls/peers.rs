@@ -8,7 +8,7 @@ use str0m_proto::crypto::DtlsVersion;
 use str0m_proto::crypto::dtls::{DtlsCert, DtlsInstance, DtlsOutput, DtlsProvider};
 
 use super::testing::{certificate, peer, rsa_certificate};
-use super::{CertificateKind, Failure, Notes, Patience, Provider, Reason, noted};
+use super::{CertificateKind, Cryptography, Failure, Notes, Patience, Provider, Reason};
 
 struct Pair {
     now: Instant,
@@ -25,7 +25,9 @@ impl Pair {
         let now = Instant::now();
         let notes = Notes::default();
         let certificate = Provider.generate_certificate().unwrap();
-        let mut ours = noted(&certificate, now, DtlsVersion::Dtls12, Some(1_200), notes.clone()).unwrap();
+        let mut ours = Cryptography::of_this_machine()
+            .instance(&certificate, now, DtlsVersion::Dtls12, Some(1_200), notes.clone())
+            .unwrap();
         ours.set_active(we_begin);
         ours.handle_timeout(now).unwrap();
         let failures = Patience::new(notes);

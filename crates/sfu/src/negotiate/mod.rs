@@ -36,7 +36,7 @@ use str0m::media::{Direction, Frequency, MediaKind as RtcKind, Mid, Rid, Rids};
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
 
-use crate::dtls::Notes;
+use crate::dtls::{Cryptography, Notes};
 use crate::format::{Accepted, AcceptedFormats, Format, Published};
 use crate::ingress::Ingress;
 use crate::tap::{self, KeySlot};
@@ -50,6 +50,7 @@ use transport::Transport;
 #[derive(Debug, Clone)]
 pub struct Identity {
     certificate: DtlsCert,
+    cryptography: Cryptography,
     candidates: Vec<SocketAddr>,
 }
 
@@ -57,7 +58,13 @@ impl Identity {
     /// Makes a certificate for DTLS; `candidates` are the addresses that peers are told to send to.
     pub fn new(candidates: Vec<SocketAddr>) -> Identity {
         let certificate = tap::provider().dtls_provider.generate_certificate();
-        Identity { certificate: certificate.expect("the AWS-LC provider makes certificates"), candidates }
+        let certificate = certificate.expect("the AWS-LC provider makes certificates");
+        Identity::with(certificate, Cryptography::of_this_machine(), candidates)
+    }
+
+    /// Takes a certificate with its key, and the cryptography of the sessions' DTLS.
+    pub fn with(certificate: DtlsCert, cryptography: Cryptography, candidates: Vec<SocketAddr>) -> Identity {
+        Identity { certificate, cryptography, candidates }
     }
 
     /// The addresses that peers are told to send to.
@@ -77,6 +84,11 @@ impl Identity {
     /// Our certificate and its key.
     pub(crate) fn certificate(&self) -> &DtlsCert {
         &self.certificate
+    }
+
+    /// The cryptography of the sessions' DTLS.
+    pub(crate) fn cryptography(&self) -> &Cryptography {
+        &self.cryptography
     }
 
     fn rtc(&self, now: Instant, credentials: IceCreds, media: Media) -> Rtc {
@@ -235,7 +247,7 @@ pub fn publisher(
     offer: &str,
 ) -> Result<PublisherOffer, Unusable> {
     let normal = Normal::of(offer, Role::Publisher)?;
-    let keys = tap::withhold();
+    let keys = tap::withhold(identity.cryptography.clone());
     let notes = keys.notes();
     let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
     let answer = answered(&mut rtc, &normal, normal.text())?;
@@ -308,7 +320,7 @@ pub fn viewer(
 ) -> Result<ViewerOffer, Unusable> {
     let normal = Normal::of(offer, Role::Viewer)?;
     let secured = Secured::of(normal.text())?;
-    let keys = normal.has_channel().then(tap::arm);
+    let keys = normal.has_channel().then(|| tap::arm_with(identity.cryptography.clone()));
     if keys.is_none() {
         tap::hollow();
     }

@@ -67,3 +67,8 @@ fn seconds(span: Duration) -> f64 {
 fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
 }
+
+#[test]
+fn every_story_replays() {
+    sim::every_story_replays();
+}

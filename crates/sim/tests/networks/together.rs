@@ -32,7 +32,7 @@ fn five_behind_one_bottleneck_share_it_and_the_publisher_follows() {
     let bounds = [
         at_least("Jain", 0.995, 0.9),
         at_least("used", 0.82, 0.6),
-        // One seed in a hundred is unlucky: five who look for the way's end together. Handshakes are not seeded, so that it is another each time.
+        // One seed in a hundred is unlucky: five viewers look for the end of the way together.
         at_most("freeze, s", 0.4, 4.0),
         at_most("queue, ms", 14.0, 30.0),
         at_least("sounds", 0.99, 0.95),
