@@ -94,7 +94,7 @@ impl Handshake {
     }
 
     /// The alert that tells the viewer of a failure, once, if there is one.
-    pub(super) fn alert(&self, failure: Failure) -> Option<dtls::Alert> {
+    pub(super) fn alert(&self, failure: Failure) -> Option<crate::dtls::Alert> {
         self.failures.alert(failure)
     }
 
