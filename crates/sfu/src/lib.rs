@@ -13,6 +13,7 @@
 //!
 //! Deliberately not here: who may do what (`control`), sockets and threads (`shards`).
 
+mod allowance;
 pub mod bwe;
 mod clock;
 pub mod desk;
@@ -27,6 +28,7 @@ pub mod layers;
 pub mod negotiate;
 pub mod prefetch;
 pub mod publisher;
+pub mod receive;
 pub mod rtcp;
 pub mod shard;
 pub mod srtp;

@@ -6,9 +6,7 @@
 
 mod repair;
 
-pub(crate) mod allowance;
 mod encoding;
-mod runs;
 mod sprop;
 mod unnamed;
 pub mod warnings;
@@ -27,6 +25,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, Ssrc};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
+use crate::allowance::Allowance;
 use crate::clock::SenderClock;
 use crate::dtls::{Failure, Notes, Patience, Reason};
 use crate::flow::Flow;
@@ -36,7 +35,6 @@ use crate::negotiate::PublisherTrack;
 use crate::negotiate::color_space::ColorSpace;
 use crate::negotiate::descriptor::DescriptorBytes;
 use crate::transmit::Batch;
-use allowance::Allowance;
 use encoding::{EncodingIn, Read};
 use sprop::parameter_sets;
 use unnamed::Unnamed;
@@ -538,8 +536,8 @@ impl Publisher {
             encoding.newest = newest.max(Some(seq));
         }
         match verdict {
-            runs::Verdict::Goes => self.forward(clock, place, number, rtp),
-            runs::Verdict::Begins => {
+            crate::receive::runs::Verdict::Goes => self.forward(clock, place, number, rtp),
+            crate::receive::runs::Verdict::Begins => {
                 encoding.begin();
                 let proved = *rtp.header.ssrc;
                 if let Some(old) = self.unnamed.proved(proved, before) {
@@ -547,15 +545,15 @@ impl Publisher {
                 }
                 self.forward(clock, place, number, rtp);
             }
-            runs::Verdict::Held => encoding.held = Some(Box::new(rtp)),
-            runs::Verdict::HeldBegins => {
+            crate::receive::runs::Verdict::Held => encoding.held = Some(Box::new(rtp)),
+            crate::receive::runs::Verdict::HeldBegins => {
                 encoding.begin();
                 if let Some(held) = encoding.held.take() {
                     self.forward(clock, place, number, *held);
                 }
                 self.forward(clock, place, number, rtp);
             }
-            runs::Verdict::Dropped => self.strays += 1,
+            crate::receive::runs::Verdict::Dropped => self.strays += 1,
         }
     }
 

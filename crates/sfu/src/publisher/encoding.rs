@@ -12,9 +12,9 @@ use std::sync::Arc;
 use str0m::media::Rid;
 use str0m::rtp::RtpPacket;
 
-use super::runs::Runs;
 use super::warnings::{Warning, Warnings};
 use crate::clock::CaptureClock;
+use crate::receive::runs::Runs;
 
 /// One encoding.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(super) struct EncodingIn {
     /// The highest sequence number of the current SSRC that str0m has taken.
     pub(super) newest: Option<u64>,
     pub(super) capture_clock: CaptureClock,
-    /// A packet that may begin the next run ([`super::runs::Verdict::Held`]).
+    /// A packet that may begin the next run ([`crate::receive::runs::Verdict::Held`]).
     pub(super) held: Option<Box<RtpPacket>>,
     pub(super) descriptors: Reader,
     pub(super) described_layers: DescribedLayers,
