@@ -17,7 +17,7 @@ pub fn feedback(data: &[u8]) {
         match step % 8 {
             0..=2 => {
                 for _ in 0..=step >> 3 {
-                    estimator.sent(now_us, seq, 1_200, None);
+                    estimator.on_packet_sent(now_us, seq, 1_200, None);
                     seq = seq.wrapping_add(1);
                     sent += 1_200;
                 }
@@ -26,9 +26,9 @@ pub fn feedback(data: &[u8]) {
             4 => {
                 let Some((&[fraction, rtt, remb], behind)) = rest.split_first_chunk() else { return };
                 rest = behind;
-                estimator.receiver_report(now_us, fraction, Some(f32::from(rtt) * 4.0));
+                estimator.on_receiver_report(now_us, fraction, Some(f32::from(rtt) * 4.0));
                 if remb > 127 {
-                    estimator.limited((u64::from(remb) << (remb % 64)) as f32);
+                    estimator.set_remb_limit((u64::from(remb) << (remb % 64)) as f32);
                 }
             }
             5 => estimator.set_wanted((u32::from(step) << 16) as f32),
@@ -51,7 +51,7 @@ pub fn feedback(data: &[u8]) {
                 packet.extend_from_slice(chunks);
                 for read in packets(&packet) {
                     if let Ok(Packet::TransportFeedback(feedback)) = read {
-                        estimator.reported(now_us, &feedback);
+                        estimator.on_feedback(now_us, &feedback);
                     }
                 }
             }
@@ -61,7 +61,7 @@ pub fn feedback(data: &[u8]) {
             let Some(probe) = estimator.poll_probe(now_us) else { break };
             assert!(probe.bytes > 0 && probe.bps <= SETTINGS.max_bps * 2.0, "{probe:?}");
             for _ in 0..probe.bytes.div_ceil(1_200) {
-                estimator.sent(now_us, seq, 1_200, Some(probe.id));
+                estimator.on_packet_sent(now_us, seq, 1_200, Some(probe.id));
                 seq = seq.wrapping_add(1);
                 padding += 1_200;
             }

@@ -287,7 +287,7 @@ fn relay(world: &mut World, stream: media::StreamId, seq: u64, payload: &[u8], i
         red_primary_at: 0,
     };
     let packets = vec![Arc::new(packet)];
-    world.ask_shard(shard::Command::Relayed { stream, epoch: 0, published, deaf: false, packets });
+    world.ask_shard(shard::Command::Relayed { stream, epoch: 0, published, unresponsive: false, packets });
 }
 
 /// Scripts of a publisher.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use sfu::srtp::{self, Profile, Role, Seal};
+use sfu::srtp::{self, DtlsRole, Profile, Seal};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind};
 use str0m::net::{Protocol, Receive};
@@ -175,7 +175,7 @@ struct Reach(Arc<Mutex<Reached>>);
 
 #[derive(Debug, Default)]
 struct Reached {
-    keys: Option<(Vec<u8>, SrtpProfile, Role)>,
+    keys: Option<(Vec<u8>, SrtpProfile, DtlsRole)>,
     inject: Vec<Vec<u8>>,
 }
 
@@ -237,7 +237,7 @@ struct ReachedInstance {
 impl DtlsInstance for ReachedInstance {
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         // RFC 5764 §4.2: which half is ours depends on the DTLS role.
-        let role = if self.inner.is_active() { Role::Client } else { Role::Server };
+        let role = if self.inner.is_active() { DtlsRole::Client } else { DtlsRole::Server };
         let output = self.inner.poll_output(buf);
         if let DtlsOutput::KeyingMaterial(material, profile) = &output {
             self.reach.lock().keys = Some((material.to_vec(), *profile, role));

@@ -14,7 +14,7 @@ use media::{Codec, MediaKind, NtpTime, WallClock};
 use sfu::format::Format;
 use sfu::receive::{ExtensionIds, NamedSsrc, Negotiated, Outcome, Place, Receiver, Section};
 use sfu::rtcp::{Packet, packets};
-use sfu::srtp::{Profile, Role, Seal, split};
+use sfu::srtp::{DtlsRole, Profile, Seal, split};
 use str0m::media::Rid;
 
 /// A sender of one encoding.
@@ -38,8 +38,8 @@ fn run(data: &[u8], rids: &[&str]) {
     let profile = Profile::AeadAes128Gcm;
     let exporter = vec![3; profile.exporter_bytes()];
     let keys = |role| split(profile, &exporter, role).expect("keys of the right length");
-    let (seal, open) = keys(Role::Server);
-    let (mut their_seal, mut their_open) = keys(Role::Client);
+    let (seal, open) = keys(DtlsRole::Server);
+    let (mut their_seal, mut their_open) = keys(DtlsRole::Client);
     let mut now = Instant::now();
     let clock = WallClock::new(now, NtpTime::from_unix_ms(1_800_000_000_000));
     let mut receiver = Receiver::new(negotiated(rids), seal, open, 7);

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use sfu::rtcp::{MAX_PACKETS, Packet, Writer, XrBlock, packets};
-use sfu::srtp::{Open, Profile, Role, Seal, split};
+use sfu::srtp::{DtlsRole, Open, Profile, Seal, split};
 
 /// Reads a compound packet to its end, and writes what can be written again.
 pub fn rtcp_compound(data: &[u8]) {
@@ -117,7 +117,7 @@ fn written_again(write: impl FnOnce(&mut Writer<'_>) -> bool) -> Vec<u8> {
 
 fn one_way(profile: Profile) -> (Seal, Open) {
     let exporter: Vec<u8> = (1..).take(profile.exporter_bytes()).collect();
-    let ends = [Role::Client, Role::Server].map(|role| split(profile, &exporter, role));
+    let ends = [DtlsRole::Client, DtlsRole::Server].map(|role| split(profile, &exporter, role));
     match ends {
         [Ok((seal, _)), Ok((_, open))] => (seal, open),
         _ => panic!("keys of the right length are taken"),

@@ -278,8 +278,8 @@ fn relay(world: &mut World, seq: u64, how: u8, payload: &[u8]) {
         red_primary_at: media::codec::red::primary_at(payload).unwrap_or(0),
     };
     let packets = vec![Arc::new(packet)];
-    let deaf = how & 64 != 0;
-    world.ask_shard(shard::Command::Relayed { stream: STREAM, epoch: 0, published, deaf, packets });
+    let unresponsive = how & 64 != 0;
+    world.ask_shard(shard::Command::Relayed { stream: STREAM, epoch: 0, published, unresponsive, packets });
 }
 
 /// New credentials, whatever they look like.

@@ -17,11 +17,11 @@ use sfu::format::{Accepted, AcceptedFormats, Format, Published};
 use sfu::negotiate::Identity;
 use sfu::rtcp::{self, ReportBlock};
 use sfu::shard::{Command, Shard};
-use sfu::srtp::{self, Profile, Role, Seal};
+use sfu::srtp::{self, DtlsRole, Profile, Seal};
 use sfu::transmit::Batch;
 use sfu::viewer::ViewerSetup;
 use sfu::viewer::header::ExtensionIds;
-use sfu::viewer::track::TrackFacts;
+use sfu::viewer::subscription::NegotiatedTrack;
 
 /// A shard and those it believes to watch.
 pub(crate) struct Audience {
@@ -67,8 +67,8 @@ impl Audience {
         let mut listeners = Vec::new();
         for number in 0..count {
             let exporter = noise(u64::from(number), profile.exporter_bytes());
-            let (seal, open) = srtp::split(profile, &exporter, Role::Server)?;
-            let (client, _) = srtp::split(profile, &exporter, Role::Client)?;
+            let (seal, open) = srtp::split(profile, &exporter, DtlsRole::Server)?;
+            let (client, _) = srtp::split(profile, &exporter, DtlsRole::Client)?;
             let mut session = [0; 16];
             session[..4].copy_from_slice(&number.to_be_bytes());
             let setup = ViewerSetup {
@@ -79,7 +79,7 @@ impl Audience {
                 source: None,
                 seal,
                 open,
-                tracks: vec![facts(number)],
+                tracks: vec![negotiated(number)],
                 seed: u128::from(mix(u64::from(number))) << 64 | u128::from(mix(u64::from(number) + 1)),
             };
             shard.handle_command(now, Command::AddViewer(Box::new(setup)));
@@ -116,7 +116,8 @@ impl Audience {
             })
         });
         let published = Published { video: Some(VP8), ..Published::default() };
-        let command = Command::Relayed { stream: STREAM, epoch: 1, published, deaf: false, packets: packets.collect() };
+        let command =
+            Command::Relayed { stream: STREAM, epoch: 1, published, unresponsive: false, packets: packets.collect() };
         self.frames += 1;
         self.packets += count;
         command
@@ -239,8 +240,8 @@ impl Listener {
 }
 
 /// What Chromium negotiates for one video track; of the header extensions, those that cost something.
-fn facts(number: u32) -> TrackFacts {
-    TrackFacts {
+fn negotiated(number: u32) -> NegotiatedTrack {
+    NegotiatedTrack {
         kind: MediaKind::Video,
         mid: "0".to_owned(),
         ssrc: MEDIA_SSRC + number,

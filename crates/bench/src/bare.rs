@@ -19,7 +19,7 @@ use clap::Args;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value, json};
-use sfu::srtp::{self, Profile, Role, Seal};
+use sfu::srtp::{self, DtlsRole, Profile, Seal};
 use sfu::transmit::Batch;
 use shards::udp::affinity::pin_current_thread;
 use shards::udp::{Options, ReceiveBatch, SendState, Socket};
@@ -212,7 +212,7 @@ impl Range {
             let hint = "5,000 sockets need `ulimit -n` above 5,100";
             let socket = Socket::bind(local, &options).with_context(|| format!("socket {number} ({hint})"))?;
             let profile = Profile::AeadAes128Gcm;
-            let (seal, _) = srtp::split(profile, &noise(number as u64, profile.exporter_bytes()), Role::Server)?;
+            let (seal, _) = srtp::split(profile, &noise(number as u64, profile.exporter_bytes()), DtlsRole::Server)?;
             targets.push(Target { address: socket.local_address(), seal, index: 1 });
             sockets.push(socket);
         }
@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn every_way_makes_full_messages_of_full_packets() {
         let all = (0..3u16).map(|port| {
-            let (seal, _) = srtp::split(Profile::AeadAes128Gcm, &[7; 56], Role::Server).expect("a key");
+            let (seal, _) = srtp::split(Profile::AeadAes128Gcm, &[7; 56], DtlsRole::Server).expect("a key");
             Target { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1_000 + port)), seal, index: 1 }
         });
         let mut targets = Targets { all: all.collect(), next: 0 };

@@ -19,7 +19,7 @@ pub struct Rung {
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Wanted {
+pub struct DesiredEncoding {
     /// Which encoding.
     pub encoding: u8,
     /// Whether it is to be sent.
@@ -98,7 +98,7 @@ const UNNEEDED_AFTER_CHANGE: Duration = Duration::from_secs(7);
 
 impl Ladder {
     /// Looks at the audience; returns what is wanted of each of `rungs` (any order).
-    pub fn look(&mut self, now: Instant, rungs: &[Rung], audience: &Audience<'_>) -> Vec<Wanted> {
+    pub fn look(&mut self, now: Instant, rungs: &[Rung], audience: &Audience<'_>) -> Vec<DesiredEncoding> {
         // Smallest first. What has never come cannot be the one that is always there.
         let mut order: Vec<Rung> = rungs.iter().copied().take(MAX_RUNGS).collect();
         order.sort_by_key(|rung| rung.pixels.unwrap_or(u32::MAX));
@@ -125,12 +125,13 @@ impl Ladder {
                 *needed_at = now;
             }
         }
-        let wanted = order.iter().zip(&self.rates).zip(&self.needed_at).map(|((rung, rate), needed_at)| Wanted {
-            encoding: rung.encoding,
-            is_active: now.saturating_duration_since(*needed_at) < UNNEEDED,
-            // Whole kilobits: finer changes are none.
-            max_bps: (rate / 1_000.0).round() as u64 * 1_000,
-        });
+        let wanted =
+            order.iter().zip(&self.rates).zip(&self.needed_at).map(|((rung, rate), needed_at)| DesiredEncoding {
+                encoding: rung.encoding,
+                is_active: now.saturating_duration_since(*needed_at) < UNNEEDED,
+                // Whole kilobits: finer changes are none.
+                max_bps: (rate / 1_000.0).round() as u64 * 1_000,
+            });
         wanted.collect()
     }
 
@@ -370,7 +371,7 @@ mod tests {
         let one = [Rung { encoding: 0, pixels: None }];
         let nobody = Audience::default();
         let wanted = Ladder::default().look(Instant::now(), &one, &nobody);
-        assert_eq!(wanted, [Wanted { encoding: 0, is_active: true, max_bps: 2_500_000 }]);
+        assert_eq!(wanted, [DesiredEncoding { encoding: 0, is_active: true, max_bps: 2_500_000 }]);
         assert_eq!(Ladder::default().look(Instant::now(), &[], &nobody), []);
     }
 }

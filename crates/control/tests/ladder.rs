@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use control::ladder::{Audience, Ladder, Rung, Wanted};
+use control::ladder::{Audience, DesiredEncoding, Ladder, Rung};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -17,7 +17,7 @@ struct Publisher {
     ladder: Ladder,
     /// Of the most that is wanted, the share that the pictures take.
     takes: f64,
-    wanted: Vec<Wanted>,
+    wanted: Vec<DesiredEncoding>,
     /// The most it ever sent of one encoding: up to there networks are tried out.
     peak: f64,
     changes: u32,
@@ -171,7 +171,7 @@ proptest! {
             prop_assert!(wanted.iter().all(|wanted| wanted.max_bps <= 8_000_000));
             // Each network is used as well as if everything were there, but for differences that nobody sees.
             for (carried, _) in &carried {
-                let most = |room: f64, is_there: fn(&Wanted) -> bool| {
+                let most = |room: f64, is_there: fn(&DesiredEncoding) -> bool| {
                     let fit = wanted.iter().filter(|wanted| wanted.max_bps as f64 * room <= *carried);
                     fit.filter(|wanted| is_there(wanted)).map(|wanted| wanted.max_bps).max().unwrap_or(0)
                 };

@@ -15,10 +15,10 @@ use media::{Codec, Epoch, NtpTime, Packet, SessionId, WallClock};
 use sfu::negotiate::Identity;
 use sfu::rtcp::{self, ReportBlock, Writer};
 use sfu::shard::{Command, Shard};
-use sfu::srtp::{self, Open, Profile, Role, Seal};
+use sfu::srtp::{self, DtlsRole, Open, Profile, Seal};
 use sfu::stream::log::{LogLimits, PacketLog};
 use sfu::transmit::Batch;
-use sfu::viewer::history::{Form, History};
+use sfu::viewer::history::{History, PacketForm};
 use sfu::viewer::rewrite::{Rewrite, Rewritten};
 
 /// A full packet: 12 bytes of header, 12 of extensions, 16 of tag, and this.
@@ -143,7 +143,7 @@ fn log(group: &mut BenchmarkGroup<'_, WallTime>) {
 /// What one viewer's sent packets are remembered for.
 fn history(group: &mut BenchmarkGroup<'_, WallTime>) {
     let mut history = History::new(1_024);
-    let form = Form { payload_type: 96, ..Form::default() };
+    let form = PacketForm { payload_type: 96, ..PacketForm::default() };
     let mut index = 1;
     group.bench_function("sent", |b| {
         b.iter(|| {
@@ -151,7 +151,7 @@ fn history(group: &mut BenchmarkGroup<'_, WallTime>) {
             // 160 packets a second.
             let now = index * 6_250;
             black_box(history.is_new(index));
-            history.sent(now, Rewritten { index, timestamp: index as u32 }, index, form);
+            history.on_sent(now, Rewritten { index, timestamp: index as u32 }, index, form);
         });
     });
     // No packet is sent again more than a few times, so that most of these are refused: the look-up is the same.
@@ -160,7 +160,7 @@ fn history(group: &mut BenchmarkGroup<'_, WallTime>) {
     group.bench_function("missing", |b| {
         b.iter(|| {
             back = (back + 1) % 128;
-            black_box(history.missing(now, (index - back) as u16, Duration::from_millis(50), |_| index + 1))
+            black_box(history.on_nack(now, (index - back) as u16, Duration::from_millis(50), |_| index + 1))
         });
     });
 }
@@ -237,7 +237,7 @@ fn packet(now: Instant, seq: u64) -> Packet {
 
 fn keys(profile: Profile) -> (Seal, Open) {
     let exporter: Vec<u8> = (1..).take(profile.exporter_bytes()).collect();
-    let (seal, _) = srtp::split(profile, &exporter, Role::Client).expect("as many bytes as the profile wants");
-    let (_, open) = srtp::split(profile, &exporter, Role::Server).expect("as many bytes as the profile wants");
+    let (seal, _) = srtp::split(profile, &exporter, DtlsRole::Client).expect("as many bytes as the profile wants");
+    let (_, open) = srtp::split(profile, &exporter, DtlsRole::Server).expect("as many bytes as the profile wants");
     (seal, open)
 }

@@ -29,7 +29,7 @@ const CLOCK_STEP_MS: f64 = 1_000.0;
 
 impl SenderClock {
     /// A report that said `said` arrived.
-    pub(crate) fn reported(&mut self, arrived: NtpTime, said: NtpTime) {
+    pub(crate) fn on_sender_report(&mut self, arrived: NtpTime, said: NtpTime) {
         let difference_ms = arrived.difference_ms(said);
         if self.offset_ms.is_some_and(|offset| difference_ms > offset + CLOCK_STEP_MS) {
             self.window.clear();
@@ -90,7 +90,7 @@ mod tests {
         let mut clock = SenderClock::default();
         assert_eq!(clock.to_server(at(0.0)), None);
         for (said, way) in [(0.0, 30.0), (1_000.0, 5.0), (2_000.0, 80.0)] {
-            clock.reported(at(said + 500.0 + way), at(said));
+            clock.on_sender_report(at(said + 500.0 + way), at(said));
         }
         let server = clock.to_server(at(0.0)).expect("reports came");
         assert!((server.difference_ms(at(0.0)) - 505.0).abs() < 0.01);
@@ -100,8 +100,8 @@ mod tests {
     fn a_clock_that_is_set_is_followed_in_both_directions() {
         for step_ms in [-7_000.0, 7_000.0] {
             let mut clock = SenderClock::default();
-            clock.reported(at(5.0), at(0.0));
-            clock.reported(at(1_006.0), at(1_000.0 + step_ms));
+            clock.on_sender_report(at(5.0), at(0.0));
+            clock.on_sender_report(at(1_006.0), at(1_000.0 + step_ms));
             let server = clock.to_server(at(2_000.0 + step_ms)).expect("reports came");
             assert!((server.difference_ms(at(2_000.0)) - 6.0).abs() < 0.01, "{step_ms}");
         }

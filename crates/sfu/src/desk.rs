@@ -36,8 +36,8 @@ use crate::transmit::Batch;
 use crate::viewer::ViewerSetup;
 pub use session::WISHES;
 
-use addresses::{Heard, Way};
-use admission::{Admission, Asked, Next};
+use addresses::{Heard, Path};
+use admission::{Admission, Asked, Decision};
 use session::{AddressCheck, CONSENT, Datagram, Driven, Serving, Session, Taken, local_source};
 
 /// Shakes hands with viewers.
@@ -57,7 +57,7 @@ pub struct Desk {
     /// Panics that belonged to no session.
     strikes: Strikes,
     /// What has happened so far.
-    pub counters: Counters,
+    pub counters: DeskCounters,
 }
 
 /// Whose state a desk is changing.
@@ -260,7 +260,7 @@ pub enum Event {
 
 /// What has happened on a desk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct DeskCounters {
     /// Sessions whose DTLS came up.
     pub connected: u64,
     /// Datagrams of no session, or that did not authenticate.
@@ -301,7 +301,7 @@ impl Desk {
             events: VecDeque::new(),
             turn: Turn::Shared,
             strikes: Strikes::default(),
-            counters: Counters::default(),
+            counters: DeskCounters::default(),
         }
     }
 
@@ -408,16 +408,16 @@ impl Desk {
     fn admit(&mut self, now: Instant) {
         for _ in 0..MAX_OPENED_AT_ONCE {
             match self.admission.next(now) {
-                Some(Next::Open(Asked { session, stream, offer, published })) => {
+                Some(Decision::Open(Asked { session, stream, offer, published })) => {
                     self.turn = Turn::Opening(session);
                     crate::guard::fault!(Open, Some(session));
                     let result = self.open(now, session, stream, offer, &published);
                     if result.is_err() {
-                        self.admission.done(session);
+                        self.admission.finish(session);
                     }
                     self.events.push_back(Event::Opened { session, result });
                 }
-                Some(Next::TurnAway(session)) => self.turn_away(session),
+                Some(Decision::TurnAway(session)) => self.turn_away(session),
                 None => return,
             }
         }
@@ -508,7 +508,7 @@ impl Desk {
         if self.serves_another(handed.source, session) {
             return Taken::Refused;
         }
-        let may_come = |s: &mut Session| s.addresses.way(handed.source).is_some() || s.new_sources.take(now);
+        let may_come = |s: &mut Session| s.addresses.path(handed.source).is_some() || s.new_sources.take(now);
         if self.sessions.get_mut(&session).is_none_or(|s| !may_come(s)) {
             return Taken::Refused;
         }
@@ -534,10 +534,10 @@ impl Desk {
     fn bind(&mut self, now: Instant, session: SessionId, handed: &Handed, nominates: bool) {
         let Some(s) = self.sessions.get_mut(&session) else { return };
         s.consent_at = now;
-        let way = handed.as_datagram().way;
+        let path = handed.as_datagram().path;
         let serves = s.serving.as_ref().map(|serving| serving.address);
-        let heard = s.addresses.heard(now, way, nominates, serves);
-        let owner = self.by_source.insert(way.address, session);
+        let heard = s.addresses.on_request(now, path, nominates, serves);
+        let owner = self.by_source.insert(path.address, session);
         if heard == Heard::Known && owner == Some(session) {
             return;
         }
@@ -545,16 +545,16 @@ impl Desk {
         if let Heard::New { forgotten: Some(forgotten) } = heard {
             self.unbind(session, forgotten);
         }
-        let command = shard::Command::Bind { source: way.address, session, desk: self.number, serving };
-        self.events.push_back(Event::ToShard { shard: way.shard, command });
+        let command = shard::Command::Bind { source: path.address, session, desk: self.number, serving };
+        self.events.push_back(Event::ToShard { shard: path.shard, command });
     }
 
     /// An address is not this session's any more; if it became another's meanwhile, it stays theirs.
-    fn unbind(&mut self, session: SessionId, way: Way) {
-        if self.by_source.get(&way.address) == Some(&session) {
-            self.by_source.remove(&way.address);
-            let command = shard::Command::Unbind { source: way.address };
-            self.events.push_back(Event::ToShard { shard: way.shard, command });
+    fn unbind(&mut self, session: SessionId, path: Path) {
+        if self.by_source.get(&path.address) == Some(&session) {
+            self.by_source.remove(&path.address);
+            let command = shard::Command::Unbind { source: path.address };
+            self.events.push_back(Event::ToShard { shard: path.shard, command });
         }
     }
 
@@ -594,27 +594,27 @@ impl Desk {
         };
         let seed = u128::from((self.random)()) << 64 | u128::from((self.random)());
         let Some(s) = self.sessions.get_mut(&session) else { return };
-        let way = ready.way;
+        let path = ready.path;
         let setup = ViewerSetup {
             session,
             stream: s.stream,
             desk: self.number,
-            address: way.address,
-            source: local_source(way.destination),
+            address: path.address,
+            source: local_source(path.destination),
             seal,
             open,
             tracks: ready.tracks,
             seed,
         };
-        s.serving = Some(Serving { shard: way.shard, address: way.address });
+        s.serving = Some(Serving { shard: path.shard, address: path.address });
         let command = shard::Command::AddViewer(Box::new(setup));
-        self.events.push_back(Event::ToShard { shard: way.shard, command });
-        for known in s.addresses.iter().filter(|known| known.shard != way.shard) {
+        self.events.push_back(Event::ToShard { shard: path.shard, command });
+        for known in s.addresses.iter().filter(|known| known.shard != path.shard) {
             let command =
-                shard::Command::Bind { source: known.address, session, desk: self.number, serving: Some(way.shard) };
+                shard::Command::Bind { source: known.address, session, desk: self.number, serving: Some(path.shard) };
             self.events.push_back(Event::ToShard { shard: known.shard, command });
         }
-        self.admission.done(session);
+        self.admission.finish(session);
         self.counters.connected += 1;
         self.events.push_back(Event::Connected { session });
     }
@@ -623,7 +623,7 @@ impl Desk {
     /// address ourselves, because one forged request must not send a stream to a stranger (T4).
     fn follow(&mut self, now: Instant, session: SessionId, batch: &mut Batch) {
         let Some(s) = self.sessions.get_mut(&session) else { return };
-        let Some(wanted) = s.serving.as_ref().and_then(|serving| s.addresses.wanted(now, serving.address)) else {
+        let Some(wanted) = s.serving.as_ref().and_then(|serving| s.addresses.better(now, serving.address)) else {
             return;
         };
         if s.check.as_ref().is_some_and(|c| now.saturating_duration_since(c.sent_at) < CHECK_INTERVAL) {
@@ -635,7 +635,7 @@ impl Desk {
         let Some(request) = written.get(..len).filter(|request| !request.is_empty()) else { return };
         batch.push(wanted.address, local_source(wanted.destination), request);
         self.counters.address_checks += 1;
-        s.check = Some(AddressCheck { transaction, way: wanted, sent_at: now });
+        s.check = Some(AddressCheck { transaction, path: wanted, sent_at: now });
     }
 
     /// The answer to our own check: the viewer really is there, and media may follow.
@@ -646,16 +646,16 @@ impl Desk {
             let (check, serving) = (s.check.as_ref()?, s.serving.as_mut()?);
             let is_it = answer.is_successful_binding_response()
                 && answer.trans_id() == check.transaction
-                && handed.source == check.way.address
+                && handed.source == check.path.address
                 && s.ice.has_answered(answer);
-            let way = is_it.then_some(check.way)?;
-            serving.address = way.address;
+            let path = is_it.then_some(check.path)?;
+            serving.address = path.address;
             s.check = None;
-            Some((serving.shard, way))
+            Some((serving.shard, path))
         });
-        let Some((shard, way)) = moved.flatten() else { return Taken::Refused };
-        let source = local_source(way.destination);
-        let command = shard::Command::MoveViewer { session, address: way.address, source };
+        let Some((shard, path)) = moved.flatten() else { return Taken::Refused };
+        let source = local_source(path.destination);
+        let command = shard::Command::MoveViewer { session, address: path.address, source };
         self.events.push_back(Event::ToShard { shard, command });
         Taken::Well
     }
@@ -669,13 +669,13 @@ impl Desk {
     }
 
     fn remove(&mut self, session: SessionId) {
-        self.admission.done(session);
+        self.admission.finish(session);
         let Some(s) = self.sessions.remove(&session) else { return };
         for ufrag in s.ice.ufrags() {
             self.by_ufrag.remove(ufrag);
         }
-        for way in s.addresses.iter() {
-            self.unbind(session, way);
+        for path in s.addresses.iter() {
+            self.unbind(session, path);
         }
         if let Some(serving) = s.serving {
             let command = shard::Command::RemoveViewer { session };
@@ -708,7 +708,7 @@ impl Desk {
                 self.failed(session);
             }
             Turn::Opening(session) => {
-                self.admission.done(session);
+                self.admission.finish(session);
                 let unusable = Unusable::Malformed("it could not be processed".to_owned());
                 self.events.push_back(Event::Opened { session, result: Err(unusable) });
             }
@@ -731,8 +731,8 @@ impl Desk {
 
 impl Handed {
     fn as_datagram(&self) -> Datagram<'_> {
-        let way = Way { address: self.source, destination: self.destination, shard: self.shard };
-        Datagram { way, bytes: &self.bytes }
+        let path = Path { address: self.source, destination: self.destination, shard: self.shard };
+        Datagram { path, bytes: &self.bytes }
     }
 }
 

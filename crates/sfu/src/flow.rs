@@ -49,7 +49,7 @@ impl Flow {
     }
 
     /// RTP or a sender report came. Returns whether it was quiet before.
-    pub fn comes(&mut self, at: Instant) -> bool {
+    pub fn on_media(&mut self, at: Instant) -> bool {
         let was_quiet = *self == Flow::Quiet;
         if *self != Flow::Connecting {
             *self = Flow::Flowing { quiet_at: at + QUIET_AFTER };
@@ -58,7 +58,7 @@ impl Flow {
     }
 
     /// Time passed. Returns whether it is quiet from now on.
-    pub fn look(&mut self, now: Instant) -> bool {
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
         let Flow::Flowing { quiet_at } = *self else { return false };
         if now < quiet_at {
             return false;
@@ -68,7 +68,7 @@ impl Flow {
         !was_away
     }
 
-    /// When to [`look`](Self::look).
+    /// When to [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Instant> {
         match *self {
             Flow::Flowing { quiet_at } => Some(quiet_at),
@@ -90,11 +90,11 @@ mod tests {
         let mut told = Vec::new();
         for at in comes.iter().copied().chain([until]) {
             while let Some(due) = flow.poll_timeout().filter(|due| *due <= start + Duration::from_millis(at)) {
-                if flow.look(due) {
+                if flow.handle_timeout(due) {
                     told.push(((due - start).as_millis() as u64, false));
                 }
             }
-            if at < until && flow.comes(start + Duration::from_millis(at)) {
+            if at < until && flow.on_media(start + Duration::from_millis(at)) {
                 told.push((at, true));
             }
         }
@@ -124,7 +124,7 @@ mod tests {
     fn before_the_connection_nothing_is_expected() {
         let start = Instant::now();
         let mut flow = Flow::default();
-        assert!(!flow.comes(start) && !flow.look(start + 10 * QUIET_AFTER));
+        assert!(!flow.on_media(start) && !flow.handle_timeout(start + 10 * QUIET_AFTER));
         assert_eq!(flow.poll_timeout(), None);
     }
 
@@ -134,10 +134,10 @@ mod tests {
         let woken = start + QUIET_AFTER + 4 * AWAY;
         let mut flow = Flow::default();
         flow.begin(start);
-        assert!(!flow.look(woken), "what came meanwhile may not have been read yet");
+        assert!(!flow.handle_timeout(woken), "what came meanwhile may not have been read yet");
         let mut waits = flow;
-        assert!(!waits.comes(woken) && waits.poll_timeout() == Some(woken + QUIET_AFTER));
-        assert!(flow.look(woken + AWAY), "there was nothing");
-        assert!(!flow.look(woken + 2 * AWAY), "it is told once");
+        assert!(!waits.on_media(woken) && waits.poll_timeout() == Some(woken + QUIET_AFTER));
+        assert!(flow.handle_timeout(woken + AWAY), "there was nothing");
+        assert!(!flow.handle_timeout(woken + 2 * AWAY), "it is told once");
     }
 }

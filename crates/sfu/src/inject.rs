@@ -18,11 +18,11 @@ pub enum Point {
     /// A viewer's sender report.
     Report,
     /// A viewer's wish.
-    Wish,
+    SetPreferences,
     /// A viewer is being added.
     Add,
     /// A viewer is told the share that its bottleneck group agreed on.
-    Agree,
+    SetShare,
     /// A viewer is counted for a snapshot.
     Snapshot,
     /// A publisher's packet is put into the log.

@@ -4,12 +4,12 @@
 //! (`poll_*`) what is to be sent and what has happened:
 //!
 //! - [`shard::Shard`] moves media: publishers (`str0m::Rtc` in RTP mode) come in, each stream has a
-//!   [`stream::Track`] per kind with its [`stream::log::PacketLog`], and every [`viewer::Viewer`] is sent from
+//!   [`stream::track::Track`] per kind with its [`stream::log::PacketLog`], and every [`viewer::Viewer`] is sent from
 //!   that log under its own keys, numbers and timestamps.
 //! - [`desk::Desk`] does viewers' handshakes: SDP, ICE, DTLS. It hands a viewer's keys to a shard when
 //!   they are there, and never sends a datagram whose first byte is 128..=191 itself.
 //!
-//! Start reading at [`viewer::track`]: how one track reaches one viewer.
+//! Start reading at [`viewer::subscription`]: how one track reaches one viewer.
 //!
 //! Deliberately not here: who may do what (`control`), sockets and threads (`shards`).
 

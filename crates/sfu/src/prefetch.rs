@@ -1,6 +1,6 @@
 //! What will be needed soon, so that the processor fetches it meanwhile?
 //!
-//! A sweep over thousands of viewers finds none of them in a cache: each brings some forty lines of memory, one wait after
+//! A round over thousands of viewers finds none of them in a cache: each brings some forty lines of memory, one wait after
 //! another. Asked for some viewers ahead they come while others are served.
 //!
 //! To ask is an instruction without effect on what a program computes, but no safe one: the floor above hands it in.

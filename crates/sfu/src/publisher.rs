@@ -352,7 +352,7 @@ impl Publisher {
         if self.connected && now.saturating_duration_since(self.heard_at) >= SILENCE {
             self.out.push_back(Arrived::Closed(Ended::IceLost));
         }
-        if self.flow.look(now) {
+        if self.flow.handle_timeout(now) {
             self.out.push_back(Arrived::Flows(false));
         }
         if self.rtc.handle_input(Input::Timeout(now)).is_err() {
@@ -449,7 +449,7 @@ impl Publisher {
         match event {
             Event::Connected => {
                 self.connected = true;
-                if !self.ingress.connected() {
+                if !self.ingress.on_connected() {
                     self.out.push_back(Arrived::Closed(Ended::Failed));
                 }
                 self.failures.forget_but_srtp(now);
@@ -457,13 +457,13 @@ impl Publisher {
                 self.out.push_back(Arrived::Connected);
             }
             Event::RtpPacket(packet) => {
-                self.flows(packet.timestamp);
+                self.on_media(packet.timestamp);
                 self.handle_rtp(clock, packet);
             }
             Event::SenderFeedback(feedback) => {
-                self.flows(feedback.received_at);
+                self.on_media(feedback.received_at);
                 let ntp = NtpTime::from_system_time(feedback.sender_info.ntp_time);
-                self.clock.reported(clock.at(feedback.received_at), ntp);
+                self.clock.on_sender_report(clock.at(feedback.received_at), ntp);
                 let track = self.tracks.iter_mut().find(|t| t.mid == feedback.mid);
                 if let Some(encoding) = track.and_then(|t| t.encodings.iter_mut().find(|e| e.rid == feedback.rid)) {
                     encoding.report = Some((ntp, feedback.sender_info.rtp_time.numer() as u32));
@@ -480,8 +480,8 @@ impl Publisher {
         }
     }
 
-    fn flows(&mut self, at: Instant) {
-        if self.flow.comes(at) {
+    fn on_media(&mut self, at: Instant) {
+        if self.flow.on_media(at) {
             self.out.push_back(Arrived::Flows(true));
         }
     }
@@ -540,7 +540,7 @@ impl Publisher {
             crate::receive::runs::Verdict::Begins => {
                 encoding.begin();
                 let proved = *rtp.header.ssrc;
-                if let Some(old) = self.unnamed.proved(proved, before) {
+                if let Some(old) = self.unnamed.on_run(proved, before) {
                     self.rtc.direct_api().remove_stream_rx(old.into());
                 }
                 self.forward(clock, place, number, rtp);

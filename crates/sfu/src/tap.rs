@@ -21,7 +21,7 @@ use str0m_proto::crypto::{CryptoError, CryptoProvider, DtlsVersion};
 use crate::dtls::{self, Notes};
 use crate::ingress::clear;
 use crate::ingress::sctp::Sctp;
-use crate::srtp::{Error, Open, Profile, Role, Seal, split};
+use crate::srtp::{DtlsRole, Error, Open, Profile, Seal, split};
 
 /// Where the keys of one session appear once its DTLS handshake is done, and what went wrong in it.
 #[derive(Clone, Default)]
@@ -34,7 +34,7 @@ pub struct KeySlot {
 pub(crate) struct Keys {
     material: zeroize::Zeroizing<Vec<u8>>,
     profile: SrtpProfile,
-    role: Role,
+    role: DtlsRole,
 }
 
 impl KeySlot {
@@ -52,7 +52,7 @@ impl KeySlot {
 
 impl Keys {
     /// `role` is ours in DTLS: which half of the material is ours depends on it (RFC 5764 §4.2).
-    pub(crate) fn new(material: &[u8], profile: SrtpProfile, role: Role) -> Keys {
+    pub(crate) fn new(material: &[u8], profile: SrtpProfile, role: DtlsRole) -> Keys {
         Keys { material: zeroize::Zeroizing::new(material.to_vec()), profile, role }
     }
 
@@ -179,7 +179,7 @@ impl TappedInstance {
 impl DtlsInstance for TappedInstance {
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         // RFC 5764 §4.2: which half is ours depends on the DTLS role.
-        let role = if self.inner.is_active() { Role::Client } else { Role::Server };
+        let role = if self.inner.is_active() { DtlsRole::Client } else { DtlsRole::Server };
         let output = self.inner.poll_output(buf);
         if let DtlsOutput::KeyingMaterial(material, profile) = &output {
             let keys = Keys::new(material, *profile, role);
@@ -209,7 +209,7 @@ impl DtlsInstance for TappedInstance {
         self.inner.handle_timeout(now)
     }
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.sctp.sends(data);
+        self.sctp.on_sent(data);
         self.inner.send_application_data(data)
     }
     fn is_active(&self) -> bool {

@@ -51,7 +51,7 @@ impl ShardThread {
             let ready = match poller.wait(Some(sleep)) {
                 Ok(ready) => {
                     if !sleep.is_zero() {
-                        self.shard.slept(began_at.elapsed());
+                        self.shard.add_sleep(began_at.elapsed());
                     }
                     ready
                 }
@@ -75,9 +75,9 @@ impl ShardThread {
             self.gauges.loaded(&self.shard.load());
             // One round, then back to the sockets: while thousands are served, a publisher's next packets and a viewer's
             // NACK must not wait for the last of them.
-            self.send_round(now, &mut batch, &mut sending);
+            self.send_batch(now, &mut batch, &mut sending);
             if self.tell() {
-                while self.send_round(Instant::now(), &mut batch, &mut sending) {}
+                while self.send_batch(Instant::now(), &mut batch, &mut sending) {}
                 return true;
             }
         }
@@ -131,8 +131,8 @@ impl ShardThread {
         }
     }
 
-    /// Sends a round's worth. Returns whether there was anything.
-    fn send_round(&mut self, now: Instant, batch: &mut Batch, sending: &mut SendState) -> bool {
+    /// Sends a batch's worth. Returns whether there was anything.
+    fn send_batch(&mut self, now: Instant, batch: &mut Batch, sending: &mut SendState) -> bool {
         self.shard.poll_transmit(now, batch);
         if batch.is_empty() {
             return false;

@@ -16,11 +16,11 @@ use sfu::format::{Accepted, AcceptedFormats, Format, Published};
 use sfu::negotiate::Identity;
 use sfu::rtcp::{ReportBlock, Writer};
 use sfu::shard::{Command, Event, Shard};
-use sfu::srtp::{self, Profile, Role, Seal};
-use sfu::stream::choice::Wish;
+use sfu::srtp::{self, DtlsRole, Profile, Seal};
+use sfu::stream::choice::Preferences;
 use sfu::transmit::Batch;
 use sfu::viewer::ViewerSetup;
-use sfu::viewer::track::{ExtensionIds, TrackFacts};
+use sfu::viewer::subscription::{ExtensionIds, NegotiatedTrack};
 
 /// Counts allocations of a thread while it asks for that.
 struct Counting;
@@ -114,14 +114,14 @@ impl Scene {
         shard.handle_command(now, Command::StreamHome { stream: STREAM, shard: 1, epoch: 1 });
         let profile = Profile::AeadAes128Gcm;
         let exporter = vec![5; profile.exporter_bytes()];
-        let (seal, open) = srtp::split(profile, &exporter, Role::Server).expect("keys");
-        let (theirs, _) = srtp::split(profile, &exporter, Role::Client).expect("keys");
+        let (seal, open) = srtp::split(profile, &exporter, DtlsRole::Server).expect("keys");
+        let (theirs, _) = srtp::split(profile, &exporter, DtlsRole::Client).expect("keys");
         let mut formats = vec![Accepted { format, payload_type: 96, rtx_payload_type: Some(97) }];
         if format.codec == Codec::Red {
             let opus = Format { codec: Codec::Opus, profile: 0 };
             formats.push(Accepted { format: opus, payload_type: 111, rtx_payload_type: None });
         }
-        let facts = TrackFacts {
+        let negotiated = NegotiatedTrack {
             kind: format.codec.kind(),
             mid: "0".to_owned(),
             ssrc: SSRC,
@@ -144,13 +144,13 @@ impl Scene {
             source: None,
             seal,
             open,
-            tracks: vec![facts],
+            tracks: vec![negotiated],
             seed: 0x1234_5678_9abc_def0,
         };
         shard.handle_command(now, Command::AddViewer(Box::new(setup)));
         if is_layered {
-            let wish = Wish { max_spatial: Some(0), ..Wish::default() };
-            shard.handle_command(now, Command::Wish { session: session(), wish });
+            let preferences = Preferences { max_spatial: Some(0), ..Preferences::default() };
+            shard.handle_command(now, Command::SetPreferences { session: session(), preferences });
         }
         let (batch, sent) = (Batch::new(), Vec::with_capacity(256));
         Scene { shard, now, format, is_layered, frames: 0, packets: 0, theirs, batch, sent, feedbacks: 0 }
@@ -260,7 +260,7 @@ impl Scene {
             MediaKind::Audio => Published { audio: Some(self.format), ..Published::default() },
             MediaKind::Video => Published { video: Some(self.format), ..Published::default() },
         };
-        Command::Relayed { stream: STREAM, epoch: 1, published, deaf: false, packets }
+        Command::Relayed { stream: STREAM, epoch: 1, published, unresponsive: false, packets }
     }
 
     fn payload(&self, is_key: bool, spatial: u8, place: u64) -> (Arc<[u8]>, media::codec::FrameLayers) {

@@ -47,7 +47,7 @@ impl Asking {
         let bounded: Vec<_> = (0..MAX_ENCODINGS).flat_map(within).collect();
         let rungs = self.pixels.iter().enumerate().filter(|(_, pixels)| pixels.is_some());
         let rungs: Vec<_> = rungs.map(|(n, pixels)| Rung { encoding: n as u8, pixels: *pixels }).collect();
-        let wished = std::array::from_fn(|encoding| audience.wish(encoding));
+        let wished = std::array::from_fn(|encoding| audience.pinned(encoding));
         let audience = ladder::Audience { carried: &carried, bounded: &bounded, wished, unknown };
         let wanted = self.ladder.look(now, &rungs, &audience);
         wanted.iter().map(|wanted| (wanted.encoding, wanted.is_active.then_some(wanted.max_bps))).collect()

@@ -30,7 +30,7 @@ pub struct Filming {
     /// Between two key frames, if nobody asks.
     pub key_frame_interval: Duration,
     /// It does not answer requests for key frames.
-    pub is_deaf: bool,
+    pub is_unresponsive: bool,
     /// Between being captured and being sent.
     pub encoding: Duration,
     /// Whether there is sound, and how long one lasts.
@@ -59,7 +59,7 @@ impl Default for Filming {
             temporal_layers: 1,
             varies: false,
             key_frame_interval: Duration::from_secs(10),
-            is_deaf: false,
+            is_unresponsive: false,
             encoding: Duration::from_millis(8),
             sound: Some(Duration::from_millis(20)),
             with_red: false,
@@ -270,7 +270,7 @@ impl Camera {
             self.shortest = Some(self.shortest.map_or(between, |shortest| shortest.min(between)));
         }
         self.asked_at.push(now);
-        self.sized[usize::from(size)].key_frame_wanted |= !self.filming.is_deaf;
+        self.sized[usize::from(size)].key_frame_wanted |= !self.filming.is_unresponsive;
     }
 
     /// How it films.

@@ -305,9 +305,14 @@ impl Server {
         closed
     }
 
-    pub(crate) fn wish(&mut self, now: Instant, session: SessionId, wish: sfu::stream::choice::Wish) {
+    pub(crate) fn set_preferences(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        preferences: sfu::stream::choice::Preferences,
+    ) {
         for shard in 0..self.shards.len() as u8 {
-            self.to_shards.push((shard, shard::Command::Wish { session, wish }));
+            self.to_shards.push((shard, shard::Command::SetPreferences { session, preferences }));
         }
         self.run(now);
     }
@@ -369,8 +374,8 @@ impl Server {
     }
 
     /// What desks count, together.
-    pub fn desk_counters(&self) -> desk::Counters {
-        self.desks.iter().fold(desk::Counters::default(), |sum, desk| desk::Counters {
+    pub fn desk_counters(&self) -> desk::DeskCounters {
+        self.desks.iter().fold(desk::DeskCounters::default(), |sum, desk| desk::DeskCounters {
             connected: sum.connected + desk.counters.connected,
             refused: sum.refused + desk.counters.refused,
             malformed: sum.malformed + desk.counters.malformed,
@@ -391,7 +396,7 @@ impl Server {
     pub(crate) fn run(&mut self, now: Instant) {
         self.now = now;
         for (shard, core) in self.shards.iter_mut().zip(&mut self.cores) {
-            shard.slept(core.slept_until(now));
+            shard.add_sleep(core.slept_until(now));
         }
         for desk in 0..self.desks.len() {
             let mut batch = std::mem::take(&mut self.batch);

@@ -364,9 +364,9 @@ impl Story {
     }
 
     /// A viewer wishes something of the video.
-    pub fn wishes(&mut self, viewer: Peer, wish: sfu::stream::choice::Wish) {
+    pub fn prefers(&mut self, viewer: Peer, preferences: sfu::stream::choice::Preferences) {
         let session = self.session(viewer);
-        self.server.wish(self.now, session, wish);
+        self.server.set_preferences(self.now, session, preferences);
         self.after_server();
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use media::Codec;
-use sfu::stream::choice::Wish;
+use sfu::stream::choice::Preferences;
 use sim::{Filming, Peer, Story, ms, secs};
 
 /// The oldest picture that a viewer was shown from `from` on.
@@ -112,7 +112,7 @@ fn a_viewer_that_wishes_a_size_is_shed_like_others() {
     story.runs(secs(2));
     let viewers: Vec<_> = (0..6).map(|_| story.watches("demo")).collect();
     for viewer in &viewers {
-        story.wishes(*viewer, Wish { encoding: Some(2), ..Wish::default() });
+        story.prefers(*viewer, Preferences { encoding: Some(2), ..Preferences::default() });
     }
     story.runs(secs(12));
     story.server.set_core(Some(1_000));

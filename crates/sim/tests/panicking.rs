@@ -2,7 +2,7 @@
 
 use sfu::inject::{self, Fault, Point};
 use sfu::publisher::Ended;
-use sfu::stream::choice::Wish;
+use sfu::stream::choice::Preferences;
 use sim::{Filming, Gone, Peer, Setup, Story, ms, secs};
 
 const FAILED: Option<Gone> = Some(Gone::Ended(Ended::Failed));
@@ -81,7 +81,7 @@ fn a_viewer_that_panics_while_it_is_sent_to_ends_alone() {
 }
 
 #[test]
-fn viewers_that_panic_one_after_the_other_in_one_sweep_end_alone() {
+fn viewers_that_panic_one_after_the_other_in_one_round_end_alone() {
     let mut house = house();
     let from = house.story.now();
     for &viewer in &house.viewers[..2] {
@@ -116,7 +116,7 @@ fn a_viewer_whose_report_panics_ends_alone() {
 fn a_viewer_whose_wish_panics_ends_alone() {
     let house = house();
     let at_fault = house.viewers[0];
-    house.survives(Point::Wish, at_fault, |story| story.wishes(at_fault, Wish::default()));
+    house.survives(Point::SetPreferences, at_fault, |story| story.prefers(at_fault, Preferences::default()));
 }
 
 #[test]

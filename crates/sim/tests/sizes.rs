@@ -1,15 +1,15 @@
 //! A publisher sends its pictures in three sizes; each viewer is shown one.
 
 use media::Codec;
-use sfu::stream::choice::Wish;
+use sfu::stream::choice::Preferences;
 use sim::{Filming, Link, Path, Peer, Setup, Story, ms, secs};
 
 fn three() -> Filming {
     Filming { sizes: 3, bits_per_second: 2_000_000, ..Filming::default() }
 }
 
-fn wish(encoding: u8) -> Wish {
-    Wish { encoding: Some(encoding), ..Wish::default() }
+fn preferences(encoding: u8) -> Preferences {
+    Preferences { encoding: Some(encoding), ..Preferences::default() }
 }
 
 fn no_freeze(story: &Story, viewer: Peer, from: std::time::Duration) {
@@ -44,7 +44,7 @@ fn four_sizes_are_all_forwarded() {
     assert_eq!(story.size(alice, bob), Some(3), "the largest");
     let from = story.now();
     for size in [0, 1, 2, 3] {
-        story.wishes(bob, wish(size));
+        story.prefers(bob, preferences(size));
         story.runs(ms(1_500));
         assert_eq!(story.size(alice, bob), Some(u32::from(size)));
     }
@@ -63,7 +63,7 @@ fn a_viewer_goes_from_size_to_size_without_a_gap() {
         story.runs(secs(3));
         let from = story.now();
         for size in [0, 2, 1, 0, 1, 2] {
-            story.wishes(bob, wish(size));
+            story.prefers(bob, preferences(size));
             story.runs(ms(1_500));
             assert_eq!(story.size(alice, bob), Some(u32::from(size)));
             assert_eq!(story.size(alice, carol), Some(2), "others see what they saw");
@@ -100,13 +100,13 @@ fn nobody_looks_and_somebody_looks_again() {
     story.runs(secs(2));
     let bob = story.watches("demo");
     story.runs(secs(2));
-    story.wishes(bob, Wish { is_hidden: true, ..Wish::default() });
+    story.prefers(bob, Preferences { is_hidden: true, ..Preferences::default() });
     story.runs(ms(200));
     let (pictures, sounds) = (story.screen(bob).pictures.len(), story.screen(bob).sounds.len());
     story.runs(secs(5));
     assert_eq!(story.screen(bob).pictures.len(), pictures, "no picture");
     assert!(story.screen(bob).sounds.len() > sounds + 200, "but sound");
-    story.wishes(bob, Wish::default());
+    story.prefers(bob, Preferences::default());
     story.runs(secs(2));
     assert_eq!(story.size(alice, bob), Some(2));
     assert!(story.screen(bob).pictures.len() > pictures + 40);
@@ -122,7 +122,7 @@ fn sizes_go_on_over_a_lossy_network() {
         let bob = story.path(Path { up: Link::of(ms(20)), down: Link::of(ms(20)).loss(0.03) }).watches("demo");
         story.runs(secs(3));
         for size in [1, 2, 0, 2] {
-            story.wishes(bob, wish(size));
+            story.prefers(bob, preferences(size));
             story.runs(secs(2));
             assert_eq!(story.size(alice, bob), Some(u32::from(size)), "seed {seed}");
         }
@@ -188,7 +188,7 @@ fn a_rate_of_pictures_may_be_wished_and_taken_back() {
         story.runs(secs(2));
         let from = story.now();
         for (most, expected) in [(15, 28..=32), (8, 13..=17), (60, 58..=61)] {
-            story.wishes(bob, Wish { max_frame_rate: Some(most), ..Wish::default() });
+            story.prefers(bob, Preferences { max_frame_rate: Some(most), ..Preferences::default() });
             story.runs(ms(500));
             let before = story.screen(bob).pictures.len();
             story.runs(secs(2));
@@ -215,7 +215,10 @@ fn layers_are_left_out_and_taken_again_over_a_lossy_network() {
         story.link(bob, Path { up: link(), down: link() });
         story.runs(secs(2));
         for (wished, most) in [(360, 15), (720, 60), (180, 15), (720, 8), (720, 60)] {
-            story.wishes(bob, Wish { max_height: Some(wished), max_frame_rate: Some(most), ..Wish::default() });
+            story.prefers(
+                bob,
+                Preferences { max_height: Some(wished), max_frame_rate: Some(most), ..Preferences::default() },
+            );
             story.runs(secs(2));
         }
         let shown = story.screen(bob).pictures.len();

@@ -130,7 +130,7 @@ fn filming(lots: &mut Random) -> Filming {
         frame_rate: 10.0,
         bits_per_second: 150_000 + lots.below(250_000),
         key_frame_interval: secs(1 + lots.below(10)),
-        is_deaf: lots.happens(0.3),
+        is_unresponsive: lots.happens(0.3),
         with_red: lots.happens(0.3),
         tells_capture_time: lots.happens(0.5),
         last_profile: lots.happens(0.5),

@@ -69,7 +69,7 @@ fn a_late_viewer_has_a_picture_at_once_and_is_live_within_a_second() {
 #[test]
 fn a_publisher_that_answers_no_request_keeps_no_viewer_waiting() {
     let mut story = Story::new();
-    let filming = Filming { is_deaf: true, key_frame_interval: secs(10), ..Filming::default() };
+    let filming = Filming { is_unresponsive: true, key_frame_interval: secs(10), ..Filming::default() };
     let alice = story.publishes("demo", filming);
     story.runs(secs(8));
     let bob = story.watches("demo");
@@ -215,10 +215,14 @@ const SOCKETS: [(u32, usize); 1] = [(92, usize::MAX)];
 #[test]
 fn what_came_since_an_old_key_frame_fits_a_default_socket_that_is_read_every_10_ms() {
     for (datagrams, bytes) in SOCKETS {
-        for (is_deaf, age) in [(true, secs(7)), (true, ms(900)), (false, secs(7)), (false, ms(100))] {
+        for (is_unresponsive, age) in [(true, secs(7)), (true, ms(900)), (false, secs(7)), (false, ms(100))] {
             let mut story = Story::new();
-            let filming =
-                Filming { is_deaf, key_frame_interval: secs(8), bits_per_second: 6_000_000, ..Filming::default() };
+            let filming = Filming {
+                is_unresponsive,
+                key_frame_interval: secs(8),
+                bits_per_second: 6_000_000,
+                ..Filming::default()
+            };
             story.publishes("demo", filming);
             story.runs(secs(8) + age);
             story.path(Path { up: Link::good(), down: Link::good().socket(datagrams, bytes, ms(10)) });

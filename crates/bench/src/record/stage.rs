@@ -58,7 +58,7 @@ const WINDOW: Duration = Duration::from_secs(9);
 const PARTS: u32 = 3;
 /// Lets key frames that were asked for, first reports and the allocator come to rest.
 const SETTLE: Duration = Duration::from_millis(2_500);
-/// Who has just come may be served after those who watch (`sfu/src/shard/waiting.rs`: for 10 s). Where the rush itself is not what
+/// Who has just come may be served after those who watch (`sfu/src/shard/send_queue.rs`: for 10 s). Where the rush itself is not what
 /// is measured, it has to be over, and what it has left as well.
 const RUSH: Duration = Duration::from_secs(13);
 /// A core's time is counted in hundredths of a second, by looking what it does at that moment.

@@ -19,7 +19,7 @@ use sfu::guard::Strikes;
 use sfu::negotiate::{self, Unusable};
 use sfu::publisher::{Ended, PublisherSetup};
 use sfu::shard::{self, Snapshot};
-use sfu::stream::choice::Wish;
+use sfu::stream::choice::Preferences;
 use shards::plane::{EventSink, everywhere};
 use shards::{Plane, PlaneEvent, Setup};
 use str0m::ice::IceCreds;
@@ -376,7 +376,7 @@ impl Actor {
                 known: published.rids.iter().flatten().map(ToString::to_string).collect(),
             })?),
         };
-        let wish = Wish {
+        let preferences = Preferences {
             encoding,
             max_height: wish.max_height,
             max_width: wish.max_width,
@@ -385,10 +385,10 @@ impl Actor {
             max_temporal: wish.temporal_layer_id,
             is_hidden: wish.paused,
         };
-        self.to_all_shards(|| shard::Command::Wish { session, wish });
+        self.to_all_shards(|| shard::Command::SetPreferences { session, preferences });
         // What it needs now is wanted at once; that it needs less than before, shards will tell.
         if let Some(watched) = self.watched.get_mut(&stream) {
-            watched.wished(&wish);
+            watched.wished(&preferences);
         }
         self.look_at_audience(Instant::now(), stream);
         Ok(())

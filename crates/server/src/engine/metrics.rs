@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use sfu::dtls;
-use sfu::shard::{Counters, ESTIMATES_BPS, LoadStatus};
+use sfu::shard::{ESTIMATES_BPS, LoadStatus, ShardCounters};
 use sfu::stream::choice::Reason;
 
 use super::actor::Actor;
@@ -17,7 +17,7 @@ impl Actor {
         text.gauge("nowcast_viewers", "Viewers' sessions, connecting ones included.", viewers as u64);
 
         let shards: Vec<_> = self.snapshots.values().collect();
-        let sum = |of: fn(&Counters) -> u64| shards.iter().map(|s| of(&s.counters)).sum::<u64>();
+        let sum = |of: fn(&ShardCounters) -> u64| shards.iter().map(|s| of(&s.counters)).sum::<u64>();
         for (name, help, value) in [
             ("datagrams_received", "Datagrams received on the media port.", sum(|c| c.datagrams_in)),
             ("feedback_received", "RTCP datagrams from viewers.", sum(|c| c.feedback)),

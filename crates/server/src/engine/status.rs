@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use control::StreamView;
 use control::bound::Bound;
-use control::ladder::{self, Ladder, Rung, Wanted};
+use control::ladder::{self, DesiredEncoding, Ladder, Rung};
 use media::packet::MAX_ENCODINGS;
 use media::{MediaKind, SessionId, StreamId, StreamName};
 use sfu::bwe::State;
@@ -16,8 +16,8 @@ use sfu::publisher::Health;
 use sfu::publisher::warnings::Warnings;
 use sfu::shard::{self, Snapshot, StreamSnapshot};
 use sfu::stream::audience::{Audience, Need};
-use sfu::stream::choice::{Reason, Wish};
-use sfu::viewer::track::Newest;
+use sfu::stream::choice::{Preferences, Reason};
+use sfu::viewer::subscription::Newest;
 
 use super::actor::Actor;
 use super::warnings;
@@ -247,11 +247,11 @@ impl Watched {
     }
 
     /// A viewer wishes this from now on.
-    pub(super) fn wished(&mut self, wish: &Wish) {
+    pub(super) fn wished(&mut self, preferences: &Preferences) {
         if self.wishers.viewers() == 0 {
             self.wishers = self.home.map_or_else(Audience::default, |home| home.audience.emptied());
         }
-        self.wishers.watches(None, wish);
+        self.wishers.add_viewer(None, preferences);
     }
 
     /// `unknown`: viewers that are connecting. Returns whether something else is wanted than before.
@@ -267,9 +267,9 @@ impl Watched {
         // Those who have just wished something are with the others already, or will be; so they decide nothing about rates.
         let asked = |encoding: usize| {
             let within = self.wishers.places_within(encoding).map(|(_, viewers)| viewers).sum::<u32>();
-            self.wishers.wish(encoding) + within
+            self.wishers.pinned(encoding) + within
         };
-        let wished = std::array::from_fn(|encoding| audience.wish(encoding) + asked(encoding));
+        let wished = std::array::from_fn(|encoding| audience.pinned(encoding) + asked(encoding));
         let unknown = unknown + self.wishers.places().map(|(_, viewers)| viewers).sum::<u32>();
         let rids = self.published.rids;
         let rungs = rids.iter().enumerate().filter(|(_, rid)| rid.is_some());
@@ -278,15 +278,15 @@ impl Watched {
             self.ladder.look(now, &rungs, &ladder::Audience { carried: &carried, bounded: &bounded, wished, unknown })
         } else {
             // What is sent in one encoding is always sent, at the rate that its publisher chose.
-            vec![Wanted { encoding: 0, is_active: true, max_bps: 0 }]
+            vec![DesiredEncoding { encoding: 0, is_active: true, max_bps: 0 }]
         };
         let is_single = rungs.len() <= 1;
-        let extents = self.home.map(|home| home.audience).unwrap_or_default();
+        let home = self.home.map(|home| home.audience).unwrap_or_default();
         let wanted = steps.iter().map(|step| {
             let encoding = usize::from(step.encoding).min(MAX_ENCODINGS - 1);
             let need = audience.need(encoding).or(self.wishers.need(encoding));
             let need = self.needed[encoding].look(now, if unknown > 0 { Need::ALL } else { need });
-            let top = extents.extent(encoding).top();
+            let top = home.limits(encoding).top();
             WantedLayer {
                 rid: rids[encoding].map(|rid| rid.to_string()),
                 active: step.is_active,
@@ -434,13 +434,13 @@ fn sent_report(track: &shard::SentTrack, published: &Published) -> SentReport {
         switches: counters.switches,
         wish: LayerWish {
             media_id: None,
-            encoding_id: track.wished.encoding.and_then(rid),
-            max_height: track.wished.max_height,
-            max_width: track.wished.max_width,
-            max_frame_rate: track.wished.max_frame_rate,
-            spatial_layer_id: track.wished.max_spatial,
-            temporal_layer_id: track.wished.max_temporal,
-            paused: track.wished.is_hidden,
+            encoding_id: track.preferences.encoding.and_then(rid),
+            max_height: track.preferences.max_height,
+            max_width: track.preferences.max_width,
+            max_frame_rate: track.preferences.max_frame_rate,
+            spatial_layer_id: track.preferences.max_spatial,
+            temporal_layer_id: track.preferences.max_temporal,
+            paused: track.preferences.is_hidden,
         },
     }
 }
@@ -463,7 +463,7 @@ mod tests {
             encoding: 0,
             within: None,
             reason: Reason::Codec,
-            wished: Wish::default(),
+            preferences: Preferences::default(),
             accepted: vec!["VP8", "VP9"],
         };
         let format = Some(Format { codec: Codec::H264, profile: 0 });

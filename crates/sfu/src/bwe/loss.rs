@@ -52,13 +52,13 @@ impl Loss {
     }
 
     /// Packets were reported. `recovered` were reported lost before and came after all.
-    pub(super) fn reported(&mut self, lost: u32, received: u32, recovered: u32) {
+    pub(super) fn on_report(&mut self, lost: u32, received: u32, recovered: u32) {
         self.lost = (self.lost + lost).saturating_sub(recovered);
         self.received += received;
     }
 
     /// A probe has proved that so much gets through.
-    pub(super) fn proved(&mut self, bps: f32) {
+    pub(super) fn set_proved(&mut self, bps: f32) {
         self.bps = self.bps.max(bps);
     }
 
@@ -96,7 +96,7 @@ mod tests {
         let mut loss = Loss::new(10e6);
         for n in 1..=seconds * 4 {
             let lost = (share * 100.0) as u32;
-            loss.reported(lost, 100 - lost, 0);
+            loss.on_report(lost, 100 - lost, 0);
             let target = loss.bps().min(2e6);
             loss.update(n * 250_000, target, Some(target * (1.0 - share)), queue_ms, 10e6);
         }

@@ -24,7 +24,7 @@ pub use shared::{Found, Share};
 use loss::Loss;
 use probe::{LEAST_PACKETS, LENGTH_MS, PACKET_BYTES, SHARED_LENGTH_MS, Train};
 use queue::Queue;
-use sent::{News, SentRing};
+use sent::{Receipt, SentRing};
 use shared::Shared;
 use throughput::Throughput;
 use trend::{Trend, Usage};
@@ -69,7 +69,7 @@ pub struct Estimator {
     updated_us: u64,
     decreased_us: u64,
     /// When the way was found full, the last times.
-    crowded_us: [u64; 4],
+    congested_us: [u64; 4],
     shared: Shared,
     rtt_ms: f32,
     feedback_us: Option<u64>,
@@ -192,12 +192,12 @@ const MOST_NOT_OURS: u8 = 3;
 const PROOF_LASTS_US: u64 = 10_000_000;
 /// Ours: for so long after a decrease, a probe raises the estimate by this much at most: whoever has little comes up to those
 /// who have more.
-const CROWDED_US: u64 = 8_000_000;
-const CROWDED_STEP_BPS: f32 = 500_000.0;
+const CONGESTED_US: u64 = 8_000_000;
+const CONGESTED_STEP_BPS: f32 = 500_000.0;
 /// Ours: those who share a bottleneck look for more ever more rarely, as long as there is not.
 const MOST_SHARED_INTERVAL_US: u64 = 40_000_000;
 /// Ours: decreases that follow each other sooner are about one moment.
-const CROWDED_ONCE_US: u64 = 1_000_000;
+const CONGESTED_ONCE_US: u64 = 1_000_000;
 /// gcc-02 §4: silence of feedback. Feedback comes every 50 to 250 ms.
 const SILENT_US: u64 = 1_500_000;
 /// A report that lists more is not read (threat T13).
@@ -220,7 +220,7 @@ impl Estimator {
             capacity: Capacity::default(),
             updated_us: 0,
             decreased_us: 0,
-            crowded_us: [0; 4],
+            congested_us: [0; 4],
             shared: Shared::default(),
             rtt_ms: 0.0,
             feedback_us: None,
@@ -252,13 +252,13 @@ impl Estimator {
     }
 
     /// A packet was sent under a transport-wide sequence number.
-    pub fn sent(&mut self, now_us: u64, seq: u16, bytes: u16, probe: Option<u8>) {
+    pub fn on_packet_sent(&mut self, now_us: u64, seq: u16, bytes: u16, probe: Option<u8>) {
         // What else is sent during a train fills the bottleneck as well (libwebrtc counts it to the cluster, too).
-        let of_train = self.probing.train.as_mut().map_or(0, |train| train.sent(probe.is_some(), bytes));
+        let of_train = self.probing.train.as_mut().map_or(0, |train| train.on_sent(probe.is_some(), bytes));
         self.sent.push(seq, now_us as u32, bytes, of_train);
         if self.sent_us != now_us {
             if self.sent_bytes > 0 {
-                self.sending.arrived(self.sent_us.cast_signed(), std::mem::take(&mut self.sent_bytes));
+                self.sending.on_arrival(self.sent_us.cast_signed(), std::mem::take(&mut self.sent_bytes));
             }
             self.sent_us = now_us;
         }
@@ -268,31 +268,31 @@ impl Estimator {
     }
 
     /// The viewer tells which packets came, and when.
-    pub fn reported(&mut self, now_us: u64, report: &TransportFeedback<'_>) {
+    pub fn on_feedback(&mut self, now_us: u64, report: &TransportFeedback<'_>) {
         if report.status_count > MAX_STATUSES {
             return;
         }
         let (mut lost, mut received, mut recovered) = (0, 0, 0);
         let mut newest_sent = None;
         for (seq, arrived_us) in report.arrivals() {
-            match (self.sent.reported(seq, arrived_us.is_some()), arrived_us) {
-                (Some(News::Lost(_)), _) => lost += 1,
-                (Some(News::Received(sent, was_lost)), Some(arrived_us)) => {
+            match (self.sent.on_report(seq, arrived_us.is_some()), arrived_us) {
+                (Some(Receipt::Lost(_)), _) => lost += 1,
+                (Some(Receipt::Received(sent, was_lost)), Some(arrived_us)) => {
                     received += 1;
                     recovered += u32::from(was_lost);
                     newest_sent = Some(sent.at_us);
-                    self.acked.arrived(arrived_us, sent.bytes.into());
+                    self.acked.on_arrival(arrived_us, sent.bytes.into());
                     // The low half of our clock, and the time since: the packet is younger than 71 minutes.
                     let ago_us = u64::from((now_us as u32).wrapping_sub(sent.at_us));
                     let sent_us = now_us.saturating_sub(ago_us).cast_signed();
-                    self.queue.arrived(now_us, arrived_us - sent_us);
+                    self.queue.on_arrival(now_us, arrived_us - sent_us);
                     match &mut self.probing.train {
                         Some(train) if sent.probe == train.probe.id => {
-                            train.arrived(sent.at_us, arrived_us, sent.bytes);
+                            train.on_arrival(sent.at_us, arrived_us, sent.bytes);
                         }
                         _ if sent.probe != 0 => {}
                         // What a probe does to the queue is its own doing.
-                        _ => self.trend.arrived(sent.at_us, arrived_us),
+                        _ => self.trend.on_arrival(sent.at_us, arrived_us),
                     }
                 }
                 _ => {}
@@ -307,17 +307,17 @@ impl Estimator {
             self.rtt_ms = if self.rtt_ms == 0.0 { ms } else { ms.min(self.rtt_ms * 1.02) };
         }
         self.feedback_us = Some(now_us);
-        self.loss.reported(lost, received, recovered);
+        self.loss.on_report(lost, received, recovered);
         self.update(now_us);
     }
 
     /// The viewer says how much it can take (draft-alvestrand-rmcat-remb).
-    pub fn limited(&mut self, bps: f32) {
+    pub fn set_remb_limit(&mut self, bps: f32) {
         self.remb_bps = bps.clamp(self.settings.min_bps, self.settings.max_bps);
     }
 
     /// A receiver report came. It decides only where no transport-wide feedback does (gcc-02 §6 alone).
-    pub fn receiver_report(&mut self, now_us: u64, fraction_lost: u8, rtt_ms: Option<f32>) {
+    pub fn on_receiver_report(&mut self, now_us: u64, fraction_lost: u8, rtt_ms: Option<f32>) {
         if let Some(rtt_ms) = rtt_ms {
             self.rtt_ms = rtt_ms;
         }
@@ -343,8 +343,8 @@ impl Estimator {
     }
 
     /// When the way was found full, the last four times; 0 if it was not.
-    pub fn crowded_us(&self) -> [u64; 4] {
-        self.crowded_us
+    pub fn congested_us(&self) -> [u64; 4] {
+        self.congested_us
     }
 
     /// What those who share the bottleneck need to know of this one.
@@ -354,10 +354,10 @@ impl Estimator {
     }
 
     /// Those who share the bottleneck have agreed.
-    pub fn agree(&mut self, now_us: u64, share: Share) {
-        self.shared.agree(now_us, share);
+    pub fn set_share(&mut self, now_us: u64, share: Share) {
+        self.shared.set_share(now_us, share);
         self.delay_bps = share.bps.clamp(self.settings.min_bps, self.settings.max_bps);
-        self.loss.proved(self.delay_bps);
+        self.loss.set_proved(self.delay_bps);
         self.ceiling_bps = Some(share.ceiling_bps);
     }
 
@@ -399,7 +399,7 @@ impl Estimator {
                 return None;
             }
             // It never came through whole.
-            self.probing.failed(now_us);
+            self.probing.on_failure(now_us);
         }
         let is_first = self.probing.is_first;
         // Without feedback nothing is learned from a second train.
@@ -483,7 +483,7 @@ impl Estimator {
         let through = acked.unwrap_or(self.delay_bps).min(self.delay_bps * 1.1);
         self.capacity.add(through);
         self.proved_us = now_us;
-        self.shared.crowded(now_us, through);
+        self.shared.on_congestion(now_us, through);
         let share = self.shared.share(now_us);
         if share.is_none() {
             self.ceiling_bps = Some(through);
@@ -494,9 +494,9 @@ impl Estimator {
         // Whoever takes less than its share at the moment has that share all the same.
         let lowered = (factor * through).max(self.shared.least(now_us));
         self.delay_bps = self.delay_bps.min(lowered).max(self.settings.min_bps);
-        if self.crowded_us.iter().all(|at| now_us.saturating_sub(*at) >= CROWDED_ONCE_US) {
-            self.crowded_us.rotate_right(1);
-            self.crowded_us[0] = now_us;
+        if self.congested_us.iter().all(|at| now_us.saturating_sub(*at) >= CONGESTED_ONCE_US) {
+            self.congested_us.rotate_right(1);
+            self.congested_us[0] = now_us;
         }
         self.decreased_us = now_us;
         self.state = State::Decrease;
@@ -579,18 +579,18 @@ impl Estimator {
             // It carries more now; how much more, others who share it will tell.
             self.ceiling_bps = self.ceiling_bps.map(|ceiling| ceiling.max(bps));
         }
-        // Ours: where it was crowded just now, a train may have met a moment in which others were silent.
-        let was_crowded = self.decreased_us > 0 && now_us.saturating_sub(self.decreased_us) < CROWDED_US;
-        let bps = if was_crowded { bps.min(self.bps() + CROWDED_STEP_BPS) } else { bps };
+        // Ours: where it was congested just now, a train may have met a moment in which others were silent.
+        let was_congested = self.decreased_us > 0 && now_us.saturating_sub(self.decreased_us) < CONGESTED_US;
+        let bps = if was_congested { bps.min(self.bps() + CONGESTED_STEP_BPS) } else { bps };
         if bps > self.bps() && self.state != State::Decrease {
             self.delay_bps = self.delay_bps.max(bps).min(self.settings.max_bps);
-            self.loss.proved(bps);
+            self.loss.set_proved(bps);
             self.probing.train = None;
             self.probing.interval_us = PROBE_INTERVAL_US;
-            let goes_on = bps >= PROBE_WON * probe.bps && !was_crowded;
+            let goes_on = bps >= PROBE_WON * probe.bps && !was_congested;
             self.probing.due_us = if goes_on { now_us } else { now_us + PROBE_INTERVAL_US };
         } else {
-            self.probing.failed(now_us);
+            self.probing.on_failure(now_us);
         }
     }
 
@@ -611,7 +611,7 @@ impl Estimator {
 }
 
 impl Probing {
-    fn failed(&mut self, now_us: u64) {
+    fn on_failure(&mut self, now_us: u64) {
         self.train = None;
         self.due_us = now_us + self.interval_us;
         self.interval_us = (self.interval_us * 2).min(MOST_PROBE_INTERVAL_US);

@@ -9,10 +9,10 @@ use super::{Estimator, Settings};
 use crate::rtcp::{self, Packet, Writer};
 
 /// What the way is like at a time in seconds.
-type Script = Box<dyn Fn(f32) -> Way>;
+type Script = Box<dyn Fn(f32) -> Path>;
 
 #[derive(Clone, Copy)]
-struct Way {
+struct Path {
     bps: f32,
     /// There and back.
     rtt_ms: f32,
@@ -22,7 +22,7 @@ struct Way {
     queue_ms: f32,
 }
 
-const GOOD: Way = Way { bps: 50e6, rtt_ms: 50.0, loss: 0.0, jitter_ms: 0.0, queue_ms: 300.0 };
+const GOOD: Path = Path { bps: 50e6, rtt_ms: 50.0, loss: 0.0, jitter_ms: 0.0, queue_ms: 300.0 };
 
 /// What a sender sends: the largest layer that fits.
 const LAYERS: [f32; 3] = [150e3, 500e3, 2.5e6];
@@ -91,7 +91,7 @@ fn sender(layers: &[f32]) -> Sender {
 }
 
 impl Network {
-    fn new(seed: u64, senders: usize, script: impl Fn(f32) -> Way + 'static) -> Network {
+    fn new(seed: u64, senders: usize, script: impl Fn(f32) -> Path + 'static) -> Network {
         Network {
             script: Box::new(script),
             senders: (0..senders).map(|_| sender(&LAYERS)).collect(),
@@ -121,12 +121,12 @@ impl Network {
     fn step(&mut self) {
         self.now_us += 1_000;
         let (now, ms) = (self.now_us, self.now_us / 1_000);
-        let way = (self.script)((now - 1_000_000) as f32 / 1e6);
+        let path = (self.script)((now - 1_000_000) as f32 / 1e6);
         for n in 0..self.senders.len() {
-            self.receive(n, now, way);
+            self.receive(n, now, path);
             self.film(n, now, ms);
             while let Some((bytes, probe)) = self.senders[n].waiting.pop_front() {
-                self.send(n, now, bytes, probe, way);
+                self.send(n, now, bytes, probe, path);
             }
             if ms.is_multiple_of(1_000) {
                 let sender = &mut self.senders[n];
@@ -180,30 +180,30 @@ impl Network {
         }
     }
 
-    fn send(&mut self, n: usize, now: u64, bytes: u16, probe: Option<u8>, way: Way) {
+    fn send(&mut self, n: usize, now: u64, bytes: u16, probe: Option<u8>, path: Path) {
         let sender = &mut self.senders[n];
         let seq = sender.seq;
         sender.seq = seq.wrapping_add(1);
-        sender.estimator.sent(now, seq, bytes, probe);
+        sender.estimator.on_packet_sent(now, seq, bytes, probe);
         sender.second.sent += f32::from(bytes) * 8.0;
         if probe.is_some() {
             sender.second.probed += f32::from(bytes) * 8.0;
         }
         let queue_us = (self.free_at_us - now as f32).max(0.0);
         sender.second.queue_ms = sender.second.queue_ms.max(queue_us / 1e3);
-        if queue_us / 1e3 > way.queue_ms || self.random() < way.loss {
+        if queue_us / 1e3 > path.queue_ms || self.random() < path.loss {
             return;
         }
-        self.free_at_us = self.free_at_us.max(now as f32) + f32::from(bytes) * 8e6 / way.bps;
-        let jitter = self.random() * way.jitter_ms * 1e3;
-        let at = (self.free_at_us + way.rtt_ms * 500.0 + jitter) as u64;
+        self.free_at_us = self.free_at_us.max(now as f32) + f32::from(bytes) * 8e6 / path.bps;
+        let jitter = self.random() * path.jitter_ms * 1e3;
+        let at = (self.free_at_us + path.rtt_ms * 500.0 + jitter) as u64;
         // Jitter delays, it does not reorder.
         let at = at.max(self.last_at);
         self.last_at = at;
         self.on_way.push((at, n, seq, bytes));
     }
 
-    fn receive(&mut self, n: usize, now: u64, way: Way) {
+    fn receive(&mut self, n: usize, now: u64, path: Path) {
         let mut came = Vec::new();
         self.on_way.retain(|(at, whose, seq, bytes)| {
             let is_here = *whose == n && *at <= now;
@@ -220,13 +220,13 @@ impl Network {
         }
         if now.is_multiple_of(50_000) && !sender.arrived.is_empty() {
             let report = report(&mut sender.told, std::mem::take(&mut sender.arrived));
-            sender.reports.push_back((now + (way.rtt_ms * 500.0) as u64, report));
+            sender.reports.push_back((now + (path.rtt_ms * 500.0) as u64, report));
         }
         while sender.reports.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, bytes)) = sender.reports.pop_front() else { break };
             for packet in rtcp::packets(&bytes) {
                 let Ok(Packet::TransportFeedback(report)) = packet else { panic!("{packet:?}") };
-                sender.estimator.reported(now, &report);
+                sender.estimator.on_feedback(now, &report);
             }
         }
     }
@@ -254,8 +254,8 @@ fn report(told: &mut u16, mut arrived: Vec<(u16, i64)>) -> Vec<u8> {
     buffer[..len].to_vec()
 }
 
-fn at(bps: f32) -> impl Fn(f32) -> Way + 'static {
-    move |_| Way { bps, ..GOOD }
+fn at(bps: f32) -> impl Fn(f32) -> Path + 'static {
+    move |_| Path { bps, ..GOOD }
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn what_a_steady_bottleneck_carries_is_found_and_no_queue_stands() {
 #[test]
 fn a_cliff_is_followed_down_at_once_and_back_up() {
     for seed in 0..100 {
-        let script = |seconds| Way { bps: if (20.0..40.0).contains(&seconds) { 500e3 } else { 3.5e6 }, ..GOOD };
+        let script = |seconds| Path { bps: if (20.0..40.0).contains(&seconds) { 500e3 } else { 3.5e6 }, ..GOOD };
         let mut network = Network::new(seed, 1, script);
         network.runs(60);
         let log = &network.senders[0].log;
@@ -302,7 +302,7 @@ fn a_cliff_is_followed_down_at_once_and_back_up() {
 #[test]
 fn loss_that_is_not_congestion_costs_little() {
     for seed in 0..100 {
-        let mut network = Network::new(seed, 1, |_| Way { bps: 5e6, loss: 0.10, ..GOOD });
+        let mut network = Network::new(seed, 1, |_| Path { bps: 5e6, loss: 0.10, ..GOOD });
         network.runs(30);
         let top = network.senders[0].log[10..].iter().filter(|second| second.layer == 2).count();
         assert!(top >= 16, "seed {seed}: {top} of 20 s: {:#?}", network.senders[0].log);
@@ -312,7 +312,7 @@ fn loss_that_is_not_congestion_costs_little() {
 #[test]
 fn jitter_is_not_congestion() {
     for seed in 0..50 {
-        let mut network = Network::new(seed, 1, |_| Way { bps: 6e6, jitter_ms: 100.0, ..GOOD });
+        let mut network = Network::new(seed, 1, |_| Path { bps: 6e6, jitter_ms: 100.0, ..GOOD });
         network.runs(30);
         let good = network.senders[0].log[5..].iter().filter(|second| second.layer >= 1).count();
         assert!(good >= 15, "seed {seed}: {good} of 25 s: {:#?}", network.senders[0].log);
@@ -323,7 +323,7 @@ fn jitter_is_not_congestion() {
 fn every_length_of_way_works() {
     for rtt_ms in [20.0, 100.0, 300.0] {
         for seed in 0..30 {
-            let mut network = Network::new(seed, 1, move |_| Way { bps: 4e6, rtt_ms, ..GOOD });
+            let mut network = Network::new(seed, 1, move |_| Path { bps: 4e6, rtt_ms, ..GOOD });
             network.runs(20);
             let log = &network.senders[0].log;
             assert!(log[8..].iter().all(|second| second.layer == 2), "seed {seed}, {rtt_ms} ms: {log:#?}");
@@ -359,7 +359,7 @@ fn probing_takes_at_most_a_seventh_of_what_is_sent() {
 
 #[test]
 fn a_way_that_dies_is_not_flooded_when_it_comes_back() {
-    let script = |seconds| Way { loss: if (10.0..20.0).contains(&seconds) { 1.0 } else { 0.0 }, bps: 4e6, ..GOOD };
+    let script = |seconds| Path { loss: if (10.0..20.0).contains(&seconds) { 1.0 } else { 0.0 }, bps: 4e6, ..GOOD };
     let mut network = Network::new(1, 1, script);
     network.runs(40);
     let log = &network.senders[0].log;

@@ -63,7 +63,7 @@ impl Train {
     }
 
     /// A packet was sent. Returns the probe's number if the packet counts to it.
-    pub(super) fn sent(&mut self, is_of_train: bool, bytes: u16) -> u8 {
+    pub(super) fn on_sent(&mut self, is_of_train: bool, bytes: u16) -> u8 {
         if self.to_send == 0 {
             return 0;
         }
@@ -74,7 +74,7 @@ impl Train {
     }
 
     /// One of its packets came.
-    pub(super) fn arrived(&mut self, sent_us: u32, arrived_us: i64, bytes: u16) {
+    pub(super) fn on_arrival(&mut self, sent_us: u32, arrived_us: i64, bytes: u16) {
         if self.packets == 0 {
             (self.first_sent_us, self.last_sent_us, self.last_sent_bytes) = (sent_us, sent_us, bytes);
             (self.first_arrived_us, self.last_arrived_us, self.first_arrived_bytes) = (arrived_us, arrived_us, bytes);
@@ -123,7 +123,7 @@ mod tests {
         for n in 0..6 {
             let sent = n as f32 * each / bps;
             free_at = sent.max(free_at) + each / carries;
-            train.arrived(sent as u32, free_at as i64 + 90_000, 1_200);
+            train.on_arrival(sent as u32, free_at as i64 + 90_000, 1_200);
         }
         train.bps()
     }
@@ -140,7 +140,7 @@ mod tests {
     fn half_a_train_tells_nothing() {
         let mut train = Train::new(Probe { id: 1, bps: 1e6, bytes: 6_000 }, 0);
         for n in 0..4 {
-            train.arrived(n * 9_600, i64::from(n) * 9_600, 1_200);
+            train.on_arrival(n * 9_600, i64::from(n) * 9_600, 1_200);
         }
         assert_eq!(train.bps(), None);
     }

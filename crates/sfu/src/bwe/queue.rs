@@ -35,7 +35,7 @@ const STANDING_US: u64 = 400_000;
 
 impl Queue {
     /// A packet came: `difference_us` is its arrival by the viewer's clock less its departure by ours.
-    pub(super) fn arrived(&mut self, now_us: u64, difference_us: i64) {
+    pub(super) fn on_arrival(&mut self, now_us: u64, difference_us: i64) {
         let (this, before) = self.least.unwrap_or((difference_us, difference_us));
         self.least = Some(if now_us.saturating_sub(self.half_began_us) > HALF_US {
             self.half_began_us = now_us;
@@ -86,13 +86,13 @@ mod tests {
         for n in 0..1_000_u64 {
             let peak = if n % 10 == 0 { 150_000 } else { 0 };
             let standing = if n >= 500 { 80_000 } else { 0 };
-            queue.arrived(n * 10_000, -5_000_000 + peak + standing);
+            queue.on_arrival(n * 10_000, -5_000_000 + peak + standing);
             if n < 500 {
                 assert_eq!(queue.standing_ms(), 0.0);
             }
         }
         assert_eq!(queue.standing_ms(), 80.0);
-        queue.arrived(10_000_000, -5_000_000);
+        queue.on_arrival(10_000_000, -5_000_000);
         assert_eq!(queue.standing_ms(), 0.0);
     }
 
@@ -100,11 +100,11 @@ mod tests {
     fn jitter_is_no_queue_and_a_queue_on_a_jittery_way_is_one() {
         let mut queue = Queue::default();
         for n in 0..2_000_u64 {
-            queue.arrived(n * 10_000, (n * 7_919 % 100_000).cast_signed());
+            queue.on_arrival(n * 10_000, (n * 7_919 % 100_000).cast_signed());
             assert!(!queue.is_there(), "{n}");
         }
         for n in 2_000..2_030_u64 {
-            queue.arrived(n * 10_000, 150_000 + (n * 7_919 % 100_000).cast_signed());
+            queue.on_arrival(n * 10_000, 150_000 + (n * 7_919 % 100_000).cast_signed());
         }
         assert!(queue.is_there());
     }

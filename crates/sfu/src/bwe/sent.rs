@@ -4,7 +4,7 @@ use crate::prefetch::Prefetch;
 
 /// A packet that was sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Sent {
+pub(super) struct SentEntry {
     /// When, in microseconds; the low 32 bits (71 minutes).
     pub(super) at_us: u32,
     /// Bytes of the RTP packet.
@@ -26,17 +26,17 @@ enum State {
 
 /// What a report says of a packet for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum Receipt {
     /// It did not come, so far.
-    Lost(Sent),
+    Lost(SentEntry),
     /// It came. `was_lost`: a report before said that it had not.
-    Received(Sent, bool),
+    Received(SentEntry, bool),
 }
 
 /// A ring that grows until it holds what is sent between a packet and the report on it.
 #[derive(Debug)]
 pub(super) struct SentRing {
-    entries: Box<[Sent]>,
+    entries: Box<[SentEntry]>,
 }
 
 /// As many packets come at once, usually: a frame of 1.5 Mb/s.
@@ -51,7 +51,7 @@ const REPORTED_WITHIN_US: u32 = 1_500_000;
 
 impl SentRing {
     pub(super) fn new() -> SentRing {
-        SentRing { entries: vec![Sent::default(); FIRST_ENTRIES].into_boxed_slice() }
+        SentRing { entries: vec![SentEntry::default(); FIRST_ENTRIES].into_boxed_slice() }
     }
 
     /// What is sent next will be remembered soon.
@@ -73,11 +73,11 @@ impl SentRing {
             self.grow();
         }
         let slot = self.slot(seq);
-        self.entries[slot] = Sent { at_us, bytes, probe, state: State::Unknown, seq };
+        self.entries[slot] = SentEntry { at_us, bytes, probe, state: State::Unknown, seq };
     }
 
     /// A report names `seq`. `None` if that is no news, or the packet was never sent, or too long ago.
-    pub(super) fn reported(&mut self, seq: u16, is_received: bool) -> Option<News> {
+    pub(super) fn on_report(&mut self, seq: u16, is_received: bool) -> Option<Receipt> {
         let slot = self.slot(seq);
         let entry = &mut self.entries[slot];
         if entry.seq != seq {
@@ -86,19 +86,19 @@ impl SentRing {
         match (entry.state, is_received) {
             (State::Unknown, false) => {
                 entry.state = State::Lost;
-                Some(News::Lost(*entry))
+                Some(Receipt::Lost(*entry))
             }
             (State::Unknown | State::Lost, true) => {
                 let was_lost = entry.state == State::Lost;
                 entry.state = State::Received;
-                Some(News::Received(*entry, was_lost))
+                Some(Receipt::Received(*entry, was_lost))
             }
             _ => None,
         }
     }
 
     fn grow(&mut self) {
-        let larger = vec![Sent::default(); self.entries.len() * 2].into_boxed_slice();
+        let larger = vec![SentEntry::default(); self.entries.len() * 2].into_boxed_slice();
         for entry in std::mem::replace(&mut self.entries, larger) {
             if entry.state != State::Empty {
                 let slot = self.slot(entry.seq);
@@ -120,14 +120,17 @@ mod tests {
     fn a_packet_is_news_once_and_a_late_one_twice() {
         let mut ring = SentRing::new();
         ring.push(65_535, 7, 1_200, 3);
-        assert!(matches!(ring.reported(65_535, true), Some(News::Received(Sent { at_us: 7, probe: 3, .. }, false))));
-        assert_eq!(ring.reported(65_535, true), None);
+        assert!(matches!(
+            ring.on_report(65_535, true),
+            Some(Receipt::Received(SentEntry { at_us: 7, probe: 3, .. }, false))
+        ));
+        assert_eq!(ring.on_report(65_535, true), None);
         ring.push(0, 9, 100, 0);
-        assert!(matches!(ring.reported(0, false), Some(News::Lost(_))));
-        assert_eq!(ring.reported(0, false), None);
-        assert!(matches!(ring.reported(0, true), Some(News::Received(_, true))));
-        assert_eq!(ring.reported(64, true), None, "another lap");
-        assert_eq!(ring.reported(5, true), None, "never sent");
+        assert!(matches!(ring.on_report(0, false), Some(Receipt::Lost(_))));
+        assert_eq!(ring.on_report(0, false), None);
+        assert!(matches!(ring.on_report(0, true), Some(Receipt::Received(_, true))));
+        assert_eq!(ring.on_report(64, true), None, "another lap");
+        assert_eq!(ring.on_report(5, true), None, "never sent");
     }
 
     #[test]
@@ -138,7 +141,7 @@ mod tests {
             ring.push(n as u16, n * 3_333, 1_200, 0);
         }
         assert_eq!(ring.entries.len(), 512);
-        assert_eq!(size_of::<Sent>(), 12);
+        assert_eq!(size_of::<SentEntry>(), 12);
         let mut ring = SentRing::new();
         for n in 0..100_000_u32 {
             ring.push(n as u16, n, 1_200, 0);

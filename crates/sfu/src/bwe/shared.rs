@@ -2,7 +2,7 @@
 //!
 //! Each of them sees a part of what the bottleneck carries, and takes what the others leave: whoever came first keeps more, whoever
 //! sends little is taken to carry little, and a train that meets a moment in which the others are silent finds room that is not there.
-//! So they agree once a second on one [`Share`] (RFC 8699 couples the rates of such flows in this way; `shard::neighbours` finds out
+//! So they agree once a second on one [`Share`] (RFC 8699 couples the rates of such flows in this way; `shard::bottleneck` finds out
 //! who they are and adds up), and each keeps to it until the next.
 
 /// What those who share a bottleneck agree on, for each of them.
@@ -75,12 +75,12 @@ const PROBED: f32 = 1.25;
 const LASTS_US: u64 = 3_000_000;
 
 impl Shared {
-    pub(super) fn agree(&mut self, now_us: u64, share: Share) {
+    pub(super) fn set_share(&mut self, now_us: u64, share: Share) {
         *self = Shared { agreed: Some((share, now_us)), proved_bps: 0.0, ..*self };
     }
 
     /// The way was found full when so much came through.
-    pub(super) fn crowded(&mut self, now_us: u64, through_bps: f32) {
+    pub(super) fn on_congestion(&mut self, now_us: u64, through_bps: f32) {
         self.through_bps = through_bps;
         let (first, last) = &mut self.trouble_us;
         if now_us.saturating_sub(*last) > CALM_US {
@@ -123,10 +123,10 @@ mod tests {
     fn a_burst_costs_little_and_trouble_that_lasts_as_much_as_alone() {
         let mut shared = Shared::default();
         assert_eq!(shared.least(10_000_000), 0.0);
-        shared.agree(10_000_000, SHARE);
-        shared.crowded(11_000_000, 0.4e6);
+        shared.set_share(10_000_000, SHARE);
+        shared.on_congestion(11_000_000, 0.4e6);
         assert_eq!(shared.least(11_000_000), AFTER_BURST * 0.9e6);
-        shared.crowded(11_600_000, 0.4e6);
+        shared.on_congestion(11_600_000, 0.4e6);
         assert_eq!(shared.least(11_600_000), LOWERED * 0.9e6);
         assert_eq!(shared.share(13_100_000), None, "nobody has agreed for long");
         assert_eq!(shared.least(13_100_000), 0.0);

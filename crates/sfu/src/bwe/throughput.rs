@@ -16,7 +16,7 @@ const BUCKET_US: i64 = 50_000;
 const LEAST_BUCKETS: i64 = 4;
 
 impl Throughput {
-    pub(super) fn arrived(&mut self, arrived_us: i64, bytes: u32) {
+    pub(super) fn on_arrival(&mut self, arrived_us: i64, bytes: u32) {
         let bucket = arrived_us.div_euclid(BUCKET_US);
         let Some(newest) = self.newest.filter(|newest| (bucket - newest).abs() < 100) else {
             *self = Throughput { newest: Some(bucket), first: bucket, ..Throughput::default() };
@@ -61,14 +61,14 @@ mod tests {
     fn a_steady_rate_is_measured_and_a_pause_lowers_it() {
         let mut throughput = Throughput::default();
         for n in 0..300_i64 {
-            throughput.arrived(-3_000_000 + n * 10_000, 1_250);
+            throughput.on_arrival(-3_000_000 + n * 10_000, 1_250);
             let bps = throughput.bps();
             assert_eq!(bps.is_some(), n >= 20, "{n}");
             assert!(bps.is_none_or(|bps| (bps - 1e6).abs() < 1.0), "{bps:?}");
         }
-        throughput.arrived(400_000, 1_250);
+        throughput.on_arrival(400_000, 1_250);
         assert!(throughput.bps().unwrap() < 300_000.0);
-        throughput.arrived(900_000_000, 1_250);
+        throughput.on_arrival(900_000_000, 1_250);
         assert_eq!(throughput.bps(), None, "another time");
     }
 }

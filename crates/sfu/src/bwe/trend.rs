@@ -80,7 +80,7 @@ impl Trend {
     }
 
     /// A packet came. In order of sending, as far as that goes.
-    pub(super) fn arrived(&mut self, sent_us: u32, arrived_us: i64) {
+    pub(super) fn on_arrival(&mut self, sent_us: u32, arrived_us: i64) {
         let Some(group) = &mut self.group else {
             self.group = Some(Group::of(sent_us, arrived_us));
             return;
@@ -188,7 +188,7 @@ mod tests {
             for part in 0..2 {
                 let sent = (n * 33_000 + part * 300).wrapping_add(u32::MAX - 500_000);
                 let arrived = i64::from(n * 33_000 + part * 300) + (way_ms(n) * 1e3) as i64 - 7_000_000;
-                trend.arrived(sent, arrived);
+                trend.on_arrival(sent, arrived);
             }
             seen.push(trend.usage());
         }

@@ -30,7 +30,7 @@ pub(super) struct Asked {
 }
 
 /// What to do with the first in the queue.
-pub(super) enum Next {
+pub(super) enum Decision {
     /// It may begin.
     Open(Asked),
     /// It has waited too long.
@@ -63,11 +63,11 @@ impl Admission {
     }
 
     /// The next one to begin, or to be turned away.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Next> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<Decision> {
         self.forget_old(now);
         let (since, _) = self.waiting.front()?;
         if now.saturating_duration_since(*since) >= LONGEST_WAIT {
-            return self.waiting.pop_front().map(|(_, asked)| Next::TurnAway(asked.session));
+            return self.waiting.pop_front().map(|(_, asked)| Decision::TurnAway(asked.session));
         }
         if self.under_way.len() >= self.most {
             return None;
@@ -75,11 +75,11 @@ impl Admission {
         let (_, asked) = self.waiting.pop_front()?;
         self.begun.push_back((now, asked.session));
         self.under_way.insert(asked.session);
-        Some(Next::Open(asked))
+        Some(Decision::Open(asked))
     }
 
     /// A handshake is done, or its session is gone.
-    pub(super) fn done(&mut self, session: SessionId) {
+    pub(super) fn finish(&mut self, session: SessionId) {
         if !self.under_way.remove(&session) {
             self.waiting.retain(|(_, asked)| asked.session != session);
         }
@@ -122,8 +122,8 @@ mod tests {
 
     fn opened(admission: &mut Admission, now: Instant) -> Vec<SessionId> {
         std::iter::from_fn(|| match admission.next(now)? {
-            Next::Open(asked) => Some(asked.session),
-            Next::TurnAway(_) => panic!("nobody has waited that long"),
+            Decision::Open(asked) => Some(asked.session),
+            Decision::TurnAway(_) => panic!("nobody has waited that long"),
         })
         .collect()
     }
@@ -136,11 +136,11 @@ mod tests {
             assert!(admission.ask(now, asked(n)));
         }
         assert_eq!(opened(&mut admission, now), [id(1), id(2)]);
-        admission.done(id(2));
+        admission.finish(id(2));
         assert_eq!(admission.poll_timeout(), Some(now), "at once");
         assert_eq!(opened(&mut admission, now), [id(3)]);
-        admission.done(id(4));
-        admission.done(id(1));
+        admission.finish(id(4));
+        admission.finish(id(1));
         assert_eq!(opened(&mut admission, now), [id(5)], "the fourth went away while it waited");
         assert_eq!(admission.poll_timeout(), None);
     }
@@ -165,7 +165,7 @@ mod tests {
         admission.ask(began, asked(1));
         assert_eq!(admission.poll_timeout(), Some(began + LONGEST_WAIT));
         assert!(admission.next(began).is_none());
-        assert!(matches!(admission.next(began + LONGEST_WAIT), Some(Next::TurnAway(session)) if session == id(1)));
+        assert!(matches!(admission.next(began + LONGEST_WAIT), Some(Decision::TurnAway(session)) if session == id(1)));
         for n in 0..MAX_WAITING {
             assert!(admission.ask(began, asked(n as u8)));
         }
@@ -179,7 +179,7 @@ mod tests {
         for n in 0..=255 {
             admission.ask(now, asked(n));
             assert_eq!(opened(&mut admission, now), [id(n)]);
-            admission.done(id(n));
+            admission.finish(id(n));
         }
         assert!(admission.begun.len() <= 1 && admission.under_way.is_empty());
     }

@@ -13,7 +13,7 @@ use str0m_proto::crypto::dtls::{DtlsInstance, DtlsOutput};
 
 use crate::dtls::{self, Failure, Notes, Patience, Reason};
 use crate::negotiate::{Identity, Secured};
-use crate::srtp::{self, Open, Role, Seal};
+use crate::srtp::{self, DtlsRole, Open, Seal};
 use crate::tap::Keys;
 
 /// The DTLS of one session.
@@ -105,7 +105,7 @@ impl Handshake {
         let instance = self.instance.as_mut()?;
         let mut buffer = [0; MAX_RECORD_BYTES];
         for _ in 0..MAX_OUTPUTS {
-            let role = if instance.is_active() { Role::Client } else { Role::Server };
+            let role = if instance.is_active() { DtlsRole::Client } else { DtlsRole::Server };
             match instance.poll_output(&mut buffer) {
                 DtlsOutput::Packet(packet) => send(packet),
                 DtlsOutput::Timeout(at) => {

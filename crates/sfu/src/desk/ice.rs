@@ -44,7 +44,7 @@ impl Ice {
     }
 
     /// The viewer's answer tells its credentials.
-    pub(super) fn answered(&mut self, theirs: Option<IceCreds>) {
+    pub(super) fn on_answer(&mut self, theirs: Option<IceCreds>) {
         self.current.theirs = theirs;
     }
 

@@ -13,7 +13,7 @@ use str0m::ice::{IceCreds, StunMessage, TransId};
 use str0m::net::{Protocol, Receive};
 use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Rtc};
 
-use super::addresses::{Addresses, Way};
+use super::addresses::{Addresses, Path};
 use super::handshake::{Handshake, Said};
 use super::ice::{self, Ice};
 use crate::dtls::Patience;
@@ -24,7 +24,7 @@ use crate::publisher::{Ended, SHORTEST_WAIT};
 use crate::srtp::{self, Open, Seal};
 use crate::tap::KeySlot;
 use crate::transmit::Batch;
-use crate::viewer::track::TrackFacts;
+use crate::viewer::subscription::NegotiatedTrack;
 
 /// One viewer.
 pub(super) struct Session {
@@ -41,7 +41,7 @@ pub(super) struct Session {
     /// The one timer of it that counts; others have been overtaken.
     pub(super) wakes_at: Option<Instant>,
     /// What was negotiated, until a shard has it.
-    tracks: Vec<TrackFacts>,
+    tracks: Vec<NegotiatedTrack>,
     /// Our half of ICE, for restarts.
     fragment: Box<str>,
     /// Where DTLS came from last.
@@ -57,7 +57,7 @@ pub(super) struct Serving {
 /// Our own binding request to an address that the viewer wants to be sent to (threat T4).
 pub(super) struct AddressCheck {
     pub(super) transaction: TransId,
-    pub(super) way: Way,
+    pub(super) path: Path,
     pub(super) sent_at: Instant,
 }
 
@@ -78,7 +78,7 @@ enum Transport {
 
 /// A datagram that came too early to be read.
 pub(super) struct Early {
-    way: Way,
+    path: Path,
     bytes: Box<[u8]>,
 }
 
@@ -130,9 +130,9 @@ impl Driven {
 
 /// What a shard needs, once.
 pub(super) struct Ready {
-    pub(super) way: Way,
+    pub(super) path: Path,
     pub(super) keys: Result<(Seal, Open), srtp::Error>,
-    pub(super) tracks: Vec<TrackFacts>,
+    pub(super) tracks: Vec<NegotiatedTrack>,
 }
 
 /// What a session makes of a datagram.
@@ -198,15 +198,15 @@ impl Session {
             Err(unusable) => return Some(Err(unusable)),
         };
         let early = std::mem::take(early);
-        self.ice.answered(negotiate::remote_credentials(answer));
+        self.ice.on_answer(negotiate::remote_credentials(answer));
         self.tracks = tracks;
         let mut handshake = Handshake::new(secured);
         if self.dtls_from.is_some() {
             handshake.begin(now, identity);
         }
         self.transport = Transport::Light(handshake);
-        for Early { way, bytes } in early {
-            self.dtls(now, identity, Datagram { way, bytes: &bytes });
+        for Early { path, bytes } in early {
+            self.dtls(now, identity, Datagram { path, bytes: &bytes });
         }
         Some(Ok(()))
     }
@@ -241,19 +241,19 @@ impl Session {
         match &mut self.transport {
             Transport::Whole(whole) => return whole.receive(now, identity, datagram),
             Transport::Light(handshake) if request.use_candidate() => {
-                self.dtls_from.get_or_insert(datagram.way.address);
+                self.dtls_from.get_or_insert(datagram.path.address);
                 handshake.begin(now, identity);
             }
             // It begins when the answer is there, and before the next check, which may come after half a second.
             Transport::Offered { .. } if request.use_candidate() => {
-                self.dtls_from.get_or_insert(datagram.way.address);
+                self.dtls_from.get_or_insert(datagram.path.address);
             }
             Transport::Light(_) | Transport::Offered { .. } => {}
         }
         let mut answer = [0; ice::MAX_WRITTEN_BYTES];
-        let len = self.ice.answer(request, datagram.way.address, &mut answer);
+        let len = self.ice.answer(request, datagram.path.address, &mut answer);
         if let Some(answer) = answer.get(..len).filter(|answer| !answer.is_empty()) {
-            batch.push(datagram.way.address, local_source(datagram.way.destination), answer);
+            batch.push(datagram.path.address, local_source(datagram.path.destination), answer);
         }
         Taken::Well
     }
@@ -264,14 +264,14 @@ impl Session {
             Transport::Whole(whole) => whole.receive(now, identity, datagram),
             Transport::Light(handshake) => match handshake.receive(now, identity, datagram.bytes) {
                 Ok(()) => {
-                    self.dtls_from = Some(datagram.way.address);
+                    self.dtls_from = Some(datagram.path.address);
                     Taken::Well
                 }
                 Err(_) => Taken::Malformed,
             },
             // A viewer begins with DTLS when it has made its answer, and not when we have it.
             Transport::Offered { early, .. } if early.len() < MAX_EARLY => {
-                early.push(Early { way: datagram.way, bytes: datagram.bytes.into() });
+                early.push(Early { path: datagram.path, bytes: datagram.bytes.into() });
                 Taken::Well
             }
             Transport::Offered { .. } => Taken::Refused,
@@ -316,10 +316,10 @@ impl Session {
             Transport::Whole(whole) => whole.drive(now, &mut self.dtls_from, batch),
             Transport::Light(handshake) => {
                 let serving = self.serving.as_ref().map(|s| s.address).filter(|_| self.is_closing);
-                let way = serving.or(self.dtls_from).and_then(|to| self.addresses.way(to));
+                let path = serving.or(self.dtls_from).and_then(|to| self.addresses.path(to));
                 let said = handshake.poll(now, |packet| {
-                    if let Some(way) = way {
-                        batch.push(way.address, local_source(way.destination), packet);
+                    if let Some(path) = path {
+                        batch.push(path.address, local_source(path.destination), packet);
                     }
                 });
                 match said {
@@ -339,20 +339,20 @@ impl Session {
             return None;
         }
         // DTLS finished from there: that is the address's proof (T4).
-        let way = self.dtls_from.and_then(|from| self.addresses.way(from)).or(self.addresses.newest())?;
+        let path = self.dtls_from.and_then(|from| self.addresses.path(from)).or(self.addresses.newest())?;
         let keys = match &mut self.transport {
             Transport::Light(handshake) => handshake.take_keys()?,
             Transport::Whole(whole) if whole.rtc.is_connected() => whole.keys.take()?,
             Transport::Whole(_) | Transport::Offered { .. } => return None,
         };
-        Some(Ready { way, keys, tracks: std::mem::take(&mut self.tracks) })
+        Some(Ready { path, keys, tracks: std::mem::take(&mut self.tracks) })
     }
 }
 
 /// A datagram, and how it came.
 #[derive(Clone, Copy)]
 pub(super) struct Datagram<'a> {
-    pub(super) way: Way,
+    pub(super) path: Path,
     pub(super) bytes: &'a [u8],
 }
 
@@ -372,8 +372,8 @@ impl Whole {
     }
 
     fn receive(&mut self, now: Instant, identity: &Identity, datagram: Datagram<'_>) -> Taken {
-        let destination = identity.candidate_for(datagram.way.destination);
-        let Ok(receive) = Receive::new(Protocol::Udp, datagram.way.address, destination, datagram.bytes) else {
+        let destination = identity.candidate_for(datagram.path.destination);
+        let Ok(receive) = Receive::new(Protocol::Udp, datagram.path.address, destination, datagram.bytes) else {
             return Taken::Malformed;
         };
         let input = Input::Receive(now, receive);
@@ -464,10 +464,10 @@ mod tests {
         assert!(!flight.is_empty());
 
         let mut session = Session::new(now, StreamId(1), credentials(), None, opened);
-        let way =
-            Way { address: ([192, 0, 2, 9], 5_000).into(), destination: ([192, 0, 2, 1], 7_882).into(), shard: 0 };
-        session.addresses.heard(now, way, true, None);
-        let datagram = Datagram { way, bytes: &flight };
+        let path =
+            Path { address: ([192, 0, 2, 9], 5_000).into(), destination: ([192, 0, 2, 1], 7_882).into(), shard: 0 };
+        session.addresses.on_request(now, path, true, None);
+        let datagram = Datagram { path, bytes: &flight };
         let taken: Vec<_> = (0..5).map(|_| session.dtls(now, &here, datagram)).collect();
         assert_eq!(taken, [Taken::Well, Taken::Well, Taken::Well, Taken::Well, Taken::Refused]);
 
@@ -476,7 +476,7 @@ mod tests {
         assert!(batch.is_empty(), "there is nothing to say yet");
         session.answer(now, &here, &answer, &Published::default()).unwrap().unwrap();
         session.drive(now, &mut batch);
-        assert!(batch.datagrams().all(|(message, _)| message.destination == way.address) && !batch.is_empty());
+        assert!(batch.datagrams().all(|(message, _)| message.destination == path.address) && !batch.is_empty());
     }
 
     #[test]

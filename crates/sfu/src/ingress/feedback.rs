@@ -67,7 +67,7 @@ const SENDER: u32 = 1;
 
 impl Feedback {
     /// A packet of `ssrc` had this number.
-    pub(crate) fn arrived(&mut self, now: Instant, number: u16, ssrc: u32) {
+    pub(crate) fn on_packet(&mut self, now: Instant, number: u16, ssrc: u32) {
         self.media = ssrc;
         self.began_at.get_or_insert(now);
         self.reported_at.get_or_insert(now);
@@ -205,7 +205,7 @@ mod tests {
         let start = Instant::now();
         let (mut feedback, mut now) = (Feedback::default(), start);
         for number in [0, 1, 40_000, 5, 32_772, 65_535, 32_000] {
-            feedback.arrived(now, number, 9);
+            feedback.on_packet(now, number, 9);
         }
         let numbers: Vec<_> = reports(&mut feedback, &mut now).iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [0, 1, 5, 32_772, 65_535, 32_000]);
@@ -216,7 +216,7 @@ mod tests {
     fn any_numbers_keep_at_most_4_096_receipts() {
         let (mut feedback, mut now) = (Feedback::default(), Instant::now());
         for n in 0..100_000_u32 {
-            feedback.arrived(now, (n * 32_767) as u16, 9);
+            feedback.on_packet(now, (n * 32_767) as u16, 9);
         }
         assert_eq!(feedback.receipts.len(), MAX_RECEIPTS);
         assert_eq!(reports(&mut feedback, &mut now).len(), MAX_RECEIPTS);
@@ -227,11 +227,11 @@ mod tests {
     fn a_sender_that_begins_anew_is_followed_after_64_packets() {
         let (mut feedback, mut now) = (Feedback::default(), Instant::now());
         for number in 30_000..30_200 {
-            feedback.arrived(now, number, 9);
+            feedback.on_packet(now, number, 9);
         }
         reports(&mut feedback, &mut now);
         for number in 100..200 {
-            feedback.arrived(now, number, 9);
+            feedback.on_packet(now, number, 9);
         }
         assert_eq!(reports(&mut feedback, &mut now).first().map(|(number, _)| *number), Some(163));
     }
@@ -239,9 +239,9 @@ mod tests {
     #[test]
     fn a_packet_that_was_overtaken_is_reported_later() {
         let (mut feedback, mut now) = (Feedback::default(), Instant::now());
-        [65_534, 65_535, 1].iter().for_each(|number| feedback.arrived(now, *number, 9));
+        [65_534, 65_535, 1].iter().for_each(|number| feedback.on_packet(now, *number, 9));
         assert_eq!(reports(&mut feedback, &mut now).len(), 3);
-        feedback.arrived(now, 0, 9);
+        feedback.on_packet(now, 0, 9);
         let numbers: Vec<_> = reports(&mut feedback, &mut now).iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [0, 1]);
     }
@@ -250,10 +250,10 @@ mod tests {
     fn loss_is_the_share_of_numbers_that_did_not_come() {
         let (mut feedback, now) = (Feedback::default(), Instant::now());
         assert_eq!(feedback.take_loss(), None);
-        (10..20).for_each(|number| feedback.arrived(now, number, 9));
+        (10..20).for_each(|number| feedback.on_packet(now, number, 9));
         assert_eq!(feedback.take_loss(), Some(0.0));
         assert_eq!(feedback.take_loss(), None);
-        [20, 22, 23, 23].iter().for_each(|number| feedback.arrived(now, *number, 9));
+        [20, 22, 23, 23].iter().for_each(|number| feedback.on_packet(now, *number, 9));
         assert_eq!(feedback.take_loss(), Some(0.25));
     }
 
@@ -262,11 +262,11 @@ mod tests {
         // 24 bits of 64 ms are 12.4 days.
         let start = Instant::now();
         let mut feedback = Feedback::default();
-        feedback.arrived(start, 1, 9);
+        feedback.on_packet(start, 1, 9);
         let mut now = start + INTERVAL;
         reports(&mut feedback, &mut now);
         let mut now = start + Duration::from_millis((1 << 24) * 64 + 640);
-        feedback.arrived(now, 2, 9);
+        feedback.on_packet(now, 2, 9);
         assert_eq!(reports(&mut feedback, &mut now), [(2, 640_000)]);
     }
 
@@ -281,7 +281,7 @@ mod tests {
             for (step, us) in steps {
                 number = number.wrapping_add(step);
                 now += Duration::from_micros(us);
-                feedback.arrived(now, number, 9);
+                feedback.on_packet(now, number, 9);
                 expected.push((number, (now - feedback.began_at.unwrap()).as_micros() as i64));
             }
             let listed = reports(&mut feedback, &mut now);

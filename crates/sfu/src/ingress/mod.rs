@@ -96,7 +96,7 @@ impl Ingress {
     }
 
     /// DTLS is up and the peer's certificate was the expected one. Returns whether there are keys.
-    pub(crate) fn connected(&mut self) -> bool {
+    pub(crate) fn on_connected(&mut self) -> bool {
         if let Some(Ok(keys)) = self.slot.take() {
             self.keys = Some(keys);
         }
@@ -140,7 +140,7 @@ impl Ingress {
         if let Some(number) = admitted.transport_number
             && let Some(feedback) = feedback
         {
-            feedback.arrived(now, number, admitted.ssrc);
+            feedback.on_packet(now, number, admitted.ssrc);
         }
         clear::wrap_rtp(plain);
         Some(Verdict::Rtp(admitted))

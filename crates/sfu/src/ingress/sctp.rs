@@ -101,7 +101,7 @@ impl Sctp {
     }
 
     /// The library sends a packet.
-    pub(crate) fn sends(&mut self, packet: &[u8]) {
+    pub(crate) fn on_sent(&mut self, packet: &[u8]) {
         for (kind, value) in Chunks::of(packet) {
             if let (chunk::SACK, Some(cumulative)) = (kind, u32_at(value, 0)) {
                 self.cumulative = Some(cumulative);
@@ -200,7 +200,7 @@ mod tests {
         ] {
             assert_eq!(sctp.admits(&data(tsn, stream)), expected, "{tsn}, {stream}");
         }
-        sctp.sends(&sack(100));
+        sctp.on_sent(&sack(100));
         assert!(sctp.admits(&data(612, 1)));
         assert!(!sctp.admits(&data(613, 1)));
         // A second INIT does not move the window.

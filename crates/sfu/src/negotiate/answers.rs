@@ -14,7 +14,7 @@ use str0m::ice::IceCreds;
 
 use super::{Identity, Secured, Stage, Unusable, ViewerOffer, can_decode, text};
 use crate::format::Published;
-use crate::viewer::track::TrackFacts;
+use crate::viewer::subscription::NegotiatedTrack;
 
 /// Answers to viewers' offers that may come again.
 #[derive(Default)]
@@ -27,7 +27,7 @@ pub struct Answers {
 struct Kept {
     answer: String,
     mids: Vec<String>,
-    tracks: Vec<TrackFacts>,
+    tracks: Vec<NegotiatedTrack>,
     asked_at: u64,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! str0m negotiates; here is what we offer and accept, and what the rest of the house needs to know of the
 //! result. A publisher's `Rtc` goes on to a shard as a whole. A viewer's has done its part when both descriptions are
-//! there: what is left of it is [`TrackFacts`] and [`Secured`]. Only one who wants a data channel keeps it.
+//! there: what is left of it is [`NegotiatedTrack`] and [`Secured`]. Only one who wants a data channel keeps it.
 
 mod answers;
 #[cfg(test)]
@@ -39,7 +39,7 @@ use crate::dtls::Notes;
 use crate::format::{Accepted, AcceptedFormats, Format, Published};
 use crate::ingress::Ingress;
 use crate::tap::{self, KeySlot};
-use crate::viewer::track::{ExtensionIds, TrackFacts};
+use crate::viewer::subscription::{ExtensionIds, NegotiatedTrack};
 use description::Description;
 use normal::{Normal, Part};
 use payloads::Payload;
@@ -267,7 +267,7 @@ pub struct ViewerOffer {
     /// Our answer, or our offer.
     pub sdp: String,
     /// What was negotiated; empty as long as our offer has no answer.
-    pub tracks: Vec<TrackFacts>,
+    pub tracks: Vec<NegotiatedTrack>,
     /// What the handshake needs.
     pub stage: Stage,
 }
@@ -313,7 +313,7 @@ pub fn viewer(
     }
     let mut rtc = identity.rtc(now, credentials, Media::Elsewhere);
     let answer = answered(&mut rtc, &normal, normal.text())?;
-    let tracks = facts(&mut rtc, &normal)?;
+    let tracks = negotiated(&mut rtc, &normal)?;
     can_decode(&tracks, published, offer)?;
     let stage = match keys {
         Some(keys) => Stage::Whole { rtc: Box::new(rtc), keys },
@@ -350,7 +350,7 @@ pub fn accept_answer(
     pending: SdpPendingOffer,
     answer: &str,
     published: &Published,
-) -> Result<(Vec<TrackFacts>, Secured), Unusable> {
+) -> Result<(Vec<NegotiatedTrack>, Secured), Unusable> {
     let normal = Normal::of(answer, Role::Answerer)?;
     let parsed = SdpAnswer::from_sdp_string(normal.text()).map_err(unread)?;
     let secured = Secured::of(normal.text())?;
@@ -361,7 +361,7 @@ pub fn accept_answer(
                 .to_owned(),
         )
     })?;
-    let tracks = facts(rtc, &normal)?;
+    let tracks = negotiated(rtc, &normal)?;
     can_decode(&tracks, published, answer)?;
     Ok((tracks, secured))
 }
@@ -440,8 +440,8 @@ fn agreed(rtc: &Rtc, part: &Part<'_>) -> Vec<Agreed> {
 }
 
 /// What was agreed on with a viewer: a track of each section that it receives.
-fn facts(rtc: &mut Rtc, normal: &Normal<'_>) -> Result<Vec<TrackFacts>, Unusable> {
-    let mut tracks: Vec<TrackFacts> = Vec::new();
+fn negotiated(rtc: &mut Rtc, normal: &Normal<'_>) -> Result<Vec<NegotiatedTrack>, Unusable> {
+    let mut tracks: Vec<NegotiatedTrack> = Vec::new();
     for (part, kind) in media_of(normal) {
         let mid = part.name();
         let ssrcs = rtc.direct_api().stream_tx_by_mid(mid, None).map(|s| (*s.ssrc(), s.rtx().map(|r| *r)));
@@ -469,7 +469,7 @@ fn facts(rtc: &mut Rtc, normal: &Normal<'_>) -> Result<Vec<TrackFacts>, Unusable
             }
         }
         let has_rtx = formats.iter().any(|f| f.rtx_payload_type.is_some());
-        tracks.push(TrackFacts {
+        tracks.push(NegotiatedTrack {
             kind,
             mid: part.mid().to_owned(),
             ssrc,
@@ -483,7 +483,7 @@ fn facts(rtc: &mut Rtc, normal: &Normal<'_>) -> Result<Vec<TrackFacts>, Unusable
 
 /// A viewer that can decode no video that is published gets an answer instead of a black picture; so does one
 /// that can decode nothing at all of it.
-fn can_decode(tracks: &[TrackFacts], published: &Published, offer: &str) -> Result<(), Unusable> {
+fn can_decode(tracks: &[NegotiatedTrack], published: &Published, offer: &str) -> Result<(), Unusable> {
     for (kind, name) in [(MediaKind::Video, "video"), (MediaKind::Audio, "audio")] {
         let Some(format) = published.of(kind) else { continue };
         let Some(track) = tracks.iter().find(|t| t.kind == kind) else { continue };

@@ -50,7 +50,7 @@ impl Unnamed {
     }
 
     /// A run begins with a packet of `ssrc`. Returns the SSRC before it, if str0m has no use for that any more.
-    pub(super) fn proved(&mut self, ssrc: u32, before: Option<u32>) -> Option<u32> {
+    pub(super) fn on_run(&mut self, ssrc: u32, before: Option<u32>) -> Option<u32> {
         if self.unproven != Some(ssrc) {
             return None;
         }
@@ -104,8 +104,8 @@ mod tests {
     #[test]
     fn an_ssrc_is_given_up_when_a_packet_of_its_successor_has_authenticated() {
         let mut unnamed = Unnamed { unproven: Some(2), ..Unnamed::default() };
-        assert_eq!(unnamed.proved(1, Some(9)), None, "another one");
-        assert_eq!(unnamed.proved(2, Some(1)), Some(1));
-        assert_eq!((unnamed.proved(2, Some(1)), unnamed.unproven), (None, None));
+        assert_eq!(unnamed.on_run(1, Some(9)), None, "another one");
+        assert_eq!(unnamed.on_run(2, Some(1)), Some(1));
+        assert_eq!((unnamed.on_run(2, Some(1)), unnamed.unproven), (None, None));
     }
 }

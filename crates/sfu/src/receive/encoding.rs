@@ -144,7 +144,7 @@ impl Encoding {
         self.is_repaired = arrival.is_repaired;
         self.missing.arrived(now, self.seen.highest(), seq);
         if self.seen.is_new(seq) {
-            self.seen.saw(seq);
+            self.seen.record(seq);
         }
         if !arrival.is_restored {
             let clock_rate = arrival.format.codec.clock_rate();

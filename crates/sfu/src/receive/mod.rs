@@ -282,7 +282,7 @@ impl Receiver {
         }
         let elements = Elements::of(&header, &self.negotiated.extensions);
         if let (Some(number), Some(feedback)) = (elements.transport_number, &mut self.feedback) {
-            feedback.arrived(now, number, header.ssrc);
+            feedback.on_packet(now, number, header.ssrc);
         }
         self.report_at.get_or_insert(now);
         let known = self.sources.get(header.ssrc);

@@ -9,7 +9,7 @@ use str0m::media::Rid;
 use super::missing::MAX_MISSING;
 use super::*;
 use crate::rtcp::{DlrrBlock, Writer};
-use crate::srtp::{Profile, Role, split};
+use crate::srtp::{DtlsRole, Profile, split};
 
 const VP8: Format = Format { codec: Codec::Vp8, profile: 0 };
 const OPUS: Format = Format { codec: Codec::Opus, profile: 0 };
@@ -85,11 +85,11 @@ impl Pair {
     fn new(negotiated: Negotiated) -> Pair {
         let profile = Profile::AeadAes128Gcm;
         let exporter = vec![9; profile.exporter_bytes()];
-        let (seal, open) = split(profile, &exporter, Role::Server).unwrap();
+        let (seal, open) = split(profile, &exporter, DtlsRole::Server).unwrap();
         let now = Instant::now();
         let clock = WallClock::new(now, NtpTime::from_unix_ms(1_800_000_000_000));
         let receiver = Receiver::new(negotiated, seal, open, 0x5eed);
-        let (seal, open) = split(profile, &exporter, Role::Client).unwrap();
+        let (seal, open) = split(profile, &exporter, DtlsRole::Client).unwrap();
         Pair { now, clock, receiver, seal, open, rtcp_room: vec![0; 2_048] }
     }
 

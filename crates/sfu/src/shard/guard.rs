@@ -23,7 +23,7 @@ pub(super) enum Turn {
     Shared,
     /// A datagram of which no session is known yet; it is dropped.
     Stranger,
-    /// A viewer here, by its seat.
+    /// A viewer here, by its slot.
     Viewer(usize),
     /// A publisher here.
     Publisher(usize),
@@ -67,7 +67,7 @@ impl Shard {
             | Command::RemoveViewer { session }
             | Command::Bind { session, .. }
             | Command::Feedback { session, .. }
-            | Command::Wish { session, .. }
+            | Command::SetPreferences { session, .. }
             | Command::Report { session } => Turn::Session(*session),
             Command::Datagram(_) => Turn::Stranger,
             Command::Relayed { stream, .. } => Turn::Relayed(*stream),
@@ -112,10 +112,10 @@ impl Shard {
     /// A viewer's step panicked: it goes without a goodbye of ours, because its keys and numbers may be half changed.
     /// Its desk says goodbye (DTLS close_notify) and tells control.
     fn viewer_failed(&mut self, key: usize) {
-        let Some(viewer) = self.viewers.get(key).map(|seat| &seat.viewer) else { return };
+        let Some(viewer) = self.viewers.get(key).map(|slot| &slot.viewer) else { return };
         let (session, desk, address) = (viewer.session, viewer.desk, viewer.address());
         self.log_panic(session, "viewer");
-        self.neighbours.forget(address.ip());
+        self.bottlenecks.forget(address.ip());
         self.remove_viewer(key);
         self.events.push_back(Event::ViewerFailed { session, desk });
     }
@@ -131,7 +131,7 @@ impl Shard {
     /// Packets of a publisher on another shard led to a panic here: that shard ends it.
     fn relay_failed(&mut self, stream: StreamId) {
         let Some(s) = self.streams.get_mut(&stream) else { return };
-        s.tracks.publisher_left();
+        s.tracks.on_publisher_left();
         let epoch = s.epoch;
         if let Source::Remote { shard, .. } = s.source {
             let command = Command::FailPublisher { stream, epoch };

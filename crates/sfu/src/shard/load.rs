@@ -88,12 +88,12 @@ impl Default for Load {
 
 impl Load {
     /// Adds time in which the shard's thread slept.
-    pub(super) fn slept(&mut self, span: Duration) {
+    pub(super) fn add_sleep(&mut self, span: Duration) {
         self.slept += span;
     }
 
     /// Adds the time of a round over all viewers of a stream.
-    pub(super) fn round_took(&mut self, time: Duration) {
+    pub(super) fn add_round(&mut self, time: Duration) {
         self.rounds.0 += time.as_secs_f64();
         self.rounds.1 = self.rounds.1.saturating_add(1);
     }
@@ -169,20 +169,20 @@ impl Load {
 
 /// Measures how long it takes until all viewers of a stream were served.
 #[derive(Debug, Default)]
-pub(super) struct Round {
+pub(super) struct RoundTimer {
     began_at: Option<Instant>,
     served: usize,
 }
 
-impl Round {
+impl RoundTimer {
     /// New packets came, and no viewer was waiting.
-    pub(super) fn began(&mut self, now: Instant) {
-        *self = Round { began_at: Some(now), served: 0 };
+    pub(super) fn begin(&mut self, now: Instant) {
+        *self = RoundTimer { began_at: Some(now), served: 0 };
     }
 
     /// One of `viewers` was served. Returns how long the round took if it was the last; the next
     /// one begins.
-    pub(super) fn served(&mut self, now: Instant, viewers: usize) -> Option<Duration> {
+    pub(super) fn on_served(&mut self, now: Instant, viewers: usize) -> Option<Duration> {
         self.served += 1;
         if self.served < viewers {
             return None;
@@ -230,8 +230,8 @@ mod tests {
         fn windows(&mut self, count: u32, busy: f32, wait_ms: u64) -> Option<u64> {
             for _ in 0..count {
                 self.now += WINDOW;
-                self.load.slept(WINDOW.mul_f32(1.0 - busy));
-                self.load.round_took(Duration::from_millis(wait_ms));
+                self.load.add_sleep(WINDOW.mul_f32(1.0 - busy));
+                self.load.add_round(Duration::from_millis(wait_ms));
                 assert!(self.load.is_due(self.now));
                 let offered = OfferedRates { largest_bps: LAYERS[0], shown_bps: self.shown() };
                 self.load.look(self.now, offered);
@@ -316,17 +316,17 @@ mod tests {
     fn a_round_lasts_until_all_viewers_were_served() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut round = Round::default();
-        assert_eq!(round.served(at(0), 1), None, "nothing has begun");
-        round.began(at(10));
-        assert_eq!(round.served(at(20), 3), None);
-        assert_eq!(round.served(at(30), 3), None);
-        assert_eq!(round.served(at(50), 3), Some(Duration::from_millis(40)));
-        // Packets came meanwhile: the sweep goes on.
-        assert_eq!(round.served(at(60), 2), None);
-        assert_eq!(round.served(at(70), 2), Some(Duration::from_millis(20)));
-        round.began(at(500));
-        assert_eq!(round.served(at(510), 1), Some(Duration::from_millis(10)));
+        let mut timer = RoundTimer::default();
+        assert_eq!(timer.on_served(at(0), 1), None, "nothing has begun");
+        timer.begin(at(10));
+        assert_eq!(timer.on_served(at(20), 3), None);
+        assert_eq!(timer.on_served(at(30), 3), None);
+        assert_eq!(timer.on_served(at(50), 3), Some(Duration::from_millis(40)));
+        // Packets came meanwhile: the round goes on.
+        assert_eq!(timer.on_served(at(60), 2), None);
+        assert_eq!(timer.on_served(at(70), 2), Some(Duration::from_millis(20)));
+        timer.begin(at(500));
+        assert_eq!(timer.on_served(at(510), 1), Some(Duration::from_millis(10)));
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
         let mut load = Load::default();
         let start = Instant::now();
         for n in 0..10 {
-            load.round_took(Duration::from_secs(1));
+            load.add_round(Duration::from_secs(1));
             assert!(!load.look(start + WINDOW * n, OfferedRates::default()));
         }
         assert_eq!(load.status().max_bps, None);

@@ -9,8 +9,8 @@ use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind, Packet, SessionId, StreamId};
 use str0m::ice::IceCreds;
 
+use super::bottleneck::BottleneckMember;
 use super::load::LoadStatus;
-use super::neighbours::Neighbour;
 use super::networks::Networks;
 use crate::bwe::Estimate;
 use crate::desk::Handed;
@@ -19,9 +19,9 @@ use crate::negotiate::Unusable;
 use crate::publisher::warnings::Warnings;
 use crate::publisher::{Ended, Health, Publisher, PublisherSetup};
 use crate::stream::audience::Audience;
-use crate::stream::choice::{Reason, Wish};
+use crate::stream::choice::{Preferences, Reason};
 use crate::viewer::ViewerSetup;
-use crate::viewer::track::{Counters as SentCounters, Newest, TrackOut};
+use crate::viewer::subscription::{Newest, Subscription, SubscriptionCounters};
 
 /// Asked of a shard: by control, by desks, by other shards.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ pub enum Command {
         /// What is published.
         published: Published,
         /// Whether its publisher does not answer key frame requests.
-        deaf: bool,
+        unresponsive: bool,
         /// The packets, in order of arrival.
         packets: Vec<Arc<Packet>>,
     },
@@ -176,18 +176,18 @@ pub enum Command {
         encoding: u8,
     },
     /// Viewers of another shard, and how they are: viewers here may share their bottleneck.
-    Neighbours {
+    BottleneckMembers {
         /// Their address.
         address: IpAddr,
         /// At most 16.
-        neighbours: Vec<Neighbour>,
+        members: Vec<BottleneckMember>,
     },
     /// A viewer, if it is here, wishes something of the video.
-    Wish {
+    SetPreferences {
         /// Which viewer.
         session: SessionId,
         /// What.
-        wish: Wish,
+        preferences: Preferences,
     },
     /// What is a viewer sent? Answered by [`Event::Report`].
     Report {
@@ -212,7 +212,7 @@ impl Command {
             | Command::Feedback { .. }
             | Command::Relayed { .. }
             | Command::WantKeyFrame { .. }
-            | Command::Neighbours { .. }
+            | Command::BottleneckMembers { .. }
             | Command::Report { .. }
             | Command::Snapshot => true,
             Command::CloseStream { .. }
@@ -233,7 +233,7 @@ impl Command {
             | Command::StreamAway { .. }
             | Command::Subscribe { .. }
             | Command::Unsubscribe { .. }
-            | Command::Wish { .. }
+            | Command::SetPreferences { .. }
             | Command::Stop => false,
             #[cfg(any(test, feature = "inject"))]
             Command::Inject(_) => false,
@@ -353,7 +353,7 @@ impl Event {
 /// What has happened on a shard, in numbers that only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it; each becomes a metric with a help text")]
-pub struct Counters {
+pub struct ShardCounters {
     pub datagrams_in: u64,
     pub messages_out: u64,
     pub bytes_out: u64,
@@ -382,7 +382,7 @@ pub struct Snapshot {
     /// Which shard.
     pub shard: u8,
     /// What has happened.
-    pub counters: Counters,
+    pub counters: ShardCounters,
     /// Publishers here.
     pub publishers: u32,
     /// Viewers here.
@@ -459,13 +459,13 @@ pub struct TrackStats {
 }
 
 impl TrackStats {
-    pub(super) fn plus(self, track: &TrackOut) -> TrackStats {
+    pub(super) fn plus(self, subscription: &Subscription) -> TrackStats {
         TrackStats {
-            packets: self.packets + track.counters.packets,
-            bytes: self.bytes + track.counters.bytes,
-            resent: self.resent + track.counters.resent,
-            nacks: self.nacks + track.counters.nacks,
-            skips: self.skips + track.counters.skips,
+            packets: self.packets + subscription.counters.packets,
+            bytes: self.bytes + subscription.counters.bytes,
+            resent: self.resent + subscription.counters.resent,
+            nacks: self.nacks + subscription.counters.nacks,
+            skips: self.skips + subscription.counters.skips,
             ..self
         }
     }
@@ -493,7 +493,7 @@ pub struct SentTrack {
     /// What is being sent.
     pub codec: Option<Codec>,
     /// In numbers.
-    pub counters: SentCounters,
+    pub counters: SubscriptionCounters,
     /// The newest picture or sound that was sent.
     pub newest: Option<Newest>,
     /// Whether pictures move.
@@ -505,7 +505,7 @@ pub struct SentTrack {
     /// Why.
     pub reason: Reason,
     /// What the viewer wishes.
-    pub wished: Wish,
+    pub preferences: Preferences,
     /// Names of the codecs that were negotiated.
     pub accepted: Vec<&'static str>,
 }

@@ -3,7 +3,7 @@
 //! A shard owns its publishers, its viewers and the logs of the streams that either is in. It is handed
 //! datagrams and commands and asked for datagrams and events; it decides little itself: `publisher` makes packets,
 //! `stream` keeps them, `viewer` sends them. Here is whose turn it is; publishers come and go in `publishers`, viewers in
-//! `seats`, and what is for others goes by `routing` and `relays`.
+//! `viewer_slots`, and what is for others goes by `routing` and `relays`.
 //!
 //! A stream whose publisher is on another shard is *relayed*: this shard subscribes there, and the packets
 //! (shared, never copied) come as commands.
@@ -11,28 +11,28 @@
 //! What must always hold: a datagram reaches a session only by its source address, which ICE proved, or
 //! by an ICE ufrag (threat T1). Nothing waits: not for control, not for a desk, not for a viewer.
 
+mod bottleneck;
 mod guard;
 mod load;
 mod message;
-mod neighbours;
 mod networks;
 mod publishers;
 mod questions;
 mod relays;
 mod routing;
-mod seats;
+mod send_queue;
+mod send_round;
 mod streams;
-mod sweep;
 #[cfg(test)]
 mod tests;
 mod timers;
-mod waiting;
+mod viewer_slots;
 
+use bottleneck::BottleneckGroups;
 pub use load::LoadStatus;
 pub use message::{
-    Command, Counters, EncodingSnapshot, Event, SentTrack, Snapshot, StreamSnapshot, TrackStats, ViewerReport,
+    Command, EncodingSnapshot, Event, SentTrack, ShardCounters, Snapshot, StreamSnapshot, TrackStats, ViewerReport,
 };
-use neighbours::Neighbours;
 pub use networks::{ESTIMATES_BPS, Networks};
 
 use std::cell::Cell;
@@ -55,10 +55,10 @@ use crate::viewer::PREFETCH_FROM;
 use guard::Turn;
 use load::{Load, OfferedRates};
 use routing::{Route, UfragRoute};
-use seats::Seat;
+use send_queue::{HANDICAP, NextTurn, Rank, SendQueue};
 use streams::Stream;
 use timers::{Due, Timers};
-use waiting::{HANDICAP, Next, Rank, Waiting};
+use viewer_slots::ViewerSlot;
 
 /// One media shard.
 pub struct Shard {
@@ -68,19 +68,19 @@ pub struct Shard {
     clock: WallClock,
     streams: HashMap<StreamId, Stream>,
     publishers: Slab<Publisher>,
-    viewers: Slab<Seat>,
+    viewers: Slab<ViewerSlot>,
     by_session: HashMap<SessionId, Key>,
     routes: HashMap<SocketAddr, Route>,
     ufrags: HashMap<String, UfragRoute>,
-    waiting: Waiting,
+    send_queue: SendQueue,
     /// Streams with packets for other shards, each once.
     relaying: Vec<StreamId>,
     timers: Timers,
-    neighbours: Neighbours,
+    bottlenecks: BottleneckGroups,
     /// What sessions wrote on their own account (STUN, DTLS, RTCP, retransmissions), before media.
     urgent: Batch,
     events: VecDeque<Event>,
-    counters: Counters,
+    counters: ShardCounters,
     load: Load,
     prefetch: Prefetch,
     /// Viewers whose feedback is expected: memory of [`Shard::expect`] to work in.
@@ -104,9 +104,9 @@ const VIEWERS_IN_A_ROW: usize = 64;
 /// Viewers with something of their own that are asked before it is looked who has waited longest.
 const TURNS_IN_A_ROW: usize = 16;
 
-/// Bytes of datagrams after which a round of sending pauses for the system call: large enough that the call
+/// Bytes of datagrams after which a batch ends for the system call: large enough that the call
 /// is cheap per packet, small enough to stay in the second-level cache.
-const ROUND_BYTES: usize = 128 * 1024;
+const BATCH_BYTES: usize = 128 * 1024;
 
 impl Shard {
     /// Shard `number` of `shards`. `clock` maps the monotonic clock to the wall clock.
@@ -122,13 +122,13 @@ impl Shard {
             by_session: HashMap::new(),
             routes: HashMap::new(),
             ufrags: HashMap::new(),
-            waiting: Waiting::default(),
+            send_queue: SendQueue::default(),
             relaying: Vec::new(),
             timers: Timers::default(),
-            neighbours: Neighbours::default(),
+            bottlenecks: BottleneckGroups::default(),
             urgent: Batch::new(),
             events: VecDeque::new(),
-            counters: Counters::default(),
+            counters: ShardCounters::default(),
             load: Load::default(),
             prefetch: Prefetch::default(),
             expected: Vec::new(),
@@ -138,7 +138,7 @@ impl Shard {
         }
     }
 
-    /// Has the processor asked for what a sweep needs next.
+    /// Has the processor asked for what a round needs next.
     pub fn with_prefetch(self, prefetch: Prefetch) -> Shard {
         Shard { prefetch, ..self }
     }
@@ -154,12 +154,12 @@ impl Shard {
         match self.routes.get(&source).copied() {
             Some(Route::Publisher(key)) => self.publisher_datagram(now, key, source, destination, bytes),
             Some(Route::Shard(shard)) => self.pass_on(shard, source, destination, bytes),
-            Some(Route::Viewer { session, desk, serving, seat }) => match class {
+            Some(Route::Viewer { session, desk, serving, slot }) => match class {
                 Class::Stun | Class::Dtls => self.hand_to_desk(desk, source, destination, bytes),
                 Class::Rtp if !media::rtp::is_rtcp(bytes) => self.counters.unexpected += 1,
                 Class::Rtp => match serving {
                     Some(shard) if shard != self.number => self.pass_feedback_on(shard, session, bytes),
-                    _ => self.viewer_feedback(now, session, seat, bytes),
+                    _ => self.viewer_feedback(now, session, slot, bytes),
                 },
                 Class::Other => self.counters.unexpected += 1,
             },
@@ -172,12 +172,12 @@ impl Shard {
     pub fn expect(&mut self, sources: impl Iterator<Item = SocketAddr>) {
         let mut expected = std::mem::take(&mut self.expected);
         expected.extend(sources.filter_map(|source| match self.routes.get(&source) {
-            Some(Route::Viewer { seat, .. }) => *seat,
+            Some(Route::Viewer { slot, .. }) => *slot,
             _ => None,
         }));
         for step in 0..3 {
-            for seat in expected.iter().filter_map(|key| self.viewers.get(*key)) {
-                seat.viewer.prefetch_feedback(step, self.prefetch);
+            for slot in expected.iter().filter_map(|key| self.viewers.get(*key)) {
+                slot.viewer.prefetch_feedback(step, self.prefetch);
             }
         }
         expected.clear();
@@ -213,12 +213,12 @@ impl Shard {
             Command::RemovePublisher { session } => self.end_publisher(now, session),
             Command::AddViewer(setup) => self.add_viewer(now, *setup),
             Command::MoveViewer { session, address, source } => {
-                if let Some(key) = self.seat_of(session) {
-                    self.viewers[key].viewer.moved(address, source);
+                if let Some(key) = self.slot_of(session) {
+                    self.viewers[key].viewer.set_address(address, source);
                 }
             }
             Command::RemoveViewer { session } => {
-                if let Some(key) = self.seat_of(session) {
+                if let Some(key) = self.slot_of(session) {
                     self.viewers[key].viewer.bye(&mut self.urgent);
                     self.remove_viewer(key);
                 }
@@ -232,17 +232,17 @@ impl Shard {
             Command::StreamAway { stream, epoch } => self.stream_away(stream, epoch),
             Command::Subscribe { stream, shard } => self.add_relay(stream, shard),
             Command::Unsubscribe { stream, shard } => self.remove_relay(stream, shard),
-            Command::Relayed { stream, epoch, published, deaf, packets } => {
-                self.relayed(now, stream, epoch, &published, deaf, packets);
+            Command::Relayed { stream, epoch, published, unresponsive, packets } => {
+                self.relayed(now, stream, epoch, &published, unresponsive, packets);
             }
             Command::WantKeyFrame { stream, encoding } => self.want_key_frame(now, stream, encoding),
-            Command::Neighbours { address, neighbours } => {
-                neighbours.into_iter().for_each(|one| self.neighbours.note(now, address, one));
+            Command::BottleneckMembers { address, members } => {
+                members.into_iter().for_each(|one| self.bottlenecks.note(now, address, one));
             }
-            Command::Wish { session, wish } => {
-                if let Some(key) = self.seat_of(session) {
-                    crate::guard::fault!(Wish, Some(session));
-                    self.viewers[key].viewer.wish(wish);
+            Command::SetPreferences { session, preferences } => {
+                if let Some(key) = self.slot_of(session) {
+                    crate::guard::fault!(SetPreferences, Some(session));
+                    self.viewers[key].viewer.set_preferences(preferences);
                     self.give_turn(now, key);
                 }
             }
@@ -251,7 +251,7 @@ impl Shard {
                 self.events.push_back(Event::Report { session, report });
             }
             Command::Snapshot => {
-                self.neighbours.clean(now);
+                self.bottlenecks.clean(now);
                 let snapshot = self.snapshot();
                 self.events.push_back(Event::Snapshot(Box::new(snapshot)));
             }
@@ -283,23 +283,23 @@ impl Shard {
                     }
                 }
                 Due::Report(key) => {
-                    // A timer that another viewer left behind in this seat finds nothing due.
-                    if self.viewers.get(key).is_none_or(|seat| seat.viewer.next_report_at() > now) {
+                    // A timer that another viewer left behind in this slot finds nothing due.
+                    if self.viewers.get(key).is_none_or(|slot| slot.viewer.next_report_at() > now) {
                         continue;
                     }
                     self.promote(now, key);
-                    if let Some(seat) = self.viewers.get_mut(key) {
-                        crate::guard::fault!(Report, Some(seat.viewer.session));
-                        seat.viewer.report(now, &self.clock, &mut self.urgent);
-                        self.timers.set(seat.viewer.next_report_at(), Due::Report(key));
-                        self.look_at_neighbours(now, key);
+                    if let Some(slot) = self.viewers.get_mut(key) {
+                        crate::guard::fault!(Report, Some(slot.viewer.session));
+                        slot.viewer.report(now, &self.clock, &mut self.urgent);
+                        self.timers.set(slot.viewer.next_report_at(), Due::Report(key));
+                        self.update_bottleneck_group(now, key);
                     }
                 }
                 Due::Turn(key) => {
-                    if let Some(seat) = self.viewers.get_mut(key)
-                        && seat.turn_at.is_some_and(|at| at <= now)
+                    if let Some(slot) = self.viewers.get_mut(key)
+                        && slot.turn_at.is_some_and(|at| at <= now)
                     {
-                        seat.turn_at = None;
+                        slot.turn_at = None;
                         self.give_turn(now, key);
                     }
                 }
@@ -312,8 +312,8 @@ impl Shard {
     }
 
     /// The thread that drives the shard slept for this long, with nothing to do.
-    pub fn slept(&mut self, span: Duration) {
-        self.load.slept(span);
+    pub fn add_sleep(&mut self, span: Duration) {
+        self.load.add_sleep(span);
     }
 
     /// How busy the shard is, and what it sheds.
@@ -345,7 +345,7 @@ impl Shard {
         }
     }
 
-    /// Fills `batch` with what is to be sent, up to a round's worth. Call again while it is not empty.
+    /// Fills `batch` with what is to be sent, up to a batch's worth. Call again while it is not empty.
     pub fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) {
         if !self.urgent.is_empty() {
             std::mem::swap(batch, &mut self.urgent);
@@ -357,9 +357,9 @@ impl Shard {
     }
 
     fn fill(&mut self, now: Instant, batch: &mut Batch) {
-        while batch.len_bytes() < ROUND_BYTES {
-            match self.waiting.next(|rank, stream| self.waits_since(rank, stream)) {
-                Some(Next::Sweep(rank)) => self.sweep(now, rank, batch),
+        while batch.len_bytes() < BATCH_BYTES {
+            match self.send_queue.next(|rank, stream| self.waits_since(rank, stream)) {
+                Some(NextTurn::Round(rank)) => self.send_round(now, rank, batch),
                 Some(turns) => self.take_turns(now, turns, batch),
                 None => break,
             }
@@ -369,70 +369,70 @@ impl Shard {
     /// How long the next viewer of a stream has waited, if there is one.
     fn waits_since(&self, rank: Rank, stream: StreamId) -> Option<Instant> {
         let stream = self.streams.get(&stream)?;
-        let key = stream.sweeps[rank as usize].ahead(0)?;
-        let seat = self.viewers.get(key)?;
+        let key = stream.rounds[rank as usize].ahead(0)?;
+        let slot = self.viewers.get(key)?;
         self.turn.set(Turn::Viewer(key));
-        Some(seat.viewer.waits_since(&stream.tracks))
+        Some(slot.viewer.waits_since(&stream.tracks))
     }
 
     /// Asks viewers that may have something to send of their own.
-    fn take_turns(&mut self, now: Instant, of: Next, batch: &mut Batch) {
+    fn take_turns(&mut self, now: Instant, of: NextTurn, batch: &mut Batch) {
         for _ in 0..TURNS_IN_A_ROW {
-            if batch.len_bytes() >= ROUND_BYTES {
+            if batch.len_bytes() >= BATCH_BYTES {
                 break;
             }
-            let Some(key) = self.waiting.pop_turn(of) else { break };
-            let Some(seat) = self.viewers.get_mut(key) else { continue };
-            seat.queued = false;
+            let Some(key) = self.send_queue.pop_turn(of) else { break };
+            let Some(slot) = self.viewers.get_mut(key) else { continue };
+            slot.queued = false;
             self.turn.set(Turn::Viewer(key));
-            let id = seat.viewer.stream;
+            let id = slot.viewer.stream;
             let Some(stream) = self.streams.get(&id) else { continue };
-            if let Some(encoding) = seat.send(now, key, &stream.tracks, batch, &mut self.timers) {
+            if let Some(encoding) = slot.send(now, key, &stream.tracks, batch, &mut self.timers) {
                 self.want_key_frame(now, id, encoding);
             }
         }
     }
 
     /// Asks viewers of a stream with new packets.
-    fn sweep(&mut self, now: Instant, rank: Rank, batch: &mut Batch) {
+    fn send_round(&mut self, now: Instant, rank: Rank, batch: &mut Batch) {
         // It stays the first of its queue until the round is over: a panic in between must not lose it.
-        let Some(id) = self.waiting.of(rank).sweeps.front().copied() else { return };
+        let Some(id) = self.send_queue.of(rank).rounds.front().copied() else { return };
         let Some(stream) = self.streams.get_mut(&id) else {
-            self.waiting.of(rank).sweeps.pop_front();
+            self.send_queue.of(rank).rounds.pop_front();
             return;
         };
-        let sweep = &mut stream.sweeps[rank as usize];
         let round = &mut stream.rounds[rank as usize];
+        let timer = &mut stream.round_timers[rank as usize];
         let allowed = if rank == Rank::New { HANDICAP } else { Duration::ZERO };
         let mut wanted = [false; MAX_ENCODINGS];
         for _ in 0..VIEWERS_IN_A_ROW {
-            let Some(key) = sweep.next() else { break };
-            if let Some(took) = round.served(now, sweep.viewers().len()) {
-                self.load.round_took(took.saturating_sub(allowed));
+            let Some(key) = round.next() else { break };
+            if let Some(took) = timer.on_served(now, round.viewers().len()) {
+                self.load.add_round(took.saturating_sub(allowed));
             }
             // The next one's turn is at distance 1.
             for distance in 1..=PREFETCH_FROM {
-                let ahead = sweep.ahead(distance - 1);
-                if let Some(seat) = ahead.and_then(|key| self.viewers.get(key)) {
-                    seat.viewer.prefetch(distance, self.prefetch);
+                let ahead = round.ahead(distance - 1);
+                if let Some(slot) = ahead.and_then(|key| self.viewers.get(key)) {
+                    slot.viewer.prefetch(distance, self.prefetch);
                 }
             }
             self.turn.set(Turn::Viewer(key));
-            if let Some(seat) = self.viewers.get_mut(key)
-                && let Some(encoding) = seat.send(now, key, &stream.tracks, batch, &mut self.timers)
+            if let Some(slot) = self.viewers.get_mut(key)
+                && let Some(encoding) = slot.send(now, key, &stream.tracks, batch, &mut self.timers)
             {
                 wanted[usize::from(encoding)] = true;
             }
-            if batch.len_bytes() >= ROUND_BYTES {
+            if batch.len_bytes() >= BATCH_BYTES {
                 break;
             }
         }
-        let is_over = sweep.is_over();
+        let is_over = round.is_over();
         self.turn.set(Turn::Shared);
-        let sweeps = &mut self.waiting.of(rank).sweeps;
-        sweeps.pop_front();
+        let rounds = &mut self.send_queue.of(rank).rounds;
+        rounds.pop_front();
         if !is_over {
-            sweeps.push_back(id);
+            rounds.push_back(id);
         }
         for (encoding, _) in (0..).zip(wanted).filter(|(_, is_wanted)| *is_wanted) {
             self.want_key_frame(now, id, encoding);
@@ -452,34 +452,34 @@ impl Shard {
 
     /// Whether [`Shard::poll_transmit`] has something at once.
     pub fn has_turns(&self) -> bool {
-        !self.waiting.is_empty() || !self.urgent.is_empty()
+        !self.send_queue.is_empty() || !self.urgent.is_empty()
     }
 
-    fn arrived(&mut self, now: Instant, stream: StreamId, packet: Arc<Packet>) {
+    fn on_packet(&mut self, now: Instant, stream: StreamId, packet: Arc<Packet>) {
         crate::guard::fault!(Arrived, None);
         let Some(s) = self.streams.get_mut(&stream) else { return };
         let kind = packet.codec.kind();
-        let source = s.tracks.of_mut(kind);
-        s.stats.arrived(&packet, source.best());
-        source.push(now, packet);
+        let track = s.tracks.of_mut(kind);
+        s.stats.on_packet(&packet, track.best());
+        track.push(now, packet);
         for rank in [Rank::Watching, Rank::New] {
-            if s.sweeps[rank as usize].begin() {
-                s.rounds[rank as usize].began(now);
-                self.waiting.of(rank).sweeps.push_back(stream);
+            if s.rounds[rank as usize].begin() {
+                s.round_timers[rank as usize].begin(now);
+                self.send_queue.of(rank).rounds.push_back(stream);
             }
         }
     }
 
-    /// `seat`: where the session's viewer is, if that is known.
-    fn viewer_feedback(&mut self, now: Instant, session: SessionId, seat: Option<usize>, bytes: &mut [u8]) {
-        let is_there = |key: &usize| self.viewers.get(*key).is_some_and(|seat| seat.viewer.session == session);
-        let Some(key) = seat.filter(is_there).or_else(|| self.seat_of(session)) else { return };
+    /// `slot`: where the session's viewer is, if that is known.
+    fn viewer_feedback(&mut self, now: Instant, session: SessionId, slot: Option<usize>, bytes: &mut [u8]) {
+        let is_there = |key: &usize| self.viewers.get(*key).is_some_and(|slot| slot.viewer.session == session);
+        let Some(key) = slot.filter(is_there).or_else(|| self.slot_of(session)) else { return };
         self.turn.set(Turn::Viewer(key));
-        let Some(seat) = self.viewers.get_mut(key) else { return };
-        let id = seat.viewer.stream;
+        let Some(slot) = self.viewers.get_mut(key) else { return };
+        let id = slot.viewer.stream;
         let Some(stream) = self.streams.get(&id) else { return };
-        crate::guard::fault!(Feedback, Some(seat.viewer.session));
-        match seat.viewer.handle_srtcp(now, &self.clock, bytes, &stream.tracks, &mut self.urgent) {
+        crate::guard::fault!(Feedback, Some(slot.viewer.session));
+        match slot.viewer.handle_srtcp(now, &self.clock, bytes, &stream.tracks, &mut self.urgent) {
             Ok(feedback) => {
                 self.counters.feedback += 1;
                 if let Some(encoding) = feedback.wants_key_frame {
@@ -489,31 +489,31 @@ impl Shard {
                     self.give_turn(now, key);
                 }
             }
-            Err(_) => seat.viewer.rejected += 1,
+            Err(_) => slot.viewer.rejected += 1,
         }
     }
 
     fn give_turn(&mut self, now: Instant, key: usize) {
-        if let Some(seat) = self.viewers.get_mut(key)
-            && !seat.queued
+        if let Some(slot) = self.viewers.get_mut(key)
+            && !slot.queued
         {
-            seat.queued = true;
-            let begins = seat.viewer.is_starting();
-            let queue = if begins { &mut self.waiting.starts } else { &mut self.waiting.of(seat.rank).turns };
+            slot.queued = true;
+            let begins = slot.viewer.is_starting();
+            let queue = if begins { &mut self.send_queue.starts } else { &mut self.send_queue.of(slot.rank).turns };
             queue.push_back((key, now));
         }
     }
 
     /// Whoever has been here for a while belongs to those who watch.
     fn promote(&mut self, now: Instant, key: usize) {
-        let Some(seat) = self.viewers.get_mut(key) else { return };
-        if seat.rank == Rank::Watching || now < seat.new_until {
+        let Some(slot) = self.viewers.get_mut(key) else { return };
+        if slot.rank == Rank::Watching || now < slot.new_until {
             return;
         }
-        seat.rank = Rank::Watching;
-        if let Some(stream) = self.streams.get_mut(&seat.viewer.stream) {
-            stream.sweeps[Rank::New as usize].remove(key);
-            stream.sweeps[Rank::Watching as usize].add(key);
+        slot.rank = Rank::Watching;
+        if let Some(stream) = self.streams.get_mut(&slot.viewer.stream) {
+            stream.rounds[Rank::New as usize].remove(key);
+            stream.rounds[Rank::Watching as usize].add(key);
         }
         // It may have waited there, and those here may have had their turn.
         self.give_turn(now, key);
@@ -526,8 +526,8 @@ impl Shard {
         let keys: Vec<_> = self.viewers.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.guarded(now, Turn::Viewer(key), |shard| {
-                if let Some(seat) = shard.viewers.get_mut(key) {
-                    seat.viewer.bye(&mut shard.urgent);
+                if let Some(slot) = shard.viewers.get_mut(key) {
+                    slot.viewer.bye(&mut shard.urgent);
                 }
             });
         }

@@ -29,7 +29,9 @@ const MANY_LOST: f32 = 0.02;
 
 impl Networks {
     pub(super) fn count(&mut self, viewer: &Viewer) {
-        if let Some(video) = viewer.tracks().find(|track| track.facts().kind == MediaKind::Video) {
+        if let Some(video) =
+            viewer.subscriptions().find(|subscription| subscription.negotiated().kind == MediaKind::Video)
+        {
             self.by_reason[video.reason() as usize] += 1;
             self.switches += video.counters.switches;
         }

@@ -26,7 +26,7 @@ impl Shard {
         let s = self.streams.entry(stream).or_default();
         if epoch >= s.epoch {
             if matches!(s.source, Source::Local(_)) || s.epoch != epoch {
-                s.tracks.publisher_left();
+                s.tracks.on_publisher_left();
                 s.news = News::default();
             }
             s.epoch = epoch;
@@ -107,7 +107,7 @@ impl Shard {
                         }
                         s.to_relay.push(packet.clone());
                     }
-                    self.arrived(now, stream, packet);
+                    self.on_packet(now, stream, packet);
                 }
                 Arrived::Connected => self.events.push_back(Event::PublisherConnected { session }),
                 Arrived::Flows(flows) => self.events.push_back(Event::PublisherFlows { session, flows }),
@@ -164,7 +164,7 @@ impl Shard {
         if let Some(s) = self.streams.get_mut(&stream)
             && s.epoch == epoch
         {
-            s.tracks.publisher_left();
+            s.tracks.on_publisher_left();
             s.relays.clear();
             s.to_relay.clear();
         }
@@ -205,7 +205,7 @@ impl Shard {
     pub(super) fn want_key_frame(&mut self, now: Instant, stream: StreamId, encoding: u8) {
         self.turn.set(Turn::Shared);
         let Some(s) = self.streams.get_mut(&stream) else { return };
-        s.tracks.video.of_mut(encoding).key_frames().wanted();
+        s.tracks.video.of_mut(encoding).key_frames().request();
         self.ask_for_key_frame(now, stream, encoding);
     }
 

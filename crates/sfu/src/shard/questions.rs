@@ -14,19 +14,19 @@ use crate::stream::audience::Audience;
 
 impl Shard {
     pub(super) fn report(&self, session: SessionId) -> Option<ViewerReport> {
-        let key = self.seat_of(session)?;
+        let key = self.slot_of(session)?;
         let viewer = &self.viewers.get(key)?.viewer;
-        let tracks = viewer.tracks().map(|track| SentTrack {
-            kind: track.facts().kind,
-            codec: track.codec(),
-            counters: track.counters,
-            newest: track.newest(),
-            flowing: track.is_flowing(),
-            encoding: track.encoding(),
-            within: track.within(),
-            reason: track.reason(),
-            wished: track.wished(),
-            accepted: track.facts().formats.names(),
+        let tracks = viewer.subscriptions().map(|subscription| SentTrack {
+            kind: subscription.negotiated().kind,
+            codec: subscription.codec(),
+            counters: subscription.counters,
+            newest: subscription.newest(),
+            flowing: subscription.is_flowing(),
+            encoding: subscription.encoding(),
+            within: subscription.within(),
+            reason: subscription.reason(),
+            preferences: subscription.preferences(),
+            accepted: subscription.negotiated().formats.names(),
         });
         let transport = (viewer.transport().received, viewer.transport().lost);
         let estimator = &viewer.transport().estimator;
@@ -37,11 +37,11 @@ impl Shard {
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut counters = self.counters;
         let mut networks = Networks::default();
-        for (key, seat) in &self.viewers {
+        for (key, slot) in &self.viewers {
             self.turn.set(Turn::Viewer(key));
-            counters.starts_refused += seat.viewer.starts_refused();
-            counters.srtcp_rejected += seat.viewer.rejected;
-            networks.count(&seat.viewer);
+            counters.starts_refused += slot.viewer.starts_refused();
+            counters.srtcp_rejected += slot.viewer.rejected;
+            networks.count(&slot.viewer);
         }
         self.turn.set(Turn::Shared);
         let streams = self.streams.iter().map(|(id, s)| {
@@ -50,13 +50,13 @@ impl Shard {
                 _ => None,
             };
             let viewers = s.viewers().filter_map(|key| Some((key, self.viewers.get(key)?)));
-            let mut audience = Audience::new(s.tracks.video.extents());
+            let mut audience = Audience::new(s.tracks.video.limits());
             let mut sent = s.stats.gone;
-            for (key, seat) in viewers {
+            for (key, slot) in viewers {
                 self.turn.set(Turn::Viewer(key));
-                crate::guard::fault!(Snapshot, Some(seat.viewer.session));
-                sent = seat.viewer.tracks().fold(sent, TrackStats::plus);
-                seat.viewer.count(&s.tracks, &mut audience);
+                crate::guard::fault!(Snapshot, Some(slot.viewer.session));
+                sent = slot.viewer.subscriptions().fold(sent, TrackStats::plus);
+                slot.viewer.count(&s.tracks, &mut audience);
             }
             self.turn.set(Turn::Shared);
             StreamSnapshot {

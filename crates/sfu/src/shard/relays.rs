@@ -22,7 +22,7 @@ impl Shard {
         if epoch >= s.epoch {
             // Whatever is here of the one before is not to be relayed to anybody as the new one's.
             if epoch != s.epoch {
-                s.tracks.publisher_left();
+                s.tracks.on_publisher_left();
             }
             s.epoch = epoch;
             s.source = Source::Remote { shard, subscribed: false };
@@ -37,7 +37,7 @@ impl Shard {
             && matches!(s.source, Source::Remote { .. })
         {
             s.source = Source::None;
-            s.tracks.publisher_left();
+            s.tracks.on_publisher_left();
         }
     }
 
@@ -47,7 +47,7 @@ impl Shard {
         let Some(s) = self.streams.get_mut(&stream) else { return };
         if let (true, Source::Remote { shard, subscribed: false }) = (s.is_watched(), s.source) {
             s.source = Source::Remote { shard, subscribed: true };
-            s.tracks.publisher_left();
+            s.tracks.on_publisher_left();
             let command = Command::Subscribe { stream, shard: number };
             self.events.push_back(Event::ToShard { shard, command });
         }
@@ -72,7 +72,7 @@ impl Shard {
         }
         // What a late viewer there is started from: everything since the key frame.
         let since_key_frame = |log: &PacketLog| log.key_at().map_or(log.end(), |at| log.group_from(at))..log.end();
-        let logs = s.tracks.video.iter().map(|(_, track)| track.log());
+        let logs = s.tracks.video.iter().map(|(_, encoding)| encoding.log());
         let packets = logs.flat_map(|log| since_key_frame(log).filter_map(|at| log.get(at).cloned())).collect();
         let command = s.relayed(packets, &self.publishers, stream);
         self.events.push_back(Event::ToShard { shard, command });
@@ -92,15 +92,15 @@ impl Shard {
         stream: StreamId,
         epoch: u32,
         published: &Published,
-        deaf: bool,
+        unresponsive: bool,
         packets: Vec<Arc<Packet>>,
     ) {
         // What an earlier publisher sent may be overtaken by the news of the next one.
         if let Some(s) = self.streams.get_mut(&stream).filter(|s| s.epoch == epoch) {
             s.tracks.set_published(published);
-            s.tracks.video.set_deaf_elsewhere(deaf);
+            s.tracks.video.set_unresponsive_elsewhere(unresponsive);
             for packet in packets {
-                self.arrived(now, stream, packet);
+                self.on_packet(now, stream, packet);
             }
         }
     }
@@ -124,6 +124,12 @@ impl Stream {
             Source::Local(key) => publishers.get(key).map(|p| *p.published()).unwrap_or_default(),
             _ => Published::default(),
         };
-        Command::Relayed { stream, epoch: self.epoch, published, deaf: self.tracks.video.is_deaf(), packets }
+        Command::Relayed {
+            stream,
+            epoch: self.epoch,
+            published,
+            unresponsive: self.tracks.video.is_unresponsive(),
+            packets,
+        }
     }
 }

@@ -17,13 +17,13 @@ use crate::desk::Handed;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     Publisher(usize),
-    /// A viewer's address: STUN and DTLS go to its desk; SRTCP to `seat` here, or to the shard that serves it.
+    /// A viewer's address: STUN and DTLS go to its desk; SRTCP to `slot` here, or to the shard that serves it.
     Viewer {
         session: SessionId,
         desk: u8,
         serving: Option<u8>,
         /// Its place among our viewers, if it has one; whoever comes after it may have that now.
-        seat: Option<usize>,
+        slot: Option<usize>,
     },
     /// A publisher on another shard.
     Shard(u8),
@@ -142,8 +142,8 @@ impl Shard {
     pub(super) fn bind_viewer(&mut self, source: SocketAddr, session: SessionId, desk: u8, serving: Option<u8>) {
         crate::guard::fault!(Bind, Some(session));
         if self.routes.len() < MAX_ROUTES {
-            let seat = self.seat_of(session);
-            self.routes.insert(source, Route::Viewer { session, desk, serving, seat });
+            let slot = self.slot_of(session);
+            self.routes.insert(source, Route::Viewer { session, desk, serving, slot });
         } else {
             self.counters.routes_full += 1;
         }

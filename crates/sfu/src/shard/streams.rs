@@ -7,9 +7,9 @@ use media::packet::MAX_ENCODINGS;
 use media::{MediaKind, Packet};
 
 use super::TrackStats;
-use super::load::Round;
-use super::sweep::Sweep;
-use super::waiting::RANKS;
+use super::load::RoundTimer;
+use super::send_queue::RANKS;
+use super::send_round::SendRound;
 use crate::format::Published;
 use crate::stream::Tracks;
 use crate::viewer::Viewer;
@@ -19,9 +19,9 @@ use crate::viewer::Viewer;
 pub(super) struct Stream {
     pub(super) tracks: Tracks,
     /// Its viewers by rank.
-    pub(super) sweeps: [Sweep; RANKS],
+    pub(super) rounds: [SendRound; RANKS],
     /// How long serving all of them takes, by rank.
-    pub(super) rounds: [Round; RANKS],
+    pub(super) round_timers: [RoundTimer; RANKS],
     pub(super) source: Source,
     /// Shards that relay it from here.
     pub(super) relays: Vec<u8>,
@@ -76,12 +76,12 @@ pub(super) enum Source {
 
 impl Stream {
     pub(super) fn is_watched(&self) -> bool {
-        self.sweeps.iter().any(|sweep| !sweep.viewers().is_empty())
+        self.rounds.iter().any(|round| !round.viewers().is_empty())
     }
 
     /// Places of all who watch it.
     pub(super) fn viewers(&self) -> impl Iterator<Item = usize> {
-        self.sweeps.iter().flat_map(|sweep| sweep.viewers().iter().copied())
+        self.rounds.iter().flat_map(|round| round.viewers().iter().copied())
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) struct StreamStats {
 
 impl StreamStats {
     /// A packet came. `best`: the encoding whose pictures are counted.
-    pub(super) fn arrived(&mut self, packet: &Packet, best: u8) {
+    pub(super) fn on_packet(&mut self, packet: &Packet, best: u8) {
         let stats = match packet.codec.kind() {
             MediaKind::Audio => &mut self.audio,
             MediaKind::Video => &mut self.video,
@@ -124,8 +124,8 @@ impl StreamStats {
         }
     }
 
-    pub(super) fn left(&mut self, viewer: &Viewer) {
-        self.gone = viewer.tracks().fold(self.gone, TrackStats::plus);
+    pub(super) fn on_viewer_left(&mut self, viewer: &Viewer) {
+        self.gone = viewer.subscriptions().fold(self.gone, TrackStats::plus);
     }
 }
 

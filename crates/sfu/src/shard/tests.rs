@@ -1,4 +1,4 @@
-//! A shard driven by hand: panics that belong to no session, and what its seats and routes keep.
+//! A shard driven by hand: panics that belong to no session, and what its slots and routes keep.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +10,7 @@ use super::timers::Due;
 use super::*;
 use crate::inject::{Fault, Point};
 use crate::negotiate::Identity;
-use crate::srtp::{self, Profile, Role};
+use crate::srtp::{self, DtlsRole, Profile};
 use crate::viewer::ViewerSetup;
 
 const STREAM: StreamId = StreamId(1);
@@ -36,8 +36,8 @@ fn address(n: u8) -> SocketAddr {
 fn viewer(n: u8) -> (ViewerSetup, srtp::Seal) {
     let profile = Profile::AeadAes128Gcm;
     let exporter = vec![n; profile.exporter_bytes()];
-    let (seal, open) = srtp::split(profile, &exporter, Role::Server).expect("keys");
-    let (theirs, _) = srtp::split(profile, &exporter, Role::Client).expect("keys");
+    let (seal, open) = srtp::split(profile, &exporter, DtlsRole::Server).expect("keys");
+    let (theirs, _) = srtp::split(profile, &exporter, DtlsRole::Client).expect("keys");
     let setup = ViewerSetup {
         session: session(n),
         stream: STREAM,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use str0m_proto::crypto::{AeadAes128Gcm, AeadAes256Gcm, Aes128CmSha1_80, CryptoProvider};
 
 use super::tests::PROFILES;
-use super::{Profile, Role, split};
+use super::{DtlsRole, Profile, split};
 
 /// One direction, as str0m would have it.
 struct Twin {
@@ -121,8 +121,8 @@ proptest! {
         for profile in PROFILES {
             let exporter = &exporter[..profile.exporter_bytes()];
             let [from_client, from_server] = twins(profile, exporter);
-            let (mut client, mut from_server_open) = split(profile, exporter, Role::Client).unwrap();
-            let (mut server, _) = split(profile, exporter, Role::Server).unwrap();
+            let (mut client, mut from_server_open) = split(profile, exporter, DtlsRole::Client).unwrap();
+            let (mut server, _) = split(profile, exporter, DtlsRole::Server).unwrap();
 
             let mut header = [0x80, 96, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0];
             header[2..4].copy_from_slice(&(index as u16).to_be_bytes());

@@ -112,7 +112,7 @@ pub const MAX_RTCP_OVERHEAD: usize = Profile::AeadAes256Gcm.rtcp_overhead();
 
 /// Which side of the DTLS handshake we were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum DtlsRole {
     /// We sent the ClientHello (`a=setup:active`).
     Client,
     /// We answered it (`a=setup:passive`).
@@ -165,7 +165,7 @@ impl KeyingMaterial {
     ///
     /// To be called once per handshake: a second [`Seal`] would count its RTCP packets from zero
     /// again, under the same key.
-    pub fn split(self, role: Role) -> Result<(Seal, Open), Error> {
+    pub fn split(self, role: DtlsRole) -> Result<(Seal, Open), Error> {
         let exporter = self.bytes.get(..self.profile.exporter_bytes());
         split(self.profile, exporter.unwrap_or_default(), role)
     }
@@ -178,7 +178,7 @@ impl std::fmt::Debug for KeyingMaterial {
 }
 
 /// Makes the keys for both directions from the exporter's output. To be called once per handshake.
-pub fn split(profile: Profile, exporter: &[u8], role: Role) -> Result<(Seal, Open), Error> {
+pub fn split(profile: Profile, exporter: &[u8], role: DtlsRole) -> Result<(Seal, Open), Error> {
     let cut = || {
         // RFC 5764 §4.2: client key, server key, client salt, server salt.
         let (client_key, rest) = exporter.split_at_checked(profile.key_bytes())?;
@@ -189,8 +189,8 @@ pub fn split(profile: Profile, exporter: &[u8], role: Role) -> Result<(Seal, Ope
     let (client, server) =
         cut().ok_or(Error::Length { expected_bytes: profile.exporter_bytes(), got_bytes: exporter.len() })?;
     let ((send_key, send_salt), (receive_key, receive_salt)) = match role {
-        Role::Client => (client, server),
-        Role::Server => (server, client),
+        DtlsRole::Client => (client, server),
+        DtlsRole::Server => (server, client),
     };
     let send = Master::new(send_key, send_salt)?;
     let receive = Master::new(receive_key, receive_salt)?;
@@ -254,10 +254,10 @@ mod tests {
             for got_bytes in [0, 1, expected_bytes - 1, expected_bytes + 1, 200] {
                 let wrong = Error::Length { expected_bytes, got_bytes };
                 let exporter = vec![7; got_bytes];
-                assert_eq!(split(profile, &exporter, Role::Client).err(), Some(wrong));
+                assert_eq!(split(profile, &exporter, DtlsRole::Client).err(), Some(wrong));
                 assert_eq!(KeyingMaterial::new(profile, &exporter).err(), Some(wrong));
             }
-            assert!(split(profile, &vec![7; expected_bytes], Role::Server).is_ok());
+            assert!(split(profile, &vec![7; expected_bytes], DtlsRole::Server).is_ok());
         }
     }
 
@@ -280,8 +280,8 @@ mod tests {
         for profile in PROFILES {
             let exporter: Vec<u8> = (0..).take(profile.exporter_bytes()).collect();
             let (mut client_seal, mut client_open) =
-                KeyingMaterial::new(profile, &exporter).unwrap().split(Role::Client).unwrap();
-            let (mut server_seal, mut server_open) = split(profile, &exporter, Role::Server).unwrap();
+                KeyingMaterial::new(profile, &exporter).unwrap().split(DtlsRole::Client).unwrap();
+            let (mut server_seal, mut server_open) = split(profile, &exporter, DtlsRole::Server).unwrap();
 
             let plain = [0x80, 201, 0, 1, 1, 2, 3, 4];
             check_one_way(&mut client_seal, &mut server_open, &mut client_open, plain);
@@ -305,8 +305,8 @@ mod tests {
     /// Two ends of one transport: what we send, and what the other side makes of it.
     pub(super) fn one_way(profile: Profile) -> (Seal, Open) {
         let exporter: Vec<u8> = (1..).take(profile.exporter_bytes()).collect();
-        let (seal, _) = split(profile, &exporter, Role::Client).unwrap();
-        let (_, open) = split(profile, &exporter, Role::Server).unwrap();
+        let (seal, _) = split(profile, &exporter, DtlsRole::Client).unwrap();
+        let (_, open) = split(profile, &exporter, DtlsRole::Server).unwrap();
         (seal, open)
     }
 

@@ -83,7 +83,7 @@ impl Open {
             Keys::Cm(cm) => cm.open_rtcp(packet, ssrc, index),
         };
         let len = len.ok_or(Reject::BadTag)?;
-        self.rtcp_sources.saw(ssrc, u64::from(index));
+        self.rtcp_sources.record(ssrc, u64::from(index));
         packet.get(..len).ok_or(Reject::TooShort)
     }
 
@@ -117,7 +117,7 @@ impl Open {
             Keys::Cm(cm) => cm.open_rtp(packet, header.len, header.ssrc, index),
         };
         let payload = payload.ok_or(Reject::BadTag)?;
-        self.rtp_sources.saw(header.ssrc, index);
+        self.rtp_sources.record(header.ssrc, index);
         Ok((index, payload))
     }
 }

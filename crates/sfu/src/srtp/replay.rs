@@ -37,7 +37,7 @@ impl Replay {
     }
 
     /// An authentic packet had `index`, which [`Replay::is_new`].
-    pub(crate) fn saw(&mut self, index: u64) {
+    pub(crate) fn record(&mut self, index: u64) {
         match self.highest {
             Some(highest) if index <= highest => {}
             Some(highest) if index.wrapping_sub(highest) < WINDOW => {
@@ -108,7 +108,7 @@ mod tests {
         ] {
             assert_eq!(replay.is_new(index), is_new, "{index}");
             if is_new {
-                replay.saw(index);
+                replay.record(index);
             }
         }
     }
@@ -140,7 +140,7 @@ mod tests {
                 index = index.saturating_add_signed(step);
                 prop_assert_eq!(replay.is_new(index), twin.is_new(index));
                 if replay.is_new(index) {
-                    replay.saw(index);
+                    replay.record(index);
                     twin.seen.insert(index);
                     prop_assert_eq!(replay.highest(), twin.seen.last().copied());
                 }

@@ -41,16 +41,16 @@ impl Sources {
 
     /// An authentic packet of `ssrc` had `index`. When there is no room, the source that was not
     /// heard of for longest is forgotten.
-    pub(super) fn saw(&mut self, ssrc: u32, index: u64) {
+    pub(super) fn record(&mut self, ssrc: u32, index: u64) {
         self.uses = self.uses.saturating_add(1);
         let used = self.uses;
         if let Some(source) = self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
-            source.replay.saw(index);
+            source.replay.record(index);
             source.used = used;
             return;
         }
         let mut replay = Replay::new();
-        replay.saw(index);
+        replay.record(index);
         let new = Source { ssrc, replay, used };
         if !self.is_full() {
             self.sources.push(new);
@@ -72,11 +72,11 @@ mod tests {
         let mut sources = Sources::default();
         for ssrc in 0..64 {
             assert!(!sources.is_full());
-            sources.saw(ssrc, 7);
+            sources.record(ssrc, 7);
         }
         assert!(sources.is_full());
-        sources.saw(0, 8);
-        sources.saw(100, 1);
+        sources.record(0, 8);
+        sources.record(100, 1);
         assert!(sources.find(1).is_none());
         assert!(sources.find(0).is_some_and(|replay| !replay.is_new(7)));
         assert!(sources.find(100).is_some_and(|replay| !replay.is_new(1)));

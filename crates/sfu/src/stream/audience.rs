@@ -5,20 +5,20 @@
 
 use media::packet::MAX_ENCODINGS;
 
-use super::choice::Wish;
-use super::extent::Extent;
+use super::choice::Preferences;
+use super::encoding_limits::EncodingLimits;
 
 /// How many viewers there are, by what their networks carry for the video. Of one place 65,535 at most: more weigh no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Audience {
     /// What each encoding has, as far as it came.
-    extents: [Extent; MAX_ENCODINGS],
+    limits: [EncodingLimits; MAX_ENCODINGS],
     /// Viewers whose network carries at least [`Audience::bits_per_second`] of this place, and less than of the next: those that
     /// may be shown everything, and those that wish no larger picture than an encoding's.
     free: [u16; PLACES],
     bounded: [[u16; PLACES]; MAX_ENCODINGS],
     /// Viewers that wish this encoding and no other.
-    wished: [u32; MAX_ENCODINGS],
+    pinned: [u32; MAX_ENCODINGS],
     /// What of each encoding somebody has use for.
     needs: [Need; MAX_ENCODINGS],
 }
@@ -60,19 +60,19 @@ const PLACES_PER_DOUBLING: f64 = 24.0;
 
 impl Default for Audience {
     fn default() -> Audience {
-        Audience::new([Extent::default(); MAX_ENCODINGS])
+        Audience::new([EncodingLimits::default(); MAX_ENCODINGS])
     }
 }
 
 impl Audience {
-    /// Nobody watches yet what has encodings of these extents, as far as is known.
-    pub fn new(extents: [Extent; MAX_ENCODINGS]) -> Audience {
+    /// Nobody watches yet what has encodings of these limits, as far as is known.
+    pub fn new(limits: [EncodingLimits; MAX_ENCODINGS]) -> Audience {
         let nobody = [0; PLACES];
         Audience {
-            extents,
+            limits,
             free: nobody,
             bounded: [nobody; MAX_ENCODINGS],
-            wished: [0; MAX_ENCODINGS],
+            pinned: [0; MAX_ENCODINGS],
             needs: [Need::default(); MAX_ENCODINGS],
         }
     }
@@ -80,7 +80,7 @@ impl Audience {
     /// Nobody watches what this audience watches.
     #[must_use]
     pub fn emptied(&self) -> Audience {
-        Audience::new(self.extents)
+        Audience::new(self.limits)
     }
 
     /// The least that viewers of a place have.
@@ -89,16 +89,16 @@ impl Audience {
     }
 
     /// A viewer watches. `carried`: bits a second that its network carries for the video, if that is bounded.
-    pub fn watches(&mut self, carried: Option<u64>, wish: &Wish) {
-        if wish.is_hidden {
+    pub fn add_viewer(&mut self, carried: Option<u64>, preferences: &Preferences) {
+        if preferences.is_hidden {
             return;
         }
-        if let Some(encoding) = wish.encoding.map(usize::from).filter(|encoding| *encoding < MAX_ENCODINGS) {
-            self.wished[encoding] += 1;
-            self.demand(encoding, wish, None);
+        if let Some(encoding) = preferences.encoding.map(usize::from).filter(|encoding| *encoding < MAX_ENCODINGS) {
+            self.pinned[encoding] += 1;
+            self.add_need(encoding, preferences, None);
             return;
         }
-        let bound = self.largest_within(wish);
+        let bound = self.largest_within(preferences);
         let places = match bound {
             Some(encoding) => &mut self.bounded[encoding],
             None => &mut self.free,
@@ -106,33 +106,33 @@ impl Audience {
         let viewers = &mut places[carried.map_or(PLACES - 1, place_of)];
         *viewers = viewers.saturating_add(1);
         // It may be shown what fits its wish and its network, or else the smallest.
-        let smallest = self.extents.iter().filter_map(Extent::pixels).min();
-        let most = bound.and_then(|encoding| self.extents[encoding].pixels());
+        let smallest = self.limits.iter().filter_map(EncodingLimits::pixels).min();
+        let most = bound.and_then(|encoding| self.limits[encoding].pixels());
         for encoding in 0..MAX_ENCODINGS {
-            let extent = &self.extents[encoding];
-            let is_within = most.is_none_or(|most| extent.pixels().is_some_and(|pixels| pixels <= most));
-            if is_within && (extent.fits(carried) || extent.pixels() == smallest) {
-                self.demand(encoding, wish, carried);
+            let limits = &self.limits[encoding];
+            let is_within = most.is_none_or(|most| limits.pixels().is_some_and(|pixels| pixels <= most));
+            if is_within && (limits.fits(carried) || limits.pixels() == smallest) {
+                self.add_need(encoding, preferences, carried);
             }
         }
     }
 
     /// One who wishes this may be shown that encoding.
-    fn demand(&mut self, encoding: usize, wish: &Wish, carried: Option<u64>) {
+    fn add_need(&mut self, encoding: usize, preferences: &Preferences, carried: Option<u64>) {
         let one = Need {
-            spatial: self.extents[encoding].spatial_for(wish, carried),
-            temporal: wish.max_temporal.unwrap_or(u8::MAX),
-            frame_rate: wish.max_frame_rate.map_or(u16::MAX, |most| most.max(LEAST_FRAME_RATE)),
+            spatial: self.limits[encoding].spatial_for(preferences, carried),
+            temporal: preferences.max_temporal.unwrap_or(u8::MAX),
+            frame_rate: preferences.max_frame_rate.map_or(u16::MAX, |most| most.max(LEAST_FRAME_RATE)),
         };
         self.needs[encoding] = self.needs[encoding].or(one);
     }
 
     /// The largest encoding of which a viewer that wishes this may be shown something, or else the smallest, as it is given it
     /// (`choice`); `None` if no encoding is known to be larger.
-    fn largest_within(&self, wish: &Wish) -> Option<usize> {
-        let known = self.extents.iter().enumerate().filter_map(|(encoding, extent)| Some((extent.size()?, encoding)));
-        let within = known.clone().filter(|(size, _)| !wish.is_exceeded(*size)).max();
-        let is_bounded = known.clone().any(|(size, _)| wish.is_exceeded(size));
+    fn largest_within(&self, preferences: &Preferences) -> Option<usize> {
+        let known = self.limits.iter().enumerate().filter_map(|(encoding, limits)| Some((limits.size()?, encoding)));
+        let within = known.clone().filter(|(size, _)| !preferences.is_exceeded(*size)).max();
+        let is_bounded = known.clone().any(|(size, _)| preferences.is_exceeded(size));
         within.or(known.min()).filter(|_| is_bounded).map(|(_, encoding)| encoding)
     }
 
@@ -144,7 +144,7 @@ impl Audience {
         };
         add(&mut self.free, &other.free);
         self.bounded.iter_mut().zip(&other.bounded).for_each(|(mine, theirs)| add(mine, theirs));
-        self.wished.iter_mut().zip(other.wished).for_each(|(mine, theirs)| *mine += theirs);
+        self.pinned.iter_mut().zip(other.pinned).for_each(|(mine, theirs)| *mine += theirs);
         self.needs.iter_mut().zip(other.needs).for_each(|(mine, theirs)| *mine = mine.or(theirs));
         self
     }
@@ -160,8 +160,8 @@ impl Audience {
     }
 
     /// How many wish this encoding and no other.
-    pub fn wish(&self, encoding: usize) -> u32 {
-        self.wished.get(encoding).copied().unwrap_or(0)
+    pub fn pinned(&self, encoding: usize) -> u32 {
+        self.pinned.get(encoding).copied().unwrap_or(0)
     }
 
     /// What of this encoding somebody has use for.
@@ -170,14 +170,14 @@ impl Audience {
     }
 
     /// What this encoding has, as far as it came.
-    pub fn extent(&self, encoding: usize) -> Extent {
-        self.extents.get(encoding).copied().unwrap_or_default()
+    pub fn limits(&self, encoding: usize) -> EncodingLimits {
+        self.limits.get(encoding).copied().unwrap_or_default()
     }
 
     /// All who look.
     pub fn viewers(&self) -> u32 {
         let placed = self.free.iter().chain(self.bounded.as_flattened());
-        placed.map(|viewers| u32::from(*viewers)).chain(self.wished).sum()
+        placed.map(|viewers| u32::from(*viewers)).chain(self.pinned).sum()
     }
 }
 
@@ -193,19 +193,19 @@ fn place_of(bits_per_second: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::extent::extent;
+    use super::super::encoding_limits::limits;
     use super::*;
 
     #[test]
     fn viewers_stand_where_their_networks_are() {
         let mut audience = Audience::default();
         for carried in [Some(10), Some(1_000_000), Some(1_050_000), Some(80_000_000), None] {
-            audience.watches(carried, &Wish::default());
+            audience.add_viewer(carried, &Preferences::default());
         }
-        audience.watches(None, &Wish { is_hidden: true, ..Wish::default() });
-        audience.watches(Some(1), &Wish { encoding: Some(2), ..Wish::default() });
+        audience.add_viewer(None, &Preferences { is_hidden: true, ..Preferences::default() });
+        audience.add_viewer(Some(1), &Preferences { encoding: Some(2), ..Preferences::default() });
         assert_eq!(audience.places().collect::<Vec<_>>(), [(0, 1), (103, 1), (105, 1), (PLACES - 1, 2)]);
-        assert_eq!((audience.viewers(), audience.wish(2), audience.wish(9)), (6, 1, 0));
+        assert_eq!((audience.viewers(), audience.pinned(2), audience.pinned(9)), (6, 1, 0));
         assert_eq!(audience.with(&audience).viewers(), 12);
         for place in 0..PLACES {
             assert_eq!(place_of(Audience::bits_per_second(place).ceil() as u64), place);
@@ -213,15 +213,15 @@ mod tests {
     }
 
     /// 720, 180 and 360 lines; of the fourth nothing came.
-    fn sizes() -> [Extent; MAX_ENCODINGS] {
-        let none = Extent::default();
-        [extent(1_280, 720, &[2_000_000]), extent(320, 180, &[150_000]), extent(640, 360, &[500_000]), none]
+    fn sizes() -> [EncodingLimits; MAX_ENCODINGS] {
+        let none = EncodingLimits::default();
+        [limits(1_280, 720, &[2_000_000]), limits(320, 180, &[150_000]), limits(640, 360, &[500_000]), none]
     }
 
     #[test]
     fn viewers_that_wish_smaller_pictures_are_counted_by_the_largest_that_they_may_see() {
-        let within = |extents: [Extent; MAX_ENCODINGS], max_width, max_height| {
-            Audience::new(extents).largest_within(&Wish { max_width, max_height, ..Wish::default() })
+        let within = |limits: [EncodingLimits; MAX_ENCODINGS], max_width, max_height| {
+            Audience::new(limits).largest_within(&Preferences { max_width, max_height, ..Preferences::default() })
         };
         let lines = [100, 180, 359, 360, 719, 720];
         assert_eq!(
@@ -236,12 +236,12 @@ mod tests {
         assert_eq!(within(sizes(), Some(640), Some(180)), Some(1));
         let [_, smaller, small, none] = sizes();
         assert_eq!(within([none, smaller, small, none], None, Some(360)), None, "none is known to be too large");
-        assert_eq!(within([Extent::default(); MAX_ENCODINGS], Some(1), Some(1)), None);
+        assert_eq!(within([EncodingLimits::default(); MAX_ENCODINGS], Some(1), Some(1)), None);
 
         let mut audience = Audience::new(sizes());
-        let wish = Wish { max_height: Some(400), ..Wish::default() };
-        audience.watches(Some(1_000_000), &wish);
-        audience.watches(None, &Wish::default());
+        let preferences = Preferences { max_height: Some(400), ..Preferences::default() };
+        audience.add_viewer(Some(1_000_000), &preferences);
+        audience.add_viewer(None, &Preferences::default());
         assert_eq!(audience.places().collect::<Vec<_>>(), [(PLACES - 1, 1)]);
         let both = Audience::default().with(&audience).with(&audience);
         assert_eq!(both.places_within(2).collect::<Vec<_>>(), [(103, 2)]);
@@ -250,16 +250,16 @@ mod tests {
     }
 
     /// What such viewers (what they wish, and what their networks carry) need of each encoding.
-    fn needs(extents: [Extent; MAX_ENCODINGS], viewers: &[(Wish, Option<u64>)]) -> [Need; MAX_ENCODINGS] {
-        let mut audience = Audience::new(extents);
-        viewers.iter().for_each(|(wish, carried)| audience.watches(*carried, wish));
+    fn needs(limits: [EncodingLimits; MAX_ENCODINGS], viewers: &[(Preferences, Option<u64>)]) -> [Need; MAX_ENCODINGS] {
+        let mut audience = Audience::new(limits);
+        viewers.iter().for_each(|(preferences, carried)| audience.add_viewer(*carried, preferences));
         audience.with(&Audience::default()).needs
     }
 
     #[test]
     fn an_encoding_needs_no_more_pictures_than_the_fastest_of_its_viewers_wishes() {
-        let slow = |most| Wish { max_frame_rate: Some(most), ..Wish::default() };
-        let rates = |viewers: &[(Wish, Option<u64>)]| {
+        let slow = |most| Preferences { max_frame_rate: Some(most), ..Preferences::default() };
+        let rates = |viewers: &[(Preferences, Option<u64>)]| {
             let [large, small, middle, _] = needs(sizes(), viewers).map(|need| need.frame_rate);
             [large, small, middle]
         };
@@ -269,25 +269,31 @@ mod tests {
         assert_eq!(rates(&[(slow(15), None), (slow(20), None)]), [20, 20, 20]);
         assert_eq!(rates(&[(slow(1), None)]), [5, 5, 5]);
         // Who sees no more than the middle one leaves the largest to the other.
-        let small = Wish { max_width: Some(640), ..Wish::default() };
+        let small = Preferences { max_width: Some(640), ..Preferences::default() };
         assert_eq!(rates(&[(slow(15), None), (small, None)]), [15, ANY, ANY]);
-        assert_eq!(rates(&[(slow(15), None), (Wish::default(), Some(600_000))]), [15, ANY, ANY]);
-        assert_eq!(rates(&[(slow(15), None), (Wish::default(), Some(1_000))]), [15, ANY, 15]);
-        assert_eq!(rates(&[(slow(15), None), (Wish { encoding: Some(0), ..Wish::default() }, Some(1))]), [ANY, 15, 15]);
-        assert_eq!(rates(&[(slow(15), None), (Wish { is_hidden: true, ..Wish::default() }, None)]), [15, 15, 15]);
+        assert_eq!(rates(&[(slow(15), None), (Preferences::default(), Some(600_000))]), [15, ANY, ANY]);
+        assert_eq!(rates(&[(slow(15), None), (Preferences::default(), Some(1_000))]), [15, ANY, 15]);
+        assert_eq!(
+            rates(&[(slow(15), None), (Preferences { encoding: Some(0), ..Preferences::default() }, Some(1))]),
+            [ANY, 15, 15]
+        );
+        assert_eq!(
+            rates(&[(slow(15), None), (Preferences { is_hidden: true, ..Preferences::default() }, None)]),
+            [15, 15, 15]
+        );
     }
 
     #[test]
     fn layers_that_nobody_wishes_or_can_be_shown_are_not_needed() {
-        let mut svc = [Extent::default(); MAX_ENCODINGS];
-        svc[0] = extent(1_280, 720, &[150_000, 500_000, 1_500_000]);
-        let need = |viewers: &[(Wish, Option<u64>)]| {
+        let mut svc = [EncodingLimits::default(); MAX_ENCODINGS];
+        svc[0] = limits(1_280, 720, &[150_000, 500_000, 1_500_000]);
+        let need = |viewers: &[(Preferences, Option<u64>)]| {
             let [need, ..] = needs(svc, viewers);
             (need.spatial, need.temporal)
         };
-        let any = Wish::default();
-        let small = Wish { max_height: Some(400), ..any };
-        let slow = Wish { max_temporal: Some(1), ..any };
+        let any = Preferences::default();
+        let small = Preferences { max_height: Some(400), ..any };
+        let slow = Preferences { max_temporal: Some(1), ..any };
         assert_eq!(need(&[]), (0, 0));
         assert_eq!(need(&[(any, None)]), (u8::MAX, u8::MAX));
         assert_eq!(need(&[(small, None)]), (1, u8::MAX));
@@ -295,6 +301,6 @@ mod tests {
         assert_eq!(need(&[(small, None), (any, Some(3_000_000))]), (u8::MAX, u8::MAX));
         assert_eq!(need(&[(slow, Some(1_000))]), (0, 1));
         assert_eq!(need(&[(slow, Some(1_000)), (small, None)]), (1, u8::MAX));
-        assert_eq!(need(&[(Wish { encoding: Some(0), max_spatial: Some(1), ..any }, Some(1))]), (1, u8::MAX));
+        assert_eq!(need(&[(Preferences { encoding: Some(0), max_spatial: Some(1), ..any }, Some(1))]), (1, u8::MAX));
     }
 }

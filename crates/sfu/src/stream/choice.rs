@@ -2,7 +2,7 @@
 //!
 //! The largest picture that it wishes and its network carries. Up only when the network carries clearly more
 //! than that takes, and after an attempt that failed only some time later, so that a viewer at the border does not change
-//! to and fro ([`Climb`]).
+//! to and fro ([`UpgradeBackoff`]).
 
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::layers::LayerId;
 
 /// What a viewer wishes of a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wish {
+pub struct Preferences {
     /// This encoding and no other, as long as it is sent.
     pub encoding: Option<u8>,
     /// No picture with more lines, if there is a smaller one.
@@ -28,7 +28,7 @@ pub struct Wish {
     pub is_hidden: bool,
 }
 
-impl Wish {
+impl Preferences {
     /// Whether a picture has more columns or lines than are wished.
     pub fn is_exceeded(&self, (width, height): (u16, u16)) -> bool {
         self.max_width.is_some_and(|most| width > most) || self.max_height.is_some_and(|most| height > most)
@@ -112,7 +112,7 @@ pub struct Offered {
 
 /// What a viewer's network carries for the video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Carried {
+pub struct AvailableBitrate {
     /// Bits a second.
     pub bps: u64,
     /// Others share its bottleneck, who are shown the same.
@@ -142,18 +142,24 @@ const KEPT_PERCENT_OF_SHARED: u64 = 82;
 /// Wished rates of pictures are taken with so much tolerance: cameras do not keep theirs.
 const FRAME_RATE_TOLERANCE: u16 = 2;
 
-/// Chooses among `offered` (best first). `carried`: what the viewer's network carries for the video, if known; `current`: what it is
-/// shown now; `may_climb`: whether more may be tried.
-pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<Carried>, current: LayerId, may_climb: bool) -> Choice {
-    if wish.is_hidden {
+/// Chooses among `offered` (best first). `available`: what the viewer's network carries for the video, if known; `current`: what it is
+/// shown now; `may_upgrade`: whether more may be tried.
+pub fn choose(
+    offered: &[Offered],
+    preferences: &Preferences,
+    available: Option<AvailableBitrate>,
+    current: LayerId,
+    may_upgrade: bool,
+) -> Choice {
+    if preferences.is_hidden {
         return Choice { layer: None, reason: Reason::Hidden };
     }
     let Some(last) = offered.last() else { return Choice { layer: Some(current), reason: Reason::Best } };
     // Where every entry of an encoding is beyond the wish, the encoding itself is bounded.
-    let fulfils = |encoding: u8| offered.iter().any(|o| o.layer.encoding == encoding && !wish.is_beyond(o));
-    let bounded = |o: &Offered| Some(if wish.is_beyond(o) { wish.bound(o.layer) } else { o.layer });
+    let fulfils = |encoding: u8| offered.iter().any(|o| o.layer.encoding == encoding && !preferences.is_beyond(o));
+    let bounded = |o: &Offered| Some(if preferences.is_beyond(o) { preferences.bound(o.layer) } else { o.layer });
     let is_whole = |o: &&Offered| o.layer == LayerId::whole(o.layer.encoding);
-    if let Some(wished) = offered.iter().filter(is_whole).find(|o| Some(o.layer.encoding) == wish.encoding) {
+    if let Some(wished) = offered.iter().filter(is_whole).find(|o| Some(o.layer.encoding) == preferences.encoding) {
         return Choice { layer: bounded(wished), reason: Reason::Wished };
     }
     let same = |o: &Offered| o.layer == current;
@@ -162,9 +168,9 @@ pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<Carried>, curren
     let place_of_current = place_of_current.unwrap_or(usize::MAX);
     let mut reason = Reason::Best;
     for (place, candidate) in offered.iter().enumerate() {
-        let is_larger = wish.is_exceeded((candidate.width, candidate.height));
-        let is_faster = wish.is_outrun(candidate.frame_rate);
-        let is_beyond = wish.is_beyond(candidate);
+        let is_larger = preferences.is_exceeded((candidate.width, candidate.height));
+        let is_faster = preferences.is_outrun(candidate.frame_rate);
+        let is_beyond = preferences.is_beyond(candidate);
         if is_larger || is_faster || (is_beyond && fulfils(candidate.layer.encoding)) {
             if reason == Reason::Best {
                 reason = Reason::Wished;
@@ -174,12 +180,12 @@ pub fn choose(offered: &[Offered], wish: &Wish, carried: Option<Carried>, curren
         let is_up = place < place_of_current;
         let percent = match place.cmp(&place_of_current) {
             Ordering::Less => ROOM_PERCENT,
-            Ordering::Equal if carried.is_some_and(|carried| carried.is_shared) => KEPT_PERCENT_OF_SHARED,
+            Ordering::Equal if available.is_some_and(|available| available.is_shared) => KEPT_PERCENT_OF_SHARED,
             Ordering::Equal => KEPT_PERCENT,
             Ordering::Greater => 100,
         };
         let needed = candidate.bits_per_second * percent / 100;
-        if carried.is_some_and(|carried| carried.bps < needed || (is_up && !may_climb)) {
+        if available.is_some_and(|available| available.bps < needed || (is_up && !may_upgrade)) {
             reason = Reason::Network;
             continue;
         }
@@ -204,7 +210,7 @@ pub fn within_load(offered: &[Offered], max_bps: Option<u64>, current: LayerId) 
 
 /// When may a viewer be tried with more? At once, until an attempt has failed; then after some time, twice as long after each.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Climb {
+pub struct UpgradeBackoff {
     went_up_at: Option<Instant>,
     not_before: Option<Instant>,
     patience: Duration,
@@ -217,14 +223,14 @@ const MAX_PATIENCE: Duration = Duration::from_secs(8);
 /// A step up that is taken back this soon was one that failed; one that lasts clears the record.
 const FAILED_WITHIN: Duration = Duration::from_secs(5);
 
-impl Climb {
+impl UpgradeBackoff {
     /// Whether more may be tried now.
-    pub fn may(&self, now: Instant) -> bool {
+    pub fn allows_upgrade(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|at| now >= at)
     }
 
     /// The viewer is given more.
-    pub fn went_up(&mut self, now: Instant) {
+    pub fn on_upgrade(&mut self, now: Instant) {
         if self.went_up_at.is_some_and(|at| now.saturating_duration_since(at) > FAILED_WITHIN) {
             self.patience = Duration::ZERO;
         }
@@ -232,7 +238,7 @@ impl Climb {
     }
 
     /// Its network carries less than it was given.
-    pub fn fell(&mut self, now: Instant) {
+    pub fn on_downgrade(&mut self, now: Instant) {
         let Some(at) = self.went_up_at.take() else { return };
         if now.saturating_duration_since(at) > FAILED_WITHIN {
             self.patience = Duration::ZERO;
@@ -254,18 +260,18 @@ mod tests {
 
     const THREE: [Offered; 3] = [of(2, 720, 30, 2_500_000), of(1, 360, 30, 500_000), of(0, 180, 30, 150_000)];
 
-    const fn alone(bps: u64) -> Carried {
-        Carried { bps, is_shared: false }
+    const fn alone(bps: u64) -> AvailableBitrate {
+        AvailableBitrate { bps, is_shared: false }
     }
 
-    fn chosen(wish: Wish, carried: Option<u64>, current: u8) -> (Option<u8>, Reason) {
-        let choice = choose(&THREE, &wish, carried.map(alone), LayerId::whole(current), true);
+    fn chosen(preferences: Preferences, carried: Option<u64>, current: u8) -> (Option<u8>, Reason) {
+        let choice = choose(&THREE, &preferences, carried.map(alone), LayerId::whole(current), true);
         (choice.layer.map(|layer| layer.encoding), choice.reason)
     }
 
     #[test]
     fn the_largest_that_the_network_carries() {
-        let any = Wish::default();
+        let any = Preferences::default();
         assert_eq!(chosen(any, None, 0), (Some(2), Reason::Best));
         assert_eq!(chosen(any, Some(3_000_000), 0), (Some(2), Reason::Best));
         assert_eq!(chosen(any, Some(1_000_000), 2), (Some(1), Reason::Network));
@@ -275,13 +281,14 @@ mod tests {
 
     #[test]
     fn at_the_border_it_stays_what_it_was() {
-        let any = Wish::default();
+        let any = Preferences::default();
         for carried in [2_500_000, 2_700_000, 2_749_999] {
             assert_eq!(chosen(any, Some(carried), 1).0, Some(1));
             assert_eq!(chosen(any, Some(carried), 2).0, Some(2));
         }
-        let shared =
-            |bps: u64| choose(&THREE, &any, Some(Carried { bps, is_shared: true }), LayerId::whole(2), true).layer;
+        let shared = |bps: u64| {
+            choose(&THREE, &any, Some(AvailableBitrate { bps, is_shared: true }), LayerId::whole(2), true).layer
+        };
         assert_eq!([2_050_000, 2_049_999].map(shared), [Some(LayerId::whole(2)), Some(LayerId::whole(1))]);
         assert_eq!(chosen(any, Some(2_750_000), 1).0, Some(2));
         assert_eq!(chosen(any, Some(2_374_999), 2).0, Some(1));
@@ -289,15 +296,15 @@ mod tests {
 
     #[test]
     fn a_wish_is_fulfilled_as_long_as_it_can_be() {
-        let wish = |encoding, max_height| Wish { encoding, max_height, ..Wish::default() };
-        assert_eq!(chosen(wish(Some(0), None), Some(9_000_000), 2), (Some(0), Reason::Wished));
-        assert_eq!(chosen(wish(Some(2), None), Some(100_000), 0), (Some(2), Reason::Wished));
-        assert_eq!(chosen(wish(Some(7), None), None, 0), (Some(2), Reason::Best));
-        assert_eq!(chosen(wish(None, Some(480)), None, 2), (Some(1), Reason::Wished));
-        assert_eq!(chosen(wish(None, Some(480)), Some(200_000), 2), (Some(0), Reason::Network));
-        assert_eq!(chosen(wish(None, Some(100)), None, 2), (Some(0), Reason::Wished), "the smallest there is");
-        assert_eq!(chosen(Wish { is_hidden: true, ..Wish::default() }, None, 2), (None, Reason::Hidden));
-        let wide = |max_width, max_height| Wish { max_width, max_height, ..Wish::default() };
+        let preferences = |encoding, max_height| Preferences { encoding, max_height, ..Preferences::default() };
+        assert_eq!(chosen(preferences(Some(0), None), Some(9_000_000), 2), (Some(0), Reason::Wished));
+        assert_eq!(chosen(preferences(Some(2), None), Some(100_000), 0), (Some(2), Reason::Wished));
+        assert_eq!(chosen(preferences(Some(7), None), None, 0), (Some(2), Reason::Best));
+        assert_eq!(chosen(preferences(None, Some(480)), None, 2), (Some(1), Reason::Wished));
+        assert_eq!(chosen(preferences(None, Some(480)), Some(200_000), 2), (Some(0), Reason::Network));
+        assert_eq!(chosen(preferences(None, Some(100)), None, 2), (Some(0), Reason::Wished), "the smallest there is");
+        assert_eq!(chosen(Preferences { is_hidden: true, ..Preferences::default() }, None, 2), (None, Reason::Hidden));
+        let wide = |max_width, max_height| Preferences { max_width, max_height, ..Preferences::default() };
         assert_eq!(chosen(wide(Some(640), None), None, 2), (Some(1), Reason::Wished));
         assert_eq!(chosen(wide(Some(639), Some(720)), None, 2), (Some(0), Reason::Wished), "whichever is less");
         assert_eq!(chosen(wide(Some(1_280), Some(360)), None, 2), (Some(1), Reason::Wished));
@@ -309,7 +316,7 @@ mod tests {
         for current in 0..3 {
             let mut last = 0;
             for carried in (0..4_000_000).step_by(10_000) {
-                let chosen = chosen(Wish::default(), Some(carried), current).0.unwrap_or_default();
+                let chosen = chosen(Preferences::default(), Some(carried), current).0.unwrap_or_default();
                 assert!(chosen >= last, "{carried} from {current}");
                 last = chosen;
             }
@@ -328,7 +335,7 @@ mod tests {
     fn a_loaded_core_leaves_out_pictures_first_and_then_sizes() {
         let shown = |max_bps, current| {
             let (offered, current) = within_load(&LAYERED, max_bps, current);
-            choose(offered, &Wish::default(), None, current, true).layer
+            choose(offered, &Preferences::default(), None, current, true).layer
         };
         let whole = LayerId::whole(1);
         assert_eq!(shown(None, whole), Some(whole));
@@ -341,13 +348,14 @@ mod tests {
         assert_eq!((rest, current), (&LAYERED[2..], LayerId::whole(0)));
         assert_eq!(within_load(&[], Some(1), whole), (&[][..], whole));
         // A viewer that wishes an encoding above the bound is given the best below it.
-        let wish = Wish { encoding: Some(1), ..Wish::default() };
-        assert_eq!(choose(rest, &wish, None, current, true).layer, Some(LayerId::whole(0)));
+        let preferences = Preferences { encoding: Some(1), ..Preferences::default() };
+        assert_eq!(choose(rest, &preferences, None, current, true).layer, Some(LayerId::whole(0)));
     }
 
     #[test]
     fn fewer_pictures_are_better_than_smaller_ones_until_they_hardly_move() {
-        let choose = |carried, current| choose(&LAYERED, &Wish::default(), Some(alone(carried)), current, true).layer;
+        let choose =
+            |carried, current| choose(&LAYERED, &Preferences::default(), Some(alone(carried)), current, true).layer;
         assert_eq!(choose(400_000, LayerId::whole(1)), Some(LayerId::new(1, 0, 1)));
         assert_eq!(choose(540_000, LayerId::new(1, 0, 1)), Some(LayerId::new(1, 0, 1)), "up needs room");
         assert_eq!(choose(550_000, LayerId::new(1, 0, 1)), Some(LayerId::whole(1)));
@@ -357,16 +365,16 @@ mod tests {
 
     #[test]
     fn fewer_pictures_may_be_wished() {
-        let wish = Wish { max_frame_rate: Some(15), ..Wish::default() };
-        let choice = choose(&LAYERED, &wish, None, LayerId::whole(1), true);
+        let preferences = Preferences { max_frame_rate: Some(15), ..Preferences::default() };
+        let choice = choose(&LAYERED, &preferences, None, LayerId::whole(1), true);
         assert_eq!((choice.layer, choice.reason), (Some(LayerId::new(1, 0, 1)), Reason::Wished));
     }
 
     #[test]
     fn layers_may_be_wished_by_number() {
-        let temporal = |most, encoding| Wish { max_temporal: Some(most), encoding, ..Wish::default() };
-        let chosen = |wish: Wish, carried: Option<u64>| {
-            let choice = choose(&LAYERED, &wish, carried.map(alone), LayerId::whole(1), true);
+        let temporal = |most, encoding| Preferences { max_temporal: Some(most), encoding, ..Preferences::default() };
+        let chosen = |preferences: Preferences, carried: Option<u64>| {
+            let choice = choose(&LAYERED, &preferences, carried.map(alone), LayerId::whole(1), true);
             (choice.layer, choice.reason)
         };
         assert_eq!(chosen(temporal(2, None), None), (Some(LayerId::whole(1)), Reason::Best), "there are no more");
@@ -374,7 +382,7 @@ mod tests {
         assert_eq!(chosen(temporal(1, None), Some(200_000)).1, Reason::Network);
         assert_eq!(chosen(temporal(0, Some(1)), None), (Some(LayerId::new(1, u8::MAX, 0)), Reason::Wished));
         assert_eq!(chosen(temporal(0, None), None), (Some(LayerId::new(1, u8::MAX, 0)), Reason::Wished));
-        let spatial = Wish { max_spatial: Some(0), ..Wish::default() };
+        let spatial = Preferences { max_spatial: Some(0), ..Preferences::default() };
         assert_eq!(chosen(spatial, None), (Some(LayerId::whole(1)), Reason::Best), "there is one");
         let svc = [Offered { top: (2, 2), ..of(0, 720, 30, 900_000) }];
         let choice = choose(&svc, &spatial, None, LayerId::whole(0), true);
@@ -387,24 +395,24 @@ mod tests {
     fn after_an_attempt_that_failed_the_next_one_waits_longer_and_longer() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut climb = Climb::default();
-        assert!(climb.may(start));
-        climb.went_up(start);
-        climb.fell(at(1));
-        assert!(!climb.may(at(2)) && climb.may(at(3)));
-        climb.went_up(at(3));
-        climb.fell(at(4));
-        assert!(!climb.may(at(7)) && climb.may(at(8)));
-        climb.fell(at(9));
-        assert!(climb.may(at(9)), "a further step down is no failed attempt");
-        climb.went_up(at(9));
-        climb.fell(at(30));
-        assert!(climb.may(at(30)), "that one lasted");
-        climb.went_up(at(31));
-        climb.fell(at(32));
-        assert!(climb.may(at(34)), "and cleared the record");
+        let mut backoff = UpgradeBackoff::default();
+        assert!(backoff.allows_upgrade(start));
+        backoff.on_upgrade(start);
+        backoff.on_downgrade(at(1));
+        assert!(!backoff.allows_upgrade(at(2)) && backoff.allows_upgrade(at(3)));
+        backoff.on_upgrade(at(3));
+        backoff.on_downgrade(at(4));
+        assert!(!backoff.allows_upgrade(at(7)) && backoff.allows_upgrade(at(8)));
+        backoff.on_downgrade(at(9));
+        assert!(backoff.allows_upgrade(at(9)), "a further step down is no failed attempt");
+        backoff.on_upgrade(at(9));
+        backoff.on_downgrade(at(30));
+        assert!(backoff.allows_upgrade(at(30)), "that one lasted");
+        backoff.on_upgrade(at(31));
+        backoff.on_downgrade(at(32));
+        assert!(backoff.allows_upgrade(at(34)), "and cleared the record");
         assert_eq!(
-            choose(&LAYERED, &Wish::default(), Some(alone(9_000_000)), LayerId::whole(0), false).layer,
+            choose(&LAYERED, &Preferences::default(), Some(alone(9_000_000)), LayerId::whole(0), false).layer,
             Some(LayerId::whole(0))
         );
     }

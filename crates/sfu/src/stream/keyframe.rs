@@ -2,7 +2,7 @@
 //!
 //! Many viewers may want one at once and a key frame is expensive, so wishes are merged and
 //! requests are spaced by [`MIN_INTERVAL`]. Some publishers never answer (encoders behind a plain
-//! WHIP client); after [`DEAF_AFTER`] requests without a key frame a publisher counts as deaf, and nobody
+//! WHIP client); after [`UNRESPONSIVE_AFTER`] requests without a key frame a publisher counts as unresponsive, and nobody
 //! waits for it any more.
 
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ pub struct KeyFrameRequests {
 /// At most one request per this span towards a publisher (threat T13; the figure).
 pub const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How many requests may stay without a key frame before the publisher counts as deaf. A guess: one may
+/// How many requests may stay without a key frame before the publisher counts as unresponsive. A guess: one may
 /// be lost, a second one within a second hardly.
-pub const DEAF_AFTER: u32 = 2;
+pub const UNRESPONSIVE_AFTER: u32 = 2;
 
 /// A key frame this soon after a request counts as its answer. Encoders answer within a few frames;
 /// the longest round trip that we care for is 500 ms.
@@ -30,12 +30,12 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
 
 impl KeyFrameRequests {
     /// A viewer needs a key frame.
-    pub fn wanted(&mut self) {
+    pub fn request(&mut self) {
         self.wanted = true;
     }
 
     /// A key frame arrived.
-    pub fn arrived(&mut self, now: Instant) {
+    pub fn on_key_frame(&mut self, now: Instant) {
         self.wanted = false;
         if self.asked_at.is_some_and(|at| now.saturating_duration_since(at) <= ANSWER_WITHIN) {
             self.answers = true;
@@ -65,8 +65,8 @@ impl KeyFrameRequests {
     }
 
     /// Whether waiting for this publisher's answer is in vain.
-    pub fn is_deaf(&self) -> bool {
-        !self.answers && self.unanswered >= DEAF_AFTER
+    pub fn is_unresponsive(&self) -> bool {
+        !self.answers && self.unanswered >= UNRESPONSIVE_AFTER
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
         let mut requests = KeyFrameRequests::default();
         let mut sent = Vec::new();
         for ms in 0..1_200 {
-            requests.wanted();
+            requests.request();
             if requests.poll_request(start + Duration::from_millis(ms)) {
                 sent.push(ms);
             }
@@ -92,34 +92,34 @@ mod tests {
     fn a_wish_is_fulfilled_by_any_key_frame() {
         let start = Instant::now();
         let mut requests = KeyFrameRequests::default();
-        requests.wanted();
-        requests.arrived(start);
+        requests.request();
+        requests.on_key_frame(start);
         assert!(!requests.poll_request(start));
     }
 
     #[test]
-    fn a_publisher_that_never_answers_is_deaf_and_one_that_answered_never_is() {
+    fn a_publisher_that_never_answers_is_unresponsive_and_one_that_answered_never_is() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut requests = KeyFrameRequests::default();
         for ms in [0, 500] {
-            assert!(!requests.is_deaf());
-            requests.wanted();
+            assert!(!requests.is_unresponsive());
+            requests.request();
             assert!(requests.poll_request(at(ms)));
         }
-        assert!(requests.is_deaf());
-        // Its own periodic key frame, long after: still deaf to the next who ask.
-        requests.arrived(at(9_000));
-        assert!(requests.is_deaf());
+        assert!(requests.is_unresponsive());
+        // Its own periodic key frame, long after: still unresponsive to the next who ask.
+        requests.on_key_frame(at(9_000));
+        assert!(requests.is_unresponsive());
 
         let mut requests = KeyFrameRequests::default();
-        requests.wanted();
+        requests.request();
         assert!(requests.poll_request(at(0)));
-        requests.arrived(at(80));
+        requests.on_key_frame(at(80));
         for ms in [1_000, 2_000, 3_000] {
-            requests.wanted();
+            requests.request();
             assert!(requests.poll_request(at(ms)));
         }
-        assert!(!requests.is_deaf());
+        assert!(!requests.is_unresponsive());
     }
 }

@@ -5,11 +5,11 @@
 
 pub mod audience;
 pub mod choice;
-pub mod encodings;
-pub mod extent;
+pub mod encoding_limits;
 pub mod keyframe;
 pub mod log;
 pub mod rate;
+pub mod track;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,14 +18,14 @@ use media::codec::Resolution;
 use media::{Codec, MediaKind, Packet};
 
 use crate::format::{Format, Published};
-use encodings::Encodings;
 use keyframe::KeyFrameRequests;
 use log::{LogLimits, PacketLog};
 use rate::Rate;
+use track::Track;
 
 /// One published encoding.
 #[derive(Debug)]
-pub struct Track {
+pub struct Encoding {
     log: PacketLog,
     key_frames: KeyFrameRequests,
     format: Option<Format>,
@@ -33,24 +33,24 @@ pub struct Track {
     resolution: Option<Resolution>,
     arrived_at: Option<Instant>,
     /// Set when another shard says that its publisher does not answer key frame requests.
-    deaf_elsewhere: bool,
+    unresponsive_elsewhere: bool,
 }
 
-impl Track {
+impl Encoding {
     /// An encoding of which nothing has come yet.
-    pub fn new(kind: MediaKind) -> Track {
+    pub fn new(kind: MediaKind) -> Encoding {
         let limits = match kind {
             MediaKind::Audio => LogLimits::AUDIO,
             MediaKind::Video => LogLimits::VIDEO,
         };
-        Track {
+        Encoding {
             log: PacketLog::new(limits),
             key_frames: KeyFrameRequests::default(),
             format: None,
             rate: Rate::default(),
             resolution: None,
             arrived_at: None,
-            deaf_elsewhere: false,
+            unresponsive_elsewhere: false,
         }
     }
 
@@ -62,7 +62,7 @@ impl Track {
         let before = self.log.key_at();
         self.log.push(packet);
         if self.log.key_at() != before && self.log.key_at().is_some() {
-            self.key_frames.arrived(now);
+            self.key_frames.on_key_frame(now);
         }
     }
 
@@ -77,8 +77,8 @@ impl Track {
     }
 
     /// Whether waiting for an answer to a key frame request is in vain.
-    pub fn is_deaf(&self) -> bool {
-        self.deaf_elsewhere || self.key_frames.is_deaf()
+    pub fn is_unresponsive(&self) -> bool {
+        self.unresponsive_elsewhere || self.key_frames.is_unresponsive()
     }
 
     /// Whether the publisher ever answered a request for a key frame.
@@ -102,8 +102,8 @@ impl Track {
     }
 
     /// The shard that the publisher is on says whether it answers.
-    pub fn set_deaf_elsewhere(&mut self, deaf: bool) {
-        self.deaf_elsewhere = deaf;
+    pub fn set_unresponsive_elsewhere(&mut self, unresponsive: bool) {
+        self.unresponsive_elsewhere = unresponsive;
     }
 
     /// The format of packets of `codec`.
@@ -117,13 +117,13 @@ impl Track {
     }
 
     /// The publisher is gone: nobody can be started from what it left.
-    pub fn publisher_left(&mut self) {
+    pub fn on_publisher_left(&mut self) {
         self.log.forget_key();
         self.key_frames = KeyFrameRequests::default();
         self.rate = Rate::default();
         self.resolution = None;
         self.arrived_at = None;
-        self.deaf_elsewhere = false;
+        self.unresponsive_elsewhere = false;
     }
 }
 
@@ -131,20 +131,20 @@ impl Track {
 #[derive(Debug)]
 pub struct Tracks {
     /// The audio source.
-    pub audio: Encodings,
+    pub audio: Track,
     /// The video source.
-    pub video: Encodings,
+    pub video: Track,
 }
 
 impl Default for Tracks {
     fn default() -> Tracks {
-        Tracks { audio: Encodings::new(MediaKind::Audio), video: Encodings::new(MediaKind::Video) }
+        Tracks { audio: Track::new(MediaKind::Audio), video: Track::new(MediaKind::Video) }
     }
 }
 
 impl Tracks {
     /// The source of a kind.
-    pub fn of(&self, kind: MediaKind) -> &Encodings {
+    pub fn of(&self, kind: MediaKind) -> &Track {
         match kind {
             MediaKind::Audio => &self.audio,
             MediaKind::Video => &self.video,
@@ -152,7 +152,7 @@ impl Tracks {
     }
 
     /// The source of a kind.
-    pub fn of_mut(&mut self, kind: MediaKind) -> &mut Encodings {
+    pub fn of_mut(&mut self, kind: MediaKind) -> &mut Track {
         match kind {
             MediaKind::Audio => &mut self.audio,
             MediaKind::Video => &mut self.video,
@@ -166,8 +166,8 @@ impl Tracks {
     }
 
     /// The publisher is gone.
-    pub fn publisher_left(&mut self) {
-        self.audio.publisher_left();
-        self.video.publisher_left();
+    pub fn on_publisher_left(&mut self) {
+        self.audio.on_publisher_left();
+        self.video.on_publisher_left();
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::transport::Transport;
 use crate::bwe::Estimate;
 use crate::stream::Tracks;
-use crate::stream::choice::{Carried, Wish};
+use crate::stream::choice::{AvailableBitrate, Preferences};
 
 /// Trains under way, and what is known of the way otherwise.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ struct Train {
 
 /// What is to be sent of a train now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
+pub struct DueProbe {
     /// To be named with each packet.
     pub id: u8,
     /// So many bytes.
@@ -47,11 +47,16 @@ const TRAIN_STEP: Duration = Duration::from_millis(2);
 
 impl Adapt {
     /// What the network carries for the video's payload; `None` if nothing bounds it so far as is known.
-    pub fn carried(&self, transport: &Transport, estimate: &Estimate, tracks: &Tracks) -> Option<Carried> {
+    pub fn available_bitrate(
+        &self,
+        transport: &Transport,
+        estimate: &Estimate,
+        tracks: &Tracks,
+    ) -> Option<AvailableBitrate> {
         if !transport.is_numbered() && !self.is_bounded {
             return None;
         }
-        Some(Carried { bps: Self::for_video(estimate.bps, tracks), is_shared: estimate.is_shared })
+        Some(AvailableBitrate { bps: Self::for_video(estimate.bps, tracks), is_shared: estimate.is_shared })
     }
 
     /// Of so many bits a second, what is left for the video's payload.
@@ -60,22 +65,24 @@ impl Adapt {
     }
 
     /// The viewer bounds what it can take, or loses much.
-    pub fn bounded(&mut self) {
+    pub fn set_bounded(&mut self) {
         self.is_bounded = true;
     }
 
     /// Says what could be used at most.
-    pub fn want(transport: &mut Transport, tracks: &Tracks, wish: &Wish) {
+    pub fn want(transport: &mut Transport, tracks: &Tracks, preferences: &Preferences) {
         let video = &tracks.video;
         // One thing is sent whatever the network carries: to know more would change nothing.
-        let is_choice = video.offered().len().max(video.sent()) > 1 && wish.encoding.is_none() && !wish.is_hidden;
-        let useful = if is_choice { video.peak(wish) } else { 0 };
+        let is_choice = video.offered().len().max(video.sizes_sent()) > 1
+            && preferences.encoding.is_none()
+            && !preferences.is_hidden;
+        let useful = if is_choice { video.peak(preferences) } else { 0 };
         let bps = if useful > 0 { (useful as f32 * ROOM + audio_bps(tracks)) * OVERHEAD } else { 0.0 };
         transport.estimator.set_wanted(bps);
     }
 
     /// What of a train is to be sent now, and when to come again.
-    pub fn poll(&mut self, now: Instant, transport: &mut Transport) -> (Option<Due>, Option<Instant>) {
+    pub fn poll(&mut self, now: Instant, transport: &mut Transport) -> (Option<DueProbe>, Option<Instant>) {
         let now_us = transport.now_us();
         if self.train.is_none() {
             let Some(probe) = transport.estimator.poll_probe(now_us) else { return (None, None) };
@@ -91,11 +98,11 @@ impl Adapt {
         // What should have been sent by the end of this step.
         let until_us = now_us.saturating_sub(train.began_us) as f32 + TRAIN_STEP.as_micros() as f32 / 2.0;
         let bytes = (until_us * train.bytes_per_us - train.sent).clamp(0.0, train.left);
-        (Some(Due { id: train.id, bytes: bytes as usize }), Some(now + TRAIN_STEP))
+        (Some(DueProbe { id: train.id, bytes: bytes as usize }), Some(now + TRAIN_STEP))
     }
 
     /// Bytes of the train were sent; 0: there is nothing to send it with.
-    pub fn sent(&mut self, bytes: usize) {
+    pub fn on_train_sent(&mut self, bytes: usize) {
         let Some(train) = &mut self.train else { return };
         train.sent += bytes as f32;
         train.left -= bytes as f32;
@@ -133,7 +140,7 @@ mod tests {
             // Whole packets.
             let bytes = due.bytes.div_ceil(1_200) * 1_200;
             if bytes > 0 {
-                adapt.sent(bytes);
+                adapt.on_train_sent(bytes);
                 total += bytes;
             }
             (now, steps) = (next, steps + 1);
@@ -148,7 +155,7 @@ mod tests {
     fn a_single_encoding_is_not_probed_for() {
         let mut transport = Transport::new(Instant::now(), true);
         transport.turn(Instant::now() + Duration::from_secs(1));
-        Adapt::want(&mut transport, &Tracks::default(), &Wish::default());
+        Adapt::want(&mut transport, &Tracks::default(), &Preferences::default());
         assert_eq!(Adapt::default().poll(Instant::now(), &mut transport), (None, None));
     }
 }

@@ -34,11 +34,11 @@ struct Entry {
     transport_seq: u16,
     /// Seven bits, and above them the third bit of how often it was sent again.
     payload_type_and_resends: u8,
-    /// Two bits: how often it was sent again. Six bits: [`Form::descriptor`].
+    /// Two bits: how often it was sent again. Six bits: [`PacketForm::descriptor`].
     resends_and_descriptor: u8,
     flags: u8,
     shift: Shift,
-    /// One more than [`Form::playout`]; 0 if there is none.
+    /// One more than [`PacketForm::playout`]; 0 if there is none.
     playout: u8,
 }
 
@@ -56,7 +56,7 @@ const PAYLOAD_TYPE: u8 = (1 << PAYLOAD_TYPE_BITS) - 1;
 const WITH_MARKER: u8 = 64;
 const EMPTY: u8 = 128;
 /// Without a payload and with RED: a parameter set. RED is sound, and has none. Which one stands in place of
-/// [`Form::descriptor`], which codecs with parameter sets have no use for.
+/// [`PacketForm::descriptor`], which codecs with parameter sets have no use for.
 const PARAMETER_SET: u8 = EMPTY | WITH_RED;
 
 /// Parameter sets are told apart by six bits.
@@ -95,7 +95,7 @@ const FIRST_ENTRIES: usize = 256;
 /// Without RTX a packet is sent again under its own index, and that is only safe if it is the same to the byte
 /// (threat T3), whatever was decided in between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Form {
+pub struct PacketForm {
     /// Its payload type.
     pub payload_type: u8,
     /// The encoding in whose log it stands.
@@ -136,13 +136,13 @@ pub const MAX_RESENDS: u8 = 7;
 
 /// A packet that may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
+pub struct SentPacket {
     /// Its outgoing numbers.
     pub numbers: Rewritten,
     /// Where its bytes stand in the log.
     pub position: u64,
     /// How it was written.
-    pub form: Form,
+    pub form: PacketForm,
     /// How often it was sent again, this time included.
     pub resends: u8,
 }
@@ -172,7 +172,7 @@ impl History {
     }
 
     /// A packet was sent, `now_us` microseconds after the viewer came.
-    pub fn sent(&mut self, now_us: u64, numbers: Rewritten, position: u64, form: Form) {
+    pub fn on_sent(&mut self, now_us: u64, numbers: Rewritten, position: u64, form: PacketForm) {
         let sent_ms = ms(now_us);
         self.highest = self.highest.max(numbers.index);
         let mut slot = self.slot(numbers.index);
@@ -210,7 +210,13 @@ impl History {
     /// A viewer misses sequence number `seq`. Returns what to send again, unless it was sent less than
     /// `rtt` ago (then the answer is still on its way), too often, or too long ago to know. `log_end`: the position that the
     /// log of an encoding will give out next.
-    pub fn missing(&mut self, now_us: u64, seq: u16, rtt: Duration, log_end: impl FnOnce(u8) -> u64) -> Option<Sent> {
+    pub fn on_nack(
+        &mut self,
+        now_us: u64,
+        seq: u16,
+        rtt: Duration,
+        log_end: impl FnOnce(u8) -> u64,
+    ) -> Option<SentPacket> {
         let index = self.nearest_index(seq)?;
         let now_ms = ms(now_us);
         let lap = self.lap(index);
@@ -230,7 +236,7 @@ impl History {
     }
 
     /// The packet that was sent `back` packets before the newest, if it is known. It does not count as sent again.
-    pub fn newest(&self, back: u64, log_end: impl FnOnce(u8) -> u64) -> Option<Sent> {
+    pub fn newest(&self, back: u64, log_end: impl FnOnce(u8) -> u64) -> Option<SentPacket> {
         let index = self.highest.checked_sub(back).filter(|_| back < self.entries.len() as u64)?;
         let entry = &self.entries[self.slot(index)];
         if !entry.is(self.lap(index)) {
@@ -239,7 +245,7 @@ impl History {
         Self::as_sent(entry, index, log_end(entry.encoding()))
     }
 
-    fn as_sent(entry: &Entry, index: u64, log_end: u64) -> Option<Sent> {
+    fn as_sent(entry: &Entry, index: u64, log_end: u64) -> Option<SentPacket> {
         let back = (log_end as u32).wrapping_sub(entry.position);
         let six_bits = entry.resends_and_descriptor >> RESENDS_BITS;
         let body = match entry.flags & PARAMETER_SET {
@@ -247,11 +253,11 @@ impl History {
             EMPTY => Body::Empty,
             _ => Body::Payload,
         };
-        Some(Sent {
+        Some(SentPacket {
             numbers: Rewritten { index, timestamp: entry.timestamp },
             position: log_end.checked_sub(u64::from(back))?,
             resends: entry.resends(),
-            form: Form {
+            form: PacketForm {
                 payload_type: entry.payload_type_and_resends & PAYLOAD_TYPE,
                 encoding: entry.encoding(),
                 with_red: body == Body::Payload && entry.flags & WITH_RED != 0,
@@ -314,7 +320,12 @@ mod tests {
     fn filled(count: u64) -> History {
         let mut history = History::new(64);
         for n in 0..count {
-            history.sent(NOW, Rewritten { index: 65_500 + n, timestamp: n as u32 }, 1_000 + n, Form::default());
+            history.on_sent(
+                NOW,
+                Rewritten { index: 65_500 + n, timestamp: n as u32 },
+                1_000 + n,
+                PacketForm::default(),
+            );
         }
         history
     }
@@ -322,9 +333,9 @@ mod tests {
     #[test]
     fn a_missing_packet_is_found_across_the_wrap_of_sequence_numbers() {
         let mut history = filled(50);
-        let sent = history.missing(NOW, 65_510, RTT, |_| END).expect("below the wrap");
+        let sent = history.on_nack(NOW, 65_510, RTT, |_| END).expect("below the wrap");
         assert_eq!((sent.position, sent.numbers.timestamp), (1_010, 10));
-        let sent = history.missing(NOW, 3, RTT, |_| END).expect("above the wrap");
+        let sent = history.on_nack(NOW, 3, RTT, |_| END).expect("above the wrap");
         assert_eq!(sent.numbers.index, 65_536 + 3);
     }
 
@@ -333,7 +344,7 @@ mod tests {
         let mut history = History::new(64);
         for index in [100, 101, 103] {
             assert!(history.is_new(index));
-            history.sent(NOW, Rewritten { index, timestamp: 0 }, index, Form::default());
+            history.on_sent(NOW, Rewritten { index, timestamp: 0 }, index, PacketForm::default());
         }
         assert!(!history.is_new(101) && !history.is_new(103));
         assert!(history.is_new(102), "late, but never sent");
@@ -344,22 +355,22 @@ mod tests {
     #[test]
     fn what_is_too_old_or_was_never_sent_is_not_found() {
         let mut history = filled(100);
-        assert_eq!(history.missing(NOW, 65_500, RTT, |_| END), None);
-        assert_eq!(history.missing(NOW, 30_000, RTT, |_| END), None);
-        assert_eq!(History::new(64).missing(NOW, 7, RTT, |_| END), None);
+        assert_eq!(history.on_nack(NOW, 65_500, RTT, |_| END), None);
+        assert_eq!(history.on_nack(NOW, 30_000, RTT, |_| END), None);
+        assert_eq!(History::new(64).on_nack(NOW, 7, RTT, |_| END), None);
     }
 
     #[test]
     fn a_packet_is_sent_again_once_per_round_trip_and_a_few_times_at_most() {
         let mut history = filled(10);
         let at = |ms: u64| NOW + ms * 1_000;
-        let times = (0..1_000).filter(|&ms| history.missing(at(ms), 65_505, RTT, |_| END).is_some());
+        let times = (0..1_000).filter(|&ms| history.on_nack(at(ms), 65_505, RTT, |_| END).is_some());
         assert_eq!(times.collect::<Vec<_>>(), [0, 40, 80, 120, 160, 200, 240]);
     }
 
     #[test]
     fn a_ring_grows_while_it_does_not_reach_back_a_second_and_remembers_what_it_knew() {
-        let form = Form {
+        let form = PacketForm {
             payload_type: 96,
             encoding: 2,
             with_red: true,
@@ -371,8 +382,8 @@ mod tests {
             descriptor: 63,
             body: Body::Payload,
         };
-        let set = Form { with_red: false, descriptor: 0, body: Body::ParameterSet(63), ..form };
-        let empty = Form { with_red: false, body: Body::Empty, ..form };
+        let set = PacketForm { with_red: false, descriptor: 0, body: Body::ParameterSet(63), ..form };
+        let empty = PacketForm { with_red: false, body: Body::Empty, ..form };
         let form = |n: u64| [form, set, empty][n as usize % 3];
         // 2,000 packets a second need the ring of 2,048; 200 do not fill that of 256.
         for (per_second, most, entries) in
@@ -382,17 +393,17 @@ mod tests {
             for n in 0..4_000_u64 {
                 let at = NOW + 1_000_000 / per_second * n;
                 assert!(history.is_new(n));
-                history.sent(at, Rewritten { index: n, timestamp: n as u32 }, (1 << 32) - 1_000 + n, form(n));
+                history.on_sent(at, Rewritten { index: n, timestamp: n as u32 }, (1 << 32) - 1_000 + n, form(n));
                 assert!(!history.is_new(n) && !history.is_new(n / 2) && !history.is_new(n.saturating_sub(255)));
             }
             assert_eq!(history.entries.len(), entries, "{per_second} packets a second");
             let end = (1 << 32) + 3_000;
             for n in 4_000 - entries as u64..4_000 {
-                let sent = history.missing(NOW + 30_000_000, n as u16, RTT, |_| end);
+                let sent = history.on_nack(NOW + 30_000_000, n as u16, RTT, |_| end);
                 let numbers = Rewritten { index: n, timestamp: n as u32 };
                 assert_eq!(
                     sent,
-                    Some(Sent { numbers, position: (1 << 32) - 1_000 + n, form: form(n), resends: 1 }),
+                    Some(SentPacket { numbers, position: (1 << 32) - 1_000 + n, form: form(n), resends: 1 }),
                     "{n}"
                 );
             }
@@ -403,7 +414,7 @@ mod tests {
     fn what_was_forgotten_before_the_ring_grew_is_not_new() {
         let mut history = History::new(2_048);
         for index in 0..300 {
-            history.sent(NOW, Rewritten { index, timestamp: 0 }, index, Form::default());
+            history.on_sent(NOW, Rewritten { index, timestamp: 0 }, index, PacketForm::default());
         }
         assert_eq!(history.entries.len(), 512);
         assert!((0..300).all(|index| !history.is_new(index)));

@@ -12,7 +12,7 @@ pub mod pace;
 pub mod rewrite;
 #[cfg(test)]
 mod starting;
-pub mod track;
+pub mod subscription;
 pub mod transport;
 
 use std::net::{IpAddr, SocketAddr};
@@ -26,11 +26,11 @@ use crate::rtcp::{self, Packet};
 use crate::srtp::{Open, Reject, Seal};
 use crate::stream::Tracks;
 use crate::stream::audience::Audience;
-use crate::stream::choice::Wish;
+use crate::stream::choice::Preferences;
 use crate::transmit::Batch;
 use adapt::Adapt;
 use lossy::Lossy;
-use track::{Link, TrackFacts, TrackOut};
+use subscription::{Link, NegotiatedTrack, Subscription};
 use transport::Transport;
 
 /// All that a shard needs to know to serve a viewer; made by a desk once DTLS is up.
@@ -51,7 +51,7 @@ pub struct ViewerSetup {
     /// Keys from it.
     pub open: Open,
     /// What was negotiated.
-    pub tracks: Vec<TrackFacts>,
+    pub tracks: Vec<NegotiatedTrack>,
     /// 128 random bits, for first sequence numbers and timestamps.
     pub seed: u128,
 }
@@ -69,8 +69,8 @@ pub struct Viewer {
     source: Option<IpAddr>,
     seal: Seal,
     open: Open,
-    audio: Option<TrackOut>,
-    video: Option<TrackOut>,
+    audio: Option<Subscription>,
+    video: Option<Subscription>,
     budget: Budget,
     transport: Transport,
     adapt: Adapt,
@@ -102,13 +102,13 @@ impl Viewer {
         let mut audio = None;
         let mut video = None;
         let is_numbered = setup.tracks.iter().any(|track| track.extensions.transport_seq.is_some());
-        for (n, facts) in setup.tracks.into_iter().enumerate() {
+        for (n, negotiated) in setup.tracks.into_iter().enumerate() {
             let seed = (setup.seed >> (64 * (n % 2))) as u64;
-            let slot = match facts.kind {
+            let slot = match negotiated.kind {
                 MediaKind::Audio => &mut audio,
                 MediaKind::Video => &mut video,
             };
-            slot.get_or_insert_with(|| TrackOut::new(facts, now, seed));
+            slot.get_or_insert_with(|| Subscription::new(negotiated, now, seed));
         }
         Viewer {
             session: setup.session,
@@ -135,7 +135,7 @@ impl Viewer {
     }
 
     /// It has proved that it is somewhere else now.
-    pub fn moved(&mut self, address: SocketAddr, source: Option<IpAddr>) {
+    pub fn set_address(&mut self, address: SocketAddr, source: Option<IpAddr>) {
         self.address = address;
         self.source = source;
     }
@@ -149,23 +149,23 @@ impl Viewer {
     pub fn count(&self, tracks: &Tracks, audience: &mut Audience) {
         let Some(video) = &self.video else { return };
         let ceiling = self.transport.estimator.estimate().ceiling_bps;
-        audience.watches(ceiling.map(|bps| Adapt::for_video(bps * USABLE, tracks)), &video.wished());
+        audience.add_viewer(ceiling.map(|bps| Adapt::for_video(bps * USABLE, tracks)), &video.preferences());
     }
 
     /// Those who share its bottleneck have agreed.
-    pub fn agree(&mut self, share: Share) {
-        self.transport.estimator.agree(self.transport.now_us(), share);
+    pub fn set_share(&mut self, share: Share) {
+        self.transport.estimator.set_share(self.transport.now_us(), share);
     }
 
     /// What it wishes of the video from now on.
-    pub fn wish(&mut self, wish: Wish) {
+    pub fn set_preferences(&mut self, preferences: Preferences) {
         if let Some(video) = &mut self.video {
-            video.wish(wish);
+            video.set_preferences(preferences);
         }
     }
 
     /// Its tracks.
-    pub fn tracks(&self) -> impl Iterator<Item = &TrackOut> {
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
         self.audio.iter().chain(&self.video)
     }
 
@@ -186,7 +186,7 @@ impl Viewer {
             2 => {
                 self.seal.prefetch(prefetch);
                 self.transport.prefetch(prefetch);
-                self.tracks().for_each(|track| track.prefetch(prefetch));
+                self.subscriptions().for_each(|subscription| subscription.prefetch(prefetch));
             }
             1 => self.transport.estimator.prefetch(self.transport.next(), prefetch),
             _ => {}
@@ -213,12 +213,12 @@ impl Viewer {
 
     /// Starts that were put off, of all its tracks.
     pub fn starts_refused(&self) -> u64 {
-        self.tracks().map(|track| track.counters.starts_refused).sum()
+        self.subscriptions().map(|subscription| subscription.counters.starts_refused).sum()
     }
 
     /// Whether it is being shown the past, or nothing yet.
     pub fn is_starting(&self) -> bool {
-        self.transport.next() == 0 || self.tracks().any(TrackOut::is_starting)
+        self.transport.next() == 0 || self.subscriptions().any(Subscription::is_starting)
     }
 
     /// Since when something waits to be sent; where that is not known, since its last turn.
@@ -229,7 +229,7 @@ impl Viewer {
     }
 
     /// Sends what there is to send. Returns when to come again, and whether a key frame is missing.
-    pub fn send(&mut self, now: Instant, tracks: &Tracks, batch: &mut Batch) -> track::Next {
+    pub fn send(&mut self, now: Instant, tracks: &Tracks, batch: &mut Batch) -> subscription::SendOutcome {
         self.budget.refill(now);
         self.transport.turn(now);
         if self.transport.next() == 0 {
@@ -249,12 +249,12 @@ impl Viewer {
             audio.send(now, &tracks.audio, &mut link);
         }
         crate::guard::fault!(Send, Some(self.session));
-        let Some(video) = video else { return track::Next::default() };
+        let Some(video) = video else { return subscription::SendOutcome::default() };
         let mut next = video.send(now, &tracks.video, &mut link);
         let (due, at) = adapt.poll(now, link.transport);
         if let Some(due) = due.filter(|due| due.bytes > 0) {
             let bytes = video.pad(&tracks.video, due.bytes, due.id, &mut link);
-            adapt.sent(bytes);
+            adapt.on_train_sent(bytes);
         }
         next.at = next.at.into_iter().chain(at).min();
         next
@@ -263,9 +263,9 @@ impl Viewer {
     /// What is known of the way has changed: so may what the viewer is shown.
     fn adapt(&mut self, tracks: &Tracks) {
         let Some(video) = &mut self.video else { return };
-        Adapt::want(&mut self.transport, tracks, &video.wished());
+        Adapt::want(&mut self.transport, tracks, &video.preferences());
         let estimate = self.transport.estimator.estimate();
-        video.set_carried(self.adapt.carried(&self.transport, &estimate, tracks));
+        video.set_available_bitrate(self.adapt.available_bitrate(&self.transport, &estimate, tracks));
         // What is sent to all of them at once must not fill what they share.
         let paced = if estimate.is_shared { SHARED_PACE } else { 1.0 };
         video.set_pace(estimate.ceiling_bps.map(|bps| bps * paced));
@@ -293,14 +293,14 @@ impl Viewer {
             match packet {
                 Ok(Packet::ReceiverReport(report)) => {
                     for block in report.blocks {
-                        Self::reported(&mut self.audio, &mut self.video, clock.at(now), &block);
-                        self.lost(&block);
+                        Self::record_report(&mut self.audio, &mut self.video, clock.at(now), &block);
+                        self.on_loss_report(&block);
                         has_news = true;
                     }
                 }
                 Ok(Packet::SenderReport { blocks, .. }) => {
                     for block in blocks {
-                        Self::reported(&mut self.audio, &mut self.video, clock.at(now), &block);
+                        Self::record_report(&mut self.audio, &mut self.video, clock.at(now), &block);
                     }
                 }
                 Ok(Packet::Nack(nack)) => {
@@ -312,27 +312,30 @@ impl Viewer {
                         budget: &mut self.budget.bytes,
                         transport: &mut self.transport,
                     };
-                    for (track, published) in [(&mut self.audio, &tracks.audio), (&mut self.video, &tracks.video)] {
-                        let Some(track) = track.as_mut().filter(|t| t.facts().ssrc == nack.media) else { continue };
+                    for (subscription, track) in [(&mut self.audio, &tracks.audio), (&mut self.video, &tracks.video)] {
+                        let Some(subscription) = subscription.as_mut().filter(|t| t.negotiated().ssrc == nack.media)
+                        else {
+                            continue;
+                        };
                         for seq in nack.seqs().take(MAX_NACKS) {
-                            track.resend(published, seq, &mut link);
+                            subscription.resend(track, seq, &mut link);
                         }
                     }
                 }
                 Ok(Packet::Pli(_) | Packet::Fir(_)) => {
                     if let Some(video) = &mut self.video {
-                        let ask = video.key_frame_requested(now, &tracks.video);
+                        let ask = video.on_key_frame_request(now, &tracks.video);
                         feedback.wants_key_frame = ask.or(feedback.wants_key_frame);
                         feedback.wants_turn |= ask.is_none();
                     }
                 }
                 Ok(Packet::TransportFeedback(report)) => {
-                    self.transport.reported(&report);
+                    self.transport.on_feedback(&report);
                     has_news = true;
                 }
                 Ok(Packet::Remb(remb)) => {
-                    self.transport.estimator.limited(remb.bitrate_bps as f32);
-                    self.adapt.bounded();
+                    self.transport.estimator.set_remb_limit(remb.bitrate_bps as f32);
+                    self.adapt.set_bounded();
                     has_news = true;
                 }
                 Ok(_) | Err(_) => {}
@@ -345,20 +348,25 @@ impl Viewer {
     }
 
     /// Where only receiver reports tell of the way, much loss of the video bounds what it carries.
-    fn lost(&mut self, block: &rtcp::ReportBlock) {
-        let Some(video) = self.video.as_ref().filter(|video| video.facts().ssrc == block.ssrc) else { return };
+    fn on_loss_report(&mut self, block: &rtcp::ReportBlock) {
+        let Some(video) = self.video.as_ref().filter(|video| video.negotiated().ssrc == block.ssrc) else { return };
         let rtt_ms = video.counters.rtt.map(|rtt| rtt.as_secs_f32() * 1e3);
-        self.transport.estimator.receiver_report(self.transport.now_us(), block.fraction_lost, rtt_ms);
+        self.transport.estimator.on_receiver_report(self.transport.now_us(), block.fraction_lost, rtt_ms);
         if block.fraction_lost > MUCH_LOST {
-            self.adapt.bounded();
+            self.adapt.set_bounded();
         }
     }
 
-    fn reported(audio: &mut Option<TrackOut>, video: &mut Option<TrackOut>, now: NtpTime, block: &rtcp::ReportBlock) {
-        for track in audio.iter_mut().chain(video).filter(|t| t.facts().ssrc == block.ssrc) {
-            track.counters.fraction_lost = block.fraction_lost;
+    fn record_report(
+        audio: &mut Option<Subscription>,
+        video: &mut Option<Subscription>,
+        now: NtpTime,
+        block: &rtcp::ReportBlock,
+    ) {
+        for subscription in audio.iter_mut().chain(video).filter(|t| t.negotiated().ssrc == block.ssrc) {
+            subscription.counters.fraction_lost = block.fraction_lost;
             if let Some(rtt) = round_trip(now, block) {
-                track.counters.rtt = Some(rtt);
+                subscription.counters.rtt = Some(rtt);
             }
         }
     }
@@ -377,12 +385,12 @@ impl Viewer {
         self.transport.estimator.handle_timeout(self.transport.now_us());
         self.lossy.look(&self.transport.estimator.estimate());
         if let Some(video) = &mut self.video {
-            video.repairs(&self.lossy);
+            video.set_repair(&self.lossy);
         }
-        let is_starting = self.tracks().any(TrackOut::is_starting);
+        let is_starting = self.subscriptions().any(Subscription::is_starting);
         self.next_report_at = now + if is_starting { FIRST_REPORT_AFTER } else { REPORT_INTERVAL };
-        let tracks = self.audio.iter().chain(&self.video).filter(|track| !track.is_starting());
-        let reports = tracks.filter_map(|track| sender_report(now, clock, track));
+        let subscriptions = self.audio.iter().chain(&self.video).filter(|subscription| !subscription.is_starting());
+        let reports = subscriptions.filter_map(|subscription| sender_report(now, clock, subscription));
         let seal = &mut self.seal;
         let mut first = None;
         batch.push_with(self.address, self.source, |out| {
@@ -402,8 +410,8 @@ impl Viewer {
     pub fn bye(&mut self, batch: &mut Batch) {
         let mut ssrcs = [0; 2];
         let mut count = 0;
-        for (slot, track) in ssrcs.iter_mut().zip(self.audio.iter().chain(&self.video)) {
-            *slot = track.facts().ssrc;
+        for (slot, subscription) in ssrcs.iter_mut().zip(self.audio.iter().chain(&self.video)) {
+            *slot = subscription.negotiated().ssrc;
             count += 1;
         }
         let seal = &mut self.seal;
@@ -439,21 +447,21 @@ pub const PREFETCH_FROM: usize = 3;
 
 /// The report that maps a track's RTP time to the server's wall clock, so that lips match: both tracks are
 /// mapped through the capture times that the publisher told, or, before it has, through arrival.
-fn sender_report(now: Instant, clock: &WallClock, track: &TrackOut) -> Option<rtcp::SenderReport> {
-    let newest = track.newest()?;
+fn sender_report(now: Instant, clock: &WallClock, subscription: &Subscription) -> Option<rtcp::SenderReport> {
+    let newest = subscription.newest()?;
     let ntp = clock.at(now);
     let captured = newest.captured_at.unwrap_or_else(|| clock.at(newest.arrived_at));
-    let clock_rate = match track.facts().kind {
+    let clock_rate = match subscription.negotiated().kind {
         MediaKind::Audio => 48_000.0,
         MediaKind::Video => 90_000.0,
     };
     let ticks = ntp.difference_ms(captured) * clock_rate / 1_000.0;
     Some(rtcp::SenderReport {
-        ssrc: track.facts().ssrc,
+        ssrc: subscription.negotiated().ssrc,
         ntp,
         rtp: newest.timestamp.wrapping_add(ticks.round() as i64 as u32),
-        packets: track.counters.packets as u32,
-        octets: track.counters.bytes as u32,
+        packets: subscription.counters.packets as u32,
+        octets: subscription.counters.bytes as u32,
     })
 }
 

@@ -107,7 +107,7 @@ impl Pace {
     }
 
     /// Packets went out.
-    pub fn sent(&mut self, packets: u32) {
+    pub fn on_sent(&mut self, packets: u32) {
         self.left = self.left.saturating_sub(packets);
         if let Some(bounded) = &mut self.bounded {
             bounded.credit -= packets as f32;
@@ -117,7 +117,7 @@ impl Pace {
 
     /// Packets of a start have just been sent, which fill the receiver's buffer as well: they are
     /// taken from the share of this interval.
-    pub fn follows(&mut self, now: Instant, packets: u32) {
+    pub fn on_start_sent(&mut self, now: Instant, packets: u32) {
         // A network whose rate is known is given no bursts anyway.
         if self.bounded.is_none() {
             self.share = SHARE;
@@ -152,7 +152,7 @@ mod tests {
             let (mut now, mut waiting) = (came_at, packets);
             while waiting > 0 {
                 let share = pace.share(now, waiting, Some(came_at)).min(waiting as u32);
-                pace.sent(share);
+                pace.on_sent(share);
                 waiting -= u64::from(share);
                 largest = largest.max(share);
                 longest = longest.max(now - came_at);
@@ -185,7 +185,7 @@ mod tests {
         let (mut now, mut waiting, mut sent) = (begin, packets, Vec::new());
         while waiting > 0 {
             let share = pace.share(now, waiting, Some(begin)).min(waiting as u32);
-            pace.sent(share);
+            pace.on_sent(share);
             sent.push((now, share));
             waiting -= u64::from(share);
             now = pace.next_at();
@@ -216,7 +216,7 @@ mod tests {
             waiting += 139;
             while waiting > 0 && now < came_at + Duration::from_micros(33_333) {
                 let share = pace.share(now, waiting, Some(came_at)).min(waiting as u32);
-                pace.sent(share);
+                pace.on_sent(share);
                 waiting -= u64::from(share);
                 now = pace.next_at();
             }
@@ -244,7 +244,7 @@ mod tests {
             let mut pace = Pace::new(begin);
             pace.set_rate(Some(1e6)); // 156 packets a second at one and a half times that
             pace.share(begin + Duration::from_secs(1), 2, Some(begin + Duration::from_secs(1)));
-            pace.sent(2);
+            pace.on_sent(2);
             let now = begin + Duration::from_secs(1) + Duration::from_millis(late);
             pace.share(now, 20, since.map(|since| now - since))
         };

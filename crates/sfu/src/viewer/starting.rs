@@ -8,10 +8,10 @@ use media::codec::ParameterSets;
 use media::rtp::Header;
 use media::{Codec, MediaKind, Packet, SessionId, StreamId};
 
-use super::track::{ExtensionIds, Link, MAX_STARTS, TrackFacts};
+use super::subscription::{ExtensionIds, Link, MAX_STARTS, NegotiatedTrack};
 use super::{Viewer, ViewerSetup};
 use crate::format::{Accepted, AcceptedFormats, Format};
-use crate::srtp::{Open, Profile, Role, split};
+use crate::srtp::{DtlsRole, Open, Profile, split};
 use crate::stream::Tracks;
 use crate::stream::choice::Reason;
 use crate::testing::{PacketBuilder, packet};
@@ -39,15 +39,15 @@ impl Watcher {
     fn of(codecs: &[Codec]) -> Watcher {
         let profile = Profile::AeadAes128Gcm;
         let exporter: Vec<u8> = (1..).take(profile.exporter_bytes()).collect();
-        let (seal, _) = split(profile, &exporter, Role::Server).expect("as many bytes as the profile wants");
-        let (_, open) = split(profile, &exporter, Role::Client).expect("as many bytes as the profile wants");
-        let (_, unused) = split(profile, &exporter, Role::Server).expect("as many bytes as the profile wants");
+        let (seal, _) = split(profile, &exporter, DtlsRole::Server).expect("as many bytes as the profile wants");
+        let (_, open) = split(profile, &exporter, DtlsRole::Client).expect("as many bytes as the profile wants");
+        let (_, unused) = split(profile, &exporter, DtlsRole::Server).expect("as many bytes as the profile wants");
         let formats = (96..).zip(codecs).map(|(payload_type, codec)| Accepted {
             format: Format { codec: *codec, profile: 0 },
             payload_type,
             rtx_payload_type: None,
         });
-        let facts = TrackFacts {
+        let negotiated = NegotiatedTrack {
             kind: MediaKind::Video,
             mid: "0".to_owned(),
             ssrc: 7,
@@ -64,7 +64,7 @@ impl Watcher {
             source: None,
             seal,
             open: unused,
-            tracks: vec![facts],
+            tracks: vec![negotiated],
             seed: 42,
         };
         Watcher { viewer: Viewer::new(now, setup), tracks: Tracks::default(), open, now }
@@ -108,12 +108,12 @@ impl Watcher {
         batch.datagrams().map(|(_, datagram)| datagram.to_vec()).collect()
     }
 
-    fn counters(&self) -> super::track::Counters {
-        self.viewer.tracks().next().expect("it watches video").counters
+    fn counters(&self) -> super::subscription::SubscriptionCounters {
+        self.viewer.subscriptions().next().expect("it watches video").counters
     }
 
     fn reason(&self) -> Reason {
-        self.viewer.tracks().next().expect("it watches video").reason()
+        self.viewer.subscriptions().next().expect("it watches video").reason()
     }
 }
 

@@ -57,8 +57,8 @@ impl Transport {
     }
 
     /// When its way was found full lately.
-    pub fn crowded_at(&self) -> [Option<Instant>; 4] {
-        self.estimator.crowded_us().map(|us| (us > 0).then(|| self.began_at + Duration::from_micros(us)))
+    pub fn congested_at(&self) -> [Option<Instant>; 4] {
+        self.estimator.congested_us().map(|us| (us > 0).then(|| self.began_at + Duration::from_micros(us)))
     }
 
     /// Something will be sent soon: this once the memory that it stands in itself is there, and then
@@ -77,19 +77,19 @@ impl Transport {
         self.now_us
     }
 
-    /// The number of the packet that is written next. It is used up by [`Transport::sent`].
+    /// The number of the packet that is written next. It is used up by [`Transport::on_packet_sent`].
     pub fn next(&self) -> u16 {
         self.next as u16
     }
 
     /// The packet was written. `probe`: the train that it belongs to.
-    pub fn sent(&mut self, bytes: usize, probe: Option<u8>) {
-        self.estimator.sent(self.now_us, self.next as u16, bytes as u16, probe);
+    pub fn on_packet_sent(&mut self, bytes: usize, probe: Option<u8>) {
+        self.estimator.on_packet_sent(self.now_us, self.next as u16, bytes as u16, probe);
         self.next += 1;
     }
 
     /// The viewer reports. A report on packets that were never sent is not believed.
-    pub fn reported(&mut self, report: &TransportFeedback<'_>) {
+    pub fn on_feedback(&mut self, report: &TransportFeedback<'_>) {
         let last = report.base_seq.wrapping_add(report.status_count - 1);
         let since_last = u64::from(self.next().wrapping_sub(last));
         let since_first = since_last + u64::from(report.status_count) - 1;
@@ -110,7 +110,7 @@ impl Transport {
                 None => self.lost += 1,
             }
         }
-        self.estimator.reported(self.now_us, report);
+        self.estimator.on_feedback(self.now_us, report);
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
         let len = writer.finish();
         for packet in rtcp::packets(&buffer[..len]) {
             let Ok(Packet::TransportFeedback(report)) = packet else { panic!("{packet:?}") };
-            transport.reported(&report);
+            transport.on_feedback(&report);
         }
         (transport.received, transport.lost)
     }
@@ -135,7 +135,7 @@ mod tests {
         let mut transport = Transport::new(Instant::now(), true);
         for n in 0..count {
             assert_eq!(transport.next(), n as u16);
-            transport.sent(1_200, None);
+            transport.on_packet_sent(1_200, None);
         }
         transport
     }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn packets_are_read_of_four_times_and_no_more() {
         let mut transport = Transport::new(Instant::now(), true);
-        (0..10_000).for_each(|_| transport.sent(100, None));
+        (0..10_000).for_each(|_| transport.on_packet_sent(100, None));
         let packets = [(5_000, Some(0)), (9_000, Some(1_000))];
         for reports in 1..=100 {
             let (received, lost) = report(&mut transport, 5_000, &packets);
@@ -151,7 +151,7 @@ mod tests {
             let read = u64::min(reports, 4);
             assert_eq!((received, lost), (read * 2, read * 3_999));
         }
-        (0..1_001).for_each(|_| transport.sent(100, None));
+        (0..1_001).for_each(|_| transport.on_packet_sent(100, None));
         assert_eq!(report(&mut transport, 5_000, &packets), (10, 5 * 3_999), "what is sent adds to it");
     }
 

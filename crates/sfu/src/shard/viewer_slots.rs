@@ -5,17 +5,17 @@ use std::time::Instant;
 use media::SessionId;
 
 use super::routing::Route;
+use super::send_queue::{NEW_FOR, Rank};
 use super::timers::{Due, Timers};
-use super::waiting::{NEW_FOR, Rank};
 use super::{Key, Shard};
 use crate::stream::Tracks;
 use crate::transmit::Batch;
 use crate::viewer::{Viewer, ViewerSetup};
 
 /// A viewer and its turns.
-pub(super) struct Seat {
+pub(super) struct ViewerSlot {
     pub(super) viewer: Viewer,
-    /// In a queue of `waiting` already.
+    /// In a queue of `send_queue` already.
     pub(super) queued: bool,
     pub(super) rank: Rank,
     /// When it has been here for so long that it belongs to those who watch.
@@ -30,12 +30,12 @@ impl Shard {
         crate::guard::fault!(Add, Some(session));
         let viewer = Viewer::new(now, setup);
         let report_at = viewer.next_report_at();
-        let seat = Seat { viewer, queued: false, rank: Rank::New, new_until: now + NEW_FOR, turn_at: None };
-        let key = self.viewers.insert(seat);
+        let slot = ViewerSlot { viewer, queued: false, rank: Rank::New, new_until: now + NEW_FOR, turn_at: None };
+        let key = self.viewers.insert(slot);
         self.by_session.insert(session, Key::Viewer(key));
         let serving = Some(self.number);
-        self.routes.insert(address, Route::Viewer { session, desk, serving, seat: Some(key) });
-        self.streams.entry(stream).or_default().sweeps[Rank::New as usize].add(key);
+        self.routes.insert(address, Route::Viewer { session, desk, serving, slot: Some(key) });
+        self.streams.entry(stream).or_default().rounds[Rank::New as usize].add(key);
         self.timers.set(report_at, Due::Report(key));
         self.counters.viewers_added += 1;
         self.subscribe(stream);
@@ -43,8 +43,8 @@ impl Shard {
     }
 
     pub(super) fn remove_viewer(&mut self, key: usize) {
-        let Some(seat) = self.viewers.try_remove(key) else { return };
-        let viewer = seat.viewer;
+        let Some(slot) = self.viewers.try_remove(key) else { return };
+        let viewer = slot.viewer;
         self.counters.srtcp_rejected += viewer.rejected;
         self.counters.starts_refused += viewer.starts_refused();
         self.by_session.remove(&viewer.session);
@@ -53,12 +53,12 @@ impl Shard {
             self.routes.remove(&viewer.address());
         }
         let Some(s) = self.streams.get_mut(&viewer.stream) else { return };
-        s.sweeps[seat.rank as usize].remove(key);
-        s.stats.left(&viewer);
+        s.rounds[slot.rank as usize].remove(key);
+        s.stats.on_viewer_left(&viewer);
         self.unsubscribe(viewer.stream);
     }
 
-    pub(super) fn seat_of(&self, session: SessionId) -> Option<usize> {
+    pub(super) fn slot_of(&self, session: SessionId) -> Option<usize> {
         match self.by_session.get(&session) {
             Some(Key::Viewer(key)) => Some(*key),
             _ => None,
@@ -66,7 +66,7 @@ impl Shard {
     }
 }
 
-impl Seat {
+impl ViewerSlot {
     /// Sends what there is for the viewer, and says when it is to be asked again. Returns of which encoding it needs a
     /// key frame.
     pub(super) fn send(

@@ -1,6 +1,6 @@
 //! How does one packet reach a viewer?
 //!
-//! It is given its payload type, its numbers and what else is changed for this viewer, its [`Form`]; and is written into the
+//! It is given its payload type, its numbers and what else is changed for this viewer, its [`PacketForm`]; and is written into the
 //! batch and sealed there.
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +10,13 @@ use media::packet::Extensions;
 use media::{Codec, Epoch, Packet};
 
 use super::resend::REPAIR_BUDGET_BYTES;
-use super::{Newest, TrackOut};
+use super::{Newest, Subscription};
 use crate::srtp::Seal;
-use crate::stream::Track;
+use crate::stream::Encoding;
 use crate::transmit::Batch;
 use crate::viewer::descriptors::Descriptors;
 use crate::viewer::header::Fields;
-use crate::viewer::history::{Body, Form};
+use crate::viewer::history::{Body, PacketForm};
 use crate::viewer::rewrite::Rewritten;
 use crate::viewer::transport::Transport;
 
@@ -60,17 +60,17 @@ pub(super) struct BeforeRun {
 /// (abs-capture-time, "timestamp interpolation"); libwebrtc sends one a second.
 const CAPTURE_TIME_INTERVAL_US: u64 = 500_000;
 
-impl TrackOut {
+impl Subscription {
     /// Sends one packet of the log; returns the bytes it took.
     pub(super) fn forward(
         &mut self,
         now: Instant,
-        track: &Track,
+        encoding: &Encoding,
         position: u64,
         packet: &Packet,
         link: &mut Link<'_>,
     ) -> i64 {
-        let chosen = self.choose(track, packet);
+        let chosen = self.choose(encoding, packet);
         let Some(payload_type) = chosen.payload_type else {
             self.counters.undecodable += 1;
             return 0;
@@ -78,7 +78,7 @@ impl TrackOut {
         if !self.rewrite.takes(packet) {
             return 0;
         }
-        let mut form = Form {
+        let mut form = PacketForm {
             payload_type,
             encoding: self.encoding,
             with_red: chosen.with_red,
@@ -86,16 +86,17 @@ impl TrackOut {
             transport_seq: self.header.has_transport_seq().then(|| link.transport.next()),
             with_marker: packet.marker,
             playout: self.playout,
-            ..Form::default()
+            ..PacketForm::default()
         };
-        let is_kept = self.keep(track, position, packet);
+        let is_kept = self.keep(encoding, position, packet);
         let shift = is_kept.and_then(|_| self.pictures.shift(&packet.layers.numbers));
         let (Some(with_marker), Some(shift)) = (is_kept, shift) else {
             self.pictures.leave_out(packet.codec, &packet.layers.numbers);
             self.counters.left_out += 1;
             // Later ones were sent already: a gap would be asked for again and again.
             let Some(numbers) = self.rewrite.leave_out(packet) else { return 0 };
-            form = Form { body: Body::Empty, with_red: false, with_marker: false, with_capture_time: false, ..form };
+            form =
+                PacketForm { body: Body::Empty, with_red: false, with_marker: false, with_capture_time: false, ..form };
             return self.send_as(position, packet, numbers, form, link);
         };
         (form.with_marker, form.shift) = (with_marker, shift);
@@ -117,21 +118,21 @@ impl TrackOut {
     }
 
     /// Sends the parameter sets that a decoder needs before the key frame of a run that has just begun.
-    pub(super) fn send_sets(&mut self, track: &Track, sets: BeforeRun, link: &mut Link<'_>) {
-        let Some(packet) = track.log().get(sets.key_at) else { return };
+    pub(super) fn send_sets(&mut self, encoding: &Encoding, sets: BeforeRun, link: &mut Link<'_>) {
+        let Some(packet) = encoding.log().get(sets.key_at) else { return };
         let (Some(payload_type), Some(timestamp)) =
-            (self.choose(track, packet).payload_type, self.rewrite.timestamp(packet.timestamp))
+            (self.choose(encoding, packet).payload_type, self.rewrite.timestamp(packet.timestamp))
         else {
             return;
         };
         for place in 0..sets.count {
-            let form = Form {
+            let form = PacketForm {
                 payload_type,
                 encoding: self.encoding,
                 transport_seq: self.header.has_transport_seq().then(|| link.transport.next()),
                 playout: self.playout,
                 body: Body::ParameterSet(place),
-                ..Form::default()
+                ..PacketForm::default()
             };
             let numbers = Rewritten { index: sets.first_index + u64::from(place), timestamp };
             *link.budget -= self.send_as(sets.key_at, packet, numbers, form, link);
@@ -139,7 +140,14 @@ impl TrackOut {
     }
 
     /// Sends a packet for the first time; returns the bytes it took.
-    fn send_as(&mut self, position: u64, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> i64 {
+    fn send_as(
+        &mut self,
+        position: u64,
+        packet: &Packet,
+        numbers: Rewritten,
+        form: PacketForm,
+        link: &mut Link<'_>,
+    ) -> i64 {
         if !self.history.is_new(numbers.index) {
             self.counters.repeated += 1;
             return 0;
@@ -149,13 +157,13 @@ impl TrackOut {
             return 0;
         }
         if form.transport_seq.is_some() {
-            link.transport.sent(written, None);
+            link.transport.on_packet_sent(written, None);
         }
         let now_us = link.transport.now_us();
         if form.with_capture_time {
             self.capture_written_us = Some(now_us);
         }
-        self.history.sent(now_us, numbers, position, form);
+        self.history.on_sent(now_us, numbers, position, form);
         self.counters.packets += 1;
         self.counters.bytes += payload_of(packet, form).len() as u64;
         let repair = written as i64 * self.repair_share / 256;
@@ -169,12 +177,18 @@ impl TrackOut {
             && packet.captured_at.is_some()
             && !packet.has_wrong_clock
             && self.capture_written_us.is_none_or(|us| now_us.saturating_sub(us) >= CAPTURE_TIME_INTERVAL_US)
-            && self.facts.extensions.abs_capture_time.is_some()
-            && self.facts.rtx_ssrc.is_some()
+            && self.negotiated.extensions.abs_capture_time.is_some()
+            && self.negotiated.rtx_ssrc.is_some()
     }
 
     /// Writes a packet. The same packet, numbers and form make the same bytes at any time.
-    pub(super) fn write(&mut self, packet: &Packet, numbers: Rewritten, form: Form, link: &mut Link<'_>) -> usize {
+    pub(super) fn write(
+        &mut self,
+        packet: &Packet,
+        numbers: Rewritten,
+        form: PacketForm,
+        link: &mut Link<'_>,
+    ) -> usize {
         let payload = payload_of(packet, form);
         let (beginning, len) = form.shift.beginning(packet.codec, &packet.layers.numbers, payload);
         let Some(descriptor) = descriptor_of(&mut self.descriptors, packet, form, numbers.index) else { return 0 };
@@ -202,17 +216,17 @@ impl TrackOut {
     }
 
     /// Looks up, once per publisher and codec, which payload type to use.
-    pub(super) fn choose(&mut self, track: &Track, packet: &Packet) -> Chosen {
+    pub(super) fn choose(&mut self, encoding: &Encoding, packet: &Packet) -> Chosen {
         match self.chosen {
             Some(chosen) if chosen.epoch == packet.epoch && chosen.codec == packet.codec => chosen,
-            _ => self.choose_anew(track, packet),
+            _ => self.choose_anew(encoding, packet),
         }
     }
 
     #[cold]
-    fn choose_anew(&mut self, track: &Track, packet: &Packet) -> Chosen {
-        let format = track.format(packet.codec);
-        let formats = &self.facts.formats;
+    fn choose_anew(&mut self, encoding: &Encoding, packet: &Packet) -> Chosen {
+        let format = encoding.format(packet.codec);
+        let formats = &self.negotiated.formats;
         let mut accepted = formats.pick(format);
         let mut with_red = accepted.is_some();
         if packet.codec == Codec::Red {
@@ -238,7 +252,7 @@ impl TrackOut {
 pub(super) fn descriptor_of<'a>(
     descriptors: &'a mut Option<Box<Descriptors>>,
     packet: &Packet,
-    form: Form,
+    form: PacketForm,
     index: u64,
 ) -> Option<&'a [u8]> {
     match descriptors {
@@ -248,7 +262,7 @@ pub(super) fn descriptor_of<'a>(
 }
 
 /// What stands behind the header, before its picture's numbers are moved.
-pub(super) fn payload_of(packet: &Packet, form: Form) -> &[u8] {
+pub(super) fn payload_of(packet: &Packet, form: PacketForm) -> &[u8] {
     match form.body {
         Body::Payload => packet.payload(form.with_red),
         Body::Empty => &[],
@@ -257,7 +271,7 @@ pub(super) fn payload_of(packet: &Packet, form: Form) -> &[u8] {
 }
 
 /// What the publisher wrote, unless it is changed for this viewer.
-pub(super) fn extensions_of(packet: &Packet, form: Form) -> Extensions {
+pub(super) fn extensions_of(packet: &Packet, form: PacketForm) -> Extensions {
     match form.playout {
         None => packet.extensions,
         Some(playout) => {

@@ -29,7 +29,7 @@ pub(super) struct Late {
 /// last 10 s may be served up to 1 s later than others (`shard::waiting`), which is not too late.
 const TOO_LATE: Duration = Duration::from_millis(1_500);
 
-/// A request, its answer and a round trip of 100 ms, with one of them lost, as in `track::HOLD`.
+/// A request, its answer and a round trip of 100 ms, with one of them lost, as in `subscription::HOLD`.
 const HOLD: Duration = Duration::from_millis(700);
 
 /// After a hold that brought no key frame, the viewer is sent everything for this long before the
@@ -42,9 +42,9 @@ pub(super) fn is_too_late(now: Instant, log: &PacketLog, cursor: u64) -> bool {
 }
 
 impl Late {
-    /// Decides for a viewer whose next packet, at `cursor`, is too late. `is_deaf`: the publisher
+    /// Decides for a viewer whose next packet, at `cursor`, is too late. `is_unresponsive`: the publisher
     /// does not answer requests for key frames.
-    pub(super) fn next(&mut self, now: Instant, log: &PacketLog, cursor: u64, is_deaf: bool) -> Step {
+    pub(super) fn next(&mut self, now: Instant, log: &PacketLog, cursor: u64, is_unresponsive: bool) -> Step {
         let epoch = log.get(cursor).map(|next| next.epoch);
         if let Some(at) = log.key_at().filter(|at| *at > cursor)
             && log.get(at).map(|key| key.epoch) >= epoch
@@ -52,7 +52,7 @@ impl Late {
             self.held_since = None;
             return Step::StartFrom(at);
         }
-        if is_deaf {
+        if is_unresponsive {
             return Step::GoOn;
         }
         match self.held_since {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use media::Packet;
 
 use super::write::{descriptor_of, extensions_of, payload_of};
-use super::{Link, TrackOut};
+use super::{Link, Subscription};
 use crate::layers::continuity::MAX_DESCRIPTOR_BYTES;
-use crate::stream::choice::Carried;
-use crate::stream::encodings::Encodings;
+use crate::stream::choice::AvailableBitrate;
+use crate::stream::track::Track;
 use crate::viewer::header::Fields;
-use crate::viewer::history::Sent;
+use crate::viewer::history::SentPacket;
 use crate::viewer::rewrite::Rewritten;
 
 /// Bytes that retransmissions may save up of their share of what is sent
@@ -31,13 +31,13 @@ const REPAIR_SHARE: u64 = 4;
 /// The most packets of one part of a train: 2 ms of 50 Mb/s.
 const MAX_PADDING_PACKETS: u64 = 12;
 
-impl TrackOut {
+impl Subscription {
     /// The viewer misses `seq`: sends it again if that is allowed and possible.
-    pub fn resend(&mut self, source: &Encodings, seq: u16, link: &mut Link<'_>) {
+    pub fn resend(&mut self, track: &Track, seq: u16, link: &mut Link<'_>) {
         self.counters.nacks += 1;
         // Before the first report a guess that suits most of the internet.
         let rtt = self.counters.rtt.unwrap_or(Duration::from_millis(50)).max(Duration::from_millis(10));
-        if let Some(Carried { bps: carried, .. }) = self.carried {
+        if let Some(AvailableBitrate { bps: carried, .. }) = self.available {
             let most = i64::try_from(carried / 8 / REPAIR_SHARE).unwrap_or(i64::MAX);
             self.repair_budget = self.repair_budget.min(most.max(REPAIR_OF_A_START));
         }
@@ -45,7 +45,7 @@ impl TrackOut {
             return;
         }
         let Some(sent) =
-            self.history.missing(link.transport.now_us(), seq, rtt, |encoding| source.of(encoding).log().end())
+            self.history.on_nack(link.transport.now_us(), seq, rtt, |encoding| track.of(encoding).log().end())
         else {
             return;
         };
@@ -53,8 +53,8 @@ impl TrackOut {
         if sent.form.encoding != self.encoding {
             return;
         }
-        let Some(packet) = source.of(sent.form.encoding).log().get(sent.position) else { return };
-        let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
+        let Some(packet) = track.of(sent.form.encoding).log().get(sent.position) else { return };
+        let accepted = self.negotiated.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
         let rtx = accepted.and_then(|a| a.rtx_payload_type).filter(|_| self.rtx_header.is_some());
         for copy in 0..self.copies {
             if copy > 0 && self.repair_budget <= FOR_FIRST_COPIES {
@@ -75,7 +75,7 @@ impl TrackOut {
     fn retransmit(
         &mut self,
         packet: &Packet,
-        sent: &Sent,
+        sent: &SentPacket,
         payload_type: u8,
         probe: Option<u8>,
         link: &mut Link<'_>,
@@ -112,22 +112,22 @@ impl TrackOut {
             written
         });
         if writer.has_transport_seq() {
-            link.transport.sent(written, probe);
+            link.transport.on_packet_sent(written, probe);
         }
         written
     }
 
     /// Sends some of the newest packets once more, to find out whether the network carries more: useful if they were lost,
     /// and thrown away otherwise. Returns the bytes; 0 if there is nothing that may be sent again so.
-    pub fn pad(&mut self, source: &Encodings, bytes: usize, probe: u8, link: &mut Link<'_>) -> usize {
+    pub fn pad(&mut self, track: &Track, bytes: usize, probe: u8, link: &mut Link<'_>) -> usize {
         let mut padded = 0;
         for back in 0..MAX_PADDING_PACKETS {
             if padded >= bytes {
                 break;
             }
-            let Some(sent) = self.history.newest(back, |encoding| source.of(encoding).log().end()) else { break };
-            let Some(packet) = source.of(sent.form.encoding).log().get(sent.position) else { break };
-            let accepted = self.facts.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
+            let Some(sent) = self.history.newest(back, |encoding| track.of(encoding).log().end()) else { break };
+            let Some(packet) = track.of(sent.form.encoding).log().get(sent.position) else { break };
+            let accepted = self.negotiated.formats.0.iter().find(|a| a.payload_type == sent.form.payload_type);
             let Some(payload_type) = accepted.and_then(|a| a.rtx_payload_type) else { break };
             padded += self.retransmit(packet, &sent, payload_type, Some(probe), link);
         }

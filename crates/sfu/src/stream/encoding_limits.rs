@@ -5,11 +5,11 @@
 
 use media::codec::Resolution;
 
-use super::choice::Wish;
+use super::choice::Preferences;
 
 /// The most that came of an encoding, and what its spatial layers took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Extent {
+pub struct EncodingLimits {
     /// Columns and lines; `None` until a key frame came.
     size: Option<(u16, u16)>,
     /// The highest spatial and temporal layer.
@@ -34,10 +34,10 @@ const KEPT_PERCENT: u64 = 90;
 /// What a layer needed fades by a part in so many at each look, as that of a whole encoding (`encodings`).
 const FADES: u64 = 70;
 
-impl Extent {
+impl EncodingLimits {
     /// Something of it came lately: a picture of this size, these layers, so many pictures a second. `bits`: bits a second by
     /// spatial layer, each with those below it, as far as they are known.
-    pub(super) fn saw(
+    pub(super) fn update(
         &mut self,
         size: Option<Resolution>,
         top: (u8, u8),
@@ -80,17 +80,18 @@ impl Extent {
     }
 
     /// The most bits a second that came of what may be of use to one who wishes this.
-    pub(super) fn useful(&self, wish: &Wish) -> u64 {
+    pub(super) fn useful(&self, preferences: &Preferences) -> u64 {
         let within = (0..=self.top.0)
             .take(MAX_SPATIAL)
-            .filter(|spatial| self.size_of(*spatial).is_none_or(|size| !wish.is_exceeded(size)));
+            .filter(|spatial| self.size_of(*spatial).is_none_or(|size| !preferences.is_exceeded(size)));
         within.map(|spatial| self.most[usize::from(spatial)]).max().unwrap_or(0)
     }
 
     /// Whether more of it came than one who wishes this has use for.
-    pub(super) fn is_beyond(&self, wish: &Wish) -> bool {
-        let is_large = self.size.is_some_and(|size| wish.is_exceeded(size));
-        self.has_come() && (is_large || wish.is_outrun(self.frame_rate) || wish.has_fewer_layers(self.top))
+    pub(super) fn is_beyond(&self, preferences: &Preferences) -> bool {
+        let is_large = self.size.is_some_and(|size| preferences.is_exceeded(size));
+        self.has_come()
+            && (is_large || preferences.is_outrun(self.frame_rate) || preferences.has_fewer_layers(self.top))
     }
 
     /// Whether anything of it came that could be counted.
@@ -109,14 +110,14 @@ impl Extent {
     }
 
     /// The highest spatial layer that one has use for who wishes this and whose network carries so much; `u8::MAX`: all.
-    pub(super) fn spatial_for(&self, wish: &Wish, carried: Option<u64>) -> u8 {
+    pub(super) fn spatial_for(&self, preferences: &Preferences, carried: Option<u64>) -> u8 {
         let is_wished = |spatial: u8| {
-            wish.max_spatial.is_none_or(|most| spatial <= most)
-                && self.size_of(spatial).is_none_or(|size| !wish.is_exceeded(size))
+            preferences.max_spatial.is_none_or(|most| spatial <= most)
+                && self.size_of(spatial).is_none_or(|size| !preferences.is_exceeded(size))
         };
         let highest = (1..=self.top.0).rev().find(|spatial| is_wished(*spatial) && self.is_carried(*spatial, carried));
         let highest = highest.unwrap_or(0);
-        if highest == self.top.0 { wish.max_spatial.unwrap_or(u8::MAX) } else { highest }
+        if highest == self.top.0 { preferences.max_spatial.unwrap_or(u8::MAX) } else { highest }
     }
 
     fn is_carried(&self, spatial: u8, carried: Option<u64>) -> bool {
@@ -131,11 +132,11 @@ fn pixels((width, height): (u16, u16)) -> u32 {
 }
 
 #[cfg(test)]
-pub(crate) fn extent(width: u16, height: u16, bits: &[u64]) -> Extent {
-    let mut extent = Extent::default();
+pub(crate) fn limits(width: u16, height: u16, bits: &[u64]) -> EncodingLimits {
+    let mut limits = EncodingLimits::default();
     let size = Some(Resolution { width, height });
-    extent.saw(size, (bits.len() as u8 - 1, 2), 30, |spatial| bits.get(usize::from(spatial)).copied());
-    extent
+    limits.update(size, (bits.len() as u8 - 1, 2), 30, |spatial| bits.get(usize::from(spatial)).copied());
+    limits
 }
 
 #[cfg(test)]
@@ -147,53 +148,60 @@ mod tests {
 
     #[test]
     fn what_is_switched_off_is_remembered() {
-        let mut encoding = extent(1_280, 720, &BITS);
+        let mut encoding = limits(1_280, 720, &BITS);
         for _ in 0..1_000 {
-            encoding.saw(Some(Resolution { width: 640, height: 360 }), (1, 1), 15, |s| (s < 2).then_some(100_000));
+            encoding.update(Some(Resolution { width: 640, height: 360 }), (1, 1), 15, |s| (s < 2).then_some(100_000));
         }
         assert_eq!((encoding.size(), encoding.top(), encoding.sizes()), (Some((1_280, 720)), (2, 2), 3));
-        let wish = |max_height| Wish { max_height, ..Wish::default() };
+        let preferences = |max_height| Preferences { max_height, ..Preferences::default() };
         assert_eq!(
-            [None, Some(720), Some(400), Some(100)].map(|lines| encoding.useful(&wish(lines))),
+            [None, Some(720), Some(400), Some(100)].map(|lines| encoding.useful(&preferences(lines))),
             [1_500_000, 1_500_000, 500_000, 0]
         );
-        assert!(encoding.is_beyond(&wish(Some(400))) && !encoding.is_beyond(&wish(Some(720))));
+        assert!(encoding.is_beyond(&preferences(Some(400))) && !encoding.is_beyond(&preferences(Some(720))));
         // The one below is known to need less by now; the one that is not sent is not.
         assert!(encoding.fits(Some(100_000)) && !encoding.fits(Some(80_000)));
-        assert_eq!(encoding.spatial_for(&wish(None), Some(1_799_999)), 1);
-        assert_eq!(encoding.spatial_for(&wish(None), Some(1_800_000)), u8::MAX);
+        assert_eq!(encoding.spatial_for(&preferences(None), Some(1_799_999)), 1);
+        assert_eq!(encoding.spatial_for(&preferences(None), Some(1_800_000)), u8::MAX);
     }
 
     #[test]
     fn the_highest_layer_that_is_wished_and_carried() {
-        let encoding = extent(1_280, 720, &BITS);
-        let check =
-            |wish: Wish, carried, expected| assert_eq!(encoding.spatial_for(&wish, carried), expected, "{wish:?}");
-        check(Wish::default(), None, u8::MAX);
-        check(Wish { max_height: Some(500), ..Wish::default() }, None, 1);
-        check(Wish { max_width: Some(640), ..Wish::default() }, None, 1);
-        check(Wish { max_height: Some(1), ..Wish::default() }, None, 0);
-        check(Wish { max_spatial: Some(1), ..Wish::default() }, None, 1);
-        check(Wish { max_spatial: Some(2), ..Wish::default() }, None, 2);
-        check(Wish::default(), Some(1_400_000), u8::MAX);
-        check(Wish::default(), Some(1_300_000), 1);
-        check(Wish::default(), Some(1), 0);
-        check(Wish { max_spatial: Some(1), ..Wish::default() }, Some(200_000), 0);
-        let none_known = Extent::default();
-        assert_eq!(none_known.spatial_for(&Wish { max_height: Some(100), ..Wish::default() }, Some(1)), u8::MAX);
-        assert!(!none_known.has_come() && !none_known.is_beyond(&Wish { max_spatial: Some(0), ..Wish::default() }));
+        let encoding = limits(1_280, 720, &BITS);
+        let check = |preferences: Preferences, carried, expected| {
+            assert_eq!(encoding.spatial_for(&preferences, carried), expected, "{preferences:?}")
+        };
+        check(Preferences::default(), None, u8::MAX);
+        check(Preferences { max_height: Some(500), ..Preferences::default() }, None, 1);
+        check(Preferences { max_width: Some(640), ..Preferences::default() }, None, 1);
+        check(Preferences { max_height: Some(1), ..Preferences::default() }, None, 0);
+        check(Preferences { max_spatial: Some(1), ..Preferences::default() }, None, 1);
+        check(Preferences { max_spatial: Some(2), ..Preferences::default() }, None, 2);
+        check(Preferences::default(), Some(1_400_000), u8::MAX);
+        check(Preferences::default(), Some(1_300_000), 1);
+        check(Preferences::default(), Some(1), 0);
+        check(Preferences { max_spatial: Some(1), ..Preferences::default() }, Some(200_000), 0);
+        let none_known = EncodingLimits::default();
+        assert_eq!(
+            none_known.spatial_for(&Preferences { max_height: Some(100), ..Preferences::default() }, Some(1)),
+            u8::MAX
+        );
+        assert!(
+            !none_known.has_come()
+                && !none_known.is_beyond(&Preferences { max_spatial: Some(0), ..Preferences::default() })
+        );
     }
 
     #[test]
     fn more_than_is_wished_came() {
-        let encoding = extent(1_280, 720, &BITS);
-        let is_beyond = |wish: Wish| encoding.is_beyond(&wish);
-        assert!(is_beyond(Wish { max_frame_rate: Some(15), ..Wish::default() }));
-        assert!(!is_beyond(Wish { max_frame_rate: Some(29), ..Wish::default() }));
-        assert!(is_beyond(Wish { max_temporal: Some(1), ..Wish::default() }));
-        assert!(!is_beyond(Wish { max_temporal: Some(2), max_spatial: Some(2), ..Wish::default() }));
+        let encoding = limits(1_280, 720, &BITS);
+        let is_beyond = |preferences: Preferences| encoding.is_beyond(&preferences);
+        assert!(is_beyond(Preferences { max_frame_rate: Some(15), ..Preferences::default() }));
+        assert!(!is_beyond(Preferences { max_frame_rate: Some(29), ..Preferences::default() }));
+        assert!(is_beyond(Preferences { max_temporal: Some(1), ..Preferences::default() }));
+        assert!(!is_beyond(Preferences { max_temporal: Some(2), max_spatial: Some(2), ..Preferences::default() }));
         let mut same = encoding;
-        same.saw(SIZE, (0, 0), 15, |_| None);
+        same.update(SIZE, (0, 0), 15, |_| None);
         assert_eq!((same.top(), same.size()), (encoding.top(), encoding.size()));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Those who watch from one home or office have one address and one way out of it; each of their estimators finds a part of
 //! what it carries, and who came first keeps more. So viewers of one address that find their way full at the same moments, again
-//! and again, are taken for neighbours (after RFC 8382, which looks for bottlenecks that flows share, by what their delays have
+//! and again, are taken for one bottleneck group (after RFC 8382, which looks for bottlenecks that flows share, by what their delays have
 //! in common). Once a second they agree (as RFC 8699 couples the rates of such flows): what came through to all of them when the way was full
 //! is what it carries, each has the same part of that, and one of them looks whether there is more.
 //!
@@ -18,34 +18,34 @@ use super::{Command, Shard};
 use crate::bwe::{Found, Share};
 
 /// Moments at which a viewer's way was found full, the latest in any place.
-pub type Crowded = [Option<Instant>; 4];
+pub type CongestionTimes = [Option<Instant>; 4];
 
-/// A viewer as its neighbours need to know it.
+/// A viewer as the others of its bottleneck group need to know it.
 #[derive(Debug, Clone, Copy)]
-pub struct Neighbour {
+pub struct BottleneckMember {
     /// Its shard, and its key there.
     pub who: (u8, usize),
     /// The moments.
-    pub crowded: Crowded,
+    pub congested_at: CongestionTimes,
     /// What it found out.
     pub found: Found,
 }
 
 /// Viewers by address.
 #[derive(Debug, Default)]
-pub(super) struct Neighbours {
-    homes: HashMap<IpAddr, Home>,
+pub(super) struct BottleneckGroups {
+    groups: HashMap<IpAddr, BottleneckGroup>,
 }
 
 #[derive(Debug, Default)]
-struct Home {
-    viewers: Vec<Known>,
+struct BottleneckGroup {
+    viewers: Vec<Candidate>,
     agreed_at: Option<Instant>,
-    /// Since when there are neighbours.
+    /// Since when the group has members.
     formed_at: Option<Instant>,
     /// The most that came through to all of them lately, fading.
     most_bps: f32,
-    /// What the way carries for all of them, as of which moment; `None` as long as there are no neighbours.
+    /// What the way carries for all of them, as of which moment; `None` as long as there are no members.
     capacity: Option<Capacity>,
 }
 
@@ -58,8 +58,8 @@ struct Capacity {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
-    neighbour: Neighbour,
+struct Candidate {
+    member: BottleneckMember,
     came_at: Instant,
     heard_at: Instant,
     /// When it was last known to share a bottleneck with others here.
@@ -69,16 +69,16 @@ struct Known {
 }
 
 /// More behind one address are no household: nobody looks who fits whom.
-const MAX_NEIGHBOURS: usize = 16;
+const MAX_MEMBERS: usize = 16;
 /// They agree so often.
 const AGREE_EVERY: Duration = Duration::from_secs(1);
 /// Viewers are looked at every second; who was not is gone.
 const FORGOTTEN_AFTER: Duration = Duration::from_millis(2_500);
 /// Moments before that say nothing of now.
 const LATELY: Duration = Duration::from_secs(30);
-/// Neighbours stay so for so long without a common moment: the more careful they are, the rarer those become.
-const NEIGHBOURS_FOR: Duration = Duration::from_secs(600);
-/// For so long after it came, or they were found to be neighbours, a viewer is taken for one of them …
+/// Members stay so for so long without a common moment: the more careful they are, the rarer those become.
+const MEMBERS_FOR: Duration = Duration::from_secs(600);
+/// For so long after it came, or they were found to be members, a viewer is taken for one of them …
 const NEW_FOR: Duration = Duration::from_secs(60);
 /// … and nobody is any more who did not notice so often in a row that it was full for others.
 const MISSED: u8 = 4;
@@ -107,78 +107,79 @@ const BELIEVED_OF_MOST: f32 = 0.8;
 /// A train of a tenth of a second tells so much of what it seems to; the rest was a pause of others, or a queue that it filled. A guess.
 const CERTAIN: f32 = 0.9;
 
-impl Neighbours {
+impl BottleneckGroups {
     /// A viewer at this address, here or on another shard, has told how it is.
-    pub(super) fn note(&mut self, now: Instant, address: IpAddr, neighbour: Neighbour) {
-        let home = self.homes.entry(home(address)).or_default();
-        if let Some(known) = home.viewers.iter_mut().find(|known| known.neighbour.who == neighbour.who) {
-            (known.neighbour, known.heard_at) = (neighbour, now);
-        } else if home.viewers.len() < MAX_NEIGHBOURS {
-            home.viewers.push(Known { neighbour, came_at: now, heard_at: now, shared_at: None, missed: 0 });
+    pub(super) fn note(&mut self, now: Instant, address: IpAddr, member: BottleneckMember) {
+        let group = self.groups.entry(network_of(address)).or_default();
+        if let Some(known) = group.viewers.iter_mut().find(|known| known.member.who == member.who) {
+            (known.member, known.heard_at) = (member, now);
+        } else if group.viewers.len() < MAX_MEMBERS {
+            group.viewers.push(Candidate { member, came_at: now, heard_at: now, shared_at: None, missed: 0 });
         }
     }
 
     /// Those of a shard who are at this address, if it is time for them to agree.
     fn due(&self, now: Instant, address: IpAddr, shard: u8) -> Vec<usize> {
-        let here = self.homes.get(&home(address)).filter(|home| home.viewers.len() > 1);
-        let here = here.filter(|home| home.agreed_at.is_none_or(|at| now.saturating_duration_since(at) >= AGREE_EVERY));
-        let whos = here.into_iter().flat_map(|home| &home.viewers).map(|known| known.neighbour.who);
+        let here = self.groups.get(&network_of(address)).filter(|group| group.viewers.len() > 1);
+        let here =
+            here.filter(|group| group.agreed_at.is_none_or(|at| now.saturating_duration_since(at) >= AGREE_EVERY));
+        let whos = here.into_iter().flat_map(|group| &group.viewers).map(|known| known.member.who);
         whos.filter(|who| who.0 == shard).map(|who| who.1).collect()
     }
 
-    /// They agree. Returns the share of those who have neighbours.
-    fn agree(&mut self, now: Instant, address: IpAddr) -> Vec<((u8, usize), Share)> {
-        let Some(home) = self.homes.get_mut(&home(address)) else { return Vec::new() };
-        home.agreed_at = Some(now);
-        home.viewers.retain(|known| now.saturating_duration_since(known.heard_at) < FORGOTTEN_AFTER);
+    /// They agree. Returns the share of each member.
+    fn compute_shares(&mut self, now: Instant, address: IpAddr) -> Vec<((u8, usize), Share)> {
+        let Some(group) = self.groups.get_mut(&network_of(address)) else { return Vec::new() };
+        group.agreed_at = Some(now);
+        group.viewers.retain(|known| now.saturating_duration_since(known.heard_at) < FORGOTTEN_AFTER);
         // Where more are known, these are not all that there are.
-        if home.viewers.len() >= MAX_NEIGHBOURS {
+        if group.viewers.len() >= MAX_MEMBERS {
             return Vec::new();
         }
-        let through: f32 = home.viewers.iter().map(|known| known.neighbour.found.now_bps).sum();
-        home.most_bps = through.max(home.most_bps * FADING);
-        home.find_neighbours(now);
-        let is_home = home.viewers.iter().filter(|known| known.is_neighbour(now)).count() > 1;
-        home.formed_at = if is_home { home.formed_at.or(Some(now)) } else { None };
-        let members = home.members(now);
-        let Some(share) = home.share(now, &members) else {
-            home.capacity = None;
+        let through: f32 = group.viewers.iter().map(|known| known.member.found.now_bps).sum();
+        group.most_bps = through.max(group.most_bps * FADING);
+        group.find_members(now);
+        let is_formed = group.viewers.iter().filter(|known| known.is_member(now)).count() > 1;
+        group.formed_at = if is_formed { group.formed_at.or(Some(now)) } else { None };
+        let members = group.members(now);
+        let Some(share) = group.share(now, &members) else {
+            group.capacity = None;
             return Vec::new();
         };
-        let scout = members.iter().map(|neighbour| neighbour.who).min();
+        let scout = members.iter().map(|member| member.who).min();
         members.iter().map(|one| (one.who, Share { is_scout: Some(one.who) == scout, ..share })).collect()
     }
 
     /// Forgets all that is known of the viewers at an address: a panic may have left it half changed.
     pub(super) fn forget(&mut self, address: IpAddr) {
-        self.homes.remove(&home(address));
+        self.groups.remove(&network_of(address));
     }
 
     /// Forgets who was not heard of for long.
     pub(super) fn clean(&mut self, now: Instant) {
-        self.homes.retain(|_, home| {
-            home.viewers.iter().any(|known| now.saturating_duration_since(known.heard_at) < FORGOTTEN_AFTER)
+        self.groups.retain(|_, group| {
+            group.viewers.iter().any(|known| now.saturating_duration_since(known.heard_at) < FORGOTTEN_AFTER)
         });
     }
 }
 
-impl Known {
-    fn is_neighbour(&self, now: Instant) -> bool {
-        self.missed < MISSED && self.shared_at.is_some_and(|at| now.saturating_duration_since(at) < NEIGHBOURS_FOR)
+impl Candidate {
+    fn is_member(&self, now: Instant) -> bool {
+        self.missed < MISSED && self.shared_at.is_some_and(|at| now.saturating_duration_since(at) < MEMBERS_FOR)
     }
 }
 
-impl Home {
-    fn find_neighbours(&mut self, now: Instant) {
-        let is_home = self.formed_at.is_some();
+impl BottleneckGroup {
+    fn find_members(&mut self, now: Instant) {
+        let is_formed = self.formed_at.is_some();
         for n in 0..self.viewers.len() {
-            let ours = self.viewers[n].neighbour.crowded;
+            let ours = self.viewers[n].member.congested_at;
             let others = self.viewers.iter().enumerate().filter(|(other, _)| *other != n);
-            let others: Vec<Crowded> = others.map(|(_, known)| known.neighbour.crowded).collect();
+            let others: Vec<CongestionTimes> = others.map(|(_, known)| known.member.congested_at).collect();
             let is_common = |at: &Instant| others.iter().any(|theirs| is_among(*at, theirs));
             let lonely = lately(now, &ours).filter(|at| !is_common(at)).count();
-            // Where others are neighbours already, one moment says as much as two elsewhere.
-            let moments = if self.viewers[n].shared_at.is_none() && is_home { 1 } else { LEAST_MOMENTS };
+            // Where others are members already, one moment says as much as two elsewhere.
+            let moments = if self.viewers[n].shared_at.is_none() && is_formed { 1 } else { LEAST_MOMENTS };
             let shares =
                 others.iter().any(|theirs| lately(now, &ours).filter(|at| is_among(*at, theirs)).count() >= moments);
             let known = &mut self.viewers[n];
@@ -191,18 +192,18 @@ impl Home {
     }
 
     /// Those who share the bottleneck; nobody if they are not two.
-    fn members(&self, now: Instant) -> Vec<Neighbour> {
+    fn members(&self, now: Instant) -> Vec<BottleneckMember> {
         let Some(formed_at) = self.formed_at else { return Vec::new() };
-        let is_new = |known: &Known| {
+        let is_new = |known: &Candidate| {
             known.missed < MISSED && now.saturating_duration_since(known.came_at.max(formed_at)) < NEW_FOR
         };
-        let members = self.viewers.iter().filter(|known| known.is_neighbour(now) || is_new(known));
-        members.map(|known| known.neighbour).collect()
+        let members = self.viewers.iter().filter(|known| known.is_member(now) || is_new(known));
+        members.map(|known| known.member).collect()
     }
 
     /// The way was full for some here.
-    fn noticed(&mut self, at: Instant) {
-        let noticed = |known: &Known| is_among(at, &known.neighbour.crowded);
+    fn on_congestion(&mut self, at: Instant) {
+        let noticed = |known: &Candidate| is_among(at, &known.member.congested_at);
         if self.viewers.iter().filter(|known| noticed(known)).count() > 1 {
             for known in &mut self.viewers {
                 known.missed = if noticed(known) { 0 } else { known.missed.saturating_add(1) };
@@ -210,12 +211,12 @@ impl Home {
         }
     }
 
-    fn share(&mut self, now: Instant, members: &[Neighbour]) -> Option<Share> {
+    fn share(&mut self, now: Instant, members: &[BottleneckMember]) -> Option<Share> {
         let count = u16::try_from(members.len()).ok().filter(|count| *count > 1)?;
         let each = f32::from(count);
-        let latest = members.iter().flat_map(|one| lately(now, &one.crowded)).max();
-        let through = |one: &Neighbour| {
-            let noticed = latest.is_some_and(|latest| is_among(latest, &one.crowded));
+        let latest = members.iter().flat_map(|one| lately(now, &one.congested_at)).max();
+        let through = |one: &BottleneckMember| {
+            let noticed = latest.is_some_and(|latest| is_among(latest, &one.congested_at));
             if noticed { one.found.through_bps } else { one.found.now_bps }
         };
         let all: f32 = members.iter().map(through).sum();
@@ -231,7 +232,7 @@ impl Home {
                 known.bps = known.bps.max(least.min(limit));
                 (known.full_bps, known.full_at) = (known.bps, latest);
                 bps = bps.min(USED_OF_FULL * known.bps / each);
-                self.noticed(latest);
+                self.on_congestion(latest);
                 known
             }
             (Some(known), _) => known,
@@ -250,7 +251,7 @@ impl Home {
 }
 
 /// What a train found beside all that the others were sent.
-fn room(members: &[Neighbour], carried: f32) -> f32 {
+fn room(members: &[BottleneckMember], carried: f32) -> f32 {
     let Some(scout) = members.iter().find(|one| one.found.proved_bps > 0.0) else { return 0.0 };
     let others = members.iter().filter(|one| one.who != scout.who).map(|one| one.found.now_bps);
     (others.sum::<f32>() + scout.found.proved_bps * CERTAIN - carried).clamp(0.0, STEP * carried)
@@ -258,52 +259,53 @@ fn room(members: &[Neighbour], carried: f32) -> f32 {
 
 impl Shard {
     /// A viewer is looked at, once a second.
-    pub(super) fn look_at_neighbours(&mut self, now: Instant, key: usize) {
-        let Some((address, neighbour)) = self.neighbour(key) else { return };
-        self.neighbours.note(now, address, neighbour);
-        let keys = self.neighbours.due(now, address, self.number);
+    pub(super) fn update_bottleneck_group(&mut self, now: Instant, key: usize) {
+        let Some((address, member)) = self.bottleneck_member(key) else { return };
+        self.bottlenecks.note(now, address, member);
+        let keys = self.bottlenecks.due(now, address, self.number);
         if keys.is_empty() {
             return;
         }
-        let fresh: Vec<Neighbour> = keys.iter().filter_map(|key| self.neighbour(*key)).map(|(_, one)| one).collect();
+        let fresh: Vec<BottleneckMember> =
+            keys.iter().filter_map(|key| self.bottleneck_member(*key)).map(|(_, one)| one).collect();
         for one in &fresh {
-            self.neighbours.note(now, address, *one);
+            self.bottlenecks.note(now, address, *one);
         }
-        for ((shard, key), share) in self.neighbours.agree(now, address) {
-            if let Some(seat) = self.viewers.get_mut(key).filter(|_| shard == self.number) {
+        for ((shard, key), share) in self.bottlenecks.compute_shares(now, address) {
+            if let Some(slot) = self.viewers.get_mut(key).filter(|_| shard == self.number) {
                 self.turn.set(Turn::Viewer(key));
-                crate::guard::fault!(Agree, Some(seat.viewer.session));
-                seat.viewer.agree(share);
+                crate::guard::fault!(SetShare, Some(slot.viewer.session));
+                slot.viewer.set_share(share);
             }
         }
-        if fresh.iter().any(|one| lately(now, &one.crowded).next().is_some()) {
-            self.tell_others(|| Command::Neighbours { address, neighbours: fresh.clone() });
+        if fresh.iter().any(|one| lately(now, &one.congested_at).next().is_some()) {
+            self.tell_others(|| Command::BottleneckMembers { address, members: fresh.clone() });
         }
     }
 
-    fn neighbour(&self, key: usize) -> Option<(IpAddr, Neighbour)> {
+    fn bottleneck_member(&self, key: usize) -> Option<(IpAddr, BottleneckMember)> {
         let viewer = &self.viewers.get(key)?.viewer;
         let transport = viewer.transport();
-        let (crowded, found) = (transport.crowded_at(), transport.estimator.found());
-        let neighbour = Neighbour { who: (self.number, key), crowded, found };
-        transport.estimator.has_feedback().then_some((viewer.address().ip(), neighbour))
+        let (congested_at, found) = (transport.congested_at(), transport.estimator.found());
+        let member = BottleneckMember { who: (self.number, key), congested_at, found };
+        transport.estimator.has_feedback().then_some((viewer.address().ip(), member))
     }
 }
 
-/// The network of a home: one address of IPv4, 64 bits of IPv6 (RFC 6177).
-fn home(address: IpAddr) -> IpAddr {
+/// The network behind an address: one address of IPv4, 64 bits of IPv6 (RFC 6177).
+fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
     }
 }
 
-fn lately(now: Instant, crowded: &Crowded) -> impl Iterator<Item = Instant> {
-    crowded.iter().flatten().copied().filter(move |at| now.saturating_duration_since(*at) < LATELY)
+fn lately(now: Instant, congested_at: &CongestionTimes) -> impl Iterator<Item = Instant> {
+    congested_at.iter().flatten().copied().filter(move |at| now.saturating_duration_since(*at) < LATELY)
 }
 
 /// Whether somebody's way was found full at the moment when another's was.
-fn is_among(at: Instant, theirs: &Crowded) -> bool {
+fn is_among(at: Instant, theirs: &CongestionTimes) -> bool {
     let apart = |a: Instant, b: Instant| a.saturating_duration_since(b).max(b.saturating_duration_since(a));
     theirs.iter().flatten().any(|other| apart(at, *other) < SAME_MOMENT)
 }
@@ -317,16 +319,21 @@ mod tests {
         start + Duration::from_secs_f32(seconds)
     }
 
-    fn neighbour(start: Instant, key: usize, bps: f32, moments: [f32; 4]) -> Neighbour {
+    fn member(start: Instant, key: usize, bps: f32, moments: [f32; 4]) -> BottleneckMember {
         let found = Found { bps, through_bps: bps, now_bps: bps, proved_bps: 0.0 };
-        Neighbour { who: (0, key), crowded: moments.map(|at| (at > 0.0).then(|| after(start, at))), found }
+        BottleneckMember { who: (0, key), congested_at: moments.map(|at| (at > 0.0).then(|| after(start, at))), found }
     }
 
     /// Shares by key, after `told` was told at `seconds`.
-    fn agree(neighbours: &mut Neighbours, start: Instant, seconds: f32, told: &[Neighbour]) -> Vec<(usize, Share)> {
+    fn agree(
+        groups: &mut BottleneckGroups,
+        start: Instant,
+        seconds: f32,
+        told: &[BottleneckMember],
+    ) -> Vec<(usize, Share)> {
         let (now, address) = (after(start, seconds), "192.0.2.7".parse().expect("an address"));
-        told.iter().for_each(|one| neighbours.note(now, address, *one));
-        neighbours.agree(now, address).into_iter().map(|(who, share)| (who.1, share)).collect()
+        told.iter().for_each(|one| groups.note(now, address, *one));
+        groups.compute_shares(now, address).into_iter().map(|(who, share)| (who.1, share)).collect()
     }
 
     const OFTEN: [f32; 4] = [8.0, 6.0, 4.0, 2.0];
@@ -335,19 +342,19 @@ mod tests {
     #[test]
     fn who_finds_its_way_full_when_others_do_gets_the_same_as_they() {
         let start = Instant::now();
-        let [a, b] = [neighbour(start, 1, 3e6, OFTEN), neighbour(start, 2, 1e6, WITH_THEM)];
-        let mut neighbours = Neighbours::default();
-        let shares = agree(&mut neighbours, start, 10.0, &[a, b]);
+        let [a, b] = [member(start, 1, 3e6, OFTEN), member(start, 2, 1e6, WITH_THEM)];
+        let mut groups = BottleneckGroups::default();
+        let shares = agree(&mut groups, start, 10.0, &[a, b]);
         assert_eq!(
             shares.iter().map(|(key, share)| (*key, share.is_scout)).collect::<Vec<_>>(),
             [(1, true), (2, false)]
         );
         assert!(shares.iter().all(|(_, share)| (share.bps, share.ceiling_bps, share.count) == (2e6, 2e6, 2)));
-        let apart = [neighbour(start, 1, 3e6, OFTEN), neighbour(start, 2, 1e6, [7.0, 5.0, 3.0, 1.0])];
-        assert_eq!(agree(&mut Neighbours::default(), start, 10.0, &apart), [], "other moments");
-        let once = [neighbour(start, 1, 3e6, OFTEN), neighbour(start, 2, 1e6, [9.5, 8.0, 3.0, 1.0])];
-        assert_eq!(agree(&mut Neighbours::default(), start, 10.0, &once), [], "once is chance");
-        let mut elsewhere = Neighbours::default();
+        let apart = [member(start, 1, 3e6, OFTEN), member(start, 2, 1e6, [7.0, 5.0, 3.0, 1.0])];
+        assert_eq!(agree(&mut BottleneckGroups::default(), start, 10.0, &apart), [], "other moments");
+        let once = [member(start, 1, 3e6, OFTEN), member(start, 2, 1e6, [9.5, 8.0, 3.0, 1.0])];
+        assert_eq!(agree(&mut BottleneckGroups::default(), start, 10.0, &once), [], "once is chance");
+        let mut elsewhere = BottleneckGroups::default();
         elsewhere.note(after(start, 10.0), "192.0.2.8".parse().expect("an address"), b);
         assert_eq!(agree(&mut elsewhere, start, 10.0, &[a]), [], "another address");
     }
@@ -355,20 +362,20 @@ mod tests {
     #[test]
     fn who_comes_counts_as_one_of_them_until_it_is_known_not_to_be() {
         let start = Instant::now();
-        let mut neighbours = Neighbours::default();
-        let [a, b] = [neighbour(start, 1, 2e6, OFTEN), neighbour(start, 2, 2e6, WITH_THEM)];
-        assert_eq!(agree(&mut neighbours, start, 10.0, &[a, b]).len(), 2);
-        let quiet = neighbour(start, 3, 1e6, [0.0; 4]);
-        let shares = agree(&mut neighbours, start, 11.0, &[a, b, quiet]);
+        let mut groups = BottleneckGroups::default();
+        let [a, b] = [member(start, 1, 2e6, OFTEN), member(start, 2, 2e6, WITH_THEM)];
+        assert_eq!(agree(&mut groups, start, 10.0, &[a, b]).len(), 2);
+        let quiet = member(start, 3, 1e6, [0.0; 4]);
+        let shares = agree(&mut groups, start, 11.0, &[a, b, quiet]);
         assert_eq!(shares.len(), 3);
         assert!((shares[2].1.ceiling_bps - 4e6 / 3.0).abs() < 1.0, "what is there is divided by three: {shares:?}");
         for n in 1..=4_u8 {
             let at = 10.0 + 5.0 * f32::from(n);
             let full = [at, at - 5.0, at - 10.0, at - 15.0];
-            let told = [neighbour(start, 1, 2e6, full), neighbour(start, 2, 2e6, full), quiet];
+            let told = [member(start, 1, 2e6, full), member(start, 2, 2e6, full), quiet];
             let expected = if n < 4 { [3, 3] } else { [3, 2] };
-            let count = agree(&mut neighbours, start, at + 0.3, &told).len();
-            let then = agree(&mut neighbours, start, at + 1.3, &told).len();
+            let count = agree(&mut groups, start, at + 0.3, &told).len();
+            let then = agree(&mut groups, start, at + 1.3, &told).len();
             assert_eq!([count, then], expected, "it did not notice {n} times");
         }
     }
@@ -376,13 +383,13 @@ mod tests {
     #[test]
     fn a_burst_is_no_loss_of_capacity_and_trouble_that_goes_on_is() {
         let start = Instant::now();
-        let mut neighbours = Neighbours::default();
+        let mut groups = BottleneckGroups::default();
         let told = |bps: f32, at: f32| {
             let full = [at, 6.0, 4.0, 2.0];
-            [neighbour(start, 1, bps, full), neighbour(start, 2, bps, full)]
+            [member(start, 1, bps, full), member(start, 2, bps, full)]
         };
         let mut ceiling =
-            |seconds: f32, told: &[Neighbour]| agree(&mut neighbours, start, seconds, told)[0].1.ceiling_bps;
+            |seconds: f32, told: &[BottleneckMember]| agree(&mut groups, start, seconds, told)[0].1.ceiling_bps;
         assert_eq!(ceiling(10.0, &told(2e6, 8.0)), 2e6);
         assert_eq!(ceiling(20.5, &told(1e6, 20.0)), 2e6, "half came through for a moment");
         assert_eq!(ceiling(22.5, &told(1e6, 22.0)), 1.75e6);
@@ -392,31 +399,31 @@ mod tests {
     #[test]
     fn what_a_train_found_is_for_all_and_taken_back_if_media_do_not_find_it() {
         let start = Instant::now();
-        let mut neighbours = Neighbours::default();
-        let [mut a, b] = [neighbour(start, 1, 2e6, OFTEN), neighbour(start, 2, 2e6, OFTEN)];
-        assert_eq!(agree(&mut neighbours, start, 10.0, &[a, b])[1].1.ceiling_bps, 2e6);
+        let mut groups = BottleneckGroups::default();
+        let [mut a, b] = [member(start, 1, 2e6, OFTEN), member(start, 2, 2e6, OFTEN)];
+        assert_eq!(agree(&mut groups, start, 10.0, &[a, b])[1].1.ceiling_bps, 2e6);
         a.found.proved_bps = 4e6;
-        let found = agree(&mut neighbours, start, 11.0, &[a, b])[1].1;
+        let found = agree(&mut groups, start, 11.0, &[a, b])[1].1;
         assert!((found.ceiling_bps / 2.3e6 - 1.0).abs() < 1e-3 && (found.bps / 2.3e6 - 1.0).abs() < 1e-3, "{found:?}");
         let full = [30.0, 8.0, 6.0, 4.0];
-        let told = [neighbour(start, 1, 1.9e6, full), neighbour(start, 2, 1.9e6, full)];
-        assert_eq!(agree(&mut neighbours, start, 30.5, &told)[1].1.ceiling_bps, 2e6);
+        let told = [member(start, 1, 1.9e6, full), member(start, 2, 1.9e6, full)];
+        assert_eq!(agree(&mut groups, start, 30.5, &told)[1].1.ceiling_bps, 2e6);
     }
 
     #[test]
     fn a_crowd_behind_one_address_is_left_alone_and_nobody_is_remembered_for_long() {
         let start = Instant::now();
-        let mut neighbours = Neighbours::default();
-        let crowd: Vec<Neighbour> = (0..1_000).map(|key| neighbour(start, key, 1e6, OFTEN)).collect();
-        assert_eq!(agree(&mut neighbours, start, 10.0, &crowd), []);
-        assert_eq!(neighbours.homes.values().map(|home| home.viewers.len()).max(), Some(MAX_NEIGHBOURS));
-        neighbours.clean(after(start, 20.0));
-        assert!(neighbours.homes.is_empty());
+        let mut groups = BottleneckGroups::default();
+        let crowd: Vec<BottleneckMember> = (0..1_000).map(|key| member(start, key, 1e6, OFTEN)).collect();
+        assert_eq!(agree(&mut groups, start, 10.0, &crowd), []);
+        assert_eq!(groups.groups.values().map(|group| group.viewers.len()).max(), Some(MAX_MEMBERS));
+        groups.clean(after(start, 20.0));
+        assert!(groups.groups.is_empty());
     }
 
     #[test]
-    fn ipv6_homes_have_a_network() {
-        let of = |text: &str| home(text.parse().expect("an address"));
+    fn ipv6_members_share_a_64() {
+        let of = |text: &str| network_of(text.parse().expect("an address"));
         assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2:ffff::"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));

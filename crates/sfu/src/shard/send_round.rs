@@ -1,18 +1,18 @@
 //! Which of a stream's viewers is next?
 //!
-//! New packets are for all viewers of a stream. They take their turns in a circle: a sweep begins where the one
+//! New packets are for all viewers of a stream. They take their turns in a circle: a round begins where the one
 //! before it stopped, so that nobody is always first, and packets that come while it is under way make it go on until
 //! everybody has been asked since. A viewer that is asked late gets more packets at once, which costs less for each.
 
 /// The viewers of one stream, and whose turn it is.
 #[derive(Debug, Default)]
-pub(super) struct Sweep {
+pub(super) struct SendRound {
     viewers: Vec<usize>,
     next: usize,
     left: usize,
 }
 
-impl Sweep {
+impl SendRound {
     /// All viewers, in no order.
     pub(super) fn viewers(&self) -> &[usize] {
         &self.viewers
@@ -59,7 +59,7 @@ impl Sweep {
         viewer
     }
 
-    /// Whose turn it is when so many more have had theirs, if the sweep goes on so long.
+    /// Whose turn it is when so many more have had theirs, if the round goes on so long.
     pub(super) fn ahead(&self, distance: usize) -> Option<usize> {
         if distance >= self.left || self.viewers.is_empty() {
             return None;
@@ -82,79 +82,79 @@ mod tests {
 
     use super::*;
 
-    fn of(count: usize) -> Sweep {
-        let mut sweep = Sweep::default();
-        (0..count).for_each(|viewer| sweep.add(viewer));
-        sweep
+    fn of(count: usize) -> SendRound {
+        let mut round = SendRound::default();
+        (0..count).for_each(|viewer| round.add(viewer));
+        round
     }
 
     #[test]
-    fn everybody_gets_one_turn_and_the_next_sweep_begins_with_another() {
-        let mut sweep = of(3);
-        assert!(sweep.begin());
-        assert_eq!(sweep.next(), Some(0));
-        assert!(!sweep.begin(), "it is under way");
-        let turns: Vec<_> = std::iter::from_fn(|| sweep.next()).collect();
+    fn everybody_gets_one_turn_and_the_next_round_begins_with_another() {
+        let mut round = of(3);
+        assert!(round.begin());
+        assert_eq!(round.next(), Some(0));
+        assert!(!round.begin(), "it is under way");
+        let turns: Vec<_> = std::iter::from_fn(|| round.next()).collect();
         assert_eq!(turns, [1, 2, 0]);
-        assert!(sweep.is_over());
-        sweep.begin();
-        assert_eq!(sweep.next(), Some(1));
+        assert!(round.is_over());
+        round.begin();
+        assert_eq!(round.next(), Some(1));
     }
 
     #[test]
     fn who_is_ahead_has_its_turn_then() {
-        let mut sweep = of(5);
-        sweep.begin();
-        sweep.next();
-        sweep.next();
-        sweep.begin();
+        let mut round = of(5);
+        round.begin();
+        round.next();
+        round.next();
+        round.begin();
         for _ in 0..5 {
-            let ahead: Vec<_> = (0..7).map(|distance| sweep.ahead(distance)).collect();
-            let mut turns = Sweep { viewers: sweep.viewers.clone(), ..sweep };
+            let ahead: Vec<_> = (0..7).map(|distance| round.ahead(distance)).collect();
+            let mut turns = SendRound { viewers: round.viewers.clone(), ..round };
             let expected: Vec<_> = (0..7).map(|_| turns.next()).collect();
             assert_eq!(ahead, expected);
-            sweep.next();
+            round.next();
         }
         assert_eq!(of(0).ahead(0), None);
     }
 
     #[test]
     fn nobody_there_is_nobody_asked() {
-        let mut sweep = of(0);
-        assert!(!sweep.begin());
-        assert_eq!(sweep.next(), None);
+        let mut round = of(0);
+        assert!(!round.begin());
+        assert_eq!(round.next(), None);
     }
 
     proptest! {
         /// Whoever comes and goes: everybody who stays is asked after the last packet came.
         #[test]
         fn nobody_is_left_out(actions in proptest::collection::vec((0..4_u8, 0..20_usize), 1..200)) {
-            let mut sweep = of(5);
+            let mut round = of(5);
             let mut waiting = std::collections::HashSet::new();
             let mut fresh = 100;
             for (action, n) in actions {
                 match action {
                     0 => {
-                        sweep.add(fresh);
+                        round.add(fresh);
                         fresh += 1;
                     }
-                    1 if !sweep.viewers().is_empty() => {
-                        let gone = sweep.viewers()[n % sweep.viewers().len()];
-                        sweep.remove(gone);
+                    1 if !round.viewers().is_empty() => {
+                        let gone = round.viewers()[n % round.viewers().len()];
+                        round.remove(gone);
                         waiting.remove(&gone);
                     }
                     2 => {
-                        sweep.begin();
-                        waiting = sweep.viewers().iter().copied().collect();
+                        round.begin();
+                        waiting = round.viewers().iter().copied().collect();
                     }
                     _ => {
-                        if let Some(viewer) = sweep.next() {
+                        if let Some(viewer) = round.next() {
                             waiting.remove(&viewer);
                         }
                     }
                 }
             }
-            while let Some(viewer) = sweep.next() {
+            while let Some(viewer) = round.next() {
                 waiting.remove(&viewer);
             }
             prop_assert!(waiting.is_empty(), "{:?}", waiting);

@@ -33,48 +33,48 @@ pub(super) const HANDICAP: Duration = Duration::from_secs(1);
 
 /// Who waits for a turn.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct SendQueue {
     /// Viewers that begin, or begin anew, each once, and since when.
     pub(super) starts: VecDeque<(usize, Instant)>,
-    queues: [Queue; RANKS],
+    queues: [RankQueue; RANKS],
 }
 
 /// Who waits within one rank.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct RankQueue {
     /// Viewers that may have something to send of their own (the rest of a large picture, say), each once, and since when.
     pub(super) turns: VecDeque<(usize, Instant)>,
     /// Streams with new packets, each once.
-    pub(super) sweeps: VecDeque<StreamId>,
+    pub(super) rounds: VecDeque<StreamId>,
 }
 
 /// Who is next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextTurn {
     /// Viewers that begin.
     Starts,
     /// Viewers of this rank with something of their own.
     Turns(Rank),
     /// Viewers of this rank of a stream with something new.
-    Sweep(Rank),
+    Round(Rank),
 }
 
-impl Waiting {
+impl SendQueue {
     /// Those who wait within a rank.
-    pub(super) fn of(&mut self, rank: Rank) -> &mut Queue {
+    pub(super) fn of(&mut self, rank: Rank) -> &mut RankQueue {
         &mut self.queues[rank as usize]
     }
 
     /// Who is next. `since`: how long the next viewer of a stream has waited; `None`: there is none any more, and the stream goes
     /// out of the way.
-    pub(super) fn next(&self, since: impl Fn(Rank, StreamId) -> Option<Instant>) -> Option<Next> {
-        let starts = self.starts.front().map(|(_, since)| (Some(*since), Next::Starts));
-        let mut first: Option<(Option<Instant>, Next)> = starts;
+    pub(super) fn next(&self, since: impl Fn(Rank, StreamId) -> Option<Instant>) -> Option<NextTurn> {
+        let starts = self.starts.front().map(|(_, since)| (Some(*since), NextTurn::Starts));
+        let mut first: Option<(Option<Instant>, NextTurn)> = starts;
         for (rank, handicap) in [(Rank::Watching, Duration::ZERO), (Rank::New, HANDICAP)] {
             let queue = &self.queues[rank as usize];
-            let turns = queue.turns.front().map(|(_, since)| (Some(*since), Next::Turns(rank)));
-            let sweep = queue.sweeps.front().map(|stream| (since(rank, *stream), Next::Sweep(rank)));
-            for (since, next) in turns.into_iter().chain(sweep) {
+            let turns = queue.turns.front().map(|(_, since)| (Some(*since), NextTurn::Turns(rank)));
+            let round = queue.rounds.front().map(|stream| (since(rank, *stream), NextTurn::Round(rank)));
+            for (since, next) in turns.into_iter().chain(round) {
                 let at = since.map(|since| since + handicap);
                 if first.is_none_or(|(earliest, _)| at < earliest) {
                     first = Some((at, next));
@@ -85,18 +85,18 @@ impl Waiting {
     }
 
     /// The next viewer of those that have something of their own.
-    pub(super) fn pop_turn(&mut self, of: Next) -> Option<usize> {
+    pub(super) fn pop_turn(&mut self, of: NextTurn) -> Option<usize> {
         let queue = match of {
-            Next::Starts => &mut self.starts,
-            Next::Turns(rank) => &mut self.of(rank).turns,
-            Next::Sweep(_) => return None,
+            NextTurn::Starts => &mut self.starts,
+            NextTurn::Turns(rank) => &mut self.of(rank).turns,
+            NextTurn::Round(_) => return None,
         };
         queue.pop_front().map(|(viewer, _)| viewer)
     }
 
     /// Whether nobody waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.starts.is_empty() && self.queues.iter().all(|queue| queue.turns.is_empty() && queue.sweeps.is_empty())
+        self.starts.is_empty() && self.queues.iter().all(|queue| queue.turns.is_empty() && queue.rounds.is_empty())
     }
 }
 
@@ -111,42 +111,42 @@ mod tests {
     fn who_has_waited_longest_is_next_and_newcomers_wait_longer() {
         let now = Instant::now();
         let ms = |ms| now - Duration::from_millis(ms);
-        let check = |turns: [Option<u64>; RANKS], sweeps: [Option<u64>; RANKS], expected| {
-            let mut waiting = Waiting::default();
+        let check = |turns: [Option<u64>; RANKS], rounds: [Option<u64>; RANKS], expected| {
+            let mut send_queue = SendQueue::default();
             for rank in [Rank::Watching, Rank::New] {
-                let queue = waiting.of(rank);
+                let queue = send_queue.of(rank);
                 queue.turns.extend(turns[rank as usize].map(|since| (7, ms(since))));
-                queue.sweeps.extend(sweeps[rank as usize].map(|_| STREAM));
+                queue.rounds.extend(rounds[rank as usize].map(|_| STREAM));
             }
-            let since = |rank, _| sweeps[rank as usize].filter(|since| *since != GONE).map(ms);
-            assert_eq!(waiting.next(since), expected, "{turns:?}, {sweeps:?}");
-            assert_eq!(waiting.is_empty(), expected.is_none());
+            let since = |rank, _| rounds[rank as usize].filter(|since| *since != GONE).map(ms);
+            assert_eq!(send_queue.next(since), expected, "{turns:?}, {rounds:?}");
+            assert_eq!(send_queue.is_empty(), expected.is_none());
         };
         check([None, None], [None, None], None);
-        check([None, Some(0)], [None, None], Some(Next::Turns(Rank::New)));
-        check([None, None], [None, Some(0)], Some(Next::Sweep(Rank::New)));
-        check([Some(5), None], [Some(9), None], Some(Next::Sweep(Rank::Watching)));
-        check([Some(9), None], [Some(5), None], Some(Next::Turns(Rank::Watching)));
+        check([None, Some(0)], [None, None], Some(NextTurn::Turns(Rank::New)));
+        check([None, None], [None, Some(0)], Some(NextTurn::Round(Rank::New)));
+        check([Some(5), None], [Some(9), None], Some(NextTurn::Round(Rank::Watching)));
+        check([Some(9), None], [Some(5), None], Some(NextTurn::Turns(Rank::Watching)));
         // A newcomer has waited longer, but not by so much.
-        check([Some(10), Some(1_000)], [None, None], Some(Next::Turns(Rank::Watching)));
-        check([Some(10), None], [None, Some(1_011)], Some(Next::Sweep(Rank::New)));
+        check([Some(10), Some(1_000)], [None, None], Some(NextTurn::Turns(Rank::Watching)));
+        check([Some(10), None], [None, Some(1_011)], Some(NextTurn::Round(Rank::New)));
         // Where all are late, all are equally late: nobody is left without.
-        check([None, None], [Some(900), Some(1_950)], Some(Next::Sweep(Rank::New)));
-        check([None, None], [Some(900), Some(1_850)], Some(Next::Sweep(Rank::Watching)));
-        check([None, None], [Some(0), Some(0)], Some(Next::Sweep(Rank::Watching)));
-        check([Some(900), None], [None, Some(GONE)], Some(Next::Sweep(Rank::New)));
+        check([None, None], [Some(900), Some(1_950)], Some(NextTurn::Round(Rank::New)));
+        check([None, None], [Some(900), Some(1_850)], Some(NextTurn::Round(Rank::Watching)));
+        check([None, None], [Some(0), Some(0)], Some(NextTurn::Round(Rank::Watching)));
+        check([Some(900), None], [None, Some(GONE)], Some(NextTurn::Round(Rank::New)));
     }
 
     #[test]
     fn who_begins_has_no_handicap_whoever_it_is() {
         let now = Instant::now();
-        let mut waiting = Waiting::default();
-        waiting.of(Rank::New).turns.push_back((1, now - Duration::from_millis(500)));
-        waiting.of(Rank::Watching).turns.push_back((2, now - Duration::from_millis(20)));
-        waiting.starts.push_back((3, now - Duration::from_millis(30)));
+        let mut send_queue = SendQueue::default();
+        send_queue.of(Rank::New).turns.push_back((1, now - Duration::from_millis(500)));
+        send_queue.of(Rank::Watching).turns.push_back((2, now - Duration::from_millis(20)));
+        send_queue.starts.push_back((3, now - Duration::from_millis(30)));
         let order: Vec<_> =
-            std::iter::from_fn(|| waiting.next(|_, _| None).and_then(|next| waiting.pop_turn(next))).collect();
+            std::iter::from_fn(|| send_queue.next(|_, _| None).and_then(|next| send_queue.pop_turn(next))).collect();
         assert_eq!(order, [3, 2, 1]);
-        assert!(waiting.is_empty());
+        assert!(send_queue.is_empty());
     }
 }

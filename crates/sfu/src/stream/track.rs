@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use media::packet::MAX_ENCODINGS;
 use media::{MediaKind, Packet};
 
-use super::Track;
-use super::choice::{Offered, Wish};
-use super::extent::Extent;
+use super::Encoding;
+use super::choice::{Offered, Preferences};
+use super::encoding_limits::EncodingLimits;
 use crate::format::Format;
 use crate::layers::LayerId;
 use crate::layers::rates::Rates;
 
 /// The encodings of one source.
 #[derive(Debug)]
-pub struct Encodings {
-    tracks: [Track; MAX_ENCODINGS],
+pub struct Track {
+    encodings: [Encoding; MAX_ENCODINGS],
     /// By encoding: whether packets come.
     live: [bool; MAX_ENCODINGS],
     /// By encoding: its highest spatial and temporal layer.
@@ -33,7 +33,7 @@ pub struct Encodings {
     offered: Vec<Offered>,
     best: u8,
     /// By encoding: the most that this publisher sent of it.
-    extents: [Extent; MAX_ENCODINGS],
+    limits: [EncodingLimits; MAX_ENCODINGS],
     /// By encoding: the most bits a second that it needed lately; as it was while it pauses.
     lately: [u64; MAX_ENCODINGS],
     /// By encoding: when it began, after the last pause.
@@ -60,18 +60,18 @@ const FADES: u64 = 70;
 /// Encodings are compared this often; sooner than a picture at 10 a second nobody can tell.
 const COMPARED_EVERY: Duration = Duration::from_millis(100);
 
-impl Encodings {
+impl Track {
     /// Encodings of which nothing has come yet.
-    pub fn new(kind: MediaKind) -> Encodings {
-        Encodings {
-            tracks: std::array::from_fn(|_| Track::new(kind)),
+    pub fn new(kind: MediaKind) -> Track {
+        Track {
+            encodings: std::array::from_fn(|_| Encoding::new(kind)),
             live: [false; MAX_ENCODINGS],
             tops: [(0, 0); MAX_ENCODINGS],
             sparse: [false; MAX_ENCODINGS],
             rates: Rates::default(),
             offered: Vec::new(),
             best: 0,
-            extents: [Extent::default(); MAX_ENCODINGS],
+            limits: [EncodingLimits::default(); MAX_ENCODINGS],
             lately: [0; MAX_ENCODINGS],
             began_at: [None; MAX_ENCODINGS],
             compared_at: None,
@@ -80,18 +80,18 @@ impl Encodings {
     }
 
     /// The encoding of this number; the last one if there is none.
-    pub fn of(&self, encoding: u8) -> &Track {
-        &self.tracks[usize::from(encoding).min(MAX_ENCODINGS - 1)]
+    pub fn of(&self, encoding: u8) -> &Encoding {
+        &self.encodings[usize::from(encoding).min(MAX_ENCODINGS - 1)]
     }
 
     /// The encoding of this number; the last one if there is none.
-    pub fn of_mut(&mut self, encoding: u8) -> &mut Track {
-        &mut self.tracks[usize::from(encoding).min(MAX_ENCODINGS - 1)]
+    pub fn of_mut(&mut self, encoding: u8) -> &mut Encoding {
+        &mut self.encodings[usize::from(encoding).min(MAX_ENCODINGS - 1)]
     }
 
     /// All of them with their numbers, those of which nothing comes included.
-    pub fn iter(&self) -> impl Iterator<Item = (u8, &Track)> {
-        (0..).zip(&self.tracks)
+    pub fn iter(&self) -> impl Iterator<Item = (u8, &Encoding)> {
+        (0..).zip(&self.encodings)
     }
 
     /// A packet came.
@@ -124,8 +124,8 @@ impl Encodings {
     }
 
     /// The most that this publisher sent of each, also of one that is switched off at the moment.
-    pub fn extents(&self) -> [Extent; MAX_ENCODINGS] {
-        self.extents
+    pub fn limits(&self) -> [EncodingLimits; MAX_ENCODINGS] {
+        self.limits
     }
 
     /// Whether packets of this encoding come.
@@ -151,20 +151,20 @@ impl Encodings {
 
     /// The most bits a second that this publisher has sent, lately or not, of what is of use to one who wishes this. It may
     /// send less at the moment because nobody has use for more.
-    pub fn peak(&self, wish: &Wish) -> u64 {
-        let useful = self.extents.iter().map(|extent| extent.useful(wish));
-        let offered = self.offered.iter().filter(|o| !wish.is_exceeded((o.width, o.height)));
+    pub fn peak(&self, preferences: &Preferences) -> u64 {
+        let useful = self.limits.iter().map(|limits| limits.useful(preferences));
+        let offered = self.offered.iter().filter(|o| !preferences.is_exceeded((o.width, o.height)));
         useful.chain(offered.map(|o| o.bits_per_second)).max().unwrap_or(0)
     }
 
     /// Whether this publisher sends more, or did, than one has use for who wishes this.
-    pub fn is_spared(&self, wish: &Wish) -> bool {
-        self.extents.iter().any(|extent| extent.is_beyond(wish))
+    pub fn is_spared(&self, preferences: &Preferences) -> bool {
+        self.limits.iter().any(|limits| limits.is_beyond(preferences))
     }
 
     /// In how many sizes this publisher has sent, lately or not.
-    pub fn sent(&self) -> usize {
-        self.extents.iter().map(Extent::sizes).sum()
+    pub fn sizes_sent(&self) -> usize {
+        self.limits.iter().map(EncodingLimits::sizes).sum()
     }
 
     /// Whether an encoding has lower spatial layers that those who watch a higher one do not need between key pictures.
@@ -179,28 +179,28 @@ impl Encodings {
 
     /// Whether waiting for an answer to a key frame request is in vain. A publisher that answers for one encoding
     /// answers for all that it sends.
-    pub fn is_deaf(&self) -> bool {
-        !self.tracks.iter().any(Track::answers) && self.tracks.iter().any(Track::is_deaf)
+    pub fn is_unresponsive(&self) -> bool {
+        !self.encodings.iter().any(Encoding::answers) && self.encodings.iter().any(Encoding::is_unresponsive)
     }
 
     /// The shard that the publisher is on says whether it answers.
-    pub fn set_deaf_elsewhere(&mut self, deaf: bool) {
-        self.tracks.iter_mut().for_each(|track| track.set_deaf_elsewhere(deaf));
+    pub fn set_unresponsive_elsewhere(&mut self, unresponsive: bool) {
+        self.encodings.iter_mut().for_each(|encoding| encoding.set_unresponsive_elsewhere(unresponsive));
     }
 
     /// The publisher changed, or told what it sends.
     pub fn set_format(&mut self, format: Option<Format>) {
-        self.tracks.iter_mut().for_each(|track| track.set_format(format));
+        self.encodings.iter_mut().for_each(|encoding| encoding.set_format(format));
     }
 
     /// The publisher is gone: nobody can be started from what it left.
-    pub fn publisher_left(&mut self) {
-        self.tracks.iter_mut().for_each(Track::publisher_left);
+    pub fn on_publisher_left(&mut self) {
+        self.encodings.iter_mut().for_each(Encoding::on_publisher_left);
         self.live = [false; MAX_ENCODINGS];
         self.best = 0;
         self.offered.clear();
         self.rates = Rates::default();
-        self.extents = [Extent::default(); MAX_ENCODINGS];
+        self.limits = [EncodingLimits::default(); MAX_ENCODINGS];
         self.sparse = [false; MAX_ENCODINGS];
         self.lately = [0; MAX_ENCODINGS];
         self.compared_at = None;
@@ -210,23 +210,23 @@ impl Encodings {
     fn compare(&mut self, now: Instant) {
         self.compared_at = Some(now);
         self.offered.clear();
-        let newest = self.tracks.iter().filter_map(Track::arrived_at).max().unwrap_or(now);
-        for (n, track) in (0..).zip(&self.tracks) {
-            let is_live = track.arrived_at().is_some_and(|at| now.saturating_duration_since(at) < SILENT_AFTER);
+        let newest = self.encodings.iter().filter_map(Encoding::arrived_at).max().unwrap_or(now);
+        for (n, encoding) in (0..).zip(&self.encodings) {
+            let is_live = encoding.arrived_at().is_some_and(|at| now.saturating_duration_since(at) < SILENT_AFTER);
             self.live[usize::from(n)] = is_live;
             self.tops[usize::from(n)] = self.rates.top(now, n);
-            let falters = track.arrived_at().is_some_and(|at| newest.saturating_duration_since(at) >= FALTERS);
+            let falters = encoding.arrived_at().is_some_and(|at| newest.saturating_duration_since(at) >= FALTERS);
             // Without a key frame nobody can be shown anything of it.
-            if is_live && !falters && track.log().key_at().is_some() {
-                let (width, height) = track.resolution().map_or((0, 0), |size| (size.width, size.height));
+            if is_live && !falters && encoding.log().key_at().is_some() {
+                let (width, height) = encoding.resolution().map_or((0, 0), |size| (size.width, size.height));
                 let (spatial, temporal) = self.tops[usize::from(n)];
                 let known = self.rates.cost(now, LayerId::new(n, spatial, temporal));
                 let began_at = self.began_at[usize::from(n)];
                 let grows = began_at.is_some_and(|at| now.saturating_duration_since(at) < GROWS_FOR);
                 let bits = known.map_or(0, |(bits, _)| bits);
-                let (extent, rates) = (&mut self.extents[usize::from(n)], &mut self.rates);
+                let (limits, rates) = (&mut self.limits[usize::from(n)], &mut self.rates);
                 let pictures = known.map_or(0, |(_, pictures)| pictures as u16);
-                extent.saw(track.resolution(), (spatial, temporal), pictures, |spatial| {
+                limits.update(encoding.resolution(), (spatial, temporal), pictures, |spatial| {
                     rates.cost(now, LayerId::new(n, spatial, temporal)).map(|(bits, _)| bits)
                 });
                 let lately = &mut self.lately[usize::from(n)];
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn the_largest_that_can_be_started_from_is_the_best() {
         let start = Instant::now();
-        let mut video = Encodings::new(MediaKind::Video);
+        let mut video = Track::new(MediaKind::Video);
         video.push(start, Arc::new(packet(1).encoding(0).sized(320, 180).build()));
         assert_eq!(video.best(), 0);
         video.push(after(start, 10), Arc::new(packet(1).encoding(2).build()));
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn one_that_dries_up_is_not_the_best_any_more() {
         let start = Instant::now();
-        let mut video = Encodings::new(MediaKind::Video);
+        let mut video = Track::new(MediaKind::Video);
         video.push(start, Arc::new(packet(1).encoding(1).sized(1_280, 720).build()));
         for n in 0..20 {
             video.push(after(start, 100 * n), Arc::new(packet(n).encoding(0).sized(320, 180).build()));
@@ -332,28 +332,27 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_that_answers_for_one_encoding_is_not_deaf_for_another_that_it_does_not_send() {
+    fn a_publisher_that_answers_for_one_encoding_is_not_unresponsive_for_another_that_it_does_not_send() {
         let start = Instant::now();
-        let mut video = Encodings::new(MediaKind::Video);
+        let mut video = Track::new(MediaKind::Video);
         for n in 0..5 {
             let now = after(start, 600 * n);
-            video.of_mut(1).key_frames().wanted();
+            video.of_mut(1).key_frames().request();
             video.of_mut(1).key_frames().poll_request(now);
         }
-        assert!(video.is_deaf());
-        video.of_mut(0).key_frames().wanted();
+        assert!(video.is_unresponsive());
+        video.of_mut(0).key_frames().request();
         video.of_mut(0).key_frames().poll_request(after(start, 3_000));
         video.push(after(start, 3_050), Arc::new(packet(1).encoding(0).key().build()));
-        assert!(!video.is_deaf());
+        assert!(!video.is_unresponsive());
     }
 
     #[test]
     fn one_that_stops_or_begins_again_does_not_look_cheap() {
         let start = Instant::now();
-        let mut video = Encodings::new(MediaKind::Video);
-        let cost = |video: &Encodings| {
-            video.offered().iter().find(|o| o.layer == LayerId::whole(1)).map(|o| o.bits_per_second)
-        };
+        let mut video = Track::new(MediaKind::Video);
+        let cost =
+            |video: &Track| video.offered().iter().find(|o| o.layer == LayerId::whole(1)).map(|o| o.bits_per_second);
         for n in 0..1_200_u64 {
             let now = after(start, 10 * n);
             let of = |seq, encoding| Arc::new(packet(seq).encoding(encoding).came(now).sized(1_280, 720).build());
@@ -375,7 +374,7 @@ mod tests {
     #[test]
     fn one_that_was_asked_for_less_is_taken_to_need_less_when_it_begins_again() {
         let start = Instant::now();
-        let mut video = Encodings::new(MediaKind::Video);
+        let mut video = Track::new(MediaKind::Video);
         for n in 0..3_000_u64 {
             let now = after(start, 10 * n);
             let of = |seq, encoding| Arc::new(packet(seq).encoding(encoding).came(now).sized(1_280, 720).build());

@@ -44,15 +44,16 @@ use super::lossy::{LEAST_REPAIR_SHARE, Lossy, Playout};
 use super::pace::Pace;
 use super::rewrite::Rewrite;
 use crate::allowance::Allowance;
+use crate::allowance::Allowance;
 use crate::format::AcceptedFormats;
 use crate::layers::LayerId;
 use crate::layers::continuity::PictureRun;
 use crate::layers::svc::Svc;
 use crate::prefetch::Prefetch;
-use crate::stream::Track;
-use crate::stream::choice::{self, Carried, Climb, Reason, Wish};
-use crate::stream::encodings::Encodings;
+use crate::stream::Encoding;
+use crate::stream::choice::{self, AvailableBitrate, Preferences, Reason, UpgradeBackoff};
 use crate::stream::log::PacketLog;
+use crate::stream::track::Track;
 use late::Late;
 use resend::{REPAIR_BUDGET_BYTES, REPAIR_OF_A_START};
 use shown::{WHOLE, fresh_key};
@@ -60,7 +61,7 @@ use write::{BeforeRun, Chosen};
 
 /// What was negotiated for one track of one viewer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrackFacts {
+pub struct NegotiatedTrack {
     /// Audio or video.
     pub kind: MediaKind,
     /// The m-line's `mid`.
@@ -77,14 +78,14 @@ pub struct TrackFacts {
 
 /// One track on its way to one viewer.
 #[derive(Debug)]
-pub struct TrackOut {
-    facts: TrackFacts,
+pub struct Subscription {
+    negotiated: NegotiatedTrack,
     phase: Phase,
     /// The encoding that is being sent.
     encoding: u8,
     /// What the viewer is to get.
     target: LayerId,
-    climb: Climb,
+    upgrade_backoff: UpgradeBackoff,
     /// How many spatial and temporal layers of the encoding the viewer is to get: these and those below.
     within: (u8, u8),
     /// Which of them it gets; `None`: all that there are.
@@ -92,9 +93,9 @@ pub struct TrackOut {
     pictures: PictureRun,
     /// If the publisher describes its frames, and the viewer understands that.
     descriptors: Option<Box<Descriptors>>,
-    wish: Wish,
+    preferences: Preferences,
     /// What the network carries for this track, if known.
-    carried: Option<Carried>,
+    available: Option<AvailableBitrate>,
     /// Why it is this encoding.
     reason: Reason,
     /// The next position of its log to look at.
@@ -124,7 +125,7 @@ pub struct TrackOut {
     /// Outgoing timestamp of the newest picture or sound, when it was captured, and when it was sent.
     newest: Option<Newest>,
     /// What has happened so far.
-    pub counters: Counters,
+    pub counters: SubscriptionCounters,
 }
 
 /// The newest picture or sound that was sent.
@@ -163,7 +164,7 @@ enum Phase {
 
 /// What has been sent, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct SubscriptionCounters {
     /// RTP packets, without retransmissions.
     pub packets: u64,
     /// Their payload bytes.
@@ -198,7 +199,7 @@ pub struct Counters {
 
 /// What a round of sending leaves to do.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Next {
+pub struct SendOutcome {
     /// Come again then.
     pub at: Option<Instant>,
     /// The viewer cannot go on, or not change over, without a key frame of this encoding.
@@ -237,29 +238,29 @@ const RESTART_INTERVAL: Duration = Duration::from_secs(2);
 const VIDEO_HISTORY: usize = 2_048;
 const AUDIO_HISTORY: usize = 64;
 
-impl TrackOut {
-    /// A track that starts at the live edge of `track`. `seed`: 64 random bits.
-    pub fn new(facts: TrackFacts, now: Instant, seed: u64) -> TrackOut {
-        let (clock_rate, history) = match facts.kind {
+impl Subscription {
+    /// A track that starts at the live edge of `encoding`. `seed`: 64 random bits.
+    pub fn new(negotiated: NegotiatedTrack, now: Instant, seed: u64) -> Subscription {
+        let (clock_rate, history) = match negotiated.kind {
             MediaKind::Audio => (48_000, AUDIO_HISTORY),
             MediaKind::Video => (90_000, VIDEO_HISTORY),
         };
-        TrackOut {
+        Subscription {
             phase: Phase::Waiting,
             encoding: 0,
             target: LayerId::whole(0),
-            climb: Climb::default(),
+            upgrade_backoff: UpgradeBackoff::default(),
             within: WHOLE,
             layers: None,
             pictures: PictureRun::default(),
             descriptors: None,
-            wish: Wish::default(),
-            carried: None,
+            preferences: Preferences::default(),
+            available: None,
             reason: Reason::default(),
             cursor: u64::MAX,
             rewrite: Rewrite::new(clock_rate, seed),
-            header: HeaderWriter::new(facts.ssrc, facts.extensions, &facts.mid),
-            rtx_header: facts.rtx_ssrc.map(|ssrc| HeaderWriter::new(ssrc, facts.extensions, &facts.mid)),
+            header: HeaderWriter::new(negotiated.ssrc, negotiated.extensions, &negotiated.mid),
+            rtx_header: negotiated.rtx_ssrc.map(|ssrc| HeaderWriter::new(ssrc, negotiated.extensions, &negotiated.mid)),
             pace: Pace::new(now),
             history: History::new(history),
             chosen: None,
@@ -275,14 +276,14 @@ impl TrackOut {
             late: Late::default(),
             capture_written_us: None,
             newest: None,
-            counters: Counters::default(),
-            facts,
+            counters: SubscriptionCounters::default(),
+            negotiated,
         }
     }
 
     /// What was negotiated.
-    pub fn facts(&self) -> &TrackFacts {
-        &self.facts
+    pub fn negotiated(&self) -> &NegotiatedTrack {
+        &self.negotiated
     }
 
     /// What was sent last.
@@ -311,7 +312,7 @@ impl TrackOut {
     }
 
     /// Sets how losses are repaired, by what is known of the viewer's network.
-    pub fn repairs(&mut self, lossy: &Lossy) {
+    pub fn set_repair(&mut self, lossy: &Lossy) {
         self.copies = lossy.copies();
         self.repair_share = lossy.repair_share();
         self.playout = lossy.playout();
@@ -323,42 +324,42 @@ impl TrackOut {
     }
 
     /// Since when what is sent next has been there; `None` if there is nothing, or if it is of the past.
-    pub fn waits_since(&self, source: &Encodings) -> Option<Instant> {
-        let next = source.of(self.encoding).log().get(self.cursor)?;
+    pub fn waits_since(&self, track: &Track) -> Option<Instant> {
+        let next = track.of(self.encoding).log().get(self.cursor)?;
         (self.phase == Phase::Live).then_some(next.arrived_at)
     }
 
     /// Sends what there is to send.
-    pub fn send(&mut self, now: Instant, source: &Encodings, link: &mut Link<'_>) -> Next {
-        match self.facts.kind {
-            MediaKind::Audio => self.send_audio(now, source.of(0), link),
+    pub fn send(&mut self, now: Instant, track: &Track, link: &mut Link<'_>) -> SendOutcome {
+        match self.negotiated.kind {
+            MediaKind::Audio => self.send_audio(now, track.of(0), link),
             MediaKind::Video => {
-                let may_climb = self.climb.may(now);
-                let (offered, current) = choice::within_load(source.offered(), source.max_bps(), self.target);
-                let choice = choice::choose(offered, &self.wish, self.carried, current, may_climb);
+                let may_upgrade = self.upgrade_backoff.allows_upgrade(now);
+                let (offered, current) = choice::within_load(track.offered(), track.max_bps(), self.target);
+                let choice = choice::choose(offered, &self.preferences, self.available, current, may_upgrade);
                 self.reason = match choice.reason {
-                    Reason::Best if offered.len() < source.offered().len() => Reason::Load,
+                    Reason::Best if offered.len() < track.offered().len() => Reason::Load,
                     // It is the best that comes, because nobody has use for more than this viewer wishes.
-                    Reason::Best if source.is_spared(&self.wish) => Reason::Wished,
+                    Reason::Best if track.is_spared(&self.preferences) => Reason::Wished,
                     reason => reason,
                 };
                 let Some(wanted) = choice.layer else {
                     self.phase = Phase::Waiting;
-                    return Next::default();
+                    return SendOutcome::default();
                 };
                 if wanted != self.target {
-                    self.aim(now, source, wanted);
+                    self.aim(now, track, wanted);
                 }
-                let key_frame_of = self.change_over(now, source, wanted.encoding).or_else(|| self.thin(source));
-                let mut next = self.send_video(now, source, link);
+                let key_frame_of = self.change_over(now, track, wanted.encoding).or_else(|| self.thin(track));
+                let mut next = self.send_video(now, track, link);
                 next.wants_key_frame = next.wants_key_frame.or(key_frame_of);
                 next
             }
         }
     }
 
-    fn send_audio(&mut self, now: Instant, track: &Track, link: &mut Link<'_>) -> Next {
-        let log = track.log();
+    fn send_audio(&mut self, now: Instant, encoding: &Encoding, link: &mut Link<'_>) -> SendOutcome {
+        let log = encoding.log();
         if self.cursor == u64::MAX {
             // A viewer that joins starts with the newest packet, if it is still news.
             self.cursor = log.end().saturating_sub(1).max(log.start());
@@ -381,32 +382,32 @@ impl TrackOut {
                 self.rewrite.start(now, packet);
                 self.phase = Phase::Live;
             }
-            self.forward(now, track, self.cursor, packet, link);
+            self.forward(now, encoding, self.cursor, packet, link);
             self.cursor += 1;
         }
-        Next::default()
+        SendOutcome::default()
     }
 
-    fn send_video(&mut self, now: Instant, source: &Encodings, link: &mut Link<'_>) -> Next {
-        let track = source.of(self.encoding);
-        let log = track.log();
+    fn send_video(&mut self, now: Instant, track: &Track, link: &mut Link<'_>) -> SendOutcome {
+        let encoding = track.of(self.encoding);
+        let log = encoding.log();
         loop {
             if let Some(sets) = self.before_run.take() {
-                self.send_sets(track, sets, link);
+                self.send_sets(encoding, sets, link);
             }
             match self.phase {
                 Phase::Waiting => {
-                    if self.cannot_decode(track) {
-                        return Next::default();
+                    if self.cannot_decode(encoding) {
+                        return SendOutcome::default();
                     }
                     let Some(at) = log.key_at() else {
                         self.cursor = log.end();
-                        return Next { at: None, wants_key_frame: log.last().map(|_| self.encoding) };
+                        return SendOutcome { at: None, wants_key_frame: log.last().map(|_| self.encoding) };
                     };
                     if let Some(again_at) = self.put_off(now) {
-                        return Next { at: Some(again_at), wants_key_frame: None };
+                        return SendOutcome { at: Some(again_at), wants_key_frame: None };
                     }
-                    self.start_from(now, source, at);
+                    self.start_from(now, track, at);
                 }
                 Phase::Holding { key_at, key_timestamp, since } => {
                     if log.key_at().is_some_and(|at| at > key_at) {
@@ -416,68 +417,71 @@ impl TrackOut {
                     while let Some(packet) = log.get(self.cursor) {
                         if packet.timestamp == key_timestamp {
                             if *link.budget <= 0 {
-                                return Next { at: Some(now + BUDGET_STEP), wants_key_frame: Some(self.encoding) };
+                                return SendOutcome {
+                                    at: Some(now + BUDGET_STEP),
+                                    wants_key_frame: Some(self.encoding),
+                                };
                             }
-                            *link.budget -= self.forward(now, track, self.cursor, packet, link);
+                            *link.budget -= self.forward(now, encoding, self.cursor, packet, link);
                         }
                         self.cursor += 1;
                     }
-                    if now < since + HOLD && !source.is_deaf() {
-                        return Next { at: Some(since + HOLD), wants_key_frame: Some(self.encoding) };
+                    if now < since + HOLD && !track.is_unresponsive() {
+                        return SendOutcome { at: Some(since + HOLD), wants_key_frame: Some(self.encoding) };
                     }
                     if log.key_at() != Some(key_at) {
                         // The group grew past what the log keeps: only a key frame helps.
                         self.phase = Phase::Waiting;
-                        return Next { at: None, wants_key_frame: Some(self.encoding) };
+                        return SendOutcome { at: None, wants_key_frame: Some(self.encoding) };
                     }
-                    self.catch_up(now, source, key_at, Some(key_timestamp));
+                    self.catch_up(now, track, key_at, Some(key_timestamp));
                 }
                 Phase::Between { since } => {
-                    if let Some(at) = fresh_key(now, track).filter(|_| self.put_off(now).is_none()) {
-                        self.start_from(now, source, at);
-                    } else if now < since + HOLD && !source.is_deaf() {
-                        return Next { at: Some(since + HOLD), wants_key_frame: Some(self.encoding) };
+                    if let Some(at) = fresh_key(now, encoding).filter(|_| self.put_off(now).is_none()) {
+                        self.start_from(now, track, at);
+                    } else if now < since + HOLD && !track.is_unresponsive() {
+                        return SendOutcome { at: Some(since + HOLD), wants_key_frame: Some(self.encoding) };
                     } else {
                         self.phase = Phase::Waiting;
                     }
                 }
                 Phase::CatchUp { edge, skip } => {
-                    if self.fell_behind(track) {
+                    if self.fell_behind(encoding) {
                         continue;
                     }
                     let begun = self.cursor;
                     while self.cursor < edge {
                         if *link.budget <= 0 {
-                            return Next { at: Some(now + BUDGET_STEP), wants_key_frame: None };
+                            return SendOutcome { at: Some(now + BUDGET_STEP), wants_key_frame: None };
                         }
                         let Some(packet) = log.get(self.cursor) else { break };
-                        if self.waits_for_next(track, packet) {
+                        if self.waits_for_next(encoding, packet) {
                             break;
                         }
                         if skip != Some(packet.timestamp) {
-                            *link.budget -= self.forward(now, track, self.cursor, packet, link);
+                            *link.budget -= self.forward(now, encoding, self.cursor, packet, link);
                         }
                         self.cursor += 1;
                     }
-                    self.pace.follows(now, (self.cursor - begun) as u32);
+                    self.pace.on_start_sent(now, (self.cursor - begun) as u32);
                     self.phase = Phase::Live;
                 }
                 Phase::Live => {
-                    if self.fell_behind(track) {
+                    if self.fell_behind(encoding) {
                         continue;
                     }
                     if late::is_too_late(now, log, self.cursor) {
-                        match self.late.next(now, log, self.cursor, source.is_deaf()) {
+                        match self.late.next(now, log, self.cursor, track.is_unresponsive()) {
                             late::Step::StartFrom(at) => {
                                 if let Some(again_at) = self.put_off(now) {
-                                    return Next { at: Some(again_at), wants_key_frame: None };
+                                    return SendOutcome { at: Some(again_at), wants_key_frame: None };
                                 }
                                 self.counters.skips += 1;
-                                self.start_from(now, source, at);
+                                self.start_from(now, track, at);
                                 continue;
                             }
                             late::Step::Hold(until) => {
-                                return Next { at: Some(until), wants_key_frame: Some(self.encoding) };
+                                return SendOutcome { at: Some(until), wants_key_frame: Some(self.encoding) };
                             }
                             late::Step::GoOn => {}
                         }
@@ -495,17 +499,17 @@ impl TrackOut {
                             self.phase = Phase::Waiting;
                             break;
                         }
-                        if self.waits_for_next(track, packet) {
+                        if self.waits_for_next(encoding, packet) {
                             waits = true;
                             break;
                         }
-                        self.forward(now, track, self.cursor, packet, link);
+                        self.forward(now, encoding, self.cursor, packet, link);
                         self.cursor += 1;
                     }
-                    self.pace.sent((self.cursor - begun) as u32);
+                    self.pace.on_sent((self.cursor - begun) as u32);
                     if self.phase == Phase::Live {
                         let at = (self.cursor < log.end() && !waits).then(|| self.pace.next_at());
-                        return Next { at, wants_key_frame: None };
+                        return SendOutcome { at, wants_key_frame: None };
                     }
                 }
             }
@@ -513,10 +517,10 @@ impl TrackOut {
     }
 
     /// Whether what comes is coded with something that the viewer did not negotiate: then it is passed over.
-    fn cannot_decode(&mut self, track: &Track) -> bool {
-        let log = track.log();
+    fn cannot_decode(&mut self, encoding: &Encoding) -> bool {
+        let log = encoding.log();
         let next = log.key_at().and_then(|at| log.get(at)).or_else(|| log.last());
-        let is_lacking = next.is_some_and(|packet| self.choose(track, packet).payload_type.is_none());
+        let is_lacking = next.is_some_and(|packet| self.choose(encoding, packet).payload_type.is_none());
         if is_lacking {
             self.counters.undecodable += log.end().saturating_sub(self.cursor.max(log.start()));
             self.cursor = log.end();
@@ -546,8 +550,8 @@ impl TrackOut {
     }
 
     /// Begins a run at the key frame at `at`.
-    fn start_from(&mut self, now: Instant, source: &Encodings, at: u64) {
-        let log = source.of(self.encoding).log();
+    fn start_from(&mut self, now: Instant, track: &Track, at: u64) {
+        let log = track.of(self.encoding).log();
         let (Some(first), Some(last)) = (log.get(at), log.last()) else {
             self.cursor = log.end();
             return;
@@ -556,25 +560,25 @@ impl TrackOut {
         self.before_run = self.reserve_sets(log, at, first);
         self.rewrite.start(now, first);
         self.pictures.start(&first.layers.numbers);
-        if first.descriptor.is_some() && self.facts.extensions.dependency_descriptor.is_some() {
+        if first.descriptor.is_some() && self.negotiated.extensions.dependency_descriptor.is_some() {
             self.descriptors.get_or_insert_default().start(first);
         }
-        self.within = self.allowed(source);
+        self.within = self.allowed(track);
         self.layers = (self.within != WHOLE).then(Box::default);
         // Whatever was sent again of the run before: the key frame is worth more.
         self.repair_budget = self.repair_budget.max(REPAIR_OF_A_START);
         self.counters.starts += 1;
         let age = last.arrived_at.saturating_duration_since(first.arrived_at);
-        if age <= SHORT_GROUP || source.is_deaf() {
-            self.catch_up(now, source, at, None);
+        if age <= SHORT_GROUP || track.is_unresponsive() {
+            self.catch_up(now, track, at, None);
         } else {
             self.cursor = log.group_from(at);
             self.phase = Phase::Holding { key_at: at, key_timestamp: first.timestamp, since: now };
         }
     }
 
-    fn catch_up(&mut self, now: Instant, source: &Encodings, at: u64, skip: Option<u32>) {
-        let log = source.of(self.encoding).log();
+    fn catch_up(&mut self, now: Instant, track: &Track, at: u64, skip: Option<u32>) {
+        let log = track.of(self.encoding).log();
         let (Some(first), Some(last)) = (log.get(at), log.last()) else { return };
         let frames = (at..log.end()).filter_map(|p| log.get(p)).filter(|p| p.starts_frame).count();
         self.rewrite.squeeze(now, first.timestamp, last.timestamp, frames as u32, SQUEEZED_FRAME_TICKS);
@@ -582,8 +586,8 @@ impl TrackOut {
         self.phase = Phase::CatchUp { edge: log.end(), skip };
     }
 
-    fn fell_behind(&mut self, track: &Track) -> bool {
-        let behind = self.cursor < track.log().start();
+    fn fell_behind(&mut self, encoding: &Encoding) -> bool {
+        let behind = self.cursor < encoding.log().start();
         if behind {
             self.counters.fell_behind += 1;
             self.phase = Phase::Waiting;
@@ -592,11 +596,11 @@ impl TrackOut {
     }
 
     /// The viewer asks for a key frame. Returns of which encoding the publisher must be asked for one.
-    pub fn key_frame_requested(&mut self, now: Instant, source: &Encodings) -> Option<u8> {
+    pub fn on_key_frame_request(&mut self, now: Instant, track: &Track) -> Option<u8> {
         self.counters.key_frame_requests += 1;
         let restart_due = self.restarted_at.is_none_or(|at| now.saturating_duration_since(at) >= RESTART_INTERVAL);
-        let can_restart = source.of(self.encoding).log().key_at().is_some();
-        if source.is_deaf() && restart_due && self.is_flowing() && can_restart {
+        let can_restart = track.of(self.encoding).log().key_at().is_some();
+        if track.is_unresponsive() && restart_due && self.is_flowing() && can_restart {
             self.restarted_at = Some(now);
             self.phase = Phase::Waiting;
             return None;
