@@ -288,9 +288,7 @@ fn restart(world: &mut World, content: &[u8]) {
     let (ufrag, password) = text.split_once(':').unwrap_or((&text, "0123456789012345678901"));
     let (ufrag, password) = (ufrag.to_owned(), password.to_owned());
     let session = world.session;
-    world.ask_desk(desk::Command::Restart { session, ufrag: ufrag.clone(), password: password.clone() });
-    let credentials = str0m::ice::IceCreds { ufrag: "pnew".to_owned(), pass: "x".repeat(32) };
-    world.ask_shard(shard::Command::RestartPublisher { session, ufrag, password, credentials });
+    world.ask_desk(desk::Command::Restart { session, ufrag, password });
 }
 
 /// Scripts of a viewer's session.

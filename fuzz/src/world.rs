@@ -8,10 +8,8 @@ use media::{NtpTime, SessionId, StreamId, WallClock};
 use sfu::desk::{self, Desk, Handed};
 use sfu::format::Published;
 use sfu::negotiate;
-use sfu::publisher::PublisherSetup;
 use sfu::shard::{self, Shard};
 use sfu::transmit::Batch;
-use str0m::ice::IceCreds;
 
 use crate::mutate::Random;
 use crate::peer::{Peer, Purpose};
@@ -59,7 +57,6 @@ pub(crate) struct World {
     /// The peer's ufrag.
     pub(crate) peer_ufrag: String,
     pub(crate) session: SessionId,
-    purpose: Purpose,
     desk: Desk,
     shard: Shard,
 }
@@ -75,28 +72,17 @@ impl World {
         let mut peer = Peer::new(now, PEER);
         let offer = peer.offer(purpose);
         let session = SessionId::from_bytes([9; 16]);
-        let answer = match purpose {
+        let command = match purpose {
             Purpose::Watch | Purpose::WatchAndTalk => {
                 let published = Published::default();
-                let command = desk::Command::Open { session, stream: STREAM, offer: Some(offer.clone()), published };
-                desk.handle_command(now, command, &mut Batch::new());
-                match desk.poll_event() {
-                    Some(desk::Event::Opened { result: Ok(answer), .. }) => answer,
-                    other => panic!("an honest offer is answered, but: {other:?}"),
-                }
+                desk::Command::Open { session, stream: STREAM, offer: Some(offer.clone()), published }
             }
-            Purpose::Publish => {
-                let ufrag = "p0123456789abcdef".to_owned();
-                let credentials =
-                    IceCreds { ufrag: ufrag.clone(), pass: "0123456789abcdef0123456789abcdef".to_owned() };
-                let opened =
-                    negotiate::publisher(&identity, now, credentials, &offer).expect("an honest offer is answered");
-                let negotiate::PublisherOffer { rtc, answer, offer, tracks, ingress, notes } = opened;
-                let setup =
-                    PublisherSetup { session, stream: STREAM, epoch: 1, ufrag, rtc, offer, tracks, ingress, notes };
-                shard.handle_command(now, shard::Command::AddPublisher(Box::new(setup)));
-                answer
-            }
+            Purpose::Publish => desk::Command::Publish { session, stream: STREAM, epoch: 1, offer: offer.clone() },
+        };
+        desk.handle_command(now, command, &mut Batch::new());
+        let answer = match desk.poll_event() {
+            Some(desk::Event::Opened { result: Ok(answer), .. }) => answer,
+            other => panic!("an honest offer is answered, but: {other:?}"),
         };
         peer.accept(&answer);
         let answered = answer.clone();
@@ -116,7 +102,6 @@ impl World {
             password: of(&answer, "a=ice-pwd:"),
             peer_ufrag: of(&offer, "a=ice-ufrag:"),
             session,
-            purpose,
             desk,
             shard,
         }
@@ -219,10 +204,7 @@ impl World {
 
     /// Whether the server still holds the session.
     pub(crate) fn has_session(&mut self) -> bool {
-        match self.purpose {
-            Purpose::Watch | Purpose::WatchAndTalk => self.desk.session_count() == 1,
-            Purpose::Publish => self.snapshot().publishers == 1,
-        }
+        self.desk.session_count() == 1
     }
 
     fn snapshot(&mut self) -> shard::Snapshot {
@@ -244,11 +226,10 @@ impl World {
                 quiet = false;
                 match event {
                     shard::Event::ToDesk { desk: 0, handed } => {
-                        let mut batch = Batch::new();
-                        self.desk.handle_command(self.now, desk::Command::Datagram(handed), &mut batch);
-                        self.carry(&batch);
+                        self.obey(desk::Command::Datagram(handed));
                     }
-                    shard::Event::PublisherClosed { why, .. } => self.ended = Some(format!("{why:?}")),
+                    shard::Event::SessionFailed { session, .. } => self.obey(desk::Command::Fail { session }),
+                    shard::Event::PublisherSilent { session, .. } => self.obey(desk::Command::Silent { session }),
                     _ => {}
                 }
             }
@@ -274,6 +255,12 @@ impl World {
             }
         }
         panic!("desk and shard never come to rest");
+    }
+
+    fn obey(&mut self, command: desk::Command) {
+        let mut batch = Batch::new();
+        self.desk.handle_command(self.now, command, &mut batch);
+        self.carry(&batch);
     }
 
     fn carry(&mut self, batch: &Batch) {

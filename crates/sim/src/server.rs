@@ -12,11 +12,10 @@ use control::{CloseReason, Control, Effect, Refused};
 use media::{NtpTime, SessionId, StreamId, StreamName, WallClock};
 use sfu::desk::{self, Desk};
 use sfu::format::Published;
-use sfu::negotiate::{self, Identity, Unusable};
-use sfu::publisher::{Ended, PublisherSetup};
+use sfu::negotiate::{Identity, Unusable};
+use sfu::publisher::Ended;
 use sfu::shard::{self, Shard, Snapshot, StreamSnapshot, ViewerReport};
 use sfu::transmit::Batch;
-use str0m::ice::IceCreds;
 
 use crate::core::Core;
 use crate::random::Random;
@@ -126,7 +125,6 @@ pub enum Gone {
 }
 
 struct Known {
-    is_publisher: bool,
     stream: StreamId,
     desk: u8,
     connected: bool,
@@ -219,33 +217,13 @@ impl Server {
     ) -> Result<(SessionId, String), NotOpened> {
         let session = self.new_session();
         let admitted = self.control.publish(now, session, name.clone(), ip).map_err(NotOpened::Refused)?;
-        let credentials = self.credentials();
-        let ufrag = credentials.ufrag.clone();
-        let offer = match negotiate::publisher(&self.identity, now, credentials, offer) {
-            Ok(offer) => offer,
-            Err(error) => {
-                self.control.closed(now, session);
-                self.run(now);
-                return Err(NotOpened::Unusable(error));
-            }
-        };
-        let known = Known { is_publisher: true, stream: admitted.stream, desk: 0, connected: false };
-        self.known.insert(session, known);
-        let setup = PublisherSetup {
-            session,
-            stream: admitted.stream,
-            epoch: admitted.epoch,
-            ufrag,
-            rtc: offer.rtc,
-            offer: offer.offer,
-            tracks: offer.tracks,
-            ingress: offer.ingress,
-            notes: offer.notes,
-        };
-        let shard = (admitted.epoch % self.shards.len() as u32) as u8;
-        self.to_shards.push((shard, shard::Command::AddPublisher(Box::new(setup))));
+        let desk = self.choose_desk();
+        self.known.insert(session, Known { stream: admitted.stream, desk, connected: false });
+        let (stream, epoch, offer) = (admitted.stream, admitted.epoch, offer.to_owned());
+        self.to_desks.push((desk, desk::Command::Publish { session, stream, epoch, offer }));
         self.run(now);
-        Ok((session, offer.answer))
+        let opened = self.opened.remove(&session).expect("a desk answers at once");
+        opened.map(|sdp| (session, sdp)).map_err(NotOpened::Unusable)
     }
 
     pub(crate) fn watch(
@@ -257,15 +235,19 @@ impl Server {
     ) -> Result<(SessionId, String), NotOpened> {
         let session = self.new_session();
         let admitted = self.control.watch(now, session, name.clone(), ip).map_err(NotOpened::Refused)?;
-        self.next_desk = (self.next_desk + 1) % self.desks.len() as u8;
-        let desk = self.next_desk;
-        self.known.insert(session, Known { is_publisher: false, stream: admitted.stream, desk, connected: false });
+        let desk = self.choose_desk();
+        self.known.insert(session, Known { stream: admitted.stream, desk, connected: false });
         let published = self.published(admitted.stream);
         let command = desk::Command::Open { session, stream: admitted.stream, offer, published };
         self.to_desks.push((desk, command));
         self.run(now);
         let opened = self.opened.remove(&session).expect("a desk answers at once");
         opened.map(|sdp| (session, sdp)).map_err(NotOpened::Unusable)
+    }
+
+    fn choose_desk(&mut self) -> u8 {
+        self.next_desk = (self.next_desk + 1) % self.desks.len() as u8;
+        self.next_desk
     }
 
     pub(crate) fn answer(&mut self, now: Instant, session: SessionId, answer: String) -> Result<(), NotOpened> {
@@ -285,16 +267,7 @@ impl Server {
         password: String,
     ) -> Option<String> {
         let known = self.known.get(&session)?;
-        if known.is_publisher {
-            let ours = self.credentials();
-            for shard in 0..self.shards.len() as u8 {
-                let (ufrag, password, credentials) = (ufrag.clone(), password.clone(), ours.clone());
-                let command = shard::Command::RestartPublisher { session, ufrag, password, credentials };
-                self.to_shards.push((shard, command));
-            }
-        } else {
-            self.to_desks.push((known.desk, desk::Command::Restart { session, ufrag, password }));
-        }
+        self.to_desks.push((known.desk, desk::Command::Restart { session, ufrag, password }));
         self.run(now);
         self.restarted.remove(&session).flatten().map(|result| result.expect("credentials that str0m takes"))
     }
@@ -517,14 +490,12 @@ impl Server {
                     }
                 }
                 shard::Event::ToShard { shard, command } => self.to_shards.push((shard, command)),
-                shard::Event::PublisherConnected { session } => self.connected(session),
                 shard::Event::PublisherFlows { session, flows } => self.control.flows(self.now, session, flows),
-                shard::Event::PublisherClosed { session, why } => self.session_ended(session, why),
-                shard::Event::ViewerFailed { session, desk } => {
+                shard::Event::SessionFailed { session, desk } => {
                     self.to_desks.push((desk, desk::Command::Fail { session }));
                 }
-                shard::Event::PublisherRestarted { session, result } => {
-                    self.restarted.insert(session, Some(result));
+                shard::Event::PublisherSilent { session, desk } => {
+                    self.to_desks.push((desk, desk::Command::Silent { session }));
                 }
                 shard::Event::Published { stream, epoch, published } => {
                     let entry = self.published.entry(stream).or_default();
@@ -568,20 +539,10 @@ impl Server {
     fn carry_out(&mut self) {
         while let Some(effect) = self.control.poll_effect() {
             match effect {
-                Effect::Close { session, role, reason, .. } => {
+                Effect::Close { session, reason, .. } => {
                     self.ended.push((session, Gone::Closed(reason)));
-                    let known = self.known.remove(&session);
-                    match role {
-                        control::Role::Publisher => {
-                            for shard in 0..self.shards.len() as u8 {
-                                self.to_shards.push((shard, shard::Command::RemovePublisher { session }));
-                            }
-                        }
-                        control::Role::Viewer => {
-                            if let Some(known) = known {
-                                self.to_desks.push((known.desk, desk::Command::Close { session }));
-                            }
-                        }
+                    if let Some(known) = self.known.remove(&session) {
+                        self.to_desks.push((known.desk, desk::Command::Close { session }));
                     }
                 }
                 Effect::StreamClosed { stream } => {
@@ -612,10 +573,5 @@ impl Server {
         bytes[..8].copy_from_slice(&self.random.bits().to_be_bytes());
         bytes[8..].copy_from_slice(&self.random.bits().to_be_bytes());
         SessionId::from_bytes(bytes)
-    }
-
-    fn credentials(&mut self) -> IceCreds {
-        let ufrag = format!("p{:016x}", self.random.bits());
-        IceCreds { ufrag, pass: format!("{:016x}{:016x}", self.random.bits(), self.random.bits()) }
     }
 }

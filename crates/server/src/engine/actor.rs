@@ -17,12 +17,11 @@ use sfu::dtls::Reason;
 use sfu::format::Published;
 use sfu::guard::Strikes;
 use sfu::negotiate::{self, Unusable};
-use sfu::publisher::{Ended, PublisherSetup};
+use sfu::publisher::Ended;
 use sfu::shard::{self, Snapshot};
 use sfu::stream::choice::Preferences;
 use shards::plane::{EventSink, everywhere};
 use shards::{Plane, PlaneEvent, Setup};
-use str0m::ice::IceCreds;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::addresses;
@@ -295,9 +294,7 @@ impl Actor {
             }
             #[cfg(test)]
             Ask::Panic(_reply) => panic!("injected"),
-            Ask::Publish(request, reply) => {
-                let _ = reply.send(self.publish(request));
-            }
+            Ask::Publish(request, reply) => self.publish(request, reply),
             Ask::Watch(request, reply) => self.watch(request, reply),
             Ask::Answer(session, answer, reply) => match self.sessions.get(&session) {
                 Some(known) if known.role == Role::Viewer => {
@@ -413,60 +410,50 @@ impl Actor {
         self.control.measured(control::Load { busy_permille: u16::try_from(busy).unwrap_or(u16::MAX) });
     }
 
-    fn publish(&mut self, request: Publish) -> Result<Opened, Refusal> {
+    fn publish(&mut self, request: Publish, reply: oneshot::Sender<Result<Opened, Refusal>>) {
         let now = Instant::now();
         self.measure_load();
         let session = new_session();
         let ip = request.remote.ip();
         let caller = Caller { ip, identity: request.identity.clone() };
-        let admitted = self.control.publish(now, session, request.stream, caller).map_err(refusal)?;
-        let (ufrag, password) = (format!("p{:016x}", random()), format!("{:016x}{:016x}", random(), random()));
-        let credentials = IceCreds { ufrag: ufrag.clone(), pass: password };
-        let identity = self.plane.identity();
-        let negotiated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            negotiate::publisher(identity, now, credentials, &request.offer)
-        }));
-        let offer = match negotiated {
-            Ok(Ok(offer)) => offer,
-            Ok(Err(error)) => {
-                self.control.closed(now, session);
-                return Err(unusable(error));
-            }
-            Err(_) => {
-                self.control.closed(now, session);
-                return Err(Refusal::BadSdp { reason: "it could not be processed".to_owned() });
+        let admitted = match self.control.publish(now, session, request.stream, caller) {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                let _ = reply.send(Err(refusal(refused)));
+                return;
             }
         };
-        let etag = new_etag();
-        let client_ufrag = negotiate::remote_credentials(&offer.offer).map(|credentials| credentials.ufrag);
-        self.sessions.insert(
-            session,
-            Known {
-                role: Role::Publisher,
-                stream: admitted.stream,
-                desk: 0,
-                etag: etag.clone(),
-                client_ufrag,
-                video_line: None,
-                connected: false,
-            },
-        );
-        let setup = PublisherSetup {
-            session,
-            stream: admitted.stream,
-            epoch: admitted.epoch,
-            ufrag,
-            rtc: offer.rtc,
-            offer: offer.offer,
-            tracks: offer.tracks,
-            ingress: offer.ingress,
-            notes: offer.notes,
-        };
-        let shard = (admitted.epoch % u32::from(self.plane.shard_count())) as u8;
-        self.plane.shard(shard, shard::Command::AddPublisher(Box::new(setup)));
         tracing::info!(session = session.handle(), ip = %ip, "a publisher connects");
         tracing::debug!(session = session.handle(), identity = request.identity, "identity of the publisher");
-        Ok(Opened { session, sdp: offer.answer, etag })
+        let desk = self.new_known(session, Role::Publisher, admitted.stream, Some(&request.offer));
+        let (stream, epoch) = (admitted.stream, admitted.epoch);
+        self.wait(session, Waiting::Opened(reply));
+        self.open(now, session, desk, desk::Command::Publish { session, stream, epoch, offer: request.offer });
+    }
+
+    /// Keeps a new session. Returns its desk.
+    fn new_known(&mut self, session: SessionId, role: Role, stream: StreamId, offer: Option<&str>) -> u8 {
+        self.next_desk = (self.next_desk + 1) % self.plane.desk_count();
+        let client_ufrag = offer.and_then(negotiate::remote_credentials).map(|credentials| credentials.ufrag);
+        let known = Known {
+            role,
+            stream,
+            desk: self.next_desk,
+            etag: new_etag(),
+            client_ufrag,
+            video_line: None,
+            connected: false,
+        };
+        self.sessions.insert(session, known);
+        self.next_desk
+    }
+
+    /// Has a desk open a session, if it takes one more.
+    fn open(&mut self, now: Instant, session: SessionId, desk: u8, command: desk::Command) {
+        if !self.plane.desk(desk, command) {
+            self.fail_waiting(session, || Refusal::Full { limit: "limits.handshakes" });
+            self.control.closed(now, session);
+        }
     }
 
     fn watch(&mut self, request: Watch, reply: oneshot::Sender<Result<Opened, Refusal>>) {
@@ -481,29 +468,12 @@ impl Actor {
                 return;
             }
         };
-        self.next_desk = (self.next_desk + 1) % self.plane.desk_count();
-        let client_ufrag =
-            request.offer.as_deref().and_then(negotiate::remote_credentials).map(|credentials| credentials.ufrag);
-        self.sessions.insert(
-            session,
-            Known {
-                role: Role::Viewer,
-                stream: admitted.stream,
-                desk: self.next_desk,
-                etag: new_etag(),
-                client_ufrag,
-                video_line: None,
-                connected: false,
-            },
-        );
+        let desk = self.new_known(session, Role::Viewer, admitted.stream, request.offer.as_deref());
         self.look_at_audience(now, admitted.stream);
         let published = self.published(admitted.stream);
         let command = desk::Command::Open { session, stream: admitted.stream, offer: request.offer, published };
         self.wait(session, Waiting::Opened(reply));
-        if !self.plane.desk(self.next_desk, command) {
-            self.fail_waiting(session, || Refusal::Full { limit: "limits.handshakes" });
-            self.control.closed(now, session);
-        }
+        self.open(now, session, desk, command);
     }
 
     fn trickle(
@@ -529,23 +499,8 @@ impl Actor {
             let _ = reply.send(Ok(Trickled::Accepted));
             return;
         };
-        let role = known.role;
         self.wait(session, Waiting::Restarted { ufrag: ufrag.clone(), reply });
-        match role {
-            Role::Viewer => self.to_desk(session, |_| desk::Command::Restart { session, ufrag, password }),
-            Role::Publisher => {
-                let ours = IceCreds {
-                    ufrag: format!("p{:016x}", random()),
-                    pass: format!("{:016x}{:016x}", random(), random()),
-                };
-                self.to_all_shards(|| shard::Command::RestartPublisher {
-                    session,
-                    ufrag: ufrag.clone(),
-                    password: password.clone(),
-                    credentials: ours.clone(),
-                });
-            }
-        }
+        self.to_desk(session, |_| desk::Command::Restart { session, ufrag, password });
     }
 
     fn handle_desk(&mut self, event: desk::Event) {
@@ -587,10 +542,7 @@ impl Actor {
 
     fn handle_shard(&mut self, event: shard::Event) {
         match event {
-            shard::Event::PublisherConnected { session } => self.connected(session),
             shard::Event::PublisherFlows { session, flows } => self.flows(session, flows),
-            shard::Event::PublisherClosed { session, why } => self.ended(session, why),
-            shard::Event::PublisherRestarted { session, result } => self.restarted(session, Some(result)),
             shard::Event::Published { stream, epoch, published } => {
                 let watched = self.watched.entry(stream).or_default();
                 if epoch >= watched.epoch {
@@ -615,7 +567,10 @@ impl Actor {
                     });
                 }
             }
-            shard::Event::ToDesk { .. } | shard::Event::ToShard { .. } | shard::Event::ViewerFailed { .. } => {}
+            shard::Event::ToDesk { .. }
+            | shard::Event::ToShard { .. }
+            | shard::Event::SessionFailed { .. }
+            | shard::Event::PublisherSilent { .. } => {}
         }
     }
 
@@ -727,10 +682,7 @@ impl Actor {
             match effect {
                 Effect::Close { session, role, reason, .. } => {
                     tracing::info!(session = session.handle(), ?role, ?reason, "closing a session");
-                    match role {
-                        control::Role::Publisher => self.to_all_shards(|| shard::Command::RemovePublisher { session }),
-                        control::Role::Viewer => self.to_desk(session, |_| desk::Command::Close { session }),
-                    }
+                    self.to_desk(session, |_| desk::Command::Close { session });
                     self.fail_waiting(session, || Refusal::NoSuchSession);
                     self.sessions.remove(&session);
                     self.bump();

@@ -9,6 +9,7 @@
 //! - `repair`: retransmissions become the packets that they repeat (RFC 4588)
 //! - `runs`: spans of one SSRC, format and sequence
 //! - `encoding`: what is known of one encoding: `reception` (RFC 3550 §6.4), `missing` packets (RFC 4585 §6.2)
+//! - `feedback`: arrival times by transport-wide number
 //! - `round_trip`: how far the peer is (RFC 3611)
 //! - `writing`: reports, requests for packets and key frames, farewells
 //!
@@ -30,6 +31,7 @@
 )]
 
 mod encoding;
+mod feedback;
 mod header;
 mod missing;
 mod negotiated;
@@ -53,10 +55,10 @@ pub use negotiated::{ExtensionIds, MAX_NAMED, MAX_SECTIONS, NamedSsrc, Negotiate
 pub use sources::Place;
 
 use crate::format::Format;
-use crate::ingress::Feedback;
 use crate::rtcp::{self, Packet, SenderReport, XrBlock};
 use crate::srtp::{Open, Seal};
 use encoding::{Arrival, Encoding, Step};
+use feedback::Feedback;
 use header::Elements;
 use negotiated::Carries;
 use sources::{Source, Sources};
@@ -95,6 +97,19 @@ pub struct Counters {
     pub restored: u64,
     /// Packets that were asked for, each time.
     pub asked_for: u64,
+}
+
+impl Counters {
+    /// Returns what was counted since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Counters) -> Counters {
+        Counters {
+            refused: self.refused.saturating_sub(before.refused),
+            strays: self.strays.saturating_sub(before.strays),
+            restored: self.restored.saturating_sub(before.restored),
+            asked_for: self.asked_for.saturating_sub(before.asked_for),
+        }
+    }
 }
 
 /// A packet of an encoding.
@@ -139,13 +154,14 @@ pub struct Delivery {
 
 /// What an RTP datagram came to.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most are deliveries, and a box for each costs more than its move")]
 pub enum Outcome {
     /// It was not authentic, came before, or was malformed.
     Refused,
     /// It was authentic, and there is nothing to forward.
     Nothing,
     /// Forward this.
-    Deliver(Box<Delivery>),
+    Deliver(Delivery),
 }
 
 /// The most bytes of a compound RTCP packet, before it is encrypted: a datagram of 1,200 bytes less what lower layers
@@ -363,7 +379,7 @@ impl Receiver {
             return Some(Outcome::Nothing);
         }
         let held = if step == Step::BeginWithHeld { encoding.take_held() } else { None };
-        Some(Outcome::Deliver(Box::new(Delivery { begins: step != Step::Forward, held, packet })))
+        Some(Outcome::Deliver(Delivery { begins: step != Step::Forward, held, packet }))
     }
 }
 

@@ -44,7 +44,6 @@ use super::lossy::{LEAST_REPAIR_SHARE, Lossy, Playout};
 use super::pace::Pace;
 use super::rewrite::Rewrite;
 use crate::allowance::Allowance;
-use crate::allowance::Allowance;
 use crate::format::AcceptedFormats;
 use crate::layers::LayerId;
 use crate::layers::continuity::PictureRun;
