@@ -7,8 +7,9 @@
 
 import http from "node:http";
 import net from "node:net";
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
-const [base = "http://127.0.0.1:7880", seconds = "5", ...kinds] = process.argv.slice(2);
+const [base = "http://127.0.0.1:7880", seconds = "5", ...kinds] = isMainThread ? process.argv.slice(2) : workerData;
 const { hostname, port } = new URL(base);
 if (!["127.0.0.1", "localhost", "[::1]"].includes(hostname)) throw new Error("only against this machine");
 
@@ -54,7 +55,7 @@ function flood(kind) {
     return Buffer.concat(frames);
   };
   const pump = () => {
-    // One chunk at a time, and a turn of the event loop between them, so that this process can measure too.
+    // One chunk at a time, and a turn of the event loop between them, so that every flooder has its turn.
     if (!running || socket.destroyed) return socket.destroy();
     totals.frames += 500;
     if (socket.write(next())) setImmediate(pump);
@@ -94,11 +95,23 @@ function ask() {
   });
 }
 
-for (const kind of kinds.length > 0 ? kinds : ["none", ...Object.keys(FRAMES), "slow-readers"]) {
-  Object.assign(totals, { frames: 0, connections: 0, goaways: 0 });
-  running = true;
-  if (kind === "slow-readers") for (let i = 0; i < SLOW_READERS; i++) readSlowly();
-  else if (kind !== "none") for (let i = 0; i < FLOODERS; i++) flood(kind);
+/** The flooding half, in a thread of its own: the work of 1,000 sockets would delay the requests that are measured. */
+function floodOnDemand() {
+  parentPort.on("message", (kind) => {
+    if (kind === null) {
+      running = false;
+      parentPort.postMessage({ ...totals });
+      return;
+    }
+    Object.assign(totals, { frames: 0, connections: 0, goaways: 0 });
+    running = true;
+    if (kind === "slow-readers") for (let i = 0; i < SLOW_READERS; i++) readSlowly();
+    else if (kind !== "none") for (let i = 0; i < FLOODERS; i++) flood(kind);
+  });
+}
+
+async function measure(flooders, kind) {
+  flooders.postMessage(kind);
   const took = [];
   let failed = 0;
   const until = performance.now() + Number(seconds) * 1_000;
@@ -108,13 +121,24 @@ for (const kind of kinds.length > 0 ? kinds : ["none", ...Object.keys(FRAMES), "
     else took.push(ms);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  running = false;
+  const counted = new Promise((resolve) => flooders.once("message", resolve));
+  flooders.postMessage(null);
+  const { connections, frames, goaways } = await counted;
   took.sort((a, b) => a - b);
   const at = (share) => took[Math.min(took.length - 1, Math.floor(took.length * share))]?.toFixed(1) ?? "–";
   console.log(
-    `${kind.padEnd(14)} others: ${String(took.length).padStart(4)} answered, ${failed} failed, half ${at(0.5)} ms, 99 % ${at(0.99)} ms, most ${at(1)} ms` +
-      `   (${totals.connections} connections, ${totals.frames} frames, ${totals.goaways} GOAWAY)`,
+    `${kind.padEnd(14)} others: ${String(took.length).padStart(4)} answered, ${failed} failed, ` +
+      `half ${at(0.5)} ms, 99 % ${at(0.99)} ms, most ${at(1)} ms` +
+      `   (${connections} connections, ${frames} frames, ${goaways} GOAWAY)`,
   );
   await new Promise((resolve) => setTimeout(resolve, 500));
 }
-process.exit(0);
+
+if (isMainThread) {
+  const flooders = new Worker(new URL(import.meta.url), { workerData: [base, seconds] });
+  const chosen = kinds.length > 0 ? kinds : ["none", ...Object.keys(FRAMES), "slow-readers"];
+  for (const kind of chosen) await measure(flooders, kind);
+  process.exit(0);
+} else {
+  floodOnDemand();
+}

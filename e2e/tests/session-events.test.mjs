@@ -70,7 +70,7 @@ describe("events of a session", () => {
   test("a wish of another request arrives, and so does a pause of the publisher", async () => {
     const { url, events } = links["urn:ietf:params:whep:ext:core:server-sent-events"];
     const layers = links["urn:ietf:params:whep:ext:core:layer"].url;
-    assert.equal(events, "active inactive layers viewercount");
+    assert.equal(events, "active inactive layers viewercount failed");
     const subscribed = await post(url, events.split(" "));
     assert.equal(subscribed.status, 201);
     const subscription = new URL(subscribed.headers.get("location"), here.server.url);

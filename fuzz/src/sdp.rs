@@ -46,7 +46,8 @@ pub fn viewer_offer(data: &[u8]) {
 /// A viewer's answer to our offer is taken or refused in words.
 pub fn viewer_answer(data: &[u8]) {
     let sdp = String::from_utf8_lossy(data);
-    let Ok(session) = negotiate::offer_to_viewer(identity(), Instant::now(), credentials()) else {
+    let Ok(session) = negotiate::offer_to_viewer(identity(), Instant::now(), credentials(), &Published::default())
+    else {
         panic!("an offer can always be made");
     };
     let Stage::Offered { mut rtc, pending } = session.stage else { panic!("an offer waits for its answer") };
@@ -99,7 +100,8 @@ pub fn made_answers() -> Vec<Vec<u8>> {
 }
 
 fn answer_to_our_offer() -> Result<String, String> {
-    let offer = negotiate::offer_to_viewer(identity(), Instant::now(), credentials()).map_err(|e| e.to_string())?;
+    let offer = negotiate::offer_to_viewer(identity(), Instant::now(), credentials(), &Published::default())
+        .map_err(|e| e.to_string())?;
     Peer::new(Instant::now(), SocketAddr::from(([192, 0, 2, 7], 5_000))).answer(&offer.sdp)
 }
 

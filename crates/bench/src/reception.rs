@@ -185,8 +185,14 @@ impl Reception {
         let seq = self.unwrapper.guess(seq);
         let picture = &mut self.picture;
         if let Some(first) = picture.starts.observe(seq, timestamp, description)
-            && picture.begun.is_none_or(|(begun, _)| begun == timestamp)
+            && picture.begun.is_none_or(|(begun, at)| begun == timestamp || first > at)
+            && !picture.is_complete
         {
+            // A later key frame takes the place of one that never became whole: a server that goes
+            // on to a newer key frame leaves the rest of the older one out.
+            if picture.begun.is_some_and(|(begun, _)| begun != timestamp) {
+                picture.last_seq = None;
+            }
             picture.begun = Some((timestamp, first));
         }
         if marker {
@@ -343,6 +349,21 @@ mod tests {
         assert!(!gets(11, 2, true, &Description { starts_frame: true, ..INSIDE }));
         assert!(!gets(13, 3, true, &INSIDE));
         assert!(gets(12, 3, false, &KEY));
+    }
+
+    #[test]
+    fn a_key_frame_whose_end_never_comes_is_replaced_by_the_next_one() {
+        let now = Instant::now();
+        let mut reception = Reception::default();
+        let mut gets = |seq, timestamp, marker, description| {
+            reception.arrived(now, seq, 100);
+            reception.described(seq, timestamp, marker, description);
+            reception.has_first_picture()
+        };
+        assert!(!gets(10, 1, false, &KEY));
+        assert!(!gets(11, 2, false, &KEY));
+        assert!(!gets(12, 2, false, &INSIDE));
+        assert!(gets(13, 2, true, &INSIDE));
     }
 
     #[test]

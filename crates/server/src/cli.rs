@@ -43,7 +43,7 @@ struct Serve {
     /// Try it on this machine: HTTP on loopback, key "devkey", secret "secret", no token needed
     #[arg(long)]
     dev: bool,
-    /// Media on 127.0.0.1 and ::1 only
+    /// Media on 127.0.0.1 and ::1 only, which Firefox and GStreamer leave out: they get no media
     #[arg(long)]
     loopback: bool,
     /// Configuration file

@@ -14,5 +14,6 @@ pub mod config;
 pub mod doctor;
 pub mod engine;
 pub mod http;
+mod json;
 mod log;
 pub mod serve;

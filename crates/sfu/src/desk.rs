@@ -417,7 +417,10 @@ impl Desk {
             }
             match self.guarded(session, |s| s.handle_timeout(now)) {
                 Some(None) => self.drive(now, session, batch),
-                Some(Some(why)) => self.end(session, why),
+                Some(Some(why)) => {
+                    self.guarded(session, |s| s.alert(why, batch));
+                    self.end(session, why);
+                }
                 None => {}
             }
         }
@@ -475,7 +478,7 @@ impl Desk {
                 }));
                 opened.unwrap_or_else(|_| Err(self.unprocessed()))?
             }
-            None => negotiate::offer_to_viewer(&self.identity, now, credentials.clone())?,
+            None => negotiate::offer_to_viewer(&self.identity, now, credentials.clone(), published)?,
         };
         Ok(self.insert(now, session, stream, credentials, Opened::of_viewer(offer, opened)))
     }
@@ -629,8 +632,9 @@ impl Desk {
         match ended {
             Some(_) if s.is_closing => self.remove(session),
             Some(why) => {
-                // A goodbye is answered by one.
+                // A goodbye is answered by one, and a failed handshake by an alert.
                 let _ = self.guarded(session, |s| {
+                    s.alert(why, batch);
                     s.close();
                     s.drive(now, batch)
                 });

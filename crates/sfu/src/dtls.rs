@@ -6,6 +6,7 @@
 //! browser asks for, was a fifth of all samples of a join. Protocol, curves, cipher suites and SRTP profiles are dimpl's
 //! own; only the work is shared.
 
+mod alert;
 mod failure;
 #[cfg(test)]
 mod peers;
@@ -24,6 +25,9 @@ use dimpl::{Config, CryptoOperation, Dtls};
 use str0m_proto::crypto::dtls::{DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
 use str0m_proto::crypto::{CryptoError, DtlsVersion};
 
+pub(crate) use alert::Alert;
+#[cfg(test)]
+pub(crate) use failure::GRACE;
 pub(crate) use failure::Patience;
 pub use failure::{Failure, Notes, Reason};
 pub use verify::CertificateKind;
@@ -234,6 +238,7 @@ impl DtlsInstance for Instance {
         }
         let output = self.dtls.poll_output(buf);
         match &output {
+            DtlsOutput::Packet(packet) if self.stage == Stage::Handshake => self.notes.sent(packet),
             DtlsOutput::PeerCert(certificate) => self.notes.certificate(certificate),
             DtlsOutput::Connected => self.stage = Stage::Connected,
             DtlsOutput::KeyingMaterial(..) => self.stage = Stage::Done,

@@ -56,8 +56,10 @@ impl AcceptedFormats {
     /// The payload type to use for `format`: the exact profile if it was negotiated, else one that decodes it.
     pub fn pick(&self, format: Format) -> Option<Accepted> {
         let exact = self.0.iter().find(|a| a.format == format);
-        // H.264: a decoder of any 4:2:0 profile gets any other one. Decoders promise too little in SDP: Firefox
-        // promises Constrained Baseline and decodes High. Of 4:4:4 a decoder of it is needed.
+        // H.264: a session of any 4:2:0 profile is sent any other one. An offer of Constrained
+        // Baseline does not mean that a client decodes no more: docs/clients.md lists offers and
+        // their decoders. The exact profile is taken where it is offered: some hardware decoders
+        // are opened for the profile of the payload type. 4:4:4 goes only where it is offered.
         let loose = || match format.codec {
             Codec::H264 => {
                 let decodes = |a: &&Accepted| a.format.codec == Codec::H264 && (!format.is_444() || a.format.is_444());
@@ -132,6 +134,53 @@ mod tests {
         assert_eq!(pick(Format { codec: Codec::Vp8, profile: 0 }), None);
         assert_eq!(pick(h264(1, 0xf400)), None, "4:4:4 needs a decoder of it");
         assert_eq!(formats.names(), ["H264", "VP9"]);
+    }
+
+    /// Offers as clients write them (docs/clients.md), each with the payload types that a stream of
+    /// Constrained Baseline, Main, High and High 4:4:4 in packetization mode 1 is sent with.
+    #[test]
+    fn every_offer_of_h264_is_sent_each_profile_of_8_bit_420() {
+        const BASELINE: u32 = 0x42_00;
+        const CONSTRAINED: u32 = 0x42_e0;
+        const MAIN: u32 = 0x4d_00;
+        const HIGH: u32 = 0x64_00;
+        const HIGH_444: u32 = 0xf4_00;
+        type Offer = &'static [(u32, u32)];
+        let chromium: Offer = &[
+            (1, BASELINE),
+            (0, BASELINE),
+            (1, CONSTRAINED),
+            (0, CONSTRAINED),
+            (1, MAIN),
+            (0, MAIN),
+            (1, HIGH_444),
+            (0, HIGH_444),
+        ];
+        let pion: Offer =
+            &[(1, BASELINE), (0, BASELINE), (1, CONSTRAINED), (0, CONSTRAINED), (1, MAIN), (0, MAIN), (1, HIGH)];
+        let firefox: Offer = &[(1, CONSTRAINED), (0, CONSTRAINED), (1, BASELINE), (0, BASELINE)];
+        let older_firefox: Offer = &[(1, CONSTRAINED), (0, CONSTRAINED)];
+        let aiortc: Offer = &[(1, BASELINE), (1, CONSTRAINED)];
+        // Without a=fmtp it is Baseline in mode 0 (RFC 6184 §8.1).
+        let gstreamer: Offer = &[(0, BASELINE)];
+        for (name, offer, expected) in [
+            ("Chromium", chromium, [Some(2), Some(4), Some(0), Some(6)]),
+            ("Pion", pion, [Some(2), Some(4), Some(6), None]),
+            ("Firefox", firefox, [Some(0), Some(0), Some(0), None]),
+            ("Firefox before Baseline", older_firefox, [Some(0), Some(0), Some(0), None]),
+            ("aiortc", aiortc, [Some(1), Some(0), Some(0), None]),
+            ("GStreamer", gstreamer, [Some(0), Some(0), Some(0), None]),
+        ] {
+            let accepted = (0..).zip(offer).map(|(payload_type, (mode, profile))| Accepted {
+                format: h264(*mode, *profile),
+                payload_type,
+                rtx_payload_type: None,
+            });
+            let formats = AcceptedFormats(accepted.collect());
+            let published = [CONSTRAINED, MAIN, HIGH, HIGH_444];
+            let sent = published.map(|profile| formats.pick(h264(1, profile)).map(|a| a.payload_type));
+            assert_eq!(sent, expected, "{name}");
+        }
     }
 
     #[test]

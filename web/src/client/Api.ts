@@ -32,6 +32,14 @@ export interface StreamWarning {
   detail: string;
 }
 
+/** The last attempt to publish that failed in its DTLS handshake. */
+export interface PublishFailure {
+  session: string;
+  reason: string;
+  detail: string;
+  failed_at_ms: number;
+}
+
 export interface StreamStatus {
   stream: string;
   state: StreamState;
@@ -55,6 +63,7 @@ export interface StreamStatus {
   } | null;
   audio: { codec: string; bitrate_bps: number } | null;
   warnings: StreamWarning[];
+  publish_failure: PublishFailure | null;
   bitrate_in_bps: number;
   bitrate_out_bps: number;
 }
@@ -110,6 +119,7 @@ export function waitingStream(stream: string): StreamStatus {
     video: null,
     audio: null,
     warnings: [],
+    publish_failure: null,
     bitrate_in_bps: 0,
     bitrate_out_bps: 0,
   };

@@ -174,7 +174,7 @@ export abstract class LiveConnection {
       this.#watchTransport(peer, current);
       if (peer.connectionState !== "connected") {
         const within = isLoopbackOnly(session.answer) ? LOOPBACK_CONNECT_MS : CONNECT_MS;
-        this.#after(within, () => this.#retry(this.#noMedia(peer)));
+        this.#after(within, () => void this.#notConnected(peer, current));
       }
     } catch (thrown) {
       if (current()) this.#failed(Problem.from(thrown));
@@ -208,7 +208,8 @@ export abstract class LiveConnection {
           this.#after(DISCONNECTED_MS, () => void this.#restartIce(peer, current));
           break;
         case "failed":
-          this.#retry(this.#wasConnected ? null : this.#noMedia(peer));
+          if (this.#wasConnected) this.#retry(null);
+          else void this.#notConnected(peer, current);
           break;
         case "closed":
           void this.#closedByServer(current);
@@ -278,6 +279,12 @@ export abstract class LiveConnection {
     this.#drop();
     this.#set("reconnecting", problem);
     this.#after(Math.max(problem?.retryAfterMs ?? 0, this.#backOff.next()), () => void this.#open());
+  }
+
+  /** It never connected. The server knows why a handshake failed; of all else this browser has to find the cause. */
+  async #notConnected(peer: RTCPeerConnection, current: () => boolean): Promise<void> {
+    const problem = (await this.#session?.whyFailed()) ?? null;
+    if (current()) this.#retry(problem ?? this.#noMedia(peer));
   }
 
   #noMedia(peer: RTCPeerConnection): Problem {

@@ -10,6 +10,8 @@ export class Problem extends Error {
   readonly codec: string | null;
   /** 406: what the viewer has offered to decode. */
   readonly offered: string[];
+  /** 404 of a session whose DTLS handshake failed: the class of the reason. */
+  readonly handshake: string | null;
   /** When the server asks to come again. */
   readonly retryAfterMs: number | null;
 
@@ -20,6 +22,7 @@ export class Problem extends Error {
     fix?: string | null;
     codec?: string | null;
     offered?: string[];
+    handshake?: string | null;
     retryAfterMs?: number | null;
   }) {
     super(what.detail || what.title);
@@ -30,6 +33,7 @@ export class Problem extends Error {
     this.fix = what.fix ?? null;
     this.codec = what.codec ?? null;
     this.offered = what.offered ?? [];
+    this.handshake = what.handshake ?? null;
     this.retryAfterMs = what.retryAfterMs ?? null;
   }
 
@@ -49,6 +53,7 @@ export class Problem extends Error {
       detail: text("detail") ?? "",
       fix: text("fix"),
       codec: text("codec"),
+      handshake: text("handshake"),
       offered: Array.isArray(body["offered"]) ? body["offered"].filter((each): each is string => typeof each === "string") : [],
       retryAfterMs: Number.isFinite(retryAfter) ? retryAfter * 1000 : null,
     });

@@ -13,7 +13,10 @@ const EVENTS = "urn:ietf:params:whep:ext:core:server-sent-events";
 /** The same of a publisher's session: our server's own. */
 const PUBLISHER_EVENTS = "urn:nowcast:whip:ext:server-sent-events";
 
-/** The HTTP side of one WHIP or WHEP session: what `Location` names (RFC 9725 §4.2–4.4). */
+/** A server that takes longer to say why a session failed is not waited for. A guess. */
+const WHY_FAILED_MS = 2_000;
+
+/** The HTTP side of one WHIP or WHEP session: what `Location` names (RFC 9725 §4.2 and §4.3). */
 export class SessionResource {
   /** Address of the session. It is a secret: whoever knows it can end the session. */
   readonly url: string;
@@ -78,7 +81,7 @@ export class SessionResource {
 
   /** Restarts ICE. Returns the server's new credentials and candidates. */
   async restart(fragment: string): Promise<string> {
-    // RFC 9725 §4.3.1: an ICE restart goes with `If-Match: "*"`, and its answer brings the next tag.
+    // RFC 9725 §4.3.3: an ICE restart goes with `If-Match: "*"`, and its answer brings the next tag.
     const response = await request(this.url, {
       method: "PATCH",
       headers: this.#access.headers({ "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": "*" }),
@@ -99,6 +102,17 @@ export class SessionResource {
     } catch (thrown) {
       if (thrown instanceof Problem && (thrown.status === 404 || thrown.status === 410)) return null;
       throw thrown;
+    }
+  }
+
+  /** Why the session is gone, if the server says that its DTLS handshake failed. */
+  async whyFailed(): Promise<Problem | null> {
+    try {
+      const headers = this.#access.headers({ Accept: "application/json" });
+      await request(this.url, { headers, signal: AbortSignal.timeout(WHY_FAILED_MS) });
+      return null;
+    } catch (thrown) {
+      return thrown instanceof Problem && thrown.handshake !== null ? thrown : null;
     }
   }
 

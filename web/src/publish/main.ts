@@ -15,7 +15,7 @@ import { byId, copyText, inside, say } from "../ui/dom";
 import * as format from "../ui/format";
 import { sendOptions, settingsFromQuery, type SourceKind } from "./settings";
 import { Source } from "./Source";
-import { mediaTrouble, sendingWords, sizesWords, stateWords, streamTrouble, type Trouble } from "./words";
+import { attemptTrouble, mediaTrouble, sendingWords, sizesWords, stateWords, streamTrouble, type Trouble } from "./words";
 
 const access = Access.fromLocation(location);
 const query = new URLSearchParams(location.search);
@@ -250,9 +250,10 @@ function publish(stream: string): void {
     byId("badge").hidden = now !== "connected";
     byId("seen").hidden = now !== "connected";
     say(byId("viewers"), String(status?.viewers ?? 0));
-    byId("problem").hidden = trouble === null;
-    say(byId("problem-title"), trouble?.title ?? "");
-    say(byId("problem-text"), trouble?.text ?? "");
+    const shown = trouble ?? (now === "idle" ? attemptTrouble(status) : null);
+    byId("problem").hidden = shown === null;
+    say(byId("problem-title"), shown?.title ?? "");
+    say(byId("problem-text"), shown?.text ?? "");
 
     byId("strip").hidden = !isOn() || (now !== "connected" && trouble !== null);
     say(byId("s-bitrate"), format.bitrate(sample?.bitrate));

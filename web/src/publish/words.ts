@@ -1,3 +1,4 @@
+import type { StreamStatus } from "../client/Api";
 import type { Sending } from "../client/Encodings";
 import type { ConnectionState } from "../client/LiveConnection";
 import type { Problem } from "../client/Problem";
@@ -71,8 +72,21 @@ export function mediaTrouble(thrown: unknown, kind: SourceKind): Trouble {
   }
 }
 
+/** What became of the last attempt to publish this stream, perhaps by another program; `null` if nothing failed. */
+export function attemptTrouble(status: StreamStatus | null): Trouble | null {
+  const failure = status?.publish_failure;
+  if (!failure) return null;
+  return { title: `At ${format.timeOfDay(failure.failed_at_ms)} a publisher could not connect`, text: `Its DTLS handshake failed: ${failure.detail}.` };
+}
+
 /** Why the stream does not get through. */
 export function streamTrouble(problem: Problem, stream: string): Trouble {
+  if (problem.handshake !== null) {
+    return {
+      title: "The encrypted connection could not be made",
+      text: [problem.detail, problem.fix].filter(Boolean).join(" "),
+    };
+  }
   switch (problem.status) {
     case 401:
     case 403:

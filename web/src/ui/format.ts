@@ -52,3 +52,9 @@ export function codec(name: string | null | undefined): string {
   const known: Record<string, string> = { H264: "H.264", H265: "H.265", OPUS: "Opus", RED: "Opus", AV1X: "AV1" };
   return known[name.toUpperCase()] ?? name;
 }
+
+/** A moment of today, as a clock on the wall here shows it: `14:05`. */
+export function timeOfDay(unixMs: number): string {
+  const at = new Date(unixMs);
+  return `${at.getHours()}:${String(at.getMinutes()).padStart(2, "0")}`;
+}

@@ -16,14 +16,14 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
     case "connecting":
       return words("Connecting");
     case "waiting":
-      return words("Waiting for the stream to start", "It will begin here by itself.");
+      return words("Waiting for the stream to start", waitingWords(status));
     case "live":
       return status && !status.video ? words("Sound only", "This stream has no picture.") : words("");
     case "paused":
       return words("The stream paused", "It will continue here by itself.");
     case "reconnecting":
       return problem
-        ? words(problem.title, [problem.detail, problem.fix].filter(Boolean).join(" "))
+        ? words(problem.handshake ? "The encrypted connection could not be made" : problem.title, [problem.detail, problem.fix].filter(Boolean).join(" "))
         : words("Connection lost", "Reconnecting…");
     case "unsupported": {
       const codec = problem?.codec ?? status?.video?.codec ?? null;
@@ -44,6 +44,13 @@ export function wordsFor(state: WatchState, problem: Problem | null, status: Str
     case "refused":
       return words(problem?.title ?? "The server refused", [problem?.detail, problem?.fix].filter(Boolean).join(" "), true);
   }
+}
+
+/** What there is to know of a stream that has not begun. */
+function waitingWords(status: StreamStatus | null): string {
+  const failure = status?.publish_failure;
+  if (!failure) return "It will begin here by itself.";
+  return `At ${format.timeOfDay(failure.failed_at_ms)} a publisher could not connect: ${failure.detail}. When one can, it will begin here by itself.`;
 }
 
 /** What most publishers can send, and most browsers play, comes first. */

@@ -78,7 +78,7 @@ pub enum TokenError {
     #[error("the token is not signed with a key of this server (HS256)")]
     NotGenuine,
     /// A genuine token whose claims we cannot read.
-    #[error("the token's claims are not of the expected form")]
+    #[error("the token is signed with a key of this server, but a claim of it is missing or of another form")]
     BadClaims,
     /// `exp` has passed.
     #[error("the token has expired")]

@@ -4,14 +4,14 @@
 //! that `control` needs no lock. Nothing here waits: what a thread below has to answer first is kept in
 //! `waiting` until it does.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use control::{Caller, CloseReason, Control, Effect, Refused};
-use media::{SessionId, StreamId, StreamName};
+use media::{SessionId, StreamId};
 use sfu::desk;
 use sfu::dtls::Reason;
 use sfu::format::Published;
@@ -25,6 +25,7 @@ use shards::{Plane, PlaneEvent, Setup};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::addresses;
+use super::failures::Failures;
 use super::status::Watched;
 use super::{
     ANSWER_WITHIN, Ask, Engine, IceFragment, LayerWish, Opened, Owner, Publish, Readiness, Refusal, Role, Trickled,
@@ -104,7 +105,7 @@ pub(super) fn start(config: &MediaConfig) -> anyhow::Result<Engine> {
         waiting: HashMap::new(),
         watched: HashMap::new(),
         snapshots: HashMap::new(),
-        failed: VecDeque::new(),
+        failed: Failures::default(),
         dtls_failures: [0; Reason::ALL.len()],
         next_desk: 0,
         changed,
@@ -157,8 +158,8 @@ pub(super) struct Actor {
     waiting: HashMap<SessionId, Vec<Waiting>>,
     pub(super) watched: HashMap<StreamId, Watched>,
     pub(super) snapshots: HashMap<u8, Snapshot>,
-    /// Sessions that failed lately, the newest last; at most [`FAILED`].
-    failed: VecDeque<FailedSession>,
+    /// Sessions that failed lately.
+    pub(super) failed: Failures,
     /// Sessions that ended because their DTLS handshake failed, by [`Reason`].
     pub(super) dtls_failures: [u64; Reason::ALL.len()],
     next_desk: u8,
@@ -166,18 +167,6 @@ pub(super) struct Actor {
     /// Set once the server stops: who waits for it.
     stopping: Option<Option<oneshot::Sender<()>>>,
 }
-
-/// A session that is over because its DTLS handshake failed.
-struct FailedSession {
-    session: SessionId,
-    name: StreamName,
-    role: Role,
-    why: String,
-}
-
-/// Failed sessions that are remembered, so that a client that asks for its session is told why it is gone. A guess: those
-/// of some seconds, where something is wrong with many clients.
-const FAILED: usize = 256;
 
 /// What HTTP needs to know of a session between requests.
 pub(super) struct Known {
@@ -317,8 +306,7 @@ impl Actor {
                 let _ = reply.send(owner);
             }
             Ask::WhyFailed(session, reply) => {
-                let failed = self.failed.iter().rev().find(|failed| failed.session == session);
-                let _ = reply.send(failed.map(|failed| (failed.name.clone(), failed.role, failed.why.clone())));
+                let _ = reply.send(self.failed.of_session(session));
             }
             Ask::Close(session, reply) => {
                 let _ = reply.send(self.control.close(Instant::now(), session, CloseReason::Asked));
@@ -579,6 +567,9 @@ impl Actor {
         if let Some(known) = self.sessions.get_mut(&session) {
             known.connected = true;
             tracing::info!(session = session.handle(), role = ?known.role, "connected");
+            if let (Role::Publisher, Some((stream, _))) = (known.role, self.control.owner(&session)) {
+                self.failed.mended(stream);
+            }
         }
     }
 
@@ -604,12 +595,9 @@ impl Actor {
                     certificate,
                     "the DTLS handshake failed: {failure}"
                 );
-                if let Some((name, _)) = self.control.owner(&session) {
-                    let name = name.clone();
-                    if self.failed.len() >= FAILED {
-                        self.failed.pop_front();
-                    }
-                    self.failed.push_back(FailedSession { session, name, role, why: failure.to_string() });
+                if let Some((stream, _)) = self.control.owner(&session) {
+                    self.failed.keep(Instant::now(), session, stream.clone(), role, failure);
+                    self.bump();
                 }
             }
             (_, Some(_)) => tracing::info!(session = session.handle(), ?why, "a session ended"),

@@ -5,6 +5,7 @@
 
 mod actor;
 mod addresses;
+mod failures;
 mod metrics;
 mod status;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod warnings;
 
 pub(crate) use actor::SOCKET_BUFFER_BYTES;
 pub(crate) use addresses::candidates;
+pub use failures::{FailedSession, PublishFailure};
 pub use warnings::StreamWarning;
 
 use std::net::SocketAddr;
@@ -25,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use utoipa::ToSchema;
 
 use crate::config::MediaConfig;
+use crate::json::{self, Form};
 
 /// The one handle on streams and sessions.
 #[derive(Clone)]
@@ -135,6 +138,8 @@ pub enum Refusal {
     /// 404: the session is over, because its DTLS handshake failed.
     #[error("the session has ended, because its DTLS handshake failed: {why}")]
     HandshakeFailed {
+        /// The class of what went wrong, for programs.
+        reason: &'static str,
         /// What went wrong, in words.
         why: String,
     },
@@ -208,6 +213,9 @@ pub struct StreamStatus {
     pub audio: Option<AudioStatus>,
     /// What is wrong with what is published; empty if nothing is known to be.
     pub warnings: Vec<StreamWarning>,
+    /// The last attempt to publish that failed in its DTLS handshake: for ten minutes, or until a
+    /// publisher connects.
+    pub publish_failure: Option<PublishFailure>,
     /// What the publisher sends, in bits per second over the last second.
     pub bitrate_in_bps: u64,
     /// What all viewers together are sent.
@@ -406,16 +414,36 @@ pub struct LayerWish {
 }
 
 impl LayerWish {
+    /// All fields by their names in JSON, and what each holds.
+    const FIELDS: [(&str, Form); 11] = [
+        ("mediaId", Form::Text),
+        ("encodingId", Form::Text),
+        ("rid", Form::Text),
+        ("maxHeight", Form::UpTo(65_535)),
+        ("maxWidth", Form::UpTo(65_535)),
+        ("maxFrameRate", Form::UpTo(65_535)),
+        ("spatialLayerId", Form::UpTo(255)),
+        ("maxSpatialLayerId", Form::UpTo(255)),
+        ("temporalLayerId", Form::UpTo(255)),
+        ("maxTemporalLayerId", Form::UpTo(255)),
+        ("paused", Form::Switch),
+    ];
+
     /// Reads a wish from JSON.
     ///
     /// # Errors
     ///
     /// Why it cannot be read, for the one who sent it.
     pub fn read(text: &str) -> Result<LayerWish, String> {
-        // By way of a map: serde would take an array for the fields in order.
-        let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text);
-        let wish = object.and_then(|object| serde_json::from_value(object.into()));
-        wish.map_err(|error| format!("the wish cannot be read: {error}"))
+        let unread = |fault: String| format!("the wish cannot be read: {fault}");
+        let object = json::object(text).map_err(unread)?;
+        for (name, form) in Self::FIELDS {
+            let Some(value) = object.get(name) else { continue };
+            form.check(value).map_err(|expected| unread(format!("{name} is not {expected}")))?;
+        }
+        // Each field fits, so only two names of one field are left to go wrong.
+        serde_json::from_value(object.into())
+            .map_err(|_| unread("two of its fields mean the same (such as encodingId and rid); send one".to_owned()))
     }
 }
 
@@ -480,7 +508,7 @@ impl Engine {
     }
 
     /// Why a session failed, and whose it was, if it did so lately.
-    pub async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
+    pub async fn why_failed(&self, session: SessionId) -> Option<FailedSession> {
         self.ask(|reply| Ask::WhyFailed(session, reply)).await.flatten()
     }
 
@@ -552,7 +580,7 @@ enum Ask {
     Answer(SessionId, String, oneshot::Sender<Result<(), Refusal>>),
     Trickle(SessionId, IceFragment, Option<String>, oneshot::Sender<Result<Trickled, Refusal>>),
     Owner(SessionId, oneshot::Sender<Option<Owner>>),
-    WhyFailed(SessionId, oneshot::Sender<Option<(StreamName, Role, String)>>),
+    WhyFailed(SessionId, oneshot::Sender<Option<FailedSession>>),
     Close(SessionId, oneshot::Sender<bool>),
     Report(SessionId, oneshot::Sender<Option<ViewerReport>>),
     Wish(SessionId, LayerWish, oneshot::Sender<Result<(), Refusal>>),

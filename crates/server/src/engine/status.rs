@@ -22,8 +22,8 @@ use sfu::viewer::subscription::Newest;
 use super::actor::Actor;
 use super::warnings;
 use super::{
-    AudioStatus, LayerStatus, LayerWish, PublisherStatus, SentReport, StreamState, StreamStatus, TransportReport,
-    VideoStatus, ViewerReport, WantedLayer,
+    AudioStatus, LayerStatus, LayerWish, PublishFailure, PublisherStatus, SentReport, StreamState, StreamStatus,
+    TransportReport, VideoStatus, ViewerReport, WantedLayer,
 };
 
 /// What is known of a stream beyond `control`.
@@ -92,6 +92,7 @@ pub(super) fn unknown(name: &StreamName) -> StreamStatus {
         video: None,
         audio: None,
         warnings: Vec::new(),
+        publish_failure: None,
         bitrate_in_bps: 0,
         bitrate_out_bps: 0,
     }
@@ -133,7 +134,22 @@ impl Actor {
     }
 
     pub(super) fn stream(&self, name: &StreamName) -> Option<StreamStatus> {
-        self.control.stream(name).map(|view| self.status(&view))
+        if let Some(view) = self.control.stream(name) {
+            return Some(self.status(&view));
+        }
+        // A stream ends with its last session; that its publisher failed is known for longer.
+        let publish_failure = Some(self.publish_failure(name)?);
+        Some(StreamStatus { publish_failure, ..unknown(name) })
+    }
+
+    fn publish_failure(&self, name: &StreamName) -> Option<PublishFailure> {
+        let (failed, at) = self.failed.of_publisher(Instant::now(), name)?;
+        Some(PublishFailure {
+            session: failed.session.handle(),
+            reason: failed.reason,
+            detail: failed.detail.clone(),
+            failed_at_ms: self.plane.clock().at(at).to_unix_ms(),
+        })
     }
 
     fn status(&self, view: &StreamView<'_>) -> StreamStatus {
@@ -160,6 +176,7 @@ impl Actor {
             video: live.then(|| watched.video()).flatten(),
             audio: live.then(|| watched.audio()).flatten(),
             warnings: if live { warnings::told(watched.warnings()) } else { Vec::new() },
+            publish_failure: self.publish_failure(view.name),
             bitrate_in_bps: if live { (watched.audio_bps + watched.video_bps) as u64 } else { 0 },
             bitrate_out_bps: watched.rate_out.values().sum::<f64>() as u64,
         }

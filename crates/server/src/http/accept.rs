@@ -41,8 +41,10 @@ use super::remote::Remote;
 use super::tls::Certificates;
 use crate::config::{Cidr, HttpConfig};
 
-/// Connections that the kernel keeps for us until we accept them. A guess, capped by `net.core.somaxconn`.
-const BACKLOG: i32 = 1024;
+/// Connections that the kernel completes and keeps until the server accepts them. The kernel caps
+/// it at `net.core.somaxconn`, 4,096 since Linux 5.4. With 1,024, a burst of 1,000 connections
+/// filled the queue, and the client whose SYN was dropped waited 1 s for its retransmission.
+const BACKLOG: i32 = 4096;
 /// After `accept` has failed (no descriptors left, mostly), wait this long. A guess.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How often a busy connection is looked at for a reader that does not read.

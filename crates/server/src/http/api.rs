@@ -81,7 +81,7 @@ pub(super) async fn stream_resource<E: Backend>(
         (status = 200, description = "The stream", body = StreamStatus),
         (status = 401, description = "No or a wrong token", content_type = "application/problem+json", body = Content),
         (status = 403, description = "The token does not allow it", content_type = "application/problem+json", body = Content),
-        (status = 404, description = "Nobody publishes or awaits it", content_type = "application/problem+json", body = Content),
+        (status = 404, description = "Nobody publishes or awaits it, and no attempt to publish it failed lately", content_type = "application/problem+json", body = Content),
     ),
     security((), ("token" = []))
 )]
@@ -92,7 +92,8 @@ pub(super) async fn stream<E: Backend>(
 ) -> Result<Reply, Problem> {
     may_see(app, name, &exchange)?;
     let status = app.engine.stream(name).await;
-    if status.state == StreamState::Waiting && status.publisher.is_none() && status.viewers == 0 {
+    let is_empty = status.publisher.is_none() && status.viewers == 0 && status.publish_failure.is_none();
+    if status.state == StreamState::Waiting && is_empty {
         return Err(no_stream());
     }
     Ok(json(&status))

@@ -8,7 +8,7 @@ use std::future::Future;
 use media::{SessionId, StreamName};
 
 use crate::engine::{
-    Engine, IceFragment, LayerWish, Opened, Owner, Publish, Readiness, Refusal, Role, StreamStatus, Trickled,
+    Engine, FailedSession, IceFragment, LayerWish, Opened, Owner, Publish, Readiness, Refusal, StreamStatus, Trickled,
     ViewerReport, Watch,
 };
 
@@ -30,7 +30,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// See [`Engine::owner`].
     fn owner(&self, session: SessionId) -> impl Future<Output = Option<Owner>> + Send;
     /// See [`Engine::why_failed`].
-    fn why_failed(&self, session: SessionId) -> impl Future<Output = Option<(StreamName, Role, String)>> + Send;
+    fn why_failed(&self, session: SessionId) -> impl Future<Output = Option<FailedSession>> + Send;
     /// See [`Engine::close`].
     fn close(&self, session: SessionId) -> impl Future<Output = bool> + Send;
     /// See [`Engine::report`].
@@ -79,7 +79,7 @@ impl Backend for Engine {
         Engine::owner(self, session).await
     }
 
-    async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
+    async fn why_failed(&self, session: SessionId) -> Option<FailedSession> {
         Engine::why_failed(self, session).await
     }
 

@@ -13,11 +13,12 @@ use utoipa::ToSchema;
 use super::backend::Backend;
 use super::body;
 use super::events;
+use super::news::Failed;
 use super::problem::{Content, Problem};
 use super::session::owned;
 use super::subscriptions::{self, LIST_BYTES, Told};
 use super::{App, Exchange, Reply, api};
-use crate::engine::{Role, StreamStatus, WantedLayer};
+use crate::engine::{FailedSession, Role, StreamStatus, WantedLayer};
 
 /// Methods of what is wanted.
 pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
@@ -29,17 +30,20 @@ pub(super) enum Kind {
     WantedLayers,
     /// How many watch.
     ViewerCount,
+    /// The session is over because its handshake failed: the last event.
+    Failed,
 }
 
 impl Kind {
     /// All that there are.
-    pub(super) const ALL: [Self; 2] = [Self::WantedLayers, Self::ViewerCount];
+    pub(super) const ALL: [Self; 3] = [Self::WantedLayers, Self::ViewerCount, Self::Failed];
 
     /// Its name on the wire.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::WantedLayers => "wantedlayers",
             Self::ViewerCount => "viewercount",
+            Self::Failed => "failed",
         }
     }
 }
@@ -86,6 +90,16 @@ impl Demand {
             self.viewers = Some(stream.viewers);
         }
         text
+    }
+}
+
+impl Demand {
+    /// Returns the event that ends the events of a session whose handshake failed.
+    pub(super) fn failed(&self, failed: &FailedSession) -> String {
+        if !self.kinds.contains(&Kind::Failed) {
+            return String::new();
+        }
+        events::written(Kind::Failed.name(), &Failed::of(failed))
     }
 }
 
@@ -145,7 +159,7 @@ pub(super) async fn wanted<E: Backend>(
     Ok(api::json(&wanted_of(&app.engine.stream(&stream).await)))
 }
 
-/// Subscribe to events of the session: a JSON array of `wantedlayers`, `viewercount`; nothing for both.
+/// Subscribe to events of the session: a JSON array of `wantedlayers`, `viewercount`, `failed`; nothing for all.
 #[utoipa::path(
     post, path = "/whip/{stream}/{session}/sse", tag = "WHIP",
     params(
@@ -206,7 +220,7 @@ pub(super) async fn subscription<E: Backend>(
     ),
     responses(
         (status = 200, description = "`event: wantedlayers` with such an object, at once and when it changes; \
-         `event: viewercount` with `{\"viewercount\":3}`",
+         `event: viewercount` with `{\"viewercount\":3}`; `event: failed` with `{\"reason\":\"signature\",\"detail\":\"…\"}`",
          content_type = "text/event-stream", body = Wanted),
         (status = 404, description = "No such session or subscription", content_type = "application/problem+json", body = Content),
     ),

@@ -1,7 +1,9 @@
 //! What is worth telling a viewer of its session?
 //!
 //! The events of the server-sent events extension of WHEP (draft-murillo-whep-02 §4.6.1): `active` and `inactive` when
-//! media of a publisher comes and stops, `layers` when what there is or what is sent has changed, `viewercount`. A reader that is
+//! media of a publisher comes and stops, `layers` when what there is or what is sent has changed,
+//! `viewercount`; and `failed`, which the drafts do not have, when the session is over because its
+//! DTLS handshake failed. A reader that is
 //! new is told how it is; after that only what differs. The `layers` of that draft are an object for each medium, in later
 //! ones an array; players read the object, so that is what we write, with the later name of an encoding (`rid`) beside.
 
@@ -13,7 +15,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::events;
-use crate::engine::{LayerStatus, LayerWish, StreamState, StreamStatus, VideoStatus, ViewerReport};
+use crate::engine::{FailedSession, LayerStatus, LayerWish, StreamState, StreamStatus, VideoStatus, ViewerReport};
 
 /// An event of the extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +28,13 @@ pub(super) enum Kind {
     Layers,
     /// How many watch.
     ViewerCount,
+    /// The session is over because its handshake failed: ours, and the last event.
+    Failed,
 }
 
 impl Kind {
     /// All that there are.
-    pub(super) const ALL: [Self; 4] = [Self::Active, Self::Inactive, Self::Layers, Self::ViewerCount];
+    pub(super) const ALL: [Self; 5] = [Self::Active, Self::Inactive, Self::Layers, Self::ViewerCount, Self::Failed];
 
     /// Its name on the wire.
     pub(super) fn name(self) -> &'static str {
@@ -39,6 +43,7 @@ impl Kind {
             Self::Inactive => "inactive",
             Self::Layers => "layers",
             Self::ViewerCount => "viewercount",
+            Self::Failed => "failed",
         }
     }
 }
@@ -128,6 +133,23 @@ struct Current {
     temporal_layer_id: Option<u8>,
 }
 
+/// The data of a `failed` event.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Failed<'a> {
+    /// Why, as in `nowcast_dtls_failures_total`: `alert`, `cipher`, `signature` …
+    reason: &'a str,
+    /// The same in words.
+    detail: &'a str,
+}
+
+impl Failed<'_> {
+    /// The data as it goes over the wire.
+    pub(super) fn of(failed: &FailedSession) -> String {
+        let data = Failed { reason: failed.reason, detail: &failed.detail };
+        serde_json::to_string(&data).unwrap_or_default()
+    }
+}
+
 /// Decides what a subscription is told.
 #[derive(Debug)]
 pub(super) struct News {
@@ -186,6 +208,13 @@ impl News {
         if self.told.viewers.replace(stream.viewers) != Some(stream.viewers) {
             self.write(&mut text, Kind::ViewerCount, &format!("{{\"viewercount\":{}}}", stream.viewers));
         }
+        text
+    }
+
+    /// Returns the event that ends the events of a session whose handshake failed.
+    pub(super) fn failed(&self, failed: &FailedSession) -> String {
+        let mut text = String::new();
+        self.write(&mut text, Kind::Failed, &Failed::of(failed));
         text
     }
 
@@ -413,6 +442,7 @@ mod tests {
             }),
             audio: None,
             warnings: Vec::new(),
+            publish_failure: None,
             bitrate_in_bps: 0,
             bitrate_out_bps: 0,
         }

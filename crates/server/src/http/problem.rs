@@ -44,6 +44,10 @@ pub struct Content {
     /// With 406: the codecs that the viewer offers.
     #[serde(skip_serializing_if = "Option::is_none")]
     offered: Option<Vec<String>>,
+    /// With the 404 of a session whose DTLS handshake failed: the class of the reason, as in
+    /// `nowcast_dtls_failures_total`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handshake: Option<&'static str>,
 }
 
 impl Problem {
@@ -57,6 +61,7 @@ impl Problem {
             fix: fix.into(),
             codec: None,
             offered: None,
+            handshake: None,
         });
         Self { content, headers: Vec::new() }
     }
@@ -206,9 +211,11 @@ impl From<Refusal> for Problem {
                 let fix = "the session has ended; begin a new one with POST";
                 Self::new(StatusCode::NOT_FOUND, detail, fix)
             }
-            Refusal::HandshakeFailed { .. } => {
+            Refusal::HandshakeFailed { reason, .. } => {
                 let fix = "mend what the detail names in the client, and begin a new session with POST";
-                Self::new(StatusCode::NOT_FOUND, detail, fix)
+                let mut problem = Self::new(StatusCode::NOT_FOUND, detail, fix);
+                problem.content.handshake = Some(reason);
+                problem
             }
             Refusal::StaleEtag { current } => {
                 let fix = "ICE was restarted meanwhile: send candidates of the current generation with its entity tag";

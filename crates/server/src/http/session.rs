@@ -73,7 +73,9 @@ pub(super) async fn owned<E: Backend>(
         return Ok(());
     }
     Err(match app.engine.why_failed(session).await {
-        Some((owner, was, why)) if owner == *stream && was == role => Refusal::HandshakeFailed { why },
+        Some(failed) if failed.stream == *stream && failed.role == role => {
+            Refusal::HandshakeFailed { reason: failed.reason, why: failed.detail }
+        }
         _ => Refusal::NoSuchSession,
     }
     .into())

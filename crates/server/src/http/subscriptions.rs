@@ -28,6 +28,7 @@ use super::news::{Kind, MediumLayers, News};
 use super::problem::{Content, Problem};
 use super::{App, Exchange, Reply, session, whep};
 use crate::engine::{Role, ViewerReport};
+use crate::json;
 
 /// Methods of a session's subscriptions.
 pub(super) const METHODS: &str = "POST, OPTIONS";
@@ -78,7 +79,7 @@ struct Orders {
     wishes: Arc<Notify>,
 }
 
-/// Subscribe to events of the session: a JSON array of `active`, `inactive`, `layers`, `viewercount`; nothing for all.
+/// Subscribe to events of the session: a JSON array of `active`, `inactive`, `layers`, `viewercount`, `failed`; nothing for all.
 #[utoipa::path(
     post, path = "/whep/{stream}/{session}/sse", tag = "WHEP",
     params(
@@ -183,7 +184,8 @@ pub(super) fn is_of_subscription(exchange: &Exchange<'_>) -> Result<(), Problem>
     ),
     responses(
         (status = 200, description = "`event: layers` with an object that has such an entry for the video's place in the description; \
-         `event: viewercount` with `{\"viewercount\":3}`; `event: active` and `event: inactive` with `{}`",
+         `event: viewercount` with `{\"viewercount\":3}`; `event: active` and `event: inactive` with `{}`; \
+         `event: failed` with `{\"reason\":\"signature\",\"detail\":\"…\"}`",
          content_type = "text/event-stream", body = MediumLayers),
         (status = 404, description = "No such session or subscription", content_type = "application/problem+json", body = Content),
     ),
@@ -237,8 +239,8 @@ pub(super) fn wanted<K: Copy, const N: usize>(
     if text.trim().is_empty() {
         return Ok(all.to_vec());
     }
-    let names: Vec<String> = serde_json::from_str(text).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, format!("the list of events cannot be read: {error}"), fix())
+    let names = json::strings(text).map_err(|fault| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("the list of events cannot be read: {fault}"), fix())
     })?;
     let is_separator = |letter: char| letter.is_whitespace() || letter == ',';
     let is_named = |kind: &K| names.iter().flat_map(|list| list.split(is_separator)).any(|known| known == name(*kind));
@@ -322,7 +324,7 @@ impl<E: Backend> Teller<E> {
                 tokio::select! {
                     end = self.tell(told, &reader, &mut stream, &wishes) => match end {
                         End::OfReader => break,
-                        End::OfSession => return,
+                        End::OfSession => return self.say_why(told, &reader).await,
                     },
                     next = readers.recv() => match next {
                         Some(next) => reader = next,
@@ -351,6 +353,17 @@ impl<E: Backend> Teller<E> {
                 self.tell_publisher(demand, reader, stream).await
             }
         }
+    }
+
+    /// The session is over: tells the reader why, if its handshake failed.
+    async fn say_why(&self, told: &Told, reader: &Reader) {
+        let Some(failed) = self.engine.why_failed(self.session).await else { return };
+        let text = match told {
+            Told::Viewer(news) => news.failed(&failed),
+            Told::Publisher(demand) => demand.failed(&failed),
+        };
+        // A reader that is gone needs no reason.
+        let _ = say(reader, text, &mut Instant::now()).await;
     }
 
     async fn tell_publisher(&self, demand: &mut Demand, reader: &Reader, stream: &mut watch::Receiver<Newest>) -> End {

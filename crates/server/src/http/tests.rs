@@ -15,8 +15,8 @@ use super::*;
 use crate::auth::{Claims, Secret, VideoGrant, sign};
 use crate::config::{self, Flags};
 use crate::engine::{
-    IceFragment, LayerWish, Opened, Owner, Publish, PublisherStatus, Readiness, Refusal, Role, SentReport, StreamState,
-    StreamStatus, Trickled, ViewerReport, WantedLayer, Watch,
+    FailedSession, IceFragment, LayerWish, Opened, Owner, Publish, PublishFailure, PublisherStatus, Readiness, Refusal,
+    Role, SentReport, StreamState, StreamStatus, Trickled, ViewerReport, WantedLayer, Watch,
 };
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -51,9 +51,9 @@ async fn watching_opens_a_session_that_can_do_more() {
     let links: Vec<_> = reply.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
     let base = format!("/whep/demo/{ID}");
     assert_eq!(links.len(), 4, "two ICE servers, events, layers");
-    let events =
-        "rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"active inactive layers viewercount\"";
-    assert_eq!(links[2], format!("<{base}/sse>; {events}"));
+    let events = "events=\"active inactive layers viewercount failed\"";
+    let relation = "rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"";
+    assert_eq!(links[2], format!("<{base}/sse>; {relation}; {events}"));
     assert_eq!(links[3], format!("<{base}/layers>; rel=\"urn:ietf:params:whep:ext:core:layer\""));
 }
 
@@ -183,7 +183,7 @@ async fn publishing_opens_a_session() {
             "<stun:stun.example>; rel=\"ice-server\"",
             "<turn:turn.example>; rel=\"ice-server\"; username=\"u\"; credential=\"p\"; credential-type=\"password\"",
             &format!(
-                "<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; events=\"wantedlayers viewercount\""
+                "<{base}/sse>; rel=\"urn:nowcast:whip:ext:server-sent-events\"; events=\"wantedlayers viewercount failed\""
             ),
             &format!("<{base}/layers>; rel=\"urn:nowcast:whip:ext:wanted-layers\""),
         ]
@@ -292,11 +292,69 @@ async fn a_session_whose_handshake_failed_is_told_why_it_is_gone() {
     let house = House::open();
     let why = "the peer sent the fatal alert 40 (handshake_failure)";
     house.engine.state.lock().unwrap().failed = Some((Role::Viewer, why.to_owned()));
-    house.ask("GET", &format!("/whep/demo/{ID}"), SDP, "").await.is_problem(404, why);
+    let reply = house.ask("GET", &format!("/whep/demo/{ID}"), SDP, "").await;
+    reply.is_problem(404, why);
+    assert!(reply.body.contains(r#""handshake":"signature""#), "{}", reply.body);
     house.ask("DELETE", &format!("/whep/demo/{ID}"), SDP, "").await.is_problem(404, why);
     // Only to those who could have asked before: the stream and the role are part of the address.
     house.ask("DELETE", &format!("/whep/other/{ID}"), SDP, "").await.is_problem(404, "no such session");
     house.ask("DELETE", &format!("/whip/demo/{ID}"), SDP, "").await.is_problem(404, "no such session");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_a_session_whose_handshake_fails_end_with_the_reason() {
+    for (protocol, role) in [("whep", Role::Viewer), ("whip", Role::Publisher)] {
+        let house = House::open();
+        house.engine.has_session(role);
+        let sse = format!("/{protocol}/demo/{ID}/sse");
+        let location = house.ask("POST", &sse, &[], "[\"failed\"]").await.header("location");
+        let mut reader = house.listen(&location).await;
+        // The first look has found nothing to tell.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut state = house.engine.state.lock().unwrap();
+        (state.session, state.failed) = (None, Some((role, "no common curve".to_owned())));
+        drop(state);
+        let told = "event: failed\ndata: {\"reason\":\"signature\",\"detail\":\"no common curve\"}\n\n";
+        assert_eq!(reader.chunk().await, told, "{protocol}");
+        assert!(reader.body.frame().await.is_none(), "nothing follows");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_only_failed_to_be_published_has_a_status() {
+    let house = House::open();
+    house.ask("GET", "/api/v1/streams/failed", &[], "").await.is(404);
+    let failure =
+        PublishFailure { session: "01234567".into(), reason: "cipher", detail: "why".into(), failed_at_ms: 7 };
+    house.engine.state.lock().unwrap().publish_failure = Some(failure);
+    let reply = house.ask("GET", "/api/v1/streams/failed", &[], "").await;
+    reply.is(200);
+    let told = r#""publish_failure":{"session":"01234567","reason":"cipher","detail":"why","failed_at_ms":7}"#;
+    assert!(reply.body.contains(told), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn errors_of_tokens_name_the_fault_and_the_fix() {
+    use crate::auth::TokenError;
+    for (error, detail, fix) in [
+        (TokenError::NotBearer, "not of the form “Bearer <token>”", "Authorization: Bearer <token>"),
+        (TokenError::NotGenuine, "not signed with a key of this server", "HS256"),
+        (TokenError::BadClaims, "a claim of it is missing", "iss, exp, sub (at most 256 bytes)"),
+        (TokenError::Expired, "has expired", "get a new token"),
+        (TokenError::NotYet, "not valid yet", "clocks"),
+        (TokenError::LivesTooLong, "longer than 24 hours", "“exp”"),
+    ] {
+        let anonymous = crate::auth::Anonymous { publish: false, watch: false };
+        let reply = super::problem::Problem::wrong_token(error, anonymous).into_reply();
+        assert_eq!(reply.status().as_u16(), 401);
+        let bytes = reply.into_body().collect().await.unwrap().to_bytes();
+        let problem: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let text = |member: &str| problem[member].as_str().unwrap().to_owned();
+        assert!(text("detail").contains(detail) && text("fix").contains(fix), "{problem}");
+        for word in ["::", "0x", "serde", "missing field", "line 1", "Error"] {
+            assert!(!text("detail").contains(word) && !text("fix").contains(word), "{problem}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -330,7 +388,8 @@ async fn refusals_of_the_engine_become_problems() {
 
 #[tokio::test]
 async fn the_server_offers_where_the_viewer_does_not() {
-    for headers in [&[][..], &[("content-type", "application/json")][..], SDP] {
+    let form: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
+    for headers in [&[][..], &[("content-type", "application/json")][..], SDP, form] {
         let house = House::open();
         let reply = house.ask("POST", "/whep/demo", headers, "").await;
         reply.is(201);
@@ -984,6 +1043,7 @@ struct State {
     session: Option<Role>,
     /// The session is over: whose it was, and why.
     failed: Option<(Role, String)>,
+    publish_failure: Option<PublishFailure>,
     live: Vec<String>,
     viewers: u32,
     wanted: Vec<WantedLayer>,
@@ -1092,9 +1152,10 @@ impl Backend for Double {
         (session.to_string() == ID).then(|| Owner { stream: StreamName::parse("demo").unwrap(), role, identity })
     }
 
-    async fn why_failed(&self, session: SessionId) -> Option<(StreamName, Role, String)> {
-        let (role, why) = self.state.lock().unwrap().failed.clone()?;
-        (session.to_string() == ID).then(|| (StreamName::parse("demo").unwrap(), role, why))
+    async fn why_failed(&self, session: SessionId) -> Option<FailedSession> {
+        let (role, detail) = self.state.lock().unwrap().failed.clone()?;
+        let stream = StreamName::parse("demo").unwrap();
+        (session.to_string() == ID).then_some(FailedSession { session, stream, role, reason: "signature", detail })
     }
 
     async fn close(&self, session: SessionId) -> bool {
@@ -1170,6 +1231,7 @@ impl Backend for Double {
             video: None,
             audio: None,
             warnings: Vec::new(),
+            publish_failure: state.publish_failure.clone(),
             bitrate_in_bps: 0,
             bitrate_out_bps: 0,
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
@@ -85,18 +85,51 @@ impl Files {
     }
 
     fn read(&self) -> Result<ServerConfig, ConfigError> {
-        let fault = |option: &str, path: &Path, error: &dyn std::fmt::Display| ConfigError {
+        let fault = |option: &str, path: &Path, words: &str| ConfigError {
             option: option.to_owned(),
-            reason: format!("cannot use {}: {error}", path.display()),
+            reason: format!("cannot use {}: {words}", path.display()),
         };
+        let of_certificate = |words: &str| fault("http.tls_certificate", &self.certificate, words);
+        let of_key = |words: &str| fault("http.tls_key", &self.key, words);
         let chain: Vec<_> = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect)
-            .map_err(|error| fault("http.tls_certificate", &self.certificate, &error))?;
+            .map_err(|error| of_certificate(&pem_words(&error, NO_CERTIFICATE)))?;
         if chain.is_empty() {
-            return Err(fault("http.tls_certificate", &self.certificate, &"there is no certificate (PEM) in it"));
+            return Err(of_certificate(NO_CERTIFICATE));
         }
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| fault("http.tls_key", &self.key, &error))?;
-        server_config(chain, key).map_err(|error| fault("http.tls_key", &self.key, &error))
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| of_key(&pem_words(&error, NO_KEY)))?;
+        server_config(chain, key).map_err(|error| match error {
+            rustls::Error::InvalidCertificate(_) => of_certificate(
+                "its certificate is damaged or not X.509; write the whole chain into the file, the server's own first",
+            ),
+            rustls::Error::InconsistentKeys(_) => of_key(&format!(
+                "it is not the key of the first certificate in {}; name the two files that were made together",
+                self.certificate.display()
+            )),
+            _ => of_key(
+                "its key is damaged or of an unknown kind; use ECDSA P-256 or P-384, Ed25519, or RSA of 2048 bits",
+            ),
+        })
+    }
+}
+
+const NO_CERTIFICATE: &str =
+    "there is no certificate in it; it should have lines like -----BEGIN CERTIFICATE----- (PEM)";
+const NO_KEY: &str = "there is no key in it that needs no passphrase; it should have a line like -----BEGIN PRIVATE KEY----- \
+     (PEM; openssl pkey takes a passphrase away)";
+
+/// What is wrong with a file. The parser's own words may show lines of the file, and a key is secret.
+fn pem_words(error: &pem::Error, nothing: &str) -> String {
+    match error {
+        pem::Error::Io(error) => match error.kind() {
+            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            std::io::ErrorKind::PermissionDenied => {
+                "this user may not read it; change its owner or its permissions".to_owned()
+            }
+            kind => format!("reading it failed: {kind}"),
+        },
+        pem::Error::NoItemsFound => nothing.to_owned(),
+        _ => "its PEM is damaged (lines of BEGIN, base64 and END); copy the whole file again".to_owned(),
     }
 }
 
@@ -154,6 +187,33 @@ mod tests {
         };
         let error = |tls: &Tls| Certificates::open(tls).err().unwrap().to_string();
         assert!(error(&tls).starts_with("http.tls_certificate: cannot use "));
+
+        // What each fault of a file is called; `certificate` and `key` are what is in the files.
+        write("a.example");
+        let certificate = std::fs::read_to_string(&files.certificate).unwrap();
+        let key = std::fs::read_to_string(&files.key).unwrap();
+        let other =
+            rcgen::generate_simple_self_signed(vec!["c.example".to_owned()]).unwrap().signing_key.serialize_pem();
+        let in_pem = |kind: &str, base64: &str| format!("-----BEGIN {kind}-----\n{base64}\n-----END {kind}-----\n");
+        for (certificate, key, option, words) in [
+            (key.as_str(), key.as_str(), "http.tls_certificate", "there is no certificate in it"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n", &key, "http.tls_certificate", "its PEM is damaged"),
+            (&in_pem("CERTIFICATE", "?secret?"), &key, "http.tls_certificate", "its PEM is damaged"),
+            (&in_pem("CERTIFICATE", "AAAA"), &key, "http.tls_certificate", "its certificate is damaged"),
+            (&certificate, "", "http.tls_key", "there is no key in it that needs no passphrase"),
+            (&certificate, &in_pem("ENCRYPTED PRIVATE KEY", "AAAA"), "http.tls_key", "needs no passphrase"),
+            (&certificate, "-----BEGIN PRIVATE KEY\nsecret\n", "http.tls_key", "its PEM is damaged"),
+            (&certificate, &in_pem("PRIVATE KEY", "AAAA"), "http.tls_key", "its key is damaged or of an unknown kind"),
+            (&certificate, &other, "http.tls_key", "it is not the key of the first certificate"),
+        ] {
+            std::fs::write(&files.certificate, certificate).unwrap();
+            std::fs::write(&files.key, key).unwrap();
+            let said = error(&tls);
+            assert!(said.starts_with(&format!("{option}: cannot use ")) && said.contains(words), "{said}");
+            for word in ["::", "0x", "[45", "secret", "Mismatch", "DER", "rustls", "expected"] {
+                assert!(!said.contains(word), "{said}");
+            }
+        }
 
         write("a.example");
         let certificates = Certificates::open(&tls).unwrap().unwrap();

@@ -55,10 +55,13 @@ where
         Method::GET | Method::HEAD => return Ok(session::empty(StatusCode::NO_CONTENT)),
         _ => return Err(Problem::method_not_allowed(ENDPOINT_METHODS)),
     }
-    // Who sends nothing may call it what they like: players send no type, or JSON.
     let media_type = session::media_type(exchange.headers);
     let is_sdp = media_type.as_deref() == Some(SDP);
-    if !is_sdp && !matches!(media_type.as_deref(), None | Some("" | "application/json")) {
+    // An empty body asks for the server's offer, whatever type it claims to be: `curl -d ''` claims
+    // application/x-www-form-urlencoded. The empty object of players that send JSON means the same.
+    // A body of another type is refused before it is read, if it announces that it is not empty.
+    let is_plain = is_sdp || matches!(media_type.as_deref(), None | Some("" | "application/json"));
+    if !is_plain && body.size_hint().lower() > 0 {
         return Err(session::unsupported_type(SDP, header::HeaderName::from_static("accept-post")));
     }
     let grants = app.grants(&exchange)?;

@@ -93,6 +93,11 @@ impl Handshake {
         }
     }
 
+    /// The alert that tells the viewer of a failure, once, if there is one.
+    pub(super) fn alert(&self, failure: Failure) -> Option<dtls::Alert> {
+        self.failures.alert(failure)
+    }
+
     /// Says goodbye.
     pub(super) fn close(&mut self) {
         if let Some(instance) = &mut self.instance {
@@ -230,10 +235,20 @@ mod tests {
     fn another_certificate_than_announced_fails_and_gives_no_keys() {
         let mut pair = Pair::new(false, |_| Identity::new(Vec::new()));
         pair.theirs.begin(pair.now, &pair.them);
-        let failed = (0..10).any(|_| {
-            matches!(pair.turn(false)[0], Some(Said::Failed(Some(Failure { reason: Reason::Fingerprint, .. }))))
+        let failure = (0..10).find_map(|_| match pair.turn(false)[0] {
+            Some(Said::Failed(failure)) => failure,
+            _ => None,
         });
-        assert!(failed && pair.ours.take_keys().is_none());
+        let failure = failure.expect("the certificate is another one");
+        assert_eq!(failure.reason, Reason::Fingerprint);
+        assert!(pair.ours.take_keys().is_none());
+
+        let alert = pair.ours.alert(failure).expect("the peer is told");
+        assert!(pair.theirs.receive(pair.now, &pair.them, &alert).is_err());
+        pair.theirs.failures.look(pair.now);
+        let heard = pair.theirs.failures.over(pair.now + dtls::GRACE).and_then(|heard| heard.alert);
+        assert_eq!(heard, Some(42), "bad_certificate");
+        assert_eq!(pair.ours.alert(failure), None, "once");
     }
 
     #[test]

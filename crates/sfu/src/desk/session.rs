@@ -345,6 +345,20 @@ impl Session {
         }
     }
 
+    /// Tells the peer by an alert that its handshake failed, where that is why the session ends.
+    pub(super) fn alert(&self, why: Ended, batch: &mut Batch) {
+        let Ended::Handshake(failure) = why else { return };
+        let alert = match &self.transport {
+            Transport::Light(handshake) => handshake.alert(failure),
+            Transport::Whole(whole) => whole.failures.alert(failure),
+            Transport::Offered { .. } => None,
+        };
+        let path = self.dtls_from.and_then(|to| self.addresses.path(to));
+        if let (Some(alert), Some(path)) = (alert, path) {
+            batch.push(path.address, local_source(path.destination), &alert);
+        }
+    }
+
     /// Says goodbye, with the next drive.
     pub(super) fn close(&mut self) {
         self.is_closing = true;
@@ -502,7 +516,7 @@ mod tests {
         let now = Instant::now();
         let (here, there) = (Identity::new(vec![([192, 0, 2, 1], 7_882).into()]), Identity::new(Vec::new()));
         let credentials = || IceCreds { ufrag: "v00once".to_owned(), pass: "0123456789012345678901".to_owned() };
-        let opened = negotiate::offer_to_viewer(&here, now, credentials()).unwrap();
+        let opened = negotiate::offer_to_viewer(&here, now, credentials(), &Published::default()).unwrap();
         let mut viewer = str0m::Rtc::builder().set_crypto_provider(crate::tap::provider()).build(now);
         let answer = viewer.sdp_api().accept_offer(SdpOffer::from_sdp_string(&opened.sdp).unwrap()).unwrap();
         let answer = answer.to_sdp_string().replace("a=setup:passive", "a=setup:active");

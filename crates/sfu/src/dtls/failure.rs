@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use dimpl::{CryptoError, Error, SecurityError};
 
+use super::alert::{Alert, Sent};
 use super::verify::{CertificateKind, take_last};
 
 /// How long a peer may be silent after a failure that a forged datagram can cause. DTLS sends a lost flight again after
@@ -190,9 +191,15 @@ pub struct Notes(Arc<Mutex<Noted>>);
 struct Noted {
     certificate: Option<CertificateKind>,
     failure: Option<Failure>,
+    sent: Sent,
 }
 
 impl Notes {
+    /// Takes note of a datagram of the handshake that goes out.
+    pub(super) fn sent(&self, datagram: &[u8]) {
+        self.with(|noted| noted.sent.note(datagram));
+    }
+
     pub(super) fn certificate(&self, certificate: &[u8]) {
         self.with(|noted| noted.certificate = Some(CertificateKind::of(certificate)));
     }
@@ -247,6 +254,11 @@ impl Patience {
         let (failure, heard_at) = self.failed?;
         let is_over = failure.reason.is_final() || now.saturating_duration_since(heard_at) >= GRACE;
         is_over.then(|| self.of_this_peer(failure))
+    }
+
+    /// The alert that tells the peer of this failure, once, if there is one to be sent in the clear.
+    pub(crate) fn alert(&self, failure: Failure) -> Option<Alert> {
+        self.notes.with(|noted| noted.sent.alert(failure.reason))
     }
 
     /// When [`Patience::over`] is to be asked again.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use dimpl::{Dtls, Output};
+use dimpl::{Dtls, Error, Output, SecurityError};
 use rcgen::KeyPair;
 use str0m_proto::crypto::DtlsVersion;
 use str0m_proto::crypto::dtls::{DtlsCert, DtlsInstance, DtlsOutput, DtlsProvider};
@@ -143,6 +143,9 @@ fn a_peer_without_the_key_of_its_certificate_fails_at_once_and_its_kind_is_told(
         let failure = pair.shake().expect("the signature is another key's");
         assert_eq!((failure.reason, pair.keys[0].is_some()), (Reason::Signature, false), "we begin: {we_begin}");
         assert_eq!(failure.certificate, Some(CertificateKind::Rsa(2_048)));
+        let alert = pair.failures.alert(failure).expect("the peer is told");
+        let heard = pair.theirs.handle_packet(&alert);
+        assert_eq!(heard, Err(Error::SecurityError(SecurityError::FatalAlert { description: 51 })));
     }
 }
 

@@ -391,7 +391,7 @@ fn a_viewer_is_refused_what_it_cannot_decode() {
 #[test]
 fn an_answer_to_our_offer_is_read_by_the_same_rules() {
     let answered = |change: &dyn Fn(Sdp) -> Sdp| {
-        let opened = offer_to_viewer(&identity(), Instant::now(), credentials()).unwrap();
+        let opened = offer_to_viewer(&identity(), Instant::now(), credentials(), &Published::default()).unwrap();
         let Stage::Offered { mut rtc, pending } = opened.stage else { panic!("it waits") };
         let mids: Vec<String> = text::sections(&opened.sdp).iter().filter_map(|s| s.mid.map(str::to_owned)).collect();
         let vp8 = opened.sdp.lines().find_map(|l| l.strip_prefix("a=rtpmap:")?.strip_suffix(" VP8/90000")).unwrap();
@@ -419,4 +419,24 @@ fn an_answer_to_our_offer_is_read_by_the_same_rules() {
         sdp.group(None)
     });
     is_malformed(fewer, &["its m= sections are not those of the offer"]);
+}
+
+#[test]
+fn our_offer_lists_what_is_published_first_and_opus_before_its_redundant_form() {
+    for (codec, profile, rtpmap) in [
+        (Codec::Vp8, 0, "VP8/90000"),
+        (Codec::Vp9, 0, "VP9/90000"),
+        (Codec::Av1, 0, "AV1/90000"),
+        (Codec::H265, 1, "H265/90000"),
+        (Codec::H264, 0x1_6400, "H264/90000"),
+    ] {
+        let published = Published { video: Some(Format { codec, profile }), ..Published::default() };
+        let opened = offer_to_viewer(&identity(), Instant::now(), credentials(), &published).unwrap();
+        let first = |kind: &str| {
+            let section = opened.sdp.lines().find(|line| line.starts_with(&format!("m={kind} "))).unwrap();
+            let number = section.split(' ').nth(3).unwrap().to_owned();
+            text::first(&opened.sdp, &format!("a=rtpmap:{number} ")).unwrap().to_owned()
+        };
+        assert_eq!((first("audio").as_str(), first("video").as_str()), ("opus/48000/2", rtpmap));
+    }
 }

@@ -11,6 +11,7 @@ mod description;
 pub mod descriptor;
 mod normal;
 mod numbers;
+mod order;
 mod payloads;
 mod profile;
 mod receiving;
@@ -273,12 +274,17 @@ pub fn viewer(
     Ok(ViewerOffer { sdp: text::with_one_stream(&answer, STREAM_LABEL), tracks, stage })
 }
 
-/// Makes the offer for a viewer who asked without one.
+/// Makes the offer for a viewer that asked without one. It lists what is `published` first.
 ///
 /// # Errors
 ///
 /// None in practice; str0m may refuse.
-pub fn offer_to_viewer(identity: &Identity, now: Instant, credentials: IceCreds) -> Result<ViewerOffer, Unusable> {
+pub fn offer_to_viewer(
+    identity: &Identity,
+    now: Instant,
+    credentials: IceCreds,
+    published: &Published,
+) -> Result<ViewerOffer, Unusable> {
     tap::hollow();
     let mut rtc = identity.rtc(now, credentials);
     let mut changes = rtc.sdp_api();
@@ -287,6 +293,7 @@ pub fn offer_to_viewer(identity: &Identity, now: Instant, credentials: IceCreds)
     }
     let (offer, pending) = changes.apply().ok_or_else(|| Unusable::Malformed("no offer could be made".to_owned()))?;
     let sdp = text::with_one_stream(&offer.to_sdp_string(), STREAM_LABEL);
+    let sdp = order::with_published_first(&sdp, published);
     let stage = Stage::Offered { rtc: Box::new(rtc), pending: Box::new(pending) };
     Ok(ViewerOffer { sdp, tracks: Vec::new(), stage })
 }
