@@ -67,8 +67,8 @@ impl World {
         let identity = crate::sdp::identity().clone();
         let mut random = Random(7);
         let clock = WallClock::new(now, NtpTime::from_unix_ms(1_763_930_000_000));
-        let mut desk = Desk::new(0, identity.clone(), Box::new(move || random.bits()));
-        let mut shard = Shard::new(0, 1, identity.clone(), clock);
+        let mut desk = Desk::new(0, identity, Box::new(move || random.bits()));
+        let shard = Shard::new(0, 1, clock);
         let mut peer = Peer::new(now, PEER);
         let offer = peer.offer(purpose);
         let session = SessionId::from_bytes([9; 16]);

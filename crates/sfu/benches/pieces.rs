@@ -13,7 +13,6 @@ use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, measurement::W
 use media::packet::Extensions;
 use media::{Codec, Epoch, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
 use sfu::format::Format;
-use sfu::negotiate::Identity;
 use sfu::publisher::PublisherSetup;
 use sfu::receive::{ExtensionIds, NamedSsrc, Negotiated, Section};
 use sfu::rtcp::{self, ReportBlock, Writer};
@@ -88,7 +87,7 @@ impl Publishing {
     fn new(profile: Profile) -> Publishing {
         let now = Instant::now();
         let clock = WallClock::new(now, NtpTime::from_system_time(SystemTime::now()));
-        let mut shard = Shard::new(0, 1, Identity::new(vec![here()]), clock);
+        let mut shard = Shard::new(0, 1, clock);
         let exporter = vec![9; profile.exporter_bytes()];
         let (seal, open) = srtp::split(profile, &exporter, DtlsRole::Server).expect("keys of the right length");
         let video = Section {
@@ -282,7 +281,7 @@ fn route(group: &mut BenchmarkGroup<'_, WallTime>) {
     let now = Instant::now();
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 7_882));
     let clock = WallClock::new(now, NtpTime::from_system_time(SystemTime::now()));
-    let mut shard = Shard::new(0, 1, Identity::new(vec![here]), clock);
+    let mut shard = Shard::new(0, 1, clock);
     let peer = |n: u32| SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + n), 40_000));
     for n in 0..VIEWERS {
         let mut session = [0; 16];

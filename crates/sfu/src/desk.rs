@@ -153,13 +153,14 @@ impl Command {
     /// Whether a desk that is behind may be spared it: peers repeat datagrams. All else changes state once and must arrive.
     pub fn may_be_lost(&self) -> bool {
         match self {
-            Command::Datagram(_) | Command::Silent { .. } => true,
+            Command::Datagram(_) => true,
             Command::Open { .. }
             | Command::Publish { .. }
             | Command::Answer { .. }
             | Command::Restart { .. }
             | Command::Say { .. }
             | Command::Close { .. }
+            | Command::Silent { .. }
             | Command::Fail { .. } => false,
             #[cfg(any(test, feature = "inject"))]
             Command::Inject(_) => false,

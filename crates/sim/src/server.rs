@@ -91,7 +91,6 @@ pub struct Server {
     cores: Vec<Core>,
     desks: Vec<Desk>,
     control: Control,
-    identity: Identity,
     addresses: Vec<SocketAddr>,
     random: Random,
     known: HashMap<SessionId, Known>,
@@ -134,7 +133,7 @@ impl Server {
     pub(crate) fn new(setup: Setup, base: Instant, addresses: Vec<SocketAddr>, mut random: Random) -> Server {
         let identity = Identity::new(addresses.clone());
         let clock = WallClock::new(base, NtpTime::from_unix_ms(1_800_000_000_000));
-        let shards: Vec<_> = (0..setup.shards).map(|n| Shard::new(n, setup.shards, identity.clone(), clock)).collect();
+        let shards: Vec<_> = (0..setup.shards).map(|n| Shard::new(n, setup.shards, clock)).collect();
         let desks = (0..setup.desks)
             .map(|n| {
                 let mut random = random.branch();
@@ -148,7 +147,6 @@ impl Server {
             cores,
             desks,
             control: Control::new(limits, setup.takeover),
-            identity,
             addresses,
             random,
             known: HashMap::new(),

@@ -12,6 +12,7 @@ use super::runs::{Runs, Verdict};
 use crate::format::Format;
 use crate::rtcp::ReportBlock;
 use crate::srtp::Replay;
+use crate::stream::keyframe::MIN_INTERVAL;
 
 /// One encoding of a section.
 #[derive(Debug, Default)]
@@ -25,8 +26,34 @@ pub(super) struct Encoding {
     held: Option<Box<Received>>,
     /// NACK was agreed on for what is sent now.
     is_repaired: bool,
-    /// Since when the sender is to be asked for a key frame.
-    pub(super) key_frame_wanted_at: Option<Instant>,
+    pub(super) key_frame: KeyFrame,
+}
+
+/// When the sender is asked for a key frame. Wishes are merged and spaced before they come here
+/// ([`crate::stream::keyframe`]); one that had to wait for the first packet must not leave right before the next.
+#[derive(Debug, Default)]
+pub(super) struct KeyFrame {
+    /// Since when one is wanted.
+    wanted_at: Option<Instant>,
+    asked_at: Option<Instant>,
+}
+
+impl KeyFrame {
+    /// A key frame is wanted.
+    pub(super) fn request(&mut self, now: Instant) {
+        self.wanted_at.get_or_insert(now);
+    }
+
+    /// Returns when to ask, if one is wanted.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        let spaced_at = self.asked_at.map(|at| at + MIN_INTERVAL);
+        self.wanted_at.max(spaced_at.filter(|_| self.wanted_at.is_some()))
+    }
+
+    /// The sender was asked.
+    pub(super) fn on_asked(&mut self, now: Instant) {
+        (self.wanted_at, self.asked_at) = (None, Some(now));
+    }
 }
 
 /// What an encoding needs to know of a packet.
@@ -126,6 +153,11 @@ impl Encoding {
     /// Returns the block of the next report.
     pub(super) fn report(&mut self, now: Instant) -> Option<ReportBlock> {
         self.reception.as_mut().map(|reception| reception.report(now))
+    }
+
+    /// Returns when the sender is to be asked for a key frame: not before its SSRC is known.
+    pub(super) fn key_frame_at(&self) -> Option<Instant> {
+        self.key_frame.due_at().filter(|_| self.runs.ssrc().is_some())
     }
 
     /// Returns when missing packets are to be asked for.

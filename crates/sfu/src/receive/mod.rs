@@ -247,7 +247,7 @@ impl Receiver {
     /// Asks for a key frame of an encoding: at once, or as soon as its SSRC is known.
     pub fn request_key_frame(&mut self, now: Instant, place: Place) {
         if let Some(encoding) = encoding_of(&mut self.encodings, place) {
-            encoding.key_frame_wanted_at.get_or_insert(now);
+            encoding.key_frame.request(now);
         }
     }
 
@@ -280,8 +280,7 @@ impl Receiver {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let encodings = || self.encodings.iter().flatten();
         let asks = encodings().filter_map(Encoding::ask_at).min();
-        let key_frames = encodings().filter(|encoding| encoding.ssrc().is_some());
-        let key_frames = key_frames.filter_map(|encoding| encoding.key_frame_wanted_at).min();
+        let key_frames = encodings().filter_map(Encoding::key_frame_at).min();
         let feedback = self.feedback.as_ref().and_then(Feedback::due_at);
         [self.report_at, asks, key_frames, feedback].into_iter().flatten().min()
     }

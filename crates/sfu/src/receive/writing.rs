@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use media::WallClock;
 
-use super::encoding::Encoding;
 use super::missing::MAX_ASKED;
 use super::{Feedback, MAX_RTCP_BYTES, Receiver};
 use crate::rtcp::{ReportBlock, Writer};
@@ -45,7 +44,7 @@ impl Receiver {
         let is_report = self.report_at.is_some_and(|at| at <= now);
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let mut encodings = self.encodings.iter().flatten();
-        let is_request = encodings.any(|encoding| wants_key_frame(encoding).is_some() || is_due(encoding.ask_at()));
+        let is_request = encodings.any(|encoding| is_due(encoding.key_frame_at()) || is_due(encoding.ask_at()));
         if !is_report && !is_request && !self.is_leaving {
             return 0;
         }
@@ -63,10 +62,10 @@ impl Receiver {
             writer.sdes_cname(OUR_SSRC, &self.cname);
         }
         for encoding in self.encodings.iter_mut().flatten() {
-            if let Some(ssrc) = wants_key_frame(encoding)
+            if let Some(ssrc) = encoding.ssrc().filter(|_| is_due(encoding.key_frame_at()))
                 && writer.pli(OUR_SSRC, ssrc)
             {
-                encoding.key_frame_wanted_at = None;
+                encoding.key_frame.on_asked(now);
             }
         }
         for encoding in self.encodings.iter_mut().flatten() {
@@ -84,9 +83,4 @@ impl Receiver {
         }
         writer.finish()
     }
-}
-
-/// Returns the SSRC to ask for a key frame, if one is wanted and the SSRC is known.
-fn wants_key_frame(encoding: &Encoding) -> Option<u32> {
-    encoding.key_frame_wanted_at.and(encoding.ssrc())
 }

@@ -256,9 +256,10 @@ impl Event {
     /// Whether the event may be dropped while its receiver is behind: a datagram, or an answer that can be asked for again.
     pub fn may_be_lost(&self) -> bool {
         match self {
-            Event::ToDesk { .. } | Event::PublisherSilent { .. } | Event::Report { .. } | Event::Snapshot(_) => true,
+            Event::ToDesk { .. } | Event::Report { .. } | Event::Snapshot(_) => true,
             Event::ToShard { command, .. } => command.may_be_lost(),
             Event::PublisherFlows { .. }
+            | Event::PublisherSilent { .. }
             | Event::SessionFailed { .. }
             | Event::Published { .. }
             | Event::Stopped { .. } => false,

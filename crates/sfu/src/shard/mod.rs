@@ -46,7 +46,6 @@ use media::{Packet, SessionId, StreamId, WallClock};
 use slab::Slab;
 
 use crate::guard::Strikes;
-use crate::negotiate::Identity;
 use crate::prefetch::Prefetch;
 use crate::publisher::Publisher;
 use crate::transmit::Batch;
@@ -63,7 +62,6 @@ use viewer_slots::ViewerSlot;
 pub struct Shard {
     number: u8,
     shards: u8,
-    identity: Identity,
     clock: WallClock,
     streams: HashMap<StreamId, Stream>,
     publishers: Slab<Publisher>,
@@ -110,11 +108,10 @@ const BATCH_BYTES: usize = 128 * 1024;
 
 impl Shard {
     /// Shard `number` of `shards`. `clock` maps the monotonic clock to the wall clock.
-    pub fn new(number: u8, shards: u8, identity: Identity, clock: WallClock) -> Shard {
+    pub fn new(number: u8, shards: u8, clock: WallClock) -> Shard {
         Shard {
             number,
             shards,
-            identity,
             clock,
             streams: HashMap::new(),
             publishers: Slab::new(),

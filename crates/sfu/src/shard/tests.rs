@@ -11,9 +11,8 @@ use super::*;
 use crate::desk::Handed;
 use crate::format::Format;
 use crate::inject::{Fault, Point};
-use crate::negotiate::Identity;
 use crate::publisher::{PublisherSetup, SILENCE};
-use crate::receive::{ExtensionIds, NamedSsrc, Negotiated, Section};
+use crate::receive::{NamedSsrc, Negotiated, Section};
 use crate::srtp::{self, DtlsRole, Profile};
 use crate::viewer::ViewerSetup;
 
@@ -21,7 +20,7 @@ const STREAM: StreamId = StreamId(1);
 
 fn shard(now: Instant) -> Shard {
     let clock = WallClock::new(now, NtpTime::from_unix_ms(1_800_000_000_000));
-    Shard::new(0, 2, Identity::new(vec![here()]), clock)
+    Shard::new(0, 2, clock)
 }
 
 fn here() -> SocketAddr {
