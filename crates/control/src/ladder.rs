@@ -8,6 +8,9 @@
 
 use std::time::{Duration, Instant};
 
+use media::packet::MAX_ENCODINGS;
+use sfu::stream::{choice, track};
+
 /// An encoding that the publisher can send.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rung {
@@ -62,8 +65,8 @@ pub struct Ladder {
     needed_before: Vec<bool>,
 }
 
-/// As many encodings as are told apart.
-pub const MAX_RUNGS: usize = 4;
+/// The most encodings of one publisher.
+pub const MAX_RUNGS: usize = MAX_ENCODINGS;
 
 /// Of 1280x720, moving: what browsers need for a good picture in VP8 or H.264. Of other sizes in proportion to pixels^0.75
 /// (the larger a picture, the less each of its pixels needs): 880 kb/s for 640x360, 310 for 320x180.
@@ -74,8 +77,9 @@ const LEAST_SHARE: f64 = 0.32;
 /// Rates that are tried for each encoding, at most, by the number of encodings: all their combinations are looked at, which
 /// are 2,744 of three encodings and 2,401 of four.
 const TRIED: [usize; MAX_RUNGS + 1] = [14, 14, 14, 14, 7];
-/// A viewer is moved up where its network carries 10 % more than the encoding takes (`sfu::stream::choice`).
-const FITS: f64 = 0.905;
+/// Share of a network's rate that an encoding may take so that a viewer is moved up to it:
+/// [`choice::ROOM_PERCENT`], and half a percent for rates that are rounded.
+const FITS: f64 = 100.0 / (choice::ROOM_PERCENT as f64 + 0.5);
 /// What a viewer loses, in logarithms, to whom not even the smallest encoding fits: as if it had an eighth.
 const MISFIT: f64 = 2.08;
 /// Rates change only if the viewers whose rates change are better off by this much on average, in logarithms: 5 %.
@@ -89,12 +93,14 @@ const GAIN_OF_SIZE: f64 = 0.2;
 const REST: Duration = Duration::from_secs(2);
 /// … and for so long before anything is raised: those who share a bottleneck find out about each other.
 const REST_BEFORE_MORE: Duration = Duration::from_secs(4);
-/// An encoding is switched off when nobody needed it for so long: at the second look after that, a second apart each, so within
-/// three with the way to the publisher. Somebody who reloads a page, or falls and climbs again, finds it still there.
+/// An encoding that no viewer needed for this long is switched off. Looks are a second apart, so the
+/// publisher hears of it within three seconds. A viewer that reloads its page, or is moved down and up
+/// again, finds the encoding still there.
 pub(crate) const UNNEEDED: Duration = Duration::from_millis(1_800);
-/// … or, if that is because rates changed, for so long: those who are shown it change over when what they are to be shown instead has
-/// begun, and is known to fit. The server takes four seconds to believe what an encoding takes that begins.
-const UNNEEDED_AFTER_CHANGE: Duration = Duration::from_secs(7);
+/// As [`UNNEEDED`], for an encoding that is not needed because rates changed. Its viewers change over
+/// once the encoding they are to be shown instead has begun and its bit rate is known
+/// ([`track::GROWS_FOR`]); the rest is a guess.
+const UNNEEDED_AFTER_CHANGE: Duration = track::GROWS_FOR.saturating_add(Duration::from_secs(3));
 
 impl Ladder {
     /// Looks at the audience; returns what is wanted of each of `rungs` (any order).

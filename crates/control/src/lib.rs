@@ -1,11 +1,15 @@
-//! Who publishes which stream, who watches it, and when is a session told to end?
+//! Decides for the whole server: who publishes, who watches, what is wanted of publishers, and which
+//! media thread is told what.
 //!
-//! A *stream* has a name, at most one *publisher* and any number of *viewers*; each of them is a
-//! *session*, one WebRTC connection that lives on the floor below. [`Control`] admits sessions, ends
-//! them and knows who is there. It is a plain value: it reads no clock, no socket and no random
-//! number, so the same calls always lead to the same effects in the same order.
+//! [`Engine`] is the whole: it takes requests, events of media threads and the time, and gives commands,
+//! answers and facts for the log ([`engine`] is its tour). [`Control`] inside it admits sessions, ends
+//! them and knows who is there: a *stream* has a name, at most one *publisher* and any number of
+//! *viewers*; each of them is a *session*, one WebRTC connection that lives on the floor below.
 //!
-//! # How to drive it
+//! Both are plain values: they read no clock, no socket and no random number, so the same calls always
+//! lead to the same effects in the same order.
+//!
+//! # How to drive `Control`
 //!
 //! ```
 //! use std::net::IpAddr;
@@ -45,13 +49,13 @@
 //!
 //! # What is not here
 //!
-//! Tokens (who may call at all), rates of new sessions (refused at the HTTP door), media, SDP, and
-//! whether a connected peer still answers or sends: the floor below notices silence and reports
-//! [`Control::flows`] and [`Control::closed`].
+//! Tokens (who may call at all), rates of new sessions (refused at the HTTP door), JSON (the server's
+//! dialects), media, and whether a connected peer still answers or sends: the floor below notices
+//! silence and reports [`Control::flows`] and [`Control::closed`].
 //!
 //! # Where to start reading
 //!
-//! [`Control`] routes; small values decide: [`Takeover`] about a second publisher, [`Limits`] about
+//! [`Engine`] and [`Control`] route; small values decide: [`Takeover`] about a second publisher, [`Limits`] about
 //! room, `admission` about load, `stream` about what a stream looks like from outside, `deadlines` about time.
 
 mod admission;
@@ -59,6 +63,7 @@ pub mod bound;
 mod control;
 mod deadlines;
 mod effect;
+pub mod engine;
 pub mod ladder;
 mod limits;
 mod session;
@@ -68,6 +73,7 @@ mod takeover;
 pub use admission::Load;
 pub use control::{Admitted, CONNECT_DEADLINE, Control};
 pub use effect::{CloseReason, Effect};
+pub use engine::Engine;
 pub use limits::{Limits, Refused};
 pub use session::{Caller, Role};
 pub use stream::{PublisherView, State, StreamView};

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use sfu::flow::QUIET_AFTER;
+use sfu::publisher::SILENCE as GONE_AFTER;
+
 use crate::limits::Address;
 use crate::session::Session;
 
@@ -79,14 +82,6 @@ pub const CONNECTING_GRACE: Duration = Duration::from_secs(5);
 /// How long a connecting publisher keeps its own owner out. A guess, as [`CONNECTING_GRACE`]: after
 /// 2 s the session that an owner left behind is more likely than a slow handshake.
 pub const OWN_GRACE: Duration = Duration::from_secs(2);
-
-/// When the floor below reports that a publisher is quiet: `sfu::flow::QUIET_AFTER`, which has the reasons.
-/// Here it only tells refused publishers when to come again.
-const QUIET_AFTER: Duration = Duration::from_secs(2);
-
-/// When the floor below ends a publisher that sends nothing at all (`sfu::publisher`). Here it only
-/// tells refused publishers when to come again.
-const GONE_AFTER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

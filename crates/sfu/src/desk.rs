@@ -205,7 +205,7 @@ impl Event {
             Event::Opened { session, .. }
             | Event::Answered { session, .. }
             | Event::Restarted { session, .. }
-            | Event::Connected { session }
+            | Event::Connected { session, .. }
             | Event::Heard { session, .. }
             | Event::Closed { session, .. } => Some(*session),
             Event::ToShard { .. } => None,
@@ -250,10 +250,14 @@ pub enum Event {
         /// Our fragment; `None` if there is no such session.
         result: Option<Result<String, Unusable>>,
     },
-    /// ICE and DTLS are up, and a shard has the keys.
+    /// ICE and DTLS of a session are up. Follows the [`shard::Command::AddViewer`] that gives its
+    /// keys to a shard, and must not overtake it: commands for the viewer are sent to that shard
+    /// from now on.
     Connected {
         /// Which session.
         session: SessionId,
+        /// The shard that serves it until it ends.
+        shard: u8,
     },
     /// A viewer said something on its data channel (labelled [`WISHES`]); answered by [`Command::Say`].
     Heard {
@@ -698,7 +702,7 @@ impl Desk {
         }
         self.admission.finish(session);
         self.counters.connected += 1;
-        self.events.push_back(Event::Connected { session });
+        self.events.push_back(Event::Connected { session, shard: way.shard });
     }
 
     /// A connected viewer wants to be sent to at another address: before media follows it there, we ask that

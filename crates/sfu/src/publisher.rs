@@ -90,7 +90,7 @@ pub struct Publisher {
 }
 
 /// How the path from a publisher is.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Health {
     /// Round-trip time.
     pub rtt: Option<Duration>,

@@ -23,8 +23,9 @@ pub(crate) struct DeskThread {
     pub(crate) shards: Vec<Mailbox<shard::Command>>,
     pub(crate) sink: EventSink,
     pub(crate) gauges: Arc<Gauges>,
-    /// Viewers whose keys go to a shard once the datagrams that complete their handshake are out.
-    pub(crate) ready: Vec<(u8, shard::Command)>,
+    /// A viewer's keys and every event after them, in order. They are passed on once the datagrams
+    /// that complete its handshake are sent.
+    pub(crate) ready: Vec<Event>,
 }
 
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
@@ -72,8 +73,10 @@ impl DeskThread {
         self.flush(batch, sending);
     }
 
-    /// Tells shards whose an address is *before* that address is answered, and gives them a viewer's keys only
-    /// *after* the last flight of its handshake is sent: media that overtakes it would be lost.
+    /// Binds addresses to sessions on the shards *before* those addresses are answered. Gives a
+    /// shard a viewer's keys only *after* the last flight of its handshake is sent, because media
+    /// that overtakes that flight would be lost. Events after the keys wait for them, so that
+    /// nothing that follows from [`Event::Connected`] reaches the shard before the viewer does.
     fn flush(&mut self, batch: &mut Batch, sending: &mut SendState) {
         self.tell();
         if !batch.is_empty() {
@@ -82,28 +85,30 @@ impl DeskThread {
             }
             batch.clear();
         }
-        for (shard, command) in self.ready.drain(..) {
-            if let Some(shard) = self.shards.get(usize::from(shard)) {
-                shard.send(command);
-            }
+        for event in std::mem::take(&mut self.ready) {
+            self.pass_on(event);
         }
     }
 
     fn tell(&mut self) {
         while let Some(event) = self.desk.poll_event() {
-            match event {
-                Event::ToShard { shard, command: command @ shard::Command::AddViewer(_) } => {
-                    self.ready.push((shard, command));
-                }
-                // In order behind the viewer that it may be about.
-                Event::ToShard { shard, command } if !self.ready.is_empty() => self.ready.push((shard, command)),
-                Event::ToShard { shard, command } => {
-                    if let Some(shard) = self.shards.get(usize::from(shard)) {
-                        shard.send(command);
-                    }
-                }
-                event => (self.sink)(PlaneEvent::Desk(event)),
+            let is_keys = matches!(event, Event::ToShard { command: shard::Command::AddViewer(_), .. });
+            if is_keys || !self.ready.is_empty() {
+                self.ready.push(event);
+            } else {
+                self.pass_on(event);
             }
+        }
+    }
+
+    fn pass_on(&self, event: Event) {
+        match event {
+            Event::ToShard { shard, command } => {
+                if let Some(shard) = self.shards.get(usize::from(shard)) {
+                    shard.send(command);
+                }
+            }
+            event => (self.sink)(PlaneEvent::Desk(event)),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::camera::Camera;
 use crate::screen::Screen;
 
 /// Names of sizes, small to large.
-const RIDS: [&str; 4] = ["q", "h", "f", "x"];
+pub(crate) const RIDS: [&str; 4] = ["q", "h", "f", "x"];
 
 /// What str0m keeps to send again by default.
 const RTX_CACHE_PACKETS: usize = 2_000;

@@ -1,6 +1,6 @@
 //! A virtual world in which the whole server runs, but no thread, no socket and no clock.
 //!
-//! A [`Story`] has a server (`control`, desks and shards, wired as in `crates/server`), browsers (stock `str0m`,
+//! A [`Story`] has a server (the real engine, desks and shards), browsers (stock `str0m`,
 //! full ICE) and links that lose, delay, double and reorder. Time jumps from event to event, so that an hour takes
 //! seconds; all lots are drawn from one seed. A test tells a story and asks what was seen:
 //!
@@ -50,7 +50,7 @@ pub use picture::Stamp;
 pub use random::Random;
 pub use screen::{Intake, Screen, Shown};
 pub use seen::{Mark, Seen, jain};
-pub use server::{Gone, NotOpened, Server, Setup};
+pub use server::{Gone, Server, Setup};
 pub use story::{Bottleneck, Download, Peer, Story, Stray, seed_of_environment, seeds};
 pub use telling::{Bound, at_least, at_most, told};
 

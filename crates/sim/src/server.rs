@@ -1,20 +1,23 @@
-//! How do control, desks and shards make a server, without a thread, a socket or a clock?
+//! How do the engine, desks and shards make a server, without a thread, a socket or a clock?
 //!
-//! Does what `server::engine` and `shards` do: carries commands and events between the machines, in the same
-//! order (a shard knows whose an address is before the address is answered; a viewer's keys leave the desk after the
-//! last flight of its handshake).
+//! [`control::Engine`] decides, as in the real server. Here is what `server::engine` and `shards` do
+//! beside that: commands, events and datagrams are carried between the machines, in the same order (a
+//! shard knows the session of an address before the address is answered; a viewer's keys, and every
+//! event after them, leave the desk after the last flight of its handshake).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use control::{CloseReason, Control, Effect, Refused};
-use media::{NtpTime, SessionId, StreamId, StreamName, WallClock};
+use control::engine::{
+    Answer, IceFragment, Notice, Output, Publish, Refusal, Request, RequestId, StreamStatus, Trickled, Watch, Wish,
+};
+use control::{CloseReason, Engine};
+use media::{NtpTime, SessionId, StreamName, WallClock};
 use sfu::desk::{self, Desk};
-use sfu::format::Published;
-use sfu::negotiate::{Identity, Unusable};
+use sfu::negotiate::Identity;
 use sfu::publisher::Ended;
-use sfu::shard::{self, Shard, Snapshot, StreamSnapshot, ViewerReport};
+use sfu::shard::{self, Shard, Snapshot, ViewerReport};
 use sfu::transmit::Batch;
 
 use crate::core::Core;
@@ -41,15 +44,6 @@ impl Default for Setup {
 pub(crate) struct Sent {
     pub(crate) destination: SocketAddr,
     pub(crate) bytes: Vec<u8>,
-}
-
-/// Why a session was not opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotOpened {
-    /// Control said no.
-    Refused(Refused),
-    /// The description cannot be used.
-    Unusable(Unusable),
 }
 
 /// What waits for threads: commands, and behind them what may be lost, as in `shards::mailbox`.
@@ -86,47 +80,36 @@ impl<T> Queues<T> {
 
 /// The whole server.
 pub struct Server {
+    engine: Engine,
     shards: Vec<Shard>,
     /// The core that each shard runs on.
     cores: Vec<Core>,
     desks: Vec<Desk>,
-    control: Control,
     addresses: Vec<SocketAddr>,
-    random: Random,
-    known: HashMap<SessionId, Known>,
-    published: HashMap<StreamId, (u32, Published)>,
-    next_desk: u8,
     to_shards: Queues<shard::Command>,
     to_desks: Queues<desk::Command>,
     sent: Vec<Sent>,
     batch: Batch,
-    opened: HashMap<SessionId, Result<String, Unusable>>,
-    answered: HashMap<SessionId, Option<Result<(), Unusable>>>,
-    restarted: HashMap<SessionId, Option<Result<String, Unusable>>>,
-    reports: HashMap<SessionId, ViewerReport>,
+    /// The number given to a request last.
+    last_request: u64,
+    answers: HashMap<RequestId, Answer>,
     snapshots: HashMap<u8, Snapshot>,
+    has_changed: bool,
     /// Sessions that ended, and why.
     pub ended: Vec<(SessionId, Gone)>,
-    /// What must never happen and did.
+    /// Things that happened and must never happen.
     pub problems: Vec<String>,
     /// Shards that have said goodbye.
     pub stopped: u8,
-    now: Instant,
 }
 
 /// Why a session is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gone {
-    /// The media plane noticed.
+    /// A desk or a shard ended it.
     Ended(Ended),
-    /// Control decided.
+    /// The engine closed it.
     Closed(CloseReason),
-}
-
-struct Known {
-    stream: StreamId,
-    desk: u8,
-    connected: bool,
 }
 
 impl Server {
@@ -141,30 +124,32 @@ impl Server {
             })
             .collect();
         let limits = control::Limits { streams: 1_000, sessions: 10_000, viewers: 5_000, sessions_per_ip: 0 };
+        let engine = control::engine::Setup {
+            limits,
+            takeover: setup.takeover,
+            busy_percent: 100,
+            shards: setup.shards,
+            desks: setup.desks,
+            random: Box::new(move || random.bits()),
+        };
         let cores = vec![Core::new(base); shards.len()];
         Server {
+            engine: Engine::new(base, engine),
             shards,
             cores,
             desks,
-            control: Control::new(limits, setup.takeover),
             addresses,
-            random,
-            known: HashMap::new(),
-            published: HashMap::new(),
-            next_desk: 0,
             to_shards: Queues::new(shard::Command::may_be_lost),
             to_desks: Queues::new(desk::Command::may_be_lost),
             sent: Vec::new(),
             batch: Batch::new(),
-            opened: HashMap::new(),
-            answered: HashMap::new(),
-            restarted: HashMap::new(),
-            reports: HashMap::new(),
+            last_request: 0,
+            answers: HashMap::new(),
             snapshots: HashMap::new(),
+            has_changed: false,
             ended: Vec::new(),
             problems: Vec::new(),
             stopped: 0,
-            now: base,
         }
     }
 
@@ -211,17 +196,11 @@ impl Server {
         now: Instant,
         name: &StreamName,
         offer: &str,
-        ip: IpAddr,
-    ) -> Result<(SessionId, String), NotOpened> {
-        let session = self.new_session();
-        let admitted = self.control.publish(now, session, name.clone(), ip).map_err(NotOpened::Refused)?;
-        let desk = self.choose_desk();
-        self.known.insert(session, Known { stream: admitted.stream, desk, connected: false });
-        let (stream, epoch, offer) = (admitted.stream, admitted.epoch, offer.to_owned());
-        self.to_desks.push((desk, desk::Command::Publish { session, stream, epoch, offer }));
-        self.run(now);
-        let opened = self.opened.remove(&session).expect("a desk answers at once");
-        opened.map(|sdp| (session, sdp)).map_err(NotOpened::Unusable)
+        remote: SocketAddr,
+    ) -> Result<(SessionId, String), Refusal> {
+        let (stream, offer) = (name.clone(), offer.to_owned());
+        let publish = Publish { stream, offer, remote, identity: None };
+        self.opened(now, Request::Publish(publish))
     }
 
     pub(crate) fn watch(
@@ -229,32 +208,24 @@ impl Server {
         now: Instant,
         name: &StreamName,
         offer: Option<String>,
-        ip: IpAddr,
-    ) -> Result<(SessionId, String), NotOpened> {
-        let session = self.new_session();
-        let admitted = self.control.watch(now, session, name.clone(), ip).map_err(NotOpened::Refused)?;
-        let desk = self.choose_desk();
-        self.known.insert(session, Known { stream: admitted.stream, desk, connected: false });
-        let published = self.published(admitted.stream);
-        let command = desk::Command::Open { session, stream: admitted.stream, offer, published };
-        self.to_desks.push((desk, command));
-        self.run(now);
-        let opened = self.opened.remove(&session).expect("a desk answers at once");
-        opened.map(|sdp| (session, sdp)).map_err(NotOpened::Unusable)
+        remote: SocketAddr,
+    ) -> Result<(SessionId, String), Refusal> {
+        let watch = Watch { stream: name.clone(), offer, remote, identity: None };
+        self.opened(now, Request::Watch(watch))
     }
 
-    fn choose_desk(&mut self) -> u8 {
-        self.next_desk = (self.next_desk + 1) % self.desks.len() as u8;
-        self.next_desk
+    fn opened(&mut self, now: Instant, request: Request) -> Result<(SessionId, String), Refusal> {
+        match self.ask(now, request) {
+            Answer::Opened(result) => result.map(|opened| (opened.session, opened.sdp)),
+            other => panic!("{other:?}"),
+        }
     }
 
-    pub(crate) fn answer(&mut self, now: Instant, session: SessionId, answer: String) -> Result<(), NotOpened> {
-        let Some(known) = self.known.get(&session) else { panic!("no such session") };
-        let (desk, published) = (known.desk, self.published(known.stream));
-        self.to_desks.push((desk, desk::Command::Answer { session, answer, published }));
-        self.run(now);
-        let answered = self.answered.remove(&session).flatten().expect("a desk answers at once");
-        answered.map_err(NotOpened::Unusable)
+    pub(crate) fn answer(&mut self, now: Instant, session: SessionId, answer: String) -> Result<(), Refusal> {
+        match self.ask(now, Request::Accept { session, answer }) {
+            Answer::Accepted(result) => result,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn restart(
@@ -264,43 +235,34 @@ impl Server {
         ufrag: String,
         password: String,
     ) -> Option<String> {
-        let known = self.known.get(&session)?;
-        self.to_desks.push((known.desk, desk::Command::Restart { session, ufrag, password }));
-        self.run(now);
-        self.restarted.remove(&session).flatten().map(|result| result.expect("credentials that str0m takes"))
+        let (ufrag, password) = (Some(ufrag), Some(password));
+        let fragment = IceFragment { ufrag, password, ..IceFragment::default() };
+        match self.ask(now, Request::Trickle { session, fragment, if_match: None }) {
+            Answer::Trickled(Ok(Trickled::Restarted { fragment, .. })) => Some(fragment),
+            Answer::Trickled(Err(Refusal::NoSuchSession)) => None,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn close(&mut self, now: Instant, session: SessionId) -> bool {
-        let closed = self.control.close(now, session, CloseReason::Asked);
-        self.run(now);
-        closed
+        matches!(self.ask(now, Request::Close { session }), Answer::Closed(true))
     }
 
-    pub(crate) fn set_preferences(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        preferences: sfu::stream::choice::Preferences,
-    ) {
-        for shard in 0..self.shards.len() as u8 {
-            self.to_shards.push((shard, shard::Command::SetPreferences { session, preferences }));
+    pub(crate) fn wish(&mut self, now: Instant, session: SessionId, wish: Wish) -> Result<(), Refusal> {
+        match self.ask(now, Request::Wish { session, wish }) {
+            Answer::Wished(result) => result,
+            other => panic!("{other:?}"),
         }
-        self.run(now);
     }
 
     pub(crate) fn kick(&mut self, now: Instant, name: &StreamName) -> bool {
-        let kicked = self.control.kick(now, name);
-        self.run(now);
-        kicked
+        let stream = name.clone();
+        matches!(self.ask(now, Request::Kick { stream }), Answer::Closed(true))
     }
 
+    /// The answer comes when the goodbyes are sent: time has to pass for it.
     pub(crate) fn shut_down(&mut self, now: Instant) {
-        self.control.shut_down(now);
-        self.run(now);
-        for shard in 0..self.shards.len() as u8 {
-            self.to_shards.push((shard, shard::Command::Stop));
-        }
-        self.run(now);
+        self.request(now, Request::ShutDown);
     }
 
     /// How its shards are.
@@ -312,31 +274,45 @@ impl Server {
         (0..self.shards.len() as u8).filter_map(|n| self.snapshots.remove(&n)).collect()
     }
 
-    /// How shards see a stream, and how many viewers of it are connecting.
-    pub(crate) fn audience_of(&mut self, now: Instant, name: &StreamName) -> Option<(Vec<StreamSnapshot>, u32)> {
-        let view = self.control.stream(name)?;
-        let (id, connecting) = (view.id, view.viewers_connecting);
-        let snapshots = self.snapshots(now).into_iter().flat_map(|snapshot| snapshot.streams);
-        Some((snapshots.filter(|stream| stream.stream == id).collect(), connecting))
+    /// What the engine says of a stream, if there is anybody in it.
+    pub(crate) fn stream(&self, now: Instant, name: &StreamName) -> Option<StreamStatus> {
+        self.engine.stream(now, name)
+    }
+
+    /// Whether the engine has told that streams changed, since this was asked last.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
     }
 
     /// What a viewer is sent.
     pub fn report(&mut self, now: Instant, session: SessionId) -> Option<ViewerReport> {
-        for shard in 0..self.shards.len() as u8 {
-            self.to_shards.push((shard, shard::Command::Report { session }));
+        match self.ask(now, Request::Report { session }) {
+            Answer::Report(status) => status?.report,
+            other => panic!("{other:?}"),
         }
-        self.run(now);
-        self.reports.remove(&session)
     }
 
-    /// Sessions that control knows: publishers and viewers.
+    fn ask(&mut self, now: Instant, request: Request) -> Answer {
+        let id = self.request(now, request);
+        self.answers.remove(&id).expect("threads answer at once")
+    }
+
+    fn request(&mut self, now: Instant, request: Request) -> RequestId {
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        self.engine.handle_request(now, id, request);
+        self.run(now);
+        id
+    }
+
+    /// Sessions that the engine knows: publishers and viewers.
     pub fn sessions(&self) -> (usize, usize) {
-        self.control.session_count()
+        self.engine.control().session_count()
     }
 
     /// Whether a stream can be seen; `None` if nobody is in it.
     pub fn state(&self, name: &StreamName) -> Option<control::State> {
-        self.control.stream(name).map(|view| view.state)
+        self.engine.control().stream(name).map(|view| view.state)
     }
 
     /// Sessions that desks hold.
@@ -365,18 +341,17 @@ impl Server {
 
     /// Does all there is to do at `now`.
     pub(crate) fn run(&mut self, now: Instant) {
-        self.now = now;
         for (shard, core) in self.shards.iter_mut().zip(&mut self.cores) {
             shard.add_sleep(core.slept_until(now));
         }
         for desk in 0..self.desks.len() {
             let mut batch = std::mem::take(&mut self.batch);
             self.desks[desk].handle_timeout(now, &mut batch);
-            self.flush_desk(desk, &mut batch);
+            self.flush_desk(now, desk, &mut batch);
             self.batch = batch;
         }
-        if self.control.poll_timeout().is_some_and(|at| at <= now) {
-            self.control.handle_timeout(now);
+        if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+            self.engine.handle_timeout(now);
         }
         self.carry_out();
         // Enough for the longest chain of commands; more is a circle.
@@ -389,13 +364,13 @@ impl Server {
             for shard in 0..self.shards.len() {
                 self.shards[shard].handle_timeout(now);
                 busy |= self.transmit(now, shard);
-                busy |= self.tell(shard);
+                busy |= self.tell(now, shard);
             }
             while let Some((number, command)) = self.to_desks.pop() {
                 busy = true;
                 let mut batch = std::mem::take(&mut self.batch);
                 self.desks[usize::from(number)].handle_command(now, command, &mut batch);
-                self.flush_desk(usize::from(number), &mut batch);
+                self.flush_desk(now, usize::from(number), &mut batch);
                 self.batch = batch;
             }
             self.carry_out();
@@ -416,7 +391,7 @@ impl Server {
         let cores = self.shards.iter().zip(&self.cores).filter(|(shard, _)| shard.has_turns());
         let cores = cores.map(|(_, core)| core.free_at());
         let desks = self.desks.iter().filter_map(Desk::poll_timeout);
-        shards.chain(cores).chain(desks).chain(self.control.poll_timeout()).min()
+        shards.chain(cores).chain(desks).chain(self.engine.poll_timeout()).min()
     }
 
     fn transmit(&mut self, now: Instant, shard: usize) -> bool {
@@ -439,32 +414,14 @@ impl Server {
         }
     }
 
-    fn flush_desk(&mut self, desk: usize, batch: &mut Batch) {
+    fn flush_desk(&mut self, now: Instant, desk: usize, batch: &mut Batch) {
         let mut after = Vec::new();
         while let Some(event) = self.desks[desk].poll_event() {
-            match event {
-                desk::Event::ToShard { shard, command: command @ shard::Command::AddViewer(_) } => {
-                    after.push((shard, command));
-                }
-                desk::Event::ToShard { shard, command } if !after.is_empty() => after.push((shard, command)),
-                desk::Event::ToShard { shard, command } => self.to_shards.push((shard, command)),
-                desk::Event::Opened { session, result } => {
-                    if result.is_err() {
-                        self.known.remove(&session);
-                        self.control.closed(self.now, session);
-                    }
-                    self.opened.insert(session, result);
-                }
-                desk::Event::Answered { session, result } => {
-                    self.answered.insert(session, result);
-                }
-                desk::Event::Restarted { session, result } => {
-                    self.restarted.insert(session, result);
-                }
-                desk::Event::Connected { session } => self.connected(session),
-                // Screens have no data channel.
-                desk::Event::Heard { .. } => {}
-                desk::Event::Closed { session, why } => self.session_ended(session, why),
+            let is_keys = matches!(event, desk::Event::ToShard { command: shard::Command::AddViewer(_), .. });
+            if is_keys || !after.is_empty() {
+                after.push(event);
+            } else {
+                self.told_by_desk(now, event);
             }
         }
         for (message, bytes) in batch.datagrams() {
@@ -474,10 +431,20 @@ impl Server {
             self.sent.push(Sent { destination: message.destination, bytes: bytes.to_vec() });
         }
         batch.clear();
-        after.into_iter().for_each(|message| self.to_shards.push(message));
+        after.into_iter().for_each(|event| self.told_by_desk(now, event));
     }
 
-    fn tell(&mut self, shard: usize) -> bool {
+    fn told_by_desk(&mut self, now: Instant, event: desk::Event) {
+        match event {
+            desk::Event::ToShard { shard, command } => self.to_shards.push((shard, command)),
+            event => {
+                self.engine.handle_desk(now, event);
+                self.carry_out();
+            }
+        }
+    }
+
+    fn tell(&mut self, now: Instant, shard: usize) -> bool {
         let mut any = false;
         while let Some(event) = self.shards[shard].poll_event() {
             any = true;
@@ -488,88 +455,61 @@ impl Server {
                     }
                 }
                 shard::Event::ToShard { shard, command } => self.to_shards.push((shard, command)),
-                shard::Event::PublisherFlows { session, flows } => self.control.flows(self.now, session, flows),
                 shard::Event::SessionFailed { session, desk } => {
                     self.to_desks.push((desk, desk::Command::Fail { session }));
                 }
                 shard::Event::PublisherSilent { session, desk } => {
                     self.to_desks.push((desk, desk::Command::Silent { session }));
                 }
-                shard::Event::Published { stream, epoch, published } => {
-                    let entry = self.published.entry(stream).or_default();
-                    if epoch >= entry.0 {
-                        *entry = (epoch, published);
+                event => {
+                    if let shard::Event::Snapshot(snapshot) = &event {
+                        self.snapshots.insert(snapshot.shard, (**snapshot).clone());
                     }
+                    self.engine.handle_shard(now, event);
+                    self.carry_out();
                 }
-                shard::Event::Report { session, report } => {
-                    if let Some(report) = report {
-                        self.reports.insert(session, report);
-                    }
-                }
-                shard::Event::Snapshot(snapshot) => {
-                    self.snapshots.insert(snapshot.shard, *snapshot);
-                }
-                shard::Event::Stopped { .. } => self.stopped += 1,
             }
         }
         any
     }
 
-    fn connected(&mut self, session: SessionId) {
-        self.control.connected(self.now, session);
-        if let Some(known) = self.known.get_mut(&session) {
-            known.connected = true;
-        }
-    }
-
     /// Whether ICE and DTLS of a session are up.
     pub fn is_connected(&self, session: SessionId) -> bool {
-        self.known.get(&session).is_some_and(|k| k.connected)
-    }
-
-    fn session_ended(&mut self, session: SessionId, why: Ended) {
-        if self.known.remove(&session).is_some() {
-            self.ended.push((session, Gone::Ended(why)));
-        }
-        self.control.closed(self.now, session);
+        self.engine.is_connected(session) == Some(true)
     }
 
     fn carry_out(&mut self) {
-        while let Some(effect) = self.control.poll_effect() {
-            match effect {
-                Effect::Close { session, reason, .. } => {
-                    self.ended.push((session, Gone::Closed(reason)));
-                    if let Some(known) = self.known.remove(&session) {
-                        self.to_desks.push((known.desk, desk::Command::Close { session }));
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::ToShard { shard, command } => self.to_shards.push((shard, command)),
+                Output::ToDesk { desk, command } => self.to_desks.push((desk, command)),
+                Output::Answer { request, answer } => {
+                    if self.answers.insert(request, answer).is_some() {
+                        self.problems.push(format!("{request:?} was answered twice"));
                     }
                 }
-                Effect::StreamClosed { stream } => {
-                    self.published.remove(&stream);
-                    for shard in 0..self.shards.len() as u8 {
-                        self.to_shards.push((shard, shard::Command::CloseStream { stream }));
-                    }
-                }
-                Effect::PublisherIs { stream, epoch, .. } => {
-                    self.published.insert(stream, (epoch, Published::default()));
-                }
-                Effect::PublisherGone { stream, epoch } => {
-                    if let Some(entry) = self.published.get_mut(&stream).filter(|p| p.0 == epoch) {
-                        entry.1 = Published::default();
-                    }
-                }
-                Effect::StreamOpened { .. } | Effect::Changed { .. } => {}
+                Output::Changed => self.has_changed = true,
+                Output::Notice(notice) => self.note(notice),
+                // Screens have no data channel.
+                Output::Heard { .. } => {}
             }
         }
     }
 
-    fn published(&self, stream: StreamId) -> Published {
-        self.published.get(&stream).map(|p| p.1).unwrap_or_default()
-    }
-
-    fn new_session(&mut self) -> SessionId {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.random.bits().to_be_bytes());
-        bytes[8..].copy_from_slice(&self.random.bits().to_be_bytes());
-        SessionId::from_bytes(bytes)
+    fn note(&mut self, notice: Notice) {
+        match notice {
+            Notice::Ended { session, why } => self.ended.push((session, Gone::Ended(why))),
+            Notice::HandshakeFailed { session, failure, .. } => {
+                self.ended.push((session, Gone::Ended(Ended::Handshake(failure))));
+            }
+            Notice::Closing { session, reason, .. } => {
+                self.ended.push((session, Gone::Closed(reason)));
+            }
+            Notice::ShardStopped { .. } => self.stopped += 1,
+            Notice::PublisherConnects { .. }
+            | Notice::Connected { .. }
+            | Notice::Flows { .. }
+            | Notice::Warning { .. } => {}
+        }
     }
 }

@@ -8,18 +8,19 @@ use std::collections::{BinaryHeap, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use control::engine::{Refusal, Wish};
 use media::demux::{Class, classify};
 use media::{SessionId, StreamName};
 
-use crate::asking::Asking;
-use crate::browser::{Browser, Goodbye, Habits, Role};
+use crate::asking;
+use crate::browser::{Browser, Goodbye, Habits, RIDS, Role};
 use crate::camera::{Camera, Filming, SIZE_STEP};
 use crate::ledger::Ledger;
 use crate::link::{Link, Path, Wire};
 use crate::random::Random;
 use crate::rival::{self, Rival};
 use crate::screen::Screen;
-use crate::server::{Gone, NotOpened, Server, Setup};
+use crate::server::{Gone, Server, Setup};
 
 /// A browser in a story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,8 +54,8 @@ pub struct Story {
     path: Path,
     bottlenecks: Vec<Wire>,
     rivals: Vec<Rival>,
-    /// What cameras are asked to send.
-    asking: Vec<(Peer, Asking)>,
+    /// Publishers that keep to what is wanted of them.
+    followers: Vec<Peer>,
     behind: Option<usize>,
     wants_shard: Option<u8>,
     is_loud: bool,
@@ -146,7 +147,7 @@ impl Story {
             path: Path::both(Link::good()),
             bottlenecks: Vec::new(),
             rivals: Vec::new(),
-            asking: Vec::new(),
+            followers: Vec::new(),
             behind: None,
             wants_shard: None,
             is_loud: std::env::var_os("SIM_LOUD").is_some(),
@@ -204,14 +205,14 @@ impl Story {
     /// # Errors
     ///
     /// What the server says against it.
-    pub fn tries_to_publish(&mut self, stream: &str, filming: Filming, habits: Habits) -> Result<Peer, NotOpened> {
+    pub fn tries_to_publish(&mut self, stream: &str, filming: Filming, habits: Habits) -> Result<Peer, Refusal> {
         let stream = StreamName::parse(stream).expect("a legal name");
         let habits = Habits { only: habits.only.or(Some(filming.codec)), with_red: filming.with_red, ..habits };
         let source = self.peers.len() as u32 + 1;
         let camera = Camera::new(filming, source, self.base, self.random.branch());
         let mut browser = self.browser(Role::Camera(camera), &habits);
         let offer = browser.offer(&habits);
-        let result = self.server.publish(self.now, &stream, &offer, browser.local.ip());
+        let result = self.server.publish(self.now, &stream, &offer, browser.local);
         self.after_server();
         let (session, answer) = result?;
         browser.session = Some(session);
@@ -221,7 +222,7 @@ impl Story {
 
     /// A publisher sends what its audience has use for, from now on, as our page does.
     pub fn follows_audience(&mut self, publisher: Peer) -> &mut Story {
-        self.asking.push((publisher, Asking::new(self.now)));
+        self.followers.push(publisher);
         self
     }
 
@@ -240,11 +241,11 @@ impl Story {
     /// # Errors
     ///
     /// What the server says against it.
-    pub fn tries_to_watch(&mut self, stream: &str, habits: Habits) -> Result<Peer, NotOpened> {
+    pub fn tries_to_watch(&mut self, stream: &str, habits: Habits) -> Result<Peer, Refusal> {
         let stream = StreamName::parse(stream).expect("a legal name");
         let mut browser = self.browser(Role::Screen(Screen::new(self.base)), &habits);
         let offer = (!habits.waits_for_offer).then(|| browser.offer(&habits));
-        let result = self.server.watch(self.now, &stream, offer, browser.local.ip());
+        let result = self.server.watch(self.now, &stream, offer, browser.local);
         self.after_server();
         let (session, sdp) = result?;
         browser.session = Some(session);
@@ -358,15 +359,26 @@ impl Story {
     /// A peer restarts ICE, and the server's answer never reaches it.
     pub fn restarts_ice_in_vain(&mut self, peer: Peer) {
         let session = self.session(peer);
-        let (ufrag, password) = ("neverused".to_owned(), "apasswordthatisneverused".to_owned());
+        // A client chooses new credentials for each restart (RFC 8445 §9).
+        let ufrag = format!("never{:08x}", self.random.bits() as u32);
+        let password = "apasswordthatisneverused".to_owned();
         assert!(self.server.restart(self.now, session, ufrag, password).is_some());
         self.after_server();
     }
 
-    /// A viewer wishes something of the video.
+    /// A viewer wishes something of the video; it names an encoding by its `rid`.
     pub fn prefers(&mut self, viewer: Peer, preferences: sfu::stream::choice::Preferences) {
         let session = self.session(viewer);
-        self.server.set_preferences(self.now, session, preferences);
+        let wish = Wish {
+            rid: preferences.encoding.map(|size| RIDS[usize::from(size)].to_owned()),
+            max_height: preferences.max_height,
+            max_width: preferences.max_width,
+            max_frame_rate: preferences.max_frame_rate,
+            max_spatial: preferences.max_spatial,
+            max_temporal: preferences.max_temporal,
+            is_hidden: preferences.is_hidden,
+        };
+        self.server.wish(self.now, session, wish).expect("an encoding that is published");
         self.after_server();
     }
 
@@ -424,7 +436,7 @@ impl Story {
             }
         }
         let offer = String::from_utf8_lossy(&offer).into_owned();
-        let _ = self.server.watch(self.now, &stream, Some(offer), browser.local.ip());
+        let _ = self.server.watch(self.now, &stream, Some(offer), browser.local);
         self.after_server();
     }
 
@@ -447,8 +459,7 @@ impl Story {
         loop {
             let arrival = self.calendar.peek().map(|Reverse((at, ..))| *at);
             let peers = self.peers.iter().map(|seat| seat.browser.wakes_at).min();
-            let asking = self.asking.iter().map(|(_, asking)| asking.next_at).min();
-            let next = [arrival, peers, asking, self.server.next_at()].into_iter().flatten().min();
+            let next = [arrival, peers, self.server.next_at()].into_iter().flatten().min();
             let Some(next) = next.filter(|at| *at <= until) else { break };
             still = if next > self.now { 0 } else { still + 1 };
             assert!(still < 1_000, "somebody wants to be woken at once, again and again: {}", self.wakers());
@@ -512,16 +523,17 @@ impl Story {
         }
     }
 
+    /// Publishers hear what is wanted of them, when streams have changed.
     fn ask(&mut self) {
-        let mut asking = std::mem::take(&mut self.asking);
-        let now = self.now;
-        for (publisher, asking) in asking.iter_mut().filter(|(_, asking)| asking.next_at <= now) {
-            let stream = self.peers[publisher.0].stream.clone();
-            for (size, most_bps) in asking.look(now, &mut self.server, &stream) {
-                self.camera(*publisher).sends(size, most_bps);
+        if !self.server.take_changed() {
+            return;
+        }
+        for publisher in self.followers.clone() {
+            let stream = &self.peers[publisher.0].stream;
+            for (size, most_bps) in asking::wanted(self.now, &self.server, stream) {
+                self.camera(publisher).sends(size, most_bps);
             }
         }
-        self.asking = asking;
     }
 
     fn drive_peer(&mut self, peer: usize) {

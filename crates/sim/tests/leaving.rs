@@ -1,6 +1,6 @@
 //! Somebody has to go: are they told, and is everything freed?
 
-use sim::{Filming, Gone, Goodbye, Habits, Link, NotOpened, Path, Setup, Story, ms, secs};
+use sim::{Filming, Gone, Goodbye, Habits, Link, Path, Setup, Story, ms, secs};
 
 const ATTENTIVE: Habits = Habits {
     without_rtx: false,
@@ -58,7 +58,7 @@ fn a_shutdown_says_goodbye_to_all() {
     }
     assert_eq!(story.server.stopped, 2);
     let refused = story.tries_to_watch("demo", Habits::default()).expect_err("shutting down");
-    assert_eq!(refused, NotOpened::Refused(control::Refused::ShuttingDown));
+    assert_eq!(refused, control::engine::Refusal::ShuttingDown);
     story.holds();
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use control::engine::Refusal;
 use control::{State, Takeover};
 use media::Codec;
 use sfu::flow::QUIET_AFTER;
-use sim::{Filming, Gone, Habits, Link, NotOpened, Path, Peer, Setup, Story, ms, secs};
+use sim::{Filming, Gone, Habits, Link, Path, Peer, Setup, Story, ms, secs};
 
 /// Sequence numbers and timestamps of a viewer go on as if nothing had happened; `holds` checks that timestamps grow.
 fn goes_on(story: &mut Story, viewer: Peer, publishers: &[Peer]) {
@@ -92,7 +93,7 @@ fn a_crashed_publisher_that_comes_again_takes_its_stream_back_when_the_old_sessi
     story.vanishes(alice);
     let tries = |story: &mut Story| story.tries_to_publish("demo", Filming::default(), Habits::default());
     let retry_after = match tries(&mut story).expect_err("media came a moment ago") {
-        NotOpened::Refused(control::Refused::StreamBusy { retry_after }) => retry_after,
+        Refusal::StreamBusy { retry_after } => retry_after,
         other => panic!("{other:?}"),
     };
     assert_eq!(retry_after, QUIET_AFTER);
@@ -113,7 +114,7 @@ fn a_crashed_publisher_is_not_replaced_from_another_address_while_it_may_come_ag
     story.vanishes(alice);
     until(&mut story, State::Paused);
     let refused = story.tries_to_publish("demo", Filming::default(), Habits::default()).expect_err("busy");
-    assert!(matches!(refused, NotOpened::Refused(control::Refused::StreamBusy { .. })), "{refused:?}");
+    assert!(matches!(refused, Refusal::StreamBusy { .. }), "{refused:?}");
     assert!(story.gone(alice).is_none());
 }
 
@@ -200,7 +201,7 @@ fn a_second_publisher_is_refused_and_disturbs_nobody() {
     let bob = story.watches("demo");
     story.runs(secs(3));
     let refused = story.tries_to_publish("demo", Filming::default(), Habits::default()).expect_err("busy");
-    assert!(matches!(refused, NotOpened::Refused(control::Refused::StreamBusy { .. })), "{refused:?}");
+    assert!(matches!(refused, Refusal::StreamBusy { .. }), "{refused:?}");
     let from = story.now();
     story.runs(secs(3));
     assert!(story.screen(bob).longest_freeze(from) < ms(60));

@@ -1,8 +1,8 @@
 //! Somebody publishes and others watch: what do they see, and when?
 
+use control::engine::Refusal;
 use media::Codec;
-use sfu::negotiate::Unusable;
-use sim::{Filming, Habits, Link, NotOpened, Path, Story, ms, secs};
+use sim::{Filming, Habits, Link, Path, Story, ms, secs};
 
 #[test]
 fn a_viewer_sees_and_hears_what_a_publisher_films() {
@@ -174,7 +174,7 @@ fn a_viewer_who_cannot_decode_is_told_which_codec_it_is() {
     story.runs(secs(2));
     let habits = Habits { only: Some(Codec::Vp8), ..Habits::default() };
     let refused = story.tries_to_watch("demo", habits).expect_err("VP8 only");
-    assert!(matches!(&refused, NotOpened::Unusable(Unusable::CannotDecode { published: "H264", .. })), "{refused:?}");
+    assert!(matches!(&refused, Refusal::UnsupportedCodec { published, .. } if published == "H264"), "{refused:?}");
     assert_eq!(story.server.sessions(), (1, 0));
     story.holds();
 }

@@ -1,22 +1,37 @@
 //! What do operators see? Prometheus' text format, with no label that a peer could make up (threat T30).
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use control::{Engine, State};
 use sfu::dtls;
 use sfu::shard::{ESTIMATES_BPS, LoadStatus, ShardCounters};
 use sfu::stream::choice::Reason;
+use shards::Plane;
 
-use super::actor::Actor;
+/// Returns the counters and gauges of the engine and of the media plane. `dropped` counts the events
+/// of media threads that the control task was too late for.
+pub(super) fn text(engine: &Engine, plane: &Plane, dropped: &AtomicU64) -> String {
+    Metrics { engine, plane, dropped }.text()
+}
 
-impl Actor {
-    pub(super) fn metrics(&self) -> String {
+struct Metrics<'a> {
+    engine: &'a Engine,
+    plane: &'a Plane,
+    dropped: &'a AtomicU64,
+}
+
+impl Metrics<'_> {
+    fn text(&self) -> String {
         let mut text = Text(String::new());
-        let (publishers, viewers) = self.control.session_count();
-        text.gauge("nowcast_streams_live", "Streams of which media comes.", self.live_streams() as u64);
+        let control = self.engine.control();
+        let (publishers, viewers) = control.session_count();
+        let live = control.streams().filter(|stream| stream.state == State::Live).count() as u64;
+        text.gauge("nowcast_streams_live", "Streams of which media comes.", live);
         text.gauge("nowcast_publishers", "Publishers' sessions, connecting ones included.", publishers as u64);
         text.gauge("nowcast_viewers", "Viewers' sessions, connecting ones included.", viewers as u64);
 
-        let shards: Vec<_> = self.snapshots.values().collect();
+        let shards: Vec<_> = self.engine.snapshots().collect();
         let sum = |of: fn(&ShardCounters) -> u64| shards.iter().map(|s| of(&s.counters)).sum::<u64>();
         for (name, help, value) in [
             ("datagrams_received", "Datagrams received on the media port.", sum(|c| c.datagrams_in)),
@@ -70,7 +85,7 @@ impl Actor {
             (
                 "answers_dropped",
                 "Reports, snapshots and words of viewers that the control task was too late for.",
-                self.dropped.load(std::sync::atomic::Ordering::Relaxed),
+                self.dropped.load(Ordering::Relaxed),
             ),
             (
                 "load_steps",
@@ -89,17 +104,21 @@ impl Actor {
         text.gauge("nowcast_media_retransmitted", "Packets sent again, in the streams that exist now.", sent.0);
         text.gauge("nowcast_media_nacks", "Packets reported missing, in the streams that exist now.", sent.1);
         self.load(&mut text);
-        let failures = dtls::Reason::ALL
-            .map(|reason| (format!("reason=\"{}\"", reason.name()), self.dtls_failures[reason as usize]));
+        let dtls_failures = self.engine.dtls_failures();
+        let failures =
+            dtls::Reason::ALL.map(|reason| (format!("reason=\"{}\"", reason.name()), dtls_failures[reason as usize]));
         let name = "nowcast_dtls_failures_total";
         text.labelled(name, "counter", "Sessions that ended because their DTLS handshake failed.", &failures);
         self.networks(&mut text);
+        let help = "Requests refused because 64 others of their session waited for a media thread.";
+        let turned_away = self.engine.requests_turned_away();
+        text.counter("nowcast_requests_turned_away_total", help, turned_away);
         text.0
     }
 
     /// How busy the media threads are, and what follows.
     fn load(&self, text: &mut Text) {
-        let mut shards: Vec<_> = self.snapshots.values().collect();
+        let mut shards: Vec<_> = self.engine.snapshots().collect();
         shards.sort_by_key(|shard| shard.shard);
         let by_shard = |of: fn(&LoadStatus) -> u64| {
             shards.iter().map(|s| (format!("shard=\"{}\"", s.shard), of(&s.load))).collect::<Vec<_>>()
@@ -114,14 +133,14 @@ impl Actor {
         let help = "Times viewers were taken to the live edge, in the streams that exist now.";
         text.gauge("nowcast_media_skips", help, skips);
         let help = "Sessions refused because the media threads were busy.";
-        text.counter("nowcast_sessions_refused_by_load_total", help, self.control.refused_by_load());
+        text.counter("nowcast_sessions_refused_by_load_total", help, self.engine.control().refused_by_load());
         let help = "Whether viewers are refused because the media threads are busy.";
-        text.gauge("nowcast_overloaded", help, u64::from(self.control.is_overloaded()));
+        text.gauge("nowcast_overloaded", help, u64::from(self.engine.control().is_overloaded()));
     }
 
     /// The networks of viewers.
     fn networks(&self, text: &mut Text) {
-        let all = || self.snapshots.values().map(|shard| &shard.networks);
+        let all = || self.engine.snapshots().map(|shard| &shard.networks);
         let by_reason = Reason::ALL.map(|reason| {
             let viewers = all().map(|networks| u64::from(networks.by_reason[reason as usize])).sum();
             (format!("reason=\"{}\"", reason.name()), viewers)

@@ -7,7 +7,7 @@ use sfu::publisher::Ended;
 use sfu::{desk, shard};
 use shards::PlaneEvent;
 
-use super::actor::{ANSWERS, event_queues};
+use super::events::{ANSWERS, event_queues};
 use super::{Ask, Engine, Readiness};
 use crate::config::{self, Flags};
 

@@ -1,7 +1,7 @@
 //! What is wrong with what a publisher sends, though it is forwarded?
 //!
 //! Noticed from packets, on the shard that the publisher is on; told with the stream's snapshot. The words are the
-//! server's (`server::engine::warnings`).
+//! server's (`server::engine::dialect::warnings`).
 
 use std::ops::BitOr;
 

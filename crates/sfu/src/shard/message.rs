@@ -136,14 +136,14 @@ pub enum Command {
         /// At most 16.
         members: Vec<BottleneckMember>,
     },
-    /// A viewer, if it is here, wishes something of the video.
+    /// A viewer that this shard serves has other preferences for the video.
     SetPreferences {
         /// Which viewer.
         session: SessionId,
         /// What.
         preferences: Preferences,
     },
-    /// What is a viewer sent? Answered by [`Event::Report`].
+    /// Report what a viewer that this shard serves is sent; answered by [`Event::Report`].
     Report {
         /// Which viewer.
         session: SessionId,

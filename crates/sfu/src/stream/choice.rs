@@ -128,8 +128,10 @@ pub struct Choice {
     pub reason: Reason,
 }
 
-/// An encoding must fit this many times over, in percent, before a viewer is moved up to it. Encoders vary by about so much.
-const ROOM_PERCENT: u64 = 110;
+/// Bit rate that a viewer's network must carry before the viewer is moved up to an encoding, in
+/// percent of the encoding's bit rate. Encoders exceed their target by about a tenth.
+/// `control::ladder` asks publishers for bit rates that leave this room.
+pub const ROOM_PERCENT: u64 = 110;
 
 /// What is shown stays while so many percent of it are carried: an estimate moves by a twentieth from moment to moment, and if
 /// it is really too much a queue tells.

@@ -50,9 +50,11 @@ const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 const FALTERS: Duration = Duration::from_millis(400);
 /// After so long without it, an encoding begins anew.
 const PAUSE: Duration = Duration::from_millis(800);
-/// For so long after that it is taken to need as much as it did before: an encoder that begins is far below its rate, and
-/// whoever is given it because it is cheap would have it taken away again. Chromium's takes some seconds.
-const GROWS_FOR: Duration = Duration::from_secs(4);
+/// Time after an encoding begins anew in which it is taken to need the bit rate that it had before.
+/// An encoder begins far below its target, so a viewer moved up by the measured rate would be moved
+/// down again. Chromium's encoder takes some seconds. `control::ladder` keeps the encodings that
+/// viewers leave for longer than this.
+pub const GROWS_FOR: Duration = Duration::from_secs(4);
 
 /// What it needed fades by a part in so many at each look: to a half in 5 s.
 const FADES: u64 = 70;

@@ -22,7 +22,7 @@ pub(super) fn told(warnings: Warnings) -> Vec<StreamWarning> {
 }
 
 /// The words for one.
-pub(super) fn words(warning: Warning) -> StreamWarning {
+pub(crate) fn words(warning: Warning) -> StreamWarning {
     match warning {
         Warning::BFrames => StreamWarning {
             code: "b_frames",

@@ -1,0 +1,99 @@
+//! What is known of a stream's media?
+//!
+//! [`Control`](crate::Control) knows the sessions of a stream; this is what shards tell of its packets.
+
+use std::time::Instant;
+
+use sfu::format::Published;
+use sfu::publisher::Health;
+use sfu::publisher::warnings::Warnings;
+use sfu::shard::StreamSnapshot;
+
+use super::demand::Demand;
+use super::rates::Rates;
+
+/// The media of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    /// Of the newest publisher that is known.
+    epoch: u32,
+    published: Published,
+    /// The last snapshot of the publisher's shard.
+    home: Option<StreamSnapshot>,
+    /// Warnings about the publisher's session that were told.
+    told: Warnings,
+    pub(super) rates: Rates,
+    pub(super) demand: Demand,
+}
+
+impl Watched {
+    /// A publisher was admitted.
+    pub(super) fn publisher_is(&mut self, epoch: u32) {
+        self.epoch = epoch;
+        self.told = Warnings::default();
+        // The warnings about the publisher before do not hold any more.
+        if let Some(home) = &mut self.home {
+            home.warnings = Warnings::default();
+        }
+        self.set_published(Published::default());
+    }
+
+    /// The publisher of `epoch` is gone; if a newer one was admitted, nothing changes.
+    pub(super) fn publisher_gone(&mut self, epoch: u32) {
+        if self.epoch == epoch {
+            self.set_published(Published::default());
+        }
+    }
+
+    /// The publisher of `epoch` sends these formats; those of an older one than the newest are not
+    /// taken.
+    pub(super) fn publishes(&mut self, epoch: u32, published: Published) {
+        if epoch >= self.epoch {
+            self.epoch = epoch;
+            self.set_published(published);
+        }
+    }
+
+    fn set_published(&mut self, published: Published) {
+        if published != self.published {
+            self.demand.publisher_changed();
+        }
+        self.published = published;
+    }
+
+    /// A shard told how the stream is there.
+    pub(super) fn measured(&mut self, now: Instant, shard: u8, stream: &StreamSnapshot) {
+        self.rates.measured(now, shard, stream);
+        self.demand.measured(shard, stream);
+        if stream.is_home {
+            self.home = Some(*stream);
+        }
+    }
+
+    /// Returns the warnings that were not told yet, and takes them for told.
+    pub(super) fn take_untold(&mut self) -> Warnings {
+        let news = self.warnings().without(self.told);
+        self.told = self.told | news;
+        news
+    }
+
+    /// Returns the formats that are published.
+    pub(super) fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// Returns the last snapshot of the publisher's shard.
+    pub(super) fn home(&self) -> Option<&StreamSnapshot> {
+        self.home.as_ref()
+    }
+
+    /// Returns how the way from the publisher is.
+    pub(super) fn health(&self) -> Health {
+        self.home.map(|home| home.health).unwrap_or_default()
+    }
+
+    /// Returns what is wrong with what is published.
+    pub(super) fn warnings(&self) -> Warnings {
+        self.home.map(|home| home.warnings).unwrap_or_default()
+    }
+}
