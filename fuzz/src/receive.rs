@@ -1,11 +1,12 @@
-//! What may a sender with keys send to a receiving half of a session, and what may it make that half say?
+//! What may a sender with keys send to a receiving half of a session, and what may it make that
+//! half say?
 //!
-//! An input is a script: records of four bytes (what, how, two of length) and their content. RTP and RTCP are sealed
-//! under the sender's keys, so that all of it is authentic. After each step what is due is written, opened with the
-//! sender's keys, and read.
+//! An input is a script: records of four bytes (what, how, two of length) and their content. RTP
+//! and RTCP are sealed under the sender's keys, so that all of it is authentic. After each step
+//! what is due is written, opened with the sender's keys, and read.
 //!
-//! What must hold: no panic; no sequence number of a run is delivered twice; what is written can be read, leaves in
-//! datagrams of bounded size and number, and comes to an end.
+//! What must hold: no panic; no sequence number of a run is delivered twice; what is written can be
+//! read, leaves in datagrams of bounded size and number, and comes to an end.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

@@ -702,7 +702,7 @@ impl Desk {
         }
         self.admission.finish(session);
         self.counters.connected += 1;
-        self.events.push_back(Event::Connected { session, shard: way.shard });
+        self.events.push_back(Event::Connected { session, shard: path.shard });
     }
 
     /// A connected viewer wants to be sent to at another address: before media follows it there, we ask that

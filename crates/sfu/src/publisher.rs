@@ -1,7 +1,8 @@
 //! What does a publisher bring?
 //!
-//! A publisher on a shard is the receiving half of a session ([`Receiver`]) and what is read from its packets. Its
-//! handshake is at a desk, as a viewer's. Out of it come [`Packet`]s, described once for all viewers.
+//! A publisher on a shard is the receiving half of a session ([`Receiver`]) and what is read from
+//! its packets. Its handshake is at a desk, as a viewer's. Out of it come [`Packet`]s, described
+//! once for all viewers.
 
 mod encoding;
 mod sprop;
@@ -46,9 +47,9 @@ pub struct PublisherSetup {
     pub source: Option<IpAddr>,
     /// Encrypts our RTCP.
     pub seal: Seal,
-    /// Decrypts what it sends.
+    /// Decrypts its SRTP and SRTCP.
     pub open: Open,
-    /// What it may send.
+    /// The media that it may send.
     pub negotiated: Negotiated,
     /// Its offer, which may tell parameter sets.
     pub offer: String,
@@ -68,7 +69,8 @@ pub struct Publisher {
     /// The desk that holds the session.
     pub desk: u8,
     receiver: Receiver,
-    /// Where feedback goes: to where the last authentic packet came from, and from our address that it came to.
+    /// Where feedback goes: to where the last authentic packet came from, and from our address that
+    /// it came to.
     feedback_path: (SocketAddr, Option<IpAddr>),
     /// By section.
     tracks: Vec<TrackIn>,
@@ -77,11 +79,11 @@ pub struct Publisher {
     heard_at: Instant,
     flow: Flow,
     out: VecDeque<Arrived>,
-    /// What was told of the receiver's counters.
+    /// The receiver's counters that were passed on.
     counted: Counters,
     /// When the round trip and the loss are looked at next.
     measure_at: Instant,
-    /// When the session asks to be silent is told next.
+    /// When silence is looked at next.
     silence_at: Instant,
     /// The earliest timer of it that its shard has.
     pub wakes_at: Option<Instant>,
@@ -158,7 +160,8 @@ impl TrackIn {
         let names: Vec<_> = section.rids.iter().copied().map(Some).collect();
         let names = if names.is_empty() { vec![None] } else { names };
         let mut encodings: Vec<_> = names.into_iter().map(EncodingIn::named).collect();
-        // Of several payload types the first that tells sets is taken; sets in packets replace them.
+        // Of several payload types the first that tells sets is taken; sets in packets replace
+        // them.
         let formats = section.formats.iter();
         let told = formats.map(|(pt, format)| (format.codec, parameter_sets(offer, &section.mid, *pt)));
         if let Some((codec, units)) = told.into_iter().find(|(_, units)| !units.is_empty()) {
@@ -178,13 +181,14 @@ impl TrackIn {
     }
 }
 
-/// Changes of format that are told at once, and how fast more are: of audio each packet may have another one (Opus, and
-/// Opus in RED), and each is a message to control.
+/// Changes of format that are told at once, and how fast more are: of audio each packet may have
+/// another one (Opus, and Opus in RED), and each is a message to control.
 const MAX_NEWS: u32 = 8;
 const NEWS_EVERY: Duration = Duration::from_secs(1);
 
-/// A publisher that sends nothing at all for this long is gone: viewers are told, and its successor is let in. Browsers
-/// check a connection every 2.5 s at least; a phone that changes networks is back within a few seconds. A guess.
+/// A publisher that sends nothing at all for this long is gone: viewers are told, and its successor
+/// is let in. Browsers check a connection every 2.5 s at least; a phone that changes networks is
+/// back within a few seconds. A guess.
 pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// How often the desk of a silent publisher is asked whether it still hears it. A guess.
@@ -383,8 +387,8 @@ impl Publisher {
         track.current = Some((rtp.payload_type, format));
         let Some(encoding) = track.encodings.get_mut(rtp.place.encoding) else { return };
 
-        // Padding that the publisher sends to probe its own path is nothing for viewers, but its number is used up, so it
-        // is passed on empty.
+        // Padding that the publisher sends to probe its own path is nothing for viewers, but its
+        // number is used up, so it is passed on empty.
         let mut read = match track.kind {
             MediaKind::Audio => Read { starts_frame: true, ..Read::default() },
             MediaKind::Video => encoding.read(format.codec, seq, timestamp, &rtp.payload),
@@ -438,6 +442,6 @@ impl Publisher {
     }
 }
 
-/// Sender reports that are read of one compound packet: one for each encoding of a section of each kind, and room. More
-/// are dropped.
+/// Sender reports that are read of one compound packet: one for each encoding of a section of each
+/// kind, and room. More are dropped.
 const MAX_REPORTS: usize = 16;

@@ -79,7 +79,7 @@ fn a_full_core_leaves_out_pictures_before_it_leaves_out_sizes() {
 #[test]
 fn without_layers_viewers_that_are_too_late_go_to_the_live_edge() {
     let mut story = Story::new();
-    let _dbg = story.publishes("demo", Filming { bits_per_second: 1_500_000, ..Filming::default() });
+    story.publishes("demo", Filming { bits_per_second: 1_500_000, ..Filming::default() });
     story.runs(secs(2));
     let viewers: Vec<_> = (0..6).map(|_| story.watches("demo")).collect();
     story.runs(secs(12));
@@ -94,28 +94,6 @@ fn without_layers_viewers_that_are_too_late_go_to_the_live_edge() {
     }
     // Nothing of the past is left once the core has time.
     story.server.set_core(None);
-    eprintln!(
-        "DBG asked {:?}",
-        story
-            .camera(_dbg)
-            .asked_at
-            .iter()
-            .map(|at| (*at - (story.instant() - story.now())).as_millis())
-            .collect::<Vec<_>>()
-    );
-    for viewer in &viewers {
-        eprintln!(
-            "DBG pictures {:?}",
-            story
-                .screen(*viewer)
-                .pictures
-                .iter()
-                .filter(|p| p.at > secs(13))
-                .step_by(15)
-                .map(|p| (p.at.as_millis(), p.age().as_millis()))
-                .collect::<Vec<_>>()
-        );
-    }
     story.runs(secs(2));
     let from = story.now();
     story.runs(secs(3));

@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use media::SessionId;
-use sfu::negotiate::Unusable;
 use sfu::desk;
+use sfu::negotiate::Unusable;
 
 use super::Engine;
 use super::request::{Answer, IceFragment, Refusal, RequestId, Trickled};

@@ -1,7 +1,7 @@
 //! What was agreed on about the media that a publisher sends?
 //!
-//! Read from its normalised offer, from what str0m agreed on, and from our answer. The receiving half of its session
-//! ([`crate::receive::Receiver`]) works by it.
+//! Read from its normalised offer, from what str0m agreed on, and from our answer. The receiving
+//! half of its session ([`crate::receive::Receiver`]) works by it.
 
 use media::Codec;
 use str0m::Rtc;
@@ -12,7 +12,8 @@ use super::{Agreed, Unusable, agreed, descriptor, media_of, text, unread};
 use crate::format::Format;
 use crate::receive::{ExtensionIds, Negotiated, Section};
 
-/// Returns the receiving side of a session that str0m negotiated; `answer` is our answer in the peer's words.
+/// Returns the receiving side of a session that str0m negotiated; `answer` is our answer in the
+/// peer's words.
 pub(super) fn negotiated(rtc: &Rtc, normal: &Normal<'_>, answer: &str) -> Result<Negotiated, Unusable> {
     let mut sections = Vec::new();
     for (part, kind) in media_of(normal) {
@@ -59,8 +60,8 @@ pub(super) fn negotiated(rtc: &Rtc, normal: &Normal<'_>, answer: &str) -> Result
     })
 }
 
-/// Returns the payload types of a section for which our answer has Generic NACK (RFC 4585 §4.2). Without a `mid` there
-/// is one section of a kind.
+/// Returns the payload types of a section for which our answer has Generic NACK (RFC 4585 §4.2).
+/// Without a `mid` there is one section of a kind.
 fn nacks(answer: &str, mid: &str, kind: &str) -> Vec<u8> {
     let sections = text::split_sections(answer);
     let is_it = |section: &&&str| {

@@ -1,7 +1,8 @@
-//! What is known of one encoding on its way in?
+//! How are packets of one encoding assigned to runs and counted?
 //!
-//! Packets are assigned to [`Runs`]. Of the current SSRC it is known which packets came ([`Replay`]), how well they
-//! arrive ([`Reception`]) and which are missing ([`Missing`]). All of that begins anew with each run.
+//! Packets are assigned to [`Runs`]. Of the current SSRC it is known which packets came
+//! ([`Replay`]), how well they arrive ([`Reception`]) and which are missing ([`Missing`]). All of
+//! that begins anew with each run.
 
 use std::time::Instant;
 
@@ -24,13 +25,14 @@ pub(super) struct Encoding {
     reception: Option<Reception>,
     /// A packet that may begin the next run ([`Verdict::Held`]).
     held: Option<Box<Received>>,
-    /// NACK was agreed on for what is sent now.
+    /// NACK was agreed on for the payload type of the newest packet.
     is_repaired: bool,
     pub(super) key_frame: KeyFrame,
 }
 
 /// When the sender is asked for a key frame. Wishes are merged and spaced before they come here
-/// ([`crate::stream::keyframe`]); one that had to wait for the first packet must not leave right before the next.
+/// ([`crate::stream::keyframe`]); one that had to wait for the first packet must not leave right
+/// before the next.
 #[derive(Debug, Default)]
 pub(super) struct KeyFrame {
     /// Since when one is wanted.

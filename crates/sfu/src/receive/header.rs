@@ -1,7 +1,7 @@
 //! What does the header of an authenticated packet say?
 //!
-//! One pass over the elements of the header extension (RFC 8285) reads all of them. An element that is malformed is
-//! left out; a second element of the same id replaces the first.
+//! One pass over the elements of the header extension (RFC 8285) reads all of them. An element that
+//! is malformed is left out; a second element of the same id replaces the first.
 
 use media::NtpTime;
 use media::packet::Extensions;
@@ -23,8 +23,8 @@ pub(super) struct Elements<'a> {
     pub(super) descriptor: Option<&'a [u8]>,
 }
 
-/// Two low bits are the rotation (3GPP TS 26.114 §7.4.5); the camera and flip bits are not passed on, as they are
-/// not by str0m.
+/// Two low bits are the rotation (3GPP TS 26.114 §7.4.5); the camera and flip bits are not passed
+/// on, as they are not by str0m.
 const ROTATION: u8 = 0b11;
 
 impl<'a> Elements<'a> {
@@ -37,7 +37,8 @@ impl<'a> Elements<'a> {
         all
     }
 
-    /// Takes one element. `id` is never `None`, which stands for extensions that were not agreed on.
+    /// Takes one element. `id` is never `None`, which stands for extensions that were not agreed
+    /// on.
     fn take(&mut self, id: Option<u8>, value: &'a [u8], ids: &ExtensionIds) {
         if id == ids.transport_number {
             self.transport_number = value.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));

@@ -1,11 +1,13 @@
-//! Which packets of an encoding are missing, and when is the sender asked for them again (RFC 4585 §6.2.1)?
+//! Which packets of an encoding are missing, and when is the sender asked for them again (RFC 4585
+//! §6.2.1)?
 //!
-//! A gap in sequence numbers makes its packets missing. A missing packet is asked for [`REORDERING`] after the gap was
-//! seen, then once a round trip, at most [`MAX_REQUESTS`] times. Requests of an encoding leave in rounds of at least
-//! [`ROUND`], so that packets of one burst share a request.
+//! A gap in sequence numbers makes its packets missing. A missing packet is asked for
+//! [`REORDERING`] after the gap was seen, then once a round trip, at most [`MAX_REQUESTS`] times.
+//! Requests of an encoding leave in rounds of at least [`ROUND`], so that packets of one burst
+//! share a request.
 //!
-//! At most [`MAX_MISSING`] packets are missing at a time. A gap that does not fit is not repaired at all: a key frame
-//! costs less than so many packets, and viewers ask for one.
+//! At most [`MAX_MISSING`] packets are missing at a time. A gap that does not fit is not repaired
+//! at all: a key frame costs less than so many packets, and viewers ask for one.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -30,8 +32,9 @@ struct Packet {
     requests: u8,
 }
 
-/// How long a gap may be reordering. A guess: packets of one burst that overtake each other are a few ms apart.
-/// libwebrtc asks at once until it has seen reordering (`nack_requester.cc`); str0m asks 0 to 33 ms after the gap.
+/// How long a gap may be reordering. A guess: packets of one burst that overtake each other are a
+/// few ms apart. libwebrtc asks at once until it has seen reordering (`nack_requester.cc`); str0m
+/// asks 0 to 33 ms after the gap.
 const REORDERING: Duration = Duration::from_millis(5);
 /// libwebrtc's `NackPeriodicProcessor::kUpdateInterval`.
 const ROUND: Duration = Duration::from_millis(20);
@@ -41,7 +44,8 @@ const MAX_REQUESTS: u8 = 10;
 pub(super) const MAX_MISSING: usize = 1_000;
 /// libwebrtc's `kDefaultRtt`.
 const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(100);
-/// Packets of one request: at worst four bytes each, 800 of the [`super::MAX_RTCP_BYTES`] of a datagram.
+/// Packets of one request: at worst four bytes each, 800 of the [`super::MAX_RTCP_BYTES`] of a
+/// datagram.
 pub(super) const MAX_ASKED: usize = 200;
 
 impl Missing {
@@ -82,7 +86,8 @@ impl Missing {
         self.next
     }
 
-    /// Puts the low 16 bits of the numbers to ask for now into `out`, ascending, at most [`MAX_ASKED`].
+    /// Puts the low 16 bits of the numbers to ask for now into `out`, ascending, at most
+    /// [`MAX_ASKED`].
     pub(super) fn ask(&mut self, now: Instant, round_trip: Option<Duration>, out: &mut Vec<u16>) {
         out.clear();
         if self.next.is_none_or(|next| now < next) {

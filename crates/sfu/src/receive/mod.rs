@@ -1,22 +1,24 @@
-//! How do a peer's datagrams become packets of its encodings, and what is the peer told in return?
+//! How do a peer's datagrams become packets of its encodings, and which RTCP goes back?
 //!
-//! [`Receiver`] is the receiving half of a session. It holds the session's SRTP keys, is handed SRTP and SRTCP datagrams
-//! and the time, and is asked for packets ([`Delivery`]) and for SRTCP datagrams to send:
+//! [`Receiver`] is the receiving half of a session. It holds the session's SRTP keys, is handed
+//! SRTP and SRTCP datagrams and the time, and is asked for packets ([`Delivery`]) and for SRTCP
+//! datagrams to send:
 //!
 //! - `negotiated`: what the descriptions agreed on
 //! - `sources`: which encoding an SSRC belongs to (RFC 8843 §9.2, RFC 8852)
 //! - `header`: values of header extensions
 //! - `repair`: retransmissions become the packets that they repeat (RFC 4588)
 //! - `runs`: spans of one SSRC, format and sequence
-//! - `encoding`: what is known of one encoding: `reception` (RFC 3550 §6.4), `missing` packets (RFC 4585 §6.2)
+//! - `encoding`: state of one encoding: `reception` (RFC 3550 §6.4), `missing` packets (RFC 4585 §6.2)
 //! - `feedback`: arrival times by transport-wide number
 //! - `round_trip`: how far the peer is (RFC 3611)
 //! - `writing`: reports, requests for packets and key frames, farewells
 //!
 //! # What must always hold
 //!
-//! No number that a peer sends decides how much is allocated or how often a loop runs. A datagram that is not authentic
-//! changes nothing. A packet is delivered at most once, whether it came itself or by a retransmission.
+//! No number that a peer sends decides how much is allocated or how often a loop runs. A datagram
+//! that is not authentic changes nothing. A packet is delivered at most once, whether it came
+//! itself or by a retransmission.
 
 // Bytes here come from the network: no input may panic.
 #![cfg_attr(
@@ -164,8 +166,8 @@ pub enum Outcome {
     Deliver(Delivery),
 }
 
-/// The most bytes of a compound RTCP packet, before it is encrypted: a datagram of 1,200 bytes less what lower layers
-/// and SRTCP add.
+/// The most bytes of a compound RTCP packet, before it is encrypted: a datagram of 1,200 bytes less
+/// what lower layers and SRTCP add.
 pub(crate) const MAX_RTCP_BYTES: usize = 1_100;
 
 /// RFC 5761 §4: payload types that are not used where RTP and RTCP share a port.
@@ -175,7 +177,8 @@ const OF_RTCP: std::ops::Range<u8> = 64..96;
 const MAX_DLRR: usize = 4;
 
 impl Receiver {
-    /// A half that opens with `open` and seals its RTCP with `seal`. `seed` is random: our canonical name is made of it.
+    /// A half that opens with `open` and seals its RTCP with `seal`. `seed` is random: our
+    /// canonical name is made of it.
     pub fn new(negotiated: Negotiated, seal: Seal, open: Open, seed: u64) -> Receiver {
         let sections = negotiated.sections.iter().take(MAX_SECTIONS);
         let encodings = sections.map(|section| (0..section.encodings()).map(|_| Encoding::default()).collect());
@@ -204,8 +207,8 @@ impl Receiver {
         outcome
     }
 
-    /// Takes an SRTCP datagram, and decrypts it in place. Returns whether it is authentic; `on_report` gets each sender
-    /// report in it that is of a known encoding.
+    /// Takes an SRTCP datagram, and decrypts it in place. Returns whether it is authentic;
+    /// `on_report` gets each sender report in it that is of a known encoding.
     pub fn handle_rtcp(
         &mut self,
         now: Instant,
@@ -237,7 +240,8 @@ impl Receiver {
                     let told = ours.filter_map(|block| round_trip::told_by(clock.at(now), &block));
                     self.round_trip = told.last().or(self.round_trip);
                 }
-                // A BYE is no farewell of a session: Chromium sends one when it renegotiates, and goes on.
+                // A BYE is no farewell of a session: Chromium sends one when it renegotiates, and
+                // goes on.
                 _ => {}
             }
         }
@@ -261,7 +265,8 @@ impl Receiver {
         self.round_trip
     }
 
-    /// Returns the share of transport-wide numbers that did not arrive since this was asked last, 0 to 1.
+    /// Returns the share of transport-wide numbers that did not arrive since this was asked last, 0
+    /// to 1.
     pub fn take_loss(&mut self) -> Option<f32> {
         self.feedback.as_mut().and_then(Feedback::take_loss)
     }
@@ -303,7 +308,8 @@ impl Receiver {
         let known = self.sources.get(header.ssrc);
         let source = known.or_else(|| {
             let learned = self.sources.learn(&self.negotiated, header.ssrc, header.payload_type, &elements)?;
-            // A new SSRC is reported at once: libwebrtc names the section in each packet until a report has its SSRC.
+            // A new SSRC is reported at once: libwebrtc names the section in each packet until a
+            // report has its SSRC.
             self.report_at = Some(now);
             Some(learned)
         });

@@ -1,7 +1,8 @@
 //! What did a session negotiate to send to this server?
 //!
-//! Plain values of one description: sections, payload types, SSRCs and header extension ids. The receiving half
-//! ([`super::Receiver`]) decides by them where a packet belongs and which feedback is sent.
+//! Plain values of one description: sections, payload types, SSRCs and header extension ids. The
+//! receiving half ([`super::Receiver`]) decides by them where a packet belongs and which feedback
+//! is sent.
 
 use media::MediaKind;
 use str0m::media::Rid;
@@ -30,7 +31,8 @@ pub struct Section {
     pub kind: MediaKind,
     /// Payload types of media, and their formats.
     pub formats: Vec<(u8, Format)>,
-    /// Payload types of retransmissions (RFC 4588), and the payload type of the packets that they repeat.
+    /// Payload types of retransmissions (RFC 4588), and the payload type of the packets that they
+    /// repeat.
     pub repairs: Vec<(u8, u8)>,
     /// Payload types for which Generic NACK was agreed on (RFC 4585 §4.2).
     pub nacks: Vec<u8>,
@@ -77,7 +79,8 @@ pub struct ExtensionIds {
 /// Sections that are read: one of each kind today, and room for a few of each. A guess.
 pub const MAX_SECTIONS: usize = 16;
 
-/// SSRCs of one section that are read: as many as one session may send from ([`crate::srtp::Open::rtp`]).
+/// SSRCs of one section that are read: as many as one session may send from
+/// ([`crate::srtp::Open::rtp`]).
 pub const MAX_NAMED: usize = 64;
 
 /// What a payload type of a section carries.

@@ -1,7 +1,8 @@
 //! How well do packets of one SSRC arrive, in the terms of a report block (RFC 3550 §6.4.1)?
 //!
-//! Counts what came from the network, before repair: a retransmission that restores a packet does not undo its loss
-//! (libwebrtc's `ReceiveStatistics` counts the same way). Numbers are extended (RFC 3550 A.1), as SRTP has them.
+//! Counts what came from the network, before repair: a retransmission that restores a packet does
+//! not undo its loss (libwebrtc's `ReceiveStatistics` counts the same way). Numbers are extended
+//! (RFC 3550 A.1), as SRTP has them.
 
 use std::time::{Duration, Instant};
 
@@ -96,7 +97,8 @@ impl Reception {
         i64::try_from(self.received).unwrap_or(i64::MAX)
     }
 
-    /// RFC 3550 A.8, for the first packet of each timestamp: the others of a picture are sent at other moments.
+    /// RFC 3550 A.8, for the first packet of each timestamp: the others of a picture are sent at
+    /// other moments.
     fn passed(&mut self, now: Instant, timestamp: u32) {
         let us = now.saturating_duration_since(self.began_at).as_micros();
         let ticks = us.saturating_mul(u128::from(self.clock_rate)) / 1_000_000;

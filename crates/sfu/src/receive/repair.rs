@@ -1,18 +1,21 @@
 //! Which packet does a retransmission repeat (RFC 4588 §4)?
 //!
-//! Its payload begins with the original sequence number; the rest is the original payload. The number is extended by
-//! the newest packet of the encoding. What may be missing lies behind that packet, or at most [`MAX_AHEAD`] numbers in
-//! front of it.
+//! Its payload begins with the original sequence number; the rest is the original payload. The
+//! number is extended by the newest packet of the encoding. What may be missing lies behind that
+//! packet, or at most [`MAX_AHEAD`] numbers in front of it.
 
-/// Packets whose retransmission may come before they do: those at the end of a burst that got lost. A guess.
+/// Packets whose retransmission may come before they do: those at the end of a burst that got lost.
+/// A guess.
 const MAX_AHEAD: i16 = 1_024;
 
 /// RFC 3711 §3.3.1: a packet index has 48 bits.
 const MAX_SEQ: u64 = (1 << 48) - 1;
 
-/// Splits the payload of a retransmission into the extended original number and the original payload.
+/// Splits the payload of a retransmission into the extended original number and the original
+/// payload.
 ///
-/// `newest` is the highest number of the encoding. `None`: it is padding, or names no packet that may be missing.
+/// `newest` is the highest number of the encoding. `None`: it is padding, or names no packet that
+/// may be missing.
 pub(super) fn original(newest: u64, payload: &[u8]) -> Option<(u64, &[u8])> {
     let (seq, payload) = payload.split_first_chunk()?;
     let [.., high, low] = newest.to_be_bytes();

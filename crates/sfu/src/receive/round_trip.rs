@@ -1,7 +1,7 @@
 //! How long does a round trip to a sender take (RFC 3611 §4.4, §4.5)?
 //!
-//! A receiver that sends no media has no sender reports to be answered. Its wall clock goes out as an RRTR block, and
-//! comes back in a DLRR block with the time that the sender kept it.
+//! A receiver that sends no media has no sender reports to be answered. Its wall clock goes out as
+//! an RRTR block, and comes back in a DLRR block with the time that the sender kept it.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::rtcp::DlrrBlock;
 /// A longer one is an error of the sender's clock. A guess.
 const LONGEST: u32 = 10 << 16;
 
-/// Returns the round trip that a DLRR block tells at `now`; `None` if the sender has heard nothing, or if it cannot be.
+/// Returns the round trip that a DLRR block tells at `now`; `None` if the sender has heard nothing,
+/// or if it cannot be.
 pub(super) fn told_by(now: NtpTime, block: &DlrrBlock) -> Option<Duration> {
     if block.last_receiver_report == 0 {
         return None;

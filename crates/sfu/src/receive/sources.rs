@@ -1,10 +1,13 @@
-//! Which encoding of which section does an SSRC belong to, and does it bring media or retransmissions?
+//! Which encoding of which section does an SSRC belong to, and does it bring media or
+//! retransmissions?
 //!
-//! RFC 8843 §9.2: by the `mid` that a packet carries, with `rid` or `repaired-rid` (RFC 8852) where the section has
-//! several encodings; else by the SSRCs that the description names. A payload type decides only where neither is there:
-//! the `mid` extension was not agreed on, and exactly one section uses that payload type.
+//! RFC 8843 §9.2: by the `mid` that a packet carries, with `rid` or `repaired-rid` (RFC 8852) where
+//! the section has several encodings; else by the SSRCs that the description names. A payload type
+//! decides only where neither is there: the `mid` extension was not agreed on, and exactly one
+//! section uses that payload type.
 //!
-//! What was decided for an SSRC stays. The table is bounded by [`MAX_SOURCES`]; an SSRC beyond is not served.
+//! What was decided for an SSRC stays. The table is bounded by [`MAX_SOURCES`]; an SSRC beyond is
+//! not served.
 
 use str0m::media::Rid;
 
@@ -81,7 +84,8 @@ fn find(negotiated: &Negotiated, ssrc: u32, payload_type: u8, elements: &Element
 
 /// Finds an SSRC that a description names.
 pub(super) fn named(negotiated: &Negotiated, ssrc: u32) -> Option<Source> {
-    // SSRCs of a simulcast are told apart by `rid` alone: Firefox names them in another order than its encodings.
+    // SSRCs of a simulcast are told apart by `rid` alone: Firefox names them in another order than
+    // its encodings.
     let mut sections = negotiated.sections.iter().take(MAX_SECTIONS).enumerate();
     sections.find_map(|(at, section)| {
         let mut named = section.ssrcs.iter().take(MAX_NAMED).filter(|_| section.rids.is_empty());

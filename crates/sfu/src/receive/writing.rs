@@ -1,11 +1,12 @@
-//! What is a sender told, and when?
+//! Which RTCP goes to a sender, and when?
 //!
-//! A report every [`REPORT_INTERVAL`], and soon after a new SSRC came: reception of each encoding, our canonical name,
-//! and our wall clock, by which the round trip is known. Requests for key frames and for missing packets leave when they
-//! are due. Transport-wide feedback has a datagram of its own, as libwebrtc sends it.
+//! A report every [`REPORT_INTERVAL`], and soon after a new SSRC came: reception of each encoding,
+//! our canonical name, and our wall clock, by which the round trip is known. Requests for key
+//! frames and for missing packets leave when they are due. Transport-wide feedback has a datagram
+//! of its own, as libwebrtc sends it.
 //!
-//! A compound packet begins with a report (RFC 3550 §6.1), unless reduced-size RTCP was agreed on (RFC 5506). All is
-//! sent from one SSRC.
+//! A compound packet begins with a report (RFC 3550 §6.1), unless reduced-size RTCP was agreed on
+//! (RFC 5506). All is sent from one SSRC.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,8 @@ use crate::rtcp::{ReportBlock, Writer};
 /// Our SSRC: libwebrtc's of a side that only receives.
 pub(super) const OUR_SSRC: u32 = 1;
 
-/// libwebrtc's and str0m's interval for video. Both report audio every 5 s; here one report has all.
+/// libwebrtc's and str0m's interval for video. Both report audio every 5 s; here one report has
+/// all.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// RFC 3550 §6.4.1: five bits count the blocks of a report.
@@ -28,8 +30,8 @@ const MAX_BLOCKS: usize = 31;
 const MAX_REQUEST_BYTES: usize = 12 + 4 * MAX_ASKED;
 
 impl Receiver {
-    /// Writes one SRTCP datagram that is due into `out` and returns its length; 0 if there is none. To be called again
-    /// until there is none.
+    /// Writes one SRTCP datagram that is due into `out` and returns its length; 0 if there is none.
+    /// To be called again until there is none.
     pub fn poll_transmit(&mut self, now: Instant, clock: &WallClock, out: &mut [u8]) -> usize {
         let room = out.len().saturating_sub(self.seal.rtcp_overhead()).min(MAX_RTCP_BYTES);
         let Some(room) = out.get_mut(..room) else { return 0 };

@@ -1,7 +1,8 @@
 //! How do publishers come, send and go?
 //!
-//! A publisher is added when its desk has its keys, on the shard that its datagrams reach. A panic in it ends it, and
-//! no other session. Of the publishers of one stream only the latest is heard: the others are fenced by their epoch.
+//! A publisher is added when its desk has its keys, on the shard that its datagrams reach. A panic
+//! in it ends it, and no other session. Of the publishers of one stream only the latest is heard:
+//! the others are fenced by their epoch.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,11 +1,11 @@
 //! Which session does a datagram belong to?
 //!
-//! Its source address tells, which ICE proved, or the ICE ufrag in it (threat T1). The kernel gives an address to one
-//! shard, whichever session it belongs to: STUN and DTLS are passed on to the session's desk, SRTP and SRTCP to the
-//! shard that serves the session.
+//! Its source address tells, which ICE proved, or the ICE ufrag in it (threat T1). The kernel gives
+//! an address to one shard, whichever session it belongs to: STUN and DTLS are passed on to the
+//! session's desk, SRTP and SRTCP to the shard that serves the session.
 //!
-//! Media of a publisher may overtake its keys, which come from its desk by another way. It is kept for a moment, at most
-//! [`MAX_EARLY`] datagrams of all sessions.
+//! Media of a publisher may overtake its keys, which come from its desk by another way. It is kept
+//! for a moment, at most [`MAX_EARLY`] datagrams of all sessions.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -35,14 +35,16 @@ pub(super) struct Route {
 #[derive(Debug, Default)]
 pub(super) struct Early(VecDeque<(SessionId, Handed)>);
 
-/// Datagrams that are kept for sessions without keys: the first key frames of a few publishers. The oldest go first.
-/// A guess; at most 0.75 MB.
+/// Datagrams that are kept for sessions without keys: the first key frames of a few publishers. The
+/// oldest go first. A guess; at most 0.75 MB.
 const MAX_EARLY: usize = 512;
 
-/// The most events that wait to be picked up; beyond that STUN for desks is dropped, and peers repeat it.
+/// The most events that wait to be picked up; beyond that STUN for desks is dropped, and peers
+/// repeat it.
 const MAX_EVENTS: usize = 65_536;
 
-/// The most source addresses that are known; more than the [`crate::desk`] limit of a session times 20,000 sessions.
+/// The most source addresses that are known; more than the [`crate::desk`] limit of a session times
+/// 20,000 sessions.
 pub(super) const MAX_ROUTES: usize = 200_000;
 
 impl Early {

@@ -126,7 +126,7 @@ fn a_viewers_answer_is_its_desks_work_and_a_publisher_has_none() {
     {
         bench.ask(accept(viewer));
         bench.desk(desk::Event::Answered { session: viewer, result });
-        assert_eq!(bench.said(), ["desk 1: Answer".to_owned(), format!("{n}: {said}")]);
+        assert_eq!(bench.said(), ["desk 0: Answer".to_owned(), format!("{n}: {said}")]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Wishes, reports, and what is wanted of publishers.
 
-use sfu::publisher::warnings::Warning;
 use media::MediaKind;
+use sfu::publisher::warnings::Warning;
 use sfu::shard::{SentTrack, ViewerReport};
 use sfu::stream::choice::{self, Preferences};
 
