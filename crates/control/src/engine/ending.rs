@@ -91,7 +91,7 @@ impl Engine {
                 Effect::StreamClosed { stream } => {
                     self.streams.remove(&stream);
                     // Every shard may know a stream: its home tells all others of it.
-                    self.to_all_shards(|| shard::Command::CloseStream { stream });
+                    self.tell_all_shards(|| shard::Command::CloseStream { stream });
                     self.has_changed = true;
                 }
                 Effect::PublisherIs { stream, epoch, .. } => {
@@ -120,7 +120,7 @@ impl Engine {
             None => {
                 let until = now + ANSWER_WITHIN;
                 self.stopping = Some(Stopping { left: self.shards, until, requests: vec![id] });
-                self.to_all_shards(|| shard::Command::Stop);
+                self.tell_all_shards(|| shard::Command::Stop);
             }
         }
     }

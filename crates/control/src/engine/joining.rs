@@ -27,7 +27,7 @@ impl Engine {
         self.notice(Notice::PublisherConnects { session, ip, identity: request.identity });
         if self.wait(now, session, id, Awaits::Opened) {
             let (stream, epoch, offer) = (admitted.stream, admitted.epoch, request.offer);
-            self.to_desk(session, desk::Command::Publish { session, stream, epoch, offer });
+            self.tell_desk(session, desk::Command::Publish { session, stream, epoch, offer });
         }
     }
 
@@ -45,7 +45,7 @@ impl Engine {
         let published = self.published(stream);
         if self.wait(now, session, id, Awaits::Opened) {
             let offer = request.offer;
-            self.to_desk(session, desk::Command::Open { session, stream, offer, published });
+            self.tell_desk(session, desk::Command::Open { session, stream, offer, published });
         }
     }
 
@@ -84,7 +84,7 @@ impl Engine {
         };
         let published = self.published(viewer.stream);
         if self.wait(now, session, id, Awaits::Accepted) {
-            self.to_desk(session, desk::Command::Answer { session, answer, published });
+            self.tell_desk(session, desk::Command::Answer { session, answer, published });
         }
     }
 
@@ -112,7 +112,7 @@ impl Engine {
             self.failures.mended(stream);
         }
         if let Some(preferences) = early_wish {
-            self.to_shard(shard, shard::Command::SetPreferences { session, preferences });
+            self.tell_shard(shard, shard::Command::SetPreferences { session, preferences });
         }
     }
 

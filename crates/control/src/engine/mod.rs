@@ -271,7 +271,7 @@ impl Engine {
         }
         if self.snapshots_at <= now && self.stopping.is_none() {
             self.snapshots_at = now + SNAPSHOT_INTERVAL;
-            self.to_all_shards(|| shard::Command::Snapshot);
+            self.tell_all_shards(|| shard::Command::Snapshot);
         }
         self.look_at_stopping(now);
     }
@@ -354,18 +354,18 @@ impl Engine {
         self.outputs.push_back(Output::Notice(notice));
     }
 
-    fn to_shard(&mut self, shard: u8, command: shard::Command) {
+    fn tell_shard(&mut self, shard: u8, command: shard::Command) {
         self.outputs.push_back(Output::ToShard { shard, command });
     }
 
-    fn to_all_shards(&mut self, command: impl Fn() -> shard::Command) {
+    fn tell_all_shards(&mut self, command: impl Fn() -> shard::Command) {
         for shard in 0..self.shards {
-            self.to_shard(shard, command());
+            self.tell_shard(shard, command());
         }
     }
 
     /// Gives a command to the desk that holds a viewer's session.
-    fn to_desk(&mut self, session: SessionId, command: desk::Command) {
+    fn tell_desk(&mut self, session: SessionId, command: desk::Command) {
         if let Some(connection) = self.connections.get(&session) {
             let desk = connection.desk;
             self.outputs.push_back(Output::ToDesk { desk, command });

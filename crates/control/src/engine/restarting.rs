@@ -36,7 +36,7 @@ impl Engine {
         };
         // The session's desk chooses the server's credentials itself.
         if self.wait(now, session, id, Awaits::Restarted { ufrag: ufrag.clone() }) {
-            self.to_desk(session, desk::Command::Restart { session, ufrag, password });
+            self.tell_desk(session, desk::Command::Restart { session, ufrag, password });
         }
     }
 

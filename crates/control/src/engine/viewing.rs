@@ -22,7 +22,7 @@ impl Engine {
         let viewer = self.connections.get_mut(&session).ok_or(Refusal::NoSuchSession)?;
         match viewer.shard {
             Some(shard) => {
-                self.to_shard(shard, shard::Command::SetPreferences { session, preferences });
+                self.tell_shard(shard, shard::Command::SetPreferences { session, preferences });
             }
             None => viewer.early_wish = Some(preferences),
         }
@@ -37,7 +37,7 @@ impl Engine {
 
     /// Sends a text to a viewer on its data channel, if it has one.
     pub fn say(&mut self, session: SessionId, text: String) {
-        self.to_desk(session, desk::Command::Say { session, text });
+        self.tell_desk(session, desk::Command::Say { session, text });
     }
 
     pub(super) fn report(&mut self, now: Instant, id: RequestId, session: SessionId) {
@@ -59,7 +59,7 @@ impl Engine {
         if let Some(viewer) = self.connections.get_mut(&session) {
             viewer.report_asked_at = Some(now);
         }
-        self.to_shard(shard, shard::Command::Report { session });
+        self.tell_shard(shard, shard::Command::Report { session });
     }
 
     /// A shard told what a viewer is sent; `None`: it does not serve the viewer.

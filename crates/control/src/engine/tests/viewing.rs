@@ -259,7 +259,7 @@ fn a_fault_of_what_is_published_is_told_once_for_each_publisher() {
         bench.notices()
     };
     let warning = Notice::Warning { stream: name("a"), warning: Warning::BFrames };
-    assert_eq!(told(&mut bench), [warning.clone()]);
+    assert_eq!(told(&mut bench), std::slice::from_ref(&warning));
     assert_eq!(told(&mut bench), []);
     bench.publisher("a");
     assert_eq!(told(&mut bench), [warning]);
