@@ -1,12 +1,12 @@
 /**
- * What viewers get over bad networks, by hand:
+ * Measures viewers over bad networks, by hand:
  *
  *     node e2e/matrix.mjs [--publish "res=720&codec=VP8"] [cell …]      all cells: about 6 minutes
  *     node e2e/matrix.mjs --list
- *     node e2e/matrix.mjs --trace cliff               with what the server thinks of each viewer, twice a second
+ *     node e2e/matrix.mjs --trace cliff               with the server's estimate of each viewer, twice a second
  *
  * Chromium publishes 720p straight to the server; Chromium watches through a relay (docs/impair.md). Prints a table and keeps
- * JSON lines in e2e/out/matrix.jsonl. Wants a machine that does nothing else, and says what it sees, good or bad.
+ * JSON lines in e2e/out/matrix.jsonl. Needs an idle machine. Prints figures and asserts nothing.
  */
 
 import { appendFileSync, mkdirSync } from "node:fs";
@@ -68,7 +68,7 @@ const began = Date.now();
 /** Time since the beginning, for traces. */
 const clock = () => `${((Date.now() - began) / 1e3).toFixed(1)} s`;
 
-/** Lines of the largest picture. The publisher may rest it while nobody can be shown it. */
+/** Lines of the largest picture. The publisher may pause it while no viewer can receive it. */
 const TOP = Number(new URLSearchParams(options.publish).get("res") ?? 720);
 
 const server = await Server.start();
@@ -158,7 +158,7 @@ async function cliff({ impair, viewer, publisher }) {
   return { ...use, ...picture(seen), topMs: await top(), topWithinMs: RETURN_MS };
 }
 
-/** The first seconds of somebody who has just come. */
+/** The first seconds of a new viewer. */
 async function fresh({ impair, viewer, publisher }) {
   const top = async () => backOnTop(await viewer.evaluate(() => window.frames ?? []), 0, TOP);
   await until("the picture is on top", async () => (await top()) !== null, { within: RETURN_MS, every: 500 }).catch(() => {});

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Tests with real clients: Chromium, Firefox, ffmpeg, aiortc, GStreamer, libdatachannel, Pion. Installs what is missing, and
-# says so. Go, which Pion needs, it does not install: without it those tests are skipped, and the output says SKIPPED.
+# Tests with real clients: Chromium, Firefox, ffmpeg, aiortc, GStreamer, libdatachannel, Pion. Installs missing
+# programs, and prints their names. It does not install Go, which Pion needs: without Go these tests print SKIPPED.
 #
 #   e2e/run.sh                      all of them
 #   e2e/run.sh tests/join.test.mjs  some of them

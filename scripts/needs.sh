@@ -1,6 +1,6 @@
-# What does the machine lack, and how does it get it? Sourced by the other scripts; not run by itself.
+# Installs what the machine lacks. Sourced by the other scripts; not run by itself.
 #
-# Each `need_*` says one line when it installs something and nothing when it is there already.
+# Each `need_*` prints one line when it installs something, and nothing otherwise.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 

@@ -14,7 +14,7 @@ const KEPT = 64 * 1024;
 export class Child {
   /** `{ code, signal }` once it has ended. */
   exit = null;
-  /** The tail of what it said on both channels. */
+  /** The end of the output on both channels. */
   output = "";
 
   constructor(command, args, options = {}) {

@@ -105,7 +105,7 @@ class Peer:
         reply = promise.get_reply()
         made = reply.get_value(name)
         self.kept += [reply, made]
-        # What is in the reply belongs to the reply: a copy of ours is needed.
+        # The reply owns its contents, so the description has to be copied.
         self.webrtc.emit("set-local-description", self.description(made.type, made.sdp.as_text()), Gst.Promise.new())
 
     def description(self, kind, text):

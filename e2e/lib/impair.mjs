@@ -1,4 +1,4 @@
-/** A bad network: the relay of crates/impair between a server and whoever is told its address. */
+/** A bad network: the relay of crates/impair between a server and the clients that get its address. */
 
 import { createSocket } from "node:dgram";
 import { existsSync } from "node:fs";
@@ -39,7 +39,7 @@ export class Impair {
     return said;
   }
 
-  /** What it has done since the start or the last `reset`. */
+  /** Returns the counters since the start or the last `reset`. */
   async stats() {
     return await this.tell("stats");
   }
@@ -64,7 +64,7 @@ export class Impair {
   }
 }
 
-/** A UDP port that nobody has at the moment. */
+/** Returns a UDP port that is free at the moment. */
 export async function freeUdpPort() {
   const socket = createSocket("udp4");
   await new Promise((resolve, reject) => socket.once("error", reject).bind(0, "127.0.0.1", resolve));

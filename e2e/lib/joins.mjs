@@ -6,7 +6,7 @@ import { pause, until } from "./until.mjs";
 
 /** Close enough to the delay that the picture settles at. */
 const SETTLED_MS = 100;
-/** What is recorded of each join. Longer than any catching up that is acceptable. */
+/** The recorded time of each join. Longer than any acceptable time to catch up. */
 const RECORDED_MS = 1_500;
 /** "At the live edge". */
 const LIVE_MS = 1_000;

@@ -2,9 +2,9 @@
  * libdatachannel, which OBS sends with, as a WHIP publisher or a WHEP viewer.
  *
  *   node libdatachannel_peer.mjs publish ENDPOINT CODEC VIDEO-PORT AUDIO-PORT   sends the RTP that comes in at these UDP ports
- *   node libdatachannel_peer.mjs watch ENDPOINT CODEC PACKETS                   counts RTP until so many packets of each kind are there
+ *   node libdatachannel_peer.mjs watch ENDPOINT CODEC PACKETS                   counts RTP until PACKETS packets of each kind have arrived
  *
- * `MIDS=video-stream,audio-stream` names the sections. Says one line of JSON when it is connected or done, and ends its session
+ * `MIDS=video-stream,audio-stream` names the sections. Prints one line of JSON when it is connected or done, and ends its session
  * at the end of its standard input.
  */
 

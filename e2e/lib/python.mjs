@@ -9,7 +9,7 @@ const VENV = fileURLToPath(new URL("../.venv", import.meta.url));
 const REQUIREMENTS = fileURLToPath(new URL("../requirements.txt", import.meta.url));
 export const PYTHON = join(VENV, "bin", "python");
 
-/** Installs what is missing, and says so. */
+/** Installs missing packages, and prints a line if it does. */
 export function installPython() {
   const stamp = join(VENV, "installed.txt");
   const wanted = readFileSync(REQUIREMENTS, "utf8");

@@ -1,4 +1,4 @@
-/** The session that a watch page opens, as somebody sees it who has its address. */
+/** The session that a watch page opens, as a client with its address sees it. */
 
 /**
  * Sends a page there. Returns the address of the WHEP session that it opens, and what posts a wish of layers to that (JSON text;

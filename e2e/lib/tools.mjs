@@ -1,4 +1,4 @@
-/** Clients that are programs: each is a publisher or a viewer in a process of its own, and says what it has seen as a line of JSON. */
+/** Clients that are programs: each is a publisher or a viewer in a process of its own, and prints its observations as a line of JSON. */
 
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -67,7 +67,7 @@ class Tool {
     return { status, stop };
   }
 
-  /** Watches until it has seen what it was told to, and returns what it says of that. */
+  /** Watches until the program has seen the expected media, and returns its line of JSON. */
   async watch(server, stream, args, env) {
     const child = this.#start(["watch", `${server.url}/whep/${stream}`, ...args], env);
     try {

@@ -1,4 +1,4 @@
-/** Waiting for what others do: asks again and again until a deadline, and says what it waited for. */
+/** Waits for other processes: checks a condition until a deadline, and names the condition if it fails. */
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

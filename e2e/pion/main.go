@@ -1,9 +1,9 @@
 // Pion as a WHIP publisher or a WHEP viewer.
 //
 //	pion publish ENDPOINT CODEC VIDEO-PORT AUDIO-PORT   sends the RTP that comes in at these UDP ports of 127.0.0.1
-//	pion watch ENDPOINT PACKETS                         counts RTP until so many packets of each kind are there
+//	pion watch ENDPOINT PACKETS                         counts RTP until PACKETS packets of each kind have arrived
 //
-// Says one line of JSON when it is connected or done, and ends its session at the end of its standard input.
+// Prints one line of JSON when it is connected or done, and ends its session at the end of its standard input.
 package main
 
 import (

@@ -1,4 +1,4 @@
-/** A publisher of several sizes sends those that somebody has use for, at bit rates that fit their networks. */
+/** A publisher of several sizes sends those that a viewer needs, at bit rates that fit the viewers' networks. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

@@ -22,7 +22,7 @@ describe("a crowd", () => {
     await Promise.all(viewers.map((viewer) => pictureMoves(viewer)));
     await Promise.all(viewers.map((viewer) => watchState(viewer, "live")));
     await until("the API counts them", async () => (await server.stream("crowd")).viewers === VIEWERS);
-    // All of them go on: nobody was served at the cost of another.
+    // All viewers continue: none was served at the cost of another.
     const now = Date.now();
     await Promise.all(viewers.map((viewer) => pictureMoves(viewer, { after: now })));
     assert.deepEqual(viewers.map(sessions), viewers.map(() => 1));

@@ -1,4 +1,4 @@
-/** Viewers who come late to a stream whose key frames are far apart. */
+/** Viewers that join late a stream with a long key-frame interval. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

@@ -1,4 +1,4 @@
-/** Several sizes of one picture: who is shown which, by choice and by network. */
+/** Several sizes of one picture: which size a viewer gets, by preference and by network. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -45,12 +45,12 @@ describe("layers", () => {
     await becomes(viewer, 360);
     const known = await (await fetch(layers)).json();
     assert.deepEqual([known.active, known.wish.maxHeight], ["h", 400]);
-    // The best there is, as soon as the publisher has heard that nobody needs more.
+    // The best available size, once the publisher knows that no viewer needs a larger one.
     assert.match(known.reason, /^(wished|best)$/);
     assert.equal((await wish("{}")).status, 200);
     await becomes(viewer, 720);
 
-    // Nobody looks: no picture, until somebody does.
+    // Paused: no picture until the viewer resumes.
     assert.equal((await wish('{"paused":true}')).status, 200);
     const sent = async () => (await (await fetch(layers.replace(/\/layers$/, ""))).json()).video.packets_sent;
     await until("nothing is sent any more", async () => {

@@ -1,4 +1,4 @@
-/** Publisher loss is not viewer loss: viewers keep their session, and the page says what is going on. */
+/** Publisher loss is not viewer loss: viewers keep their session, and the page shows the state. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

@@ -1,4 +1,4 @@
-/** What a viewer is told who cannot, or may not, watch. */
+/** The answers to a viewer that cannot, or may not, watch. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

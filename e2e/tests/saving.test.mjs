@@ -1,4 +1,4 @@
-/** Layers within one encoding that nobody needs are not made, whoever publishes is told so, and they are back in time. */
+/** The publisher is asked to leave out layers of one encoding that no viewer needs, and sends them again in time. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -18,8 +18,8 @@ const MODES = [
 
 const height = (page) => page.evaluate(() => document.getElementById("video").videoHeight);
 
-// Mostly they wait, for what is sent to fade at the server: two at a time.
-describe("layers that nobody needs", { concurrency: 2 }, () => {
+// The tests mostly wait until the server has forgotten old rates: two run at a time.
+describe("layers that no viewer needs", { concurrency: 2 }, () => {
   const here = stage({ before, after });
 
   for (const { codec, svc, res, sizes } of MODES) {

@@ -7,7 +7,7 @@ import { until } from "../lib/until.mjs";
 
 const THREE_SIZES = { codec: "VP8", res: "720", fps: "15", simulcast: "1" };
 
-/** Reads a stream of events, and keeps what it said. */
+/** Reads a stream of events, and stores them. */
 class Heard {
   events = [];
   hasEnded = false;
@@ -103,7 +103,7 @@ describe("events of a session", () => {
 
   test("the watch page hears of a choice that was made elsewhere", async () => {
     await pictureMoves(viewer);
-    // What is shown there came by an event or by a report; reports are rare while there are events.
+    // The page shows values from an event or from a report; reports are rare while events arrive.
     const asked = [];
     viewer.on("request", (request) => request.method() === "GET" && /\/whep\/heard\/[0-9a-f]{32}$/.test(request.url()) && asked.push(request.url()));
     const layers = links["urn:ietf:params:whep:ext:core:layer"].url;

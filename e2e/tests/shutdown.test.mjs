@@ -1,4 +1,4 @@
-/** SIGTERM: the server says goodbye to everybody and ends soon. */
+/** SIGTERM: the server sends goodbye to all sessions and ends soon. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

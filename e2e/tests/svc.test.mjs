@@ -64,7 +64,7 @@ describe("layers of one encoding", () => {
       const stream = `down-${codec}-${svc}`.toLowerCase();
       const publisher = await openPage(here.browser, here.server.publishPage(stream, { codec, svc, res: "720", fps: "15", bitrate: "1500000" }));
       await onAir(publisher);
-      // Somebody wishes all layers all the time.
+      // Another viewer needs all layers all the time.
       const other = await openPage(here.browser, here.server.watchPage(stream));
       const viewer = await openPage(here.browser, null);
       const { session, wish } = await openSession(viewer, here.server.watchPage(stream));

@@ -10,8 +10,8 @@ import { until } from "../lib/until.mjs";
 const noNetwork = lacksNetwork();
 
 /**
- * Each publishes, is shown by Chromium and watched by its own kind. `watchArgs`: what it is to see. `answerArgs`: the same
- * where the server makes the offer; webrtcbin answers with the first codec of a section alone.
+ * Each client publishes, and is watched by Chromium and by its own kind. `watchArgs`: arguments of the watching client.
+ * `answerArgs`: the same if the server makes the offer; webrtcbin answers with the first codec of a section only.
  */
 const ROWS = [
   ...["VP8", "H264", "VP9"].map((codec) => ({

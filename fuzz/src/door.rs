@@ -7,11 +7,10 @@ use std::time::Instant;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use server::auth::{Anonymous, Authority, Claims, LONGEST_LIFE_SECONDS, Secret, VideoGrant, sign};
 use server::config::{self, Flags};
-use server::http::frames::{Head, Incoming, Walker};
+use server::http::connections::frames::{Head, Incoming, Walker};
 use server::http::limits::{H2_CONTROL_BURST, H2_REQUEST_BURST};
 use server::http::prefix::Prefix;
-use server::http::route::{NoRoute, Route, TEMPLATES};
-use server::http::sdpfrag;
+use server::http::{NoRoute, resource_of, sdpfrag};
 
 /// A path and a query name a resource, or there is a rule that says why not.
 pub fn route(data: &[u8]) {
@@ -20,19 +19,22 @@ pub fn route(data: &[u8]) {
         Some((path, query)) => (path, Some(query)),
         None => (&*text, None),
     };
-    match Route::of(path, query) {
-        Ok(route) => {
-            assert!(route.template() < TEMPLATES.len() - 1, "what has a route has a name");
-            if let Some(stream) = route.stream() {
+    match resource_of(path, query) {
+        Ok((template, stream)) => {
+            assert!(template.starts_with('/'), "what has a route has a name");
+            if let Some(stream) = stream {
                 assert!(media::StreamName::parse(stream.as_str()).is_ok());
             }
         }
-        Err(NoRoute::IllegalName(rule)) => assert!(!rule.is_empty()),
+        Err(NoRoute::IllegalName { rule, template }) => {
+            assert!(!rule.is_empty() && template.contains("{stream}"));
+        }
         Err(NoRoute::NotFound) => {}
     }
 }
 
-/// A forwarded prefix is a path of this host and can stand in headers, pages and JSON; or it is none.
+/// A forwarded prefix is a path of this host and can stand in headers, pages and JSON; or it is
+/// none.
 pub fn prefix(data: &[u8]) {
     let mut headers = HeaderMap::new();
     for part in data.split(|byte| *byte == b'\n') {
@@ -48,7 +50,8 @@ pub fn prefix(data: &[u8]) {
     assert_eq!(Prefix::parse(text), Ok(prefix.clone()), "what was read is read again");
 }
 
-/// Frames of HTTP/2 are counted alike in whatever pieces they come, and never more of them than there are bytes for.
+/// Frames of HTTP/2 are counted alike in whatever pieces they come, and never more of them than
+/// there are bytes for.
 pub fn frames(data: &[u8]) {
     let now = Instant::now();
     let whole = walked(std::iter::once(data));
@@ -68,7 +71,7 @@ fn walked<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Head>, bool) {
     (heads, walker.is_between_frames())
 }
 
-/// A trickle-ICE fragment is understood or refused, and what is understood is bounded.
+/// A trickle-ICE fragment is parsed or refused, and the parsed result is bounded.
 pub fn sdpfrag(data: &[u8]) {
     if let Ok(fragment) = sdpfrag::parse(&String::from_utf8_lossy(data)) {
         assert_eq!(fragment.ufrag.is_some(), fragment.password.is_some());
@@ -77,7 +80,8 @@ pub fn sdpfrag(data: &[u8]) {
     }
 }
 
-/// Nobody gets in without a signature, and what a genuine token says is read without harm.
+/// A token without a valid signature is refused, and the claims of a genuine token are read without
+/// harm.
 pub fn token(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(data) else { return };
     let mut headers = HeaderMap::new();
@@ -282,8 +286,8 @@ fn genuine_tokens() -> &'static [String] {
     })
 }
 
-/// Whether the signed parts are those of a genuine token, written a little differently (base64's last letter
-/// has bits to spare, and blanks around are cut).
+/// Returns whether the signed parts are those of a genuine token, written a little differently
+/// (base64's last letter has bits to spare, and blanks around are cut).
 fn has_signature_of_ours(data: &[u8]) -> bool {
     let text = String::from_utf8_lossy(data);
     genuine_tokens().iter().any(|token| token.rsplit_once('.').is_some_and(|(signed, _)| text.contains(signed)))

@@ -1,12 +1,12 @@
-//! What a viewer reports of what it was sent, into the estimate of what it can be sent.
+//! Feeds a viewer's reports into the estimate of its bandwidth.
 
 use sfu::bwe::{Estimator, Settings};
 use sfu::rtcp::{Packet, packets};
 
 const SETTINGS: Settings = Settings { min_bps: 64_000.0, max_bps: 5_000_000.0, start_bps: 300_000.0 };
 
-/// A script: a byte says what happens, those behind it how. Whatever is reported, the estimate keeps its bounds, and
-/// probes cost what they may.
+/// A script: a byte says what happens, those behind it how. Whatever is reported, the estimate
+/// keeps its bounds, and probes cost what they may.
 pub fn feedback(data: &[u8]) {
     let mut estimator = Estimator::new(SETTINGS);
     let (mut now_us, mut seq) = (0u64, 65_500u16);

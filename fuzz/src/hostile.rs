@@ -1,12 +1,14 @@
 //! What may a peer with a session, and thus with keys, do to a server and to the streams of others?
 //!
-//! An input is a script, read as records of four bytes (what, how, two of length) and their content. Packets are made
-//! from few bytes ([`Made`]), so that a mutation of a script is another valid packet, or are taken as they stand; all
-//! are encrypted under the peer's keys, with any rollover counter. Beside the peer there are a viewer of its stream and
-//! one of another stream, which gets a packet after each step.
+//! An input is a script, read as records of four bytes (what, how, two of length) and their
+//! content. Packets are made from few bytes ([`Made`]), so that a mutation of a script is another
+//! valid packet, or are taken as they stand; all are encrypted under the peer's keys, with any
+//! rollover counter. Beside the peer there are a viewer of its stream and one of another stream,
+//! which gets a packet after each step.
 //!
-//! What must hold after each step: no panic, contained or not; the viewer of the other stream has received all packets;
-//! the peer was sent a bounded number of datagrams; the process has not grown by more than [`MAX_GROWTH`].
+//! What must hold after each step: no panic, contained or not; the viewer of the other stream has
+//! received all packets; the peer was sent a bounded number of datagrams; the process has not grown
+//! by more than [`MAX_GROWTH`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,9 +58,11 @@ const STEPS: [Step; 8] =
 
 /// The most steps of one script.
 const MAX_STEPS: usize = 64;
-/// A session's own queues and the log of its stream hold a few MiB; tests beside this one share the process.
+/// A session's own queues and the log of its stream hold a few MiB; tests beside this one share the
+/// process.
 const MAX_GROWTH: u64 = 512 << 20;
-/// Datagrams to the peer in a step: what a viewer is owed of repairs and padding, and a publisher of feedback.
+/// Datagrams to the peer in a step: what a viewer is owed of repairs and padding, and a publisher
+/// of feedback.
 const MAX_ANSWERS: usize = 256;
 
 /// Returns how many packets the viewer of the peer's stream received.
@@ -297,7 +301,8 @@ pub fn publisher_scripts() -> Vec<Vec<u8>> {
         [&[ssrc, pt, s0, s1, t0, t1, 1, 0, 0, extensions, 1, 0][..], payload].concat()
     };
     let mut scripts = vec![transport_numbers_apart(), numbers_below_zero()];
-    // Every SSRC and payload type of the session once; an original number (RFC 4588) below zero in each.
+    // Every SSRC and payload type of the session once; an original number (RFC 4588) below zero in
+    // each.
     for ssrc in 0..8 {
         let mut script = Vec::new();
         for pt in 0..24 {
@@ -312,7 +317,8 @@ pub fn publisher_scripts() -> Vec<Vec<u8>> {
         let content = [&stride[..], &made(1, 0, 5, 65_000, 3, b"picture")].concat();
         scripts.push(record(Step::Burst, 255, &content));
     }
-    // A DLRR block that promises 21,845 parts, over and over; an SDES of the largest count; lengths of zero.
+    // A DLRR block that promises 21,845 parts, over and over; an SDES of the largest count; lengths
+    // of zero.
     let promises = [0x80, 207, 0, 2, 0, 0, 0, 9, 5, 0, 0xff, 0xff].repeat(110);
     let names = [&[0x9f, 202, 0, 20][..], &[0xff; 80]].concat();
     let empty = [0x80, 200, 0, 0].repeat(300);
@@ -426,7 +432,8 @@ mod tests {
         assert!(received > 0);
     }
 
-    /// str0m finds the stream of an SSRC by the header before it decrypts: one header could take the stream over.
+    /// str0m finds the stream of an SSRC by the header before it decrypts: one header could take
+    /// the stream over.
     #[test]
     fn a_forged_header_does_not_take_a_stream_over() {
         let mut world = World::watched(Purpose::Publish);

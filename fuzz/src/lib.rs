@@ -1,12 +1,14 @@
 //! What must hold for any bytes that strangers send.
 //!
-//! A target is a function that takes bytes and panics if something that must hold does not: [`media`] and [`rtp`]
-//! for parsers of packets, [`sdp`] for descriptions, [`door`] for what reaches the server over HTTP and in files,
-//! [`session`] for whole sessions, [`receive`] for the receiving half of one, [`hostile`] for peers with real keys beside streams of others, [`links`] for the scripts of bad networks,
-//! [`estimate`] for what viewers report. [`targets`] lists them all with what a search begins from.
+//! A target is a function that takes bytes and panics if something that must hold does not:
+//! [`media`] and [`rtp`] for parsers of packets, [`sdp`] for descriptions, [`door`] for what
+//! reaches the server over HTTP and in files, [`session`] for whole sessions, [`receive`] for the
+//! receiving half of one, [`hostile`] for peers with real keys beside streams of others, [`links`]
+//! for the scripts of bad networks, [`estimate`] for what viewers report. [`targets`] lists them all with what a search begins from.
 //!
-//! Three ways to run them: the driver (`cargo run --release -p fuzz`, a few seconds each in the test command), libFuzzer
-//! (`scripts/fuzz`, by hand, for as long as one likes), and by what was found before (`fuzz/seeds`).
+//! Three ways to run them: the driver (`cargo run --release -p fuzz`, a few seconds each in the
+//! test command), libFuzzer (`scripts/fuzz`, by hand, for as long as one likes), and by what was
+//! found before (`fuzz/seeds`).
 
 pub mod door;
 pub mod estimate;
@@ -58,7 +60,8 @@ impl Target {
         self
     }
 
-    /// What a search begins from: `fuzz/seeds/NAME`, inputs made by code, and others' corpora if they are there.
+    /// Returns what a search begins from: `fuzz/seeds/NAME`, inputs made by code, and others'
+    /// corpora if they are there.
     pub fn seeds(&self) -> Vec<Vec<u8>> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut seeds = (self.made)();

@@ -1,4 +1,5 @@
-//! Scripts and control lines of `impair`. Nobody hostile writes them, but their errors are to be sentences, not panics.
+//! Scripts and control lines of `impair`. They come from tests and not from attackers, but their
+//! errors have to be sentences, not panics.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,11 @@
-//! Runs fuzz targets on stable Rust, without coverage: seeds first, then mutations of them until the time is up.
+//! Runs fuzz targets on stable Rust, without coverage: seeds first, then mutations of them until
+//! the time is up.
 //!
-//! `cargo run --release -p fuzz -- [--target PART] [--seconds N] [--seed 0x5eed] [--replay FILE] [--list]`
+//! `cargo run --release -p fuzz -- [--target PART] [--seconds N] [--seed 0x5eed] [--replay FILE]
+//! [--list]`
 //!
-//! The same seed tries the same inputs in the same order. An input that breaks a target is written to
-//! `fuzz/artifacts/`, with the line that replays it.
+//! The same seed tries the same inputs in the same order. An input that breaks a target is written
+//! to `fuzz/artifacts/`, with the line that replays it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -67,7 +69,7 @@ fn search(target: &Target, options: &Options, watch: &Watch) -> bool {
     let began_at = Instant::now();
     let until = began_at + Duration::from_secs_f64(options.seconds);
     let mut executions: u64 = 0;
-    // Seeds count as time too, but half of it belongs to what is new.
+    // Seeds take at most half of the time; new inputs get the rest.
     let seeds_until = began_at + Duration::from_secs_f64(options.seconds / 2.0);
     for seed in seeds.iter().take_while(|_| Instant::now() < seeds_until) {
         executions += 1;

@@ -36,7 +36,8 @@ pub fn codec_descriptions(data: &[u8]) {
     }
 }
 
-/// Layers are read, numbers are written over the old ones in place, and a tracker remembers what was said.
+/// Layers are read, numbers are written over the old ones in place, and a tracker remembers what
+/// was said.
 pub fn codec_layers(data: &[u8]) {
     for codec in Codec::ALL {
         let mut tracker = LayerTracker::default();
@@ -56,8 +57,8 @@ pub fn codec_layers(data: &[u8]) {
     }
 }
 
-/// Dependency descriptors, each after a byte of length, are read with the structure that came last; what is written anew
-/// from them says the same.
+/// Dependency descriptors, each after a byte of length, are read with the last structure; a
+/// descriptor rewritten without changes has the same fields.
 pub fn dependency_descriptors(data: &[u8]) {
     // Others' corpora have one descriptor a file.
     let _ = Reader::default().read(data);
@@ -266,7 +267,8 @@ mod tests {
         }
     }
 
-    /// See `SOURCE.md` there. Not part of the repository; without it there is nothing to do.
+    /// Captured datagrams as seeds. The folder is not part of the repository; without it the list
+    /// is empty.
     const CORPORA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpora");
 
     fn files_below(folder: &Path) -> Vec<PathBuf> {

@@ -1,7 +1,7 @@
 //! How does one input become another?
 //!
-//! Small changes that parsers stumble over: lengths that lie, bytes at limits, parts repeated, left out or taken from
-//! elsewhere. Everything follows from the seed.
+//! Small changes that parsers stumble over: lengths that lie, bytes at limits, parts repeated, left
+//! out or taken from elsewhere. Everything follows from the seed.
 
 /// Numbers that only depend on their seed (splitmix64).
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number in `0..end`; 0 if that is empty.
+    /// Returns a number in `0..end`; 0 if that is empty.
     pub fn below(&mut self, end: usize) -> usize {
         (self.bits() % end.max(1) as u64) as usize
     }
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// The longest input that is made: more than any datagram, less than what is slow for nothing.
+/// The longest generated input: longer than any datagram, and short enough to be fast. A guess.
 const MAX_BYTES: usize = 70_000;
 
 /// Values at which signs, lengths and shifts go wrong.

@@ -1,6 +1,7 @@
 //! The other side: a stock `str0m::Rtc` whose DTLS we can reach into.
 //!
-//! So hostile bytes get to where only an authenticated peer's can: under SRTCP, and under DTLS into SCTP.
+//! So hostile bytes get to where only an authenticated peer's can: under SRTCP, and under DTLS into
+//! SCTP.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -46,7 +47,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer at an address, full ICE.
+    /// Creates a peer at an address, full ICE.
     pub fn new(now: Instant, address: SocketAddr) -> Peer {
         let reach = Reach::default();
         NEXT.with(|next| *next.borrow_mut() = Some(reach.clone()));
@@ -103,7 +104,7 @@ impl Peer {
         }
     }
 
-    /// Does what is due; returns what it sends.
+    /// Handles timeouts that are due. Returns the datagrams to send.
     pub fn drive(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut sent = Vec::new();
         if self.wakes_at <= now && self.rtc.is_alive() {

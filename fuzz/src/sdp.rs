@@ -63,7 +63,8 @@ fn survives_restart(mut rtc: Box<str0m::Rtc>, role: Role, offer: &str) {
     assert!(fragment.contains(&format!("a=ice-ufrag:{}\r\n", credentials().ufrag)));
 }
 
-/// RFC 3264 §6: an answer has the sections of the offer, in their order; and their mids (RFC 5888 §9.1).
+/// RFC 3264 §6: an answer has the sections of the offer, in their order; and their mids (RFC 5888
+/// §9.1).
 fn answers(answer: &str, offer: &str) {
     assert!(answer.starts_with("v=0"));
     let outline = |sdp: &str| -> Vec<(String, String)> {
@@ -78,7 +79,8 @@ fn answers(answer: &str, offer: &str) {
     assert!(text::check(answer).is_ok(), "{answer}");
 }
 
-/// It says something, on one line, and nothing of this process's inside. What is quoted of the description may be anything.
+/// Checks an error text: one line, not empty, and without internals of this process. Quotes from
+/// the description may contain anything.
 fn is_for_people(error: &Unusable) {
     let words = error.to_string();
     assert!(!words.is_empty() && !words.contains('\n') && words.len() < 1_000, "{words}");

@@ -1,12 +1,13 @@
 //! Whole sessions: what may any sequence of datagrams do to them?
 //!
-//! An input is a script, read as records of four bytes (what, how, two of length) and their content. Some steps need no
-//! secret: raw datagrams, damaged ones of the honest peer. Others are those of a peer who was let in: STUN with the right
-//! password, any RTCP and RTP under its keys, any bytes where SCTP is expected.
+//! An input is a script, read as records of four bytes (what, how, two of length) and their
+//! content. Some steps need no secret: raw datagrams, damaged ones of the honest peer. Others are
+//! those of an admitted peer: STUN with the right password, any RTCP and RTP under its keys, any
+//! bytes where SCTP is expected.
 //!
-//! What must hold: no panic, contained or not. Without a secret nobody ends the session, keeps the honest peer from
-//! connecting, or is sent anything. With one, no address is sent more than three times what came from it before it
-//! proved that it is there (threat T4).
+//! What must hold: no panic, contained or not. An input without a secret neither ends the session,
+//! nor keeps the honest peer from connecting, nor gets an answer. With a secret, an address that
+//! has not proved its presence gets at most three times the bytes that came from it (threat T4).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -85,7 +86,7 @@ const MAX_STEPS: usize = 48;
 
 fn run(purpose: Purpose, data: &[u8]) {
     let mut world = World::new(purpose);
-    // What the one who wrote the script must have known or been.
+    // The knowledge and the position that the script requires.
     let (mut knows_a_secret, mut is_on_the_path) = (false, false);
     let mut rest = data;
     let mut seq = 0;
@@ -202,7 +203,7 @@ fn damage(datagram: &mut Vec<u8>, how: &[u8]) {
     }
 }
 
-/// A binding request of somebody who knows the password, with any attributes (RFC 8489 §14).
+/// Returns a binding request with the right password and any attributes (RFC 8489 §14).
 fn binding(world: &World, nominates: bool, attributes: &[u8]) -> Vec<u8> {
     let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
     message.extend([5; 12]);
@@ -219,7 +220,7 @@ fn binding(world: &World, nominates: bool, attributes: &[u8]) -> Vec<u8> {
         add(&mut message, 0x0025, &[]);
     }
     message.extend(attributes);
-    // The length counts what comes up to and with MESSAGE-INTEGRITY when that is made (§14.5).
+    // RFC 8489 §14.5: MESSAGE-INTEGRITY covers a header whose length ends with this attribute.
     let set_length = |message: &mut Vec<u8>, more: usize| {
         let length = (message.len() + more - 20) as u16;
         message[2..4].copy_from_slice(&length.to_be_bytes());
@@ -376,7 +377,7 @@ fn common_scripts() -> Vec<Vec<u8>> {
         }
         scripts.push(script);
     }
-    // Somebody who knows the password nominates other addresses.
+    // A client with the password nominates other addresses.
     let mut script = connected();
     for n in 0..12 {
         script.extend(record(Step::Stun, 3 | n << 2, &[]));

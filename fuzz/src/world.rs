@@ -250,7 +250,7 @@ impl World {
         self.desk.counters.panics + self.snapshot().counters.panics
     }
 
-    /// Whether the server still holds the session.
+    /// Returns whether the server still holds the session.
     pub(crate) fn has_session(&mut self) -> bool {
         self.engine.is_connected(self.session).is_some()
     }

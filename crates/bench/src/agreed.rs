@@ -1,7 +1,8 @@
-//! What do both descriptions say about the packets that will come?
+//! Which packets follow from the offer and the answer?
 //!
-//! Of the server's: SSRCs, if it names them. Of the answer, whoever made it: payload types with their codecs, and the
-//! header extension of transport-wide congestion control. A server that names no SSRCs is understood by its payload types.
+//! The server's description gives the SSRCs, if it names them. The answer, made by either side,
+//! gives payload types with their codecs, and the header extension of transport-wide congestion
+//! control. Without SSRCs, payload types identify packets.
 
 use media::Codec;
 
@@ -77,22 +78,23 @@ impl Agreed {
         agreed
     }
 
-    /// Whether sound comes too.
+    /// Returns whether the session has sound.
     pub(crate) fn has_audio(&self) -> bool {
         self.audio_types != 0
     }
 
-    /// Whether what is asked for again comes on a flow of its own (RFC 4588). Else the same packet is sent once more.
+    /// Returns whether retransmissions have a flow of their own (RFC 4588). Otherwise the same
+    /// packet is sent again.
     pub(crate) fn has_rtx(&self) -> bool {
         self.rtx_types != 0
     }
 
-    /// What a packet of pictures is coded with; `None` if we know nothing of it.
+    /// Returns the codec of a video packet; `None` if the packet is unknown.
     pub(crate) fn codec(&self, payload_type: u8) -> Option<Codec> {
         self.codecs.iter().find(|(of, _)| *of == payload_type).map(|(_, codec)| *codec)
     }
 
-    /// The payload type of what a retransmission repeats.
+    /// Returns the payload type of the packet that a retransmission repeats.
     pub(crate) fn original(&self, payload_type: u8) -> Option<u8> {
         self.originals.iter().find(|(rtx, _)| *rtx == payload_type).map(|(_, original)| *original)
     }
@@ -115,7 +117,7 @@ impl Agreed {
             () if self.audio_types & bit != 0 => (&mut self.audio_ssrc, Flow::Audio),
             () => return None,
         };
-        // Only where the description was silent: what it says stands.
+        // Only for SSRCs that the description does not name: its own assignments stay.
         if place.is_some() {
             return None;
         }

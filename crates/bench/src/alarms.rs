@@ -40,7 +40,7 @@ impl Alarms {
         None
     }
 
-    /// When to come again, at the latest.
+    /// Returns when to come again, at the latest.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }

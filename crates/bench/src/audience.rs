@@ -1,10 +1,12 @@
-//! What does an audience cost that is not there?
+//! How much does sending to an audience cost, without the audience?
 //!
-//! A real [`Shard`] that serves made-up viewers: their keys, numbers and addresses are what a desk would hand over, but
-//! nobody negotiated them and nobody receives. The stream is that of the table: 1.5 Mb/s, 30 frames a second,
-//! packets of nearly 1,200 bytes, relayed as from another shard.
+//! A real [`Shard`] that serves made-up viewers: their keys, numbers and addresses are what a desk
+//! would hand over, but no negotiation took place and no socket receives. The stream is that of
+//! `docs/performance.md`: 1.5 Mb/s, 30 frames a second, packets of nearly 1,200 bytes, relayed as
+//! from another shard.
 //!
-//! [`Audience::hear`] lets viewers answer as browsers do, so that the way back can be measured as well.
+//! [`Audience::hear`] lets viewers answer as browsers do, so that the way back can be measured as
+//! well.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -43,7 +45,7 @@ const VP8: Format = Format { codec: Codec::Vp8, profile: 0 };
 const MEDIA_SSRC: u32 = 0x1000_0000;
 const RTX_SSRC: u32 = 0x2000_0000;
 const TRANSPORT_SEQ_ID: u8 = 3;
-/// Of whoever sends feedback; browsers say 1 before they send media.
+/// The SSRC of the sender of feedback; browsers use 1 before they send media.
 const FEEDBACK_SSRC: u32 = 1;
 /// Frames between two transport-wide feedbacks of a viewer: 100 ms, libwebrtc's default interval.
 const FEEDBACK_FRAMES: u64 = 3;
@@ -51,14 +53,14 @@ const FEEDBACK_FRAMES: u64 = 3;
 const REPORT_FRAMES: u64 = 30;
 
 impl Audience {
-    /// `count` viewers, the `n`th of them at `address(n)`, who have just joined a stream that begins with a key frame.
+    /// Creates `count` viewers, viewer `n` at `address(n)`, that have just joined a stream at its
+    /// first key frame.
     pub(crate) fn new(
         now: Instant,
         count: u32,
         profile: Profile,
         address: impl Fn(u32) -> SocketAddr,
     ) -> anyhow::Result<Audience> {
-        let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 7882));
         let clock = WallClock::new(now, NtpTime::from_system_time(SystemTime::now()));
         let mut shard = Shard::new(0, 2, clock).with_prefetch(shards::prefetch::of_this_machine());
         shard.handle_command(now, Command::StreamHome { stream: STREAM, shard: 1, epoch: 1 });
@@ -86,7 +88,8 @@ impl Audience {
         Ok(Audience { shard, clock, listeners, frames: 0, packets: 0 })
     }
 
-    /// The next frame, as another shard would relay it: 5 or 6 packets, 1.5 Mb/s on average.
+    /// Returns the next frame, as another shard would relay it: 5 or 6 packets, 1.5 Mb/s on
+    /// average.
     pub(crate) fn next_frame(&mut self, now: Instant) -> Command {
         let count = if self.frames.is_multiple_of(3) { 6 } else { 5 };
         let starts_group = self.frames.is_multiple_of(GROUP);
@@ -121,7 +124,8 @@ impl Audience {
         command
     }
 
-    /// Lets viewers receive what was sent to them, each losing the share `loss` of it. `by_address` says who is where.
+    /// Delivers a batch to the viewers; each loses the share `loss` of its packets. `by_address`
+    /// finds the viewer.
     pub(crate) fn deliver(&mut self, batch: &Batch, loss: f64, by_address: impl Fn(SocketAddr) -> usize) {
         for (message, datagram) in batch.datagrams() {
             if let Some(listener) = self.listeners.get_mut(by_address(message.destination)) {
@@ -130,8 +134,9 @@ impl Audience {
         }
     }
 
-    /// What viewers answer after the frame that was sent last: transport-wide feedback every 100 ms, receiver reports
-    /// every second, each viewer at its own moment, and a NACK at once for what is missing.
+    /// Returns the viewers' RTCP after the last frame: transport-wide feedback every 100 ms and
+    /// receiver reports every second, each viewer at its own time, and at once a NACK for missing
+    /// packets.
     pub(crate) fn hear(&mut self) -> Vec<Said> {
         let frame = self.frames;
         self.listeners.iter_mut().flat_map(|listener| listener.say(frame)).collect()
@@ -188,7 +193,7 @@ impl Listener {
         }
         if is_media {
             let ahead = header.seq.wrapping_sub(self.highest as u16);
-            // What is behind came late.
+            // A packet behind the newest one is late.
             if ahead < 0x8000 {
                 self.highest = self.highest.wrapping_add(u32::from(ahead));
             }
@@ -237,7 +242,8 @@ impl Listener {
     }
 }
 
-/// What Chromium negotiates for one video track; of the header extensions, those that cost something.
+/// Returns the parameters that Chromium negotiates for one video track, with the header extensions
+/// that cost CPU time.
 fn negotiated(number: u32) -> NegotiatedTrack {
     NegotiatedTrack {
         kind: MediaKind::Video,
@@ -255,12 +261,14 @@ fn negotiated(number: u32) -> NegotiatedTrack {
     }
 }
 
-/// An address for each viewer of a network of 65,536: the `n`th is at `network + n`, all at one port.
+/// Returns an address for each viewer of a network of 65,536: the `n`th is at `network + n`, all at
+/// one port.
 pub(crate) fn in_network(network: Ipv4Addr, number: u32) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(network.to_bits() + number)), 40_000)
 }
 
-/// Which viewer of [`in_network`] is at an address; whoever is in none is behind them all.
+/// Returns the viewer of [`in_network`] at an address. An address of no viewer gets a number behind
+/// all of them.
 pub(crate) fn place(network: Ipv4Addr, address: SocketAddr) -> usize {
     match address.ip() {
         IpAddr::V4(ip) => ip.to_bits().wrapping_sub(network.to_bits()) as usize,
@@ -286,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_gets_every_packet_and_asks_for_what_is_lost() {
+    fn every_viewer_gets_every_packet_and_requests_lost_ones() {
         let network = Ipv4Addr::new(198, 18, 0, 0);
         let start = Instant::now();
         for (loss, resends) in [(0.0, false), (0.2, true)] {

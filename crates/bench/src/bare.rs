@@ -1,10 +1,11 @@
-//! What would the same packets cost if there were no server: what is the kernel's own limit here?
+//! How much do the same packets cost without a server, at the limit of the kernel?
 //!
-//! A loop on one core seals packets and gives them to the kernel in the largest pieces it takes, and does nothing else. As
-//! many sockets as the server would have viewers receive them on the other core, one thread for all, joined by the kernel
-//! (`UDP_GRO`) and thrown away. Over loopback the sender pays for the receiving side of the kernel as well, as the server does
-//! in every measurement on one machine; so this is the mark that the server's figures are held against ("share of the bare
-//! kernel limit"), and not what a network card would allow.
+//! A loop on one core seals packets and gives them to the kernel in the largest accepted pieces,
+//! and does nothing else. On the other core one thread receives them on as many sockets as the
+//! server would have viewers, joined by the kernel (`UDP_GRO`), and discards them. Over loopback
+//! the sender also pays for the receiving side of the kernel, as the server does in every
+//! measurement on one machine. The server's figures are therefore compared with this loop ("share
+//! of the bare kernel limit"), and not with the limit of a network card.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -28,7 +29,7 @@ use crate::audience::{FRAME_INTERVAL, noise};
 use crate::core_time::{CoreTime, Used};
 use crate::report;
 
-/// What is measured.
+/// Options of the measurement.
 #[derive(Args)]
 pub(crate) struct Bare {
     /// Sockets that receive
@@ -60,7 +61,7 @@ pub(crate) struct Way {
     is_sealed: bool,
     /// All to one socket, which stays in the caches.
     is_hot: bool,
-    /// A burst for everybody every 33 ms instead of without a pause.
+    /// Sends a burst to all sockets every 33 ms instead of without a pause.
     is_paced: bool,
 }
 
@@ -76,7 +77,7 @@ enum Segments {
 pub(crate) struct Reached {
     pub(crate) way: Way,
     pub(crate) packets: u64,
-    /// Given to the kernel and received by nobody.
+    /// Packets given to the kernel that no socket received.
     pub(crate) lost: u64,
     pub(crate) used: Used,
 }
@@ -88,7 +89,7 @@ pub(crate) const REFERENCE: Way =
 /// Packets as they come: a frame of 1.5 Mb/s has 5 or 6.
 pub(crate) const FRAMES: Way = Way { name: "frames", segments: Segments::Frame, ..REFERENCE };
 
-/// The same, 30 times a second: what it costs on a core that has cooled down in between.
+/// [`FRAMES`] 30 times a second: measures a core whose caches and clock cool down in between.
 pub(crate) const FRAMES_PACED: Way = Way { name: "frames-paced", is_paced: true, ..FRAMES };
 
 /// All rows. Two ways that differ in one thing tell what that thing costs.
@@ -187,7 +188,7 @@ pub(crate) struct Range {
     receiver: Receiver,
 }
 
-/// Everybody who is sent to, in turn.
+/// The destinations, in turn.
 struct Targets {
     all: Vec<Target>,
     next: usize,
@@ -202,7 +203,8 @@ struct Target {
 }
 
 impl Range {
-    /// Opens all sockets, pins the calling thread to `core`, and starts the thread that receives on `receive_core`.
+    /// Opens all sockets, pins the calling thread to `core`, and starts the thread that receives on
+    /// `receive_core`.
     pub(crate) fn open(destinations: usize, core: usize, receive_core: usize) -> anyhow::Result<Range> {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let options = Options { receive_offload: true, ..Options::default() };
@@ -228,7 +230,7 @@ impl Range {
         })
     }
 
-    /// Sends in one way for so long.
+    /// Sends in one way for `duration`.
     pub(crate) fn measure(&mut self, way: Way, duration: Duration) -> anyhow::Result<Reached> {
         let received_before = self.receiver.settled();
         let before = CoreTime::now(Some(self.core))?;
@@ -333,7 +335,7 @@ impl Receiver {
         Ok(Receiver { received, stop, thread: Some(thread) })
     }
 
-    /// How many packets have come, once no more do.
+    /// Returns the number of packets received, once no more arrive.
     fn settled(&self) -> u64 {
         let mut last = self.received.load(Relaxed);
         loop {

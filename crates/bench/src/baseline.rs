@@ -1,6 +1,7 @@
 //! How long does a frame take through loopback when there is no server in between?
 //!
-//! The generator sends frames of [`PACKETS`] datagrams to itself, and wakes up for each as it does for a viewer's.
+//! The generator sends frames of [`PACKETS`] datagrams to itself, and wakes up for each as it does
+//! for a viewer's.
 
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};

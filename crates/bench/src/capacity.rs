@@ -1,7 +1,8 @@
-//! What is the largest audience that a server carries?
+//! How large an audience does a server carry?
 //!
-//! Decides which size to try next: doubles until one is missed, then halves the distance between the largest that was
-//! carried and the smallest that was not. Knows nothing of servers; it is told how each try went.
+//! Decides which size to try next: doubles until a try fails, then halves the distance between the
+//! largest carried size and the smallest failed one. It has no contact with servers; the caller
+//! reports the result of each try.
 
 /// The search.
 #[derive(Debug, Clone)]
@@ -48,7 +49,7 @@ pub(crate) enum Bound {
     Server { viewers: usize, why: String },
     /// The generator, at this many: the capacity is at least what was carried.
     Generator { viewers: usize, why: String },
-    /// Nobody wanted to know of more: the capacity is at least what was carried.
+    /// The largest permitted size was carried: the capacity is at least this size.
     Most,
 }
 
@@ -59,7 +60,8 @@ struct Miss {
     is_known: bool,
 }
 
-/// Closer than this share of what was carried is close enough: runs of the same size differ by more.
+/// Closer than this share of what was carried is close enough: runs of the same size differ by
+/// more.
 const CLOSE: f64 = 0.05;
 
 impl Search {
@@ -79,7 +81,7 @@ impl Search {
             };
         };
         let between = missed.viewers - self.carried;
-        // With nobody carried, one viewer is the last question.
+        // If no size was carried yet, one viewer is the last try.
         if between <= ((self.carried as f64 * CLOSE) as usize).max(1) {
             let Miss { viewers, why, is_known } = missed.clone();
             let bound = if is_known { Bound::Server { viewers, why } } else { Bound::Generator { viewers, why } };
@@ -153,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_carries_nobody_is_found_out() {
+    fn a_server_that_carries_no_viewer_has_capacity_zero() {
         let (tried, found) = search(8, 100, carries(0));
         assert_eq!(tried, [8, 4, 2, 1]);
         assert_eq!(found.viewers, 0);
     }
 
     #[test]
-    fn it_stops_where_nobody_asks_further() {
+    fn the_search_stops_at_the_largest_permitted_size() {
         assert_eq!(search(300, 1_000, carries(1_000_000)).0, [300, 600, 1_000]);
         assert_eq!(search(300, 1_000, carries(1_000_000)).1, Capacity { viewers: 1_000, bound: Bound::Most });
         assert_eq!(search(300, 100, carries(1_000_000)).0, [100]);

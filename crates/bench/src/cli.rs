@@ -11,7 +11,8 @@ use crate::settings::Video;
 use crate::table::{self, Sizes};
 use crate::units;
 
-/// Measures what the documents say of nowcast. For any server and audience of your own: `nowcast bench`.
+/// Measures what the documents say of nowcast. For any server and audience of your own: `nowcast
+/// bench`.
 #[derive(Parser)]
 #[command(name = "bench", arg_required_else_help = true)]
 struct Cli {
@@ -21,13 +22,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a server and measure the three rows about it of the issue "The first live stream"
+    /// Start a server and measure the first rows of docs/performance.md about it: delay, memory,
+    /// joins
     Table(Table),
-    /// Measure the send tick by itself: nanoseconds a packet, or instructions (scripts/instructions)
+    /// Measure the send tick by itself: nanoseconds a packet, or instructions
+    /// (scripts/instructions)
     Tick(crate::tick::Tick),
     /// Measure a bare send loop of the same packets: what the kernel takes on this machine
     Bare(crate::bare::Bare),
-    /// Start servers and measure every row of the issue "One core, five thousand viewers"
+    /// Start servers and measure every row of "One core, many viewers" in docs/performance.md
     Record(crate::record::Record),
     /// Measure sending into a device that throws everything away (scripts/sendside makes one)
     Sendside(crate::sendside::Sendside),
@@ -70,11 +73,11 @@ struct Table {
     picture: Picture,
 }
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 ///
 /// # Errors
 ///
-/// Says what went wrong, for the one who called it.
+/// The reason why the measurement failed, as text.
 pub fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Table(arguments) => {

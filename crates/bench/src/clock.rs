@@ -12,7 +12,7 @@ pub(crate) fn ns(at: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The time by which the kernel says when datagrams arrived.
+/// Returns the current time of the clock with which the kernel stamps datagrams.
 pub(crate) fn since_epoch() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -1,8 +1,9 @@
-//! What stands before the noise in a packet, so that a server sees frames, key frames and parameter sets of a codec?
+//! What stands before the noise in a packet, so that a server sees frames, key frames and parameter
+//! sets of a codec?
 //!
-//! Descriptors, NAL units and OBUs are right, and the headers inside are those of a 1280x720 stream; what follows them
-//! is noise. The headers of a codec are equally long in all packets (filled up with [`FILL`]), so that what stands
-//! behind them is always in the same place.
+//! Descriptors, NAL units and OBUs are right, and the headers inside are those of a 1280x720
+//! stream; what follows them is noise. The headers of a codec are equally long in all packets
+//! (filled up with [`FILL`]), so that what stands behind them is always in the same place.
 
 use std::ops::Range;
 
@@ -18,8 +19,8 @@ pub(crate) struct Place {
     pub(crate) is_key: bool,
 }
 
-/// No zero byte, so that nothing looks like a start code; its first bit is clear, so that a slice behind it is not the
-/// first of its picture.
+/// No zero byte, so that nothing looks like a start code; its first bit is clear, so that a slice
+/// behind it is not the first of its picture.
 const FILL: u8 = 0x55;
 
 /// Returns how long the headers of a codec are.
@@ -90,7 +91,8 @@ fn vp9(place: Place, out: &mut Vec<u8>) {
     let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
     out.push(0x80 | flag(!place.is_key, 0x40) | flag(place.is_first(), 0x08) | flag(place.is_last(), 0x04));
     out.extend(place.picture_id());
-    // VP9 §6.2: marker, profile 0, key frame, shown; sync code; colour space; 1279 and 719 with 16 bits each.
+    // VP9 §6.2: marker, profile 0, key frame, shown; sync code; colour space; 1279 and 719 with 16
+    // bits each.
     match (place.is_first(), place.is_key) {
         (true, true) => out.extend([0x82, 0x49, 0x83, 0x42, 0x20, 0x4f, 0xf0, 0x2c, 0xf0]),
         (true, false) => out.push(0x86),
@@ -102,10 +104,12 @@ fn vp9(place: Place, out: &mut Vec<u8>) {
 const AV1_SEQUENCE: [u8; 12] = [0x08, 0x00, 0x00, 0x00, 0x2d, 0x4c, 0xff, 0xb3, 0xc0, 0x18, 0x00, 0x80];
 
 fn av1(place: Place, out: &mut Vec<u8>) {
-    // AV1 RTP §4.4: Z if the first element continues, Y if the last one goes on, W elements, N for a new sequence.
+    // AV1 RTP §4.4: Z if the first element continues, Y if the last one goes on, W elements, N for
+    // a new sequence.
     let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
     let ends = flag(!place.is_first(), 0x80) | flag(!place.is_last(), 0x40);
-    // AV1 §5.3.2 and §5.9: an OBU of a frame without a size, and the first bits of its header: shown, key or not.
+    // AV1 §5.3.2 and §5.9: an OBU of a frame without a size, and the first bits of its header:
+    // shown, key or not.
     match (place.is_first(), place.is_key) {
         (true, true) => {
             out.extend([ends | 0x28, AV1_SEQUENCE.len() as u8]);

@@ -1,8 +1,8 @@
-//! What has this thread used, and what has its core done besides?
+//! How much CPU time did this thread use, and how much did its core spend besides?
 //!
-//! The kernel may charge a part of sending to nobody: what it receives over loopback is handled in `ksoftirqd` when much of
-//! it comes at once. The core's own time, from `/proc/stat`, holds that too; it counts in hundredths of a second and is
-//! right over seconds only.
+//! The kernel may charge a part of sending to no process: it handles bursts received over loopback
+//! in `ksoftirqd`. The core's own time, from `/proc/stat`, includes this part. It has a resolution
+//! of a hundredth of a second, so it is exact only over several seconds.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -62,18 +62,20 @@ impl CoreTime {
     }
 }
 
-/// What all cores together have done since the machine began, for whomever.
+/// Returns the CPU time of all cores since the start of the machine, for all processes.
 pub(crate) fn all_cores() -> Option<Duration> {
     Some(TICK.saturating_mul(u32::try_from(busy(&fs::read_to_string("/proc/stat").ok()?, "cpu")?).ok()?))
 }
 
-/// proc(5), `/proc/pid/stat`: fields 14 and 15, counted from 1; the second, a name in parentheses, may hold blanks.
+/// proc(5), `/proc/pid/stat`: fields 14 and 15, counted from 1; the second, a name in parentheses,
+/// may hold blanks.
 fn user_and_kernel(stat: &str) -> Option<(u64, u64)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// proc(5), `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, and so on. What a hypervisor took is not ours.
+/// proc(5), `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, and so on. What a
+/// hypervisor took is not ours.
 fn busy(stat: &str, name: &str) -> Option<u64> {
     let mut fields = stat.lines().map(str::split_whitespace).find_map(|mut f| (f.next() == Some(name)).then_some(f))?;
     let mut next = || fields.next()?.parse::<u64>().ok();

@@ -1,7 +1,9 @@
-//! When did packets arrive, as a browser tells a server that asks (transport-wide congestion control)?
+//! When did packets arrive, as a browser tells a server that asks (transport-wide congestion
+//! control)?
 //!
-//! Every [`INTERVAL`] all that arrived since is told, by draft-holmer-rmcat-transport-wide-cc-extensions-01; packets in
-//! between that did not come count as lost, and are told again should they come late.
+//! Every [`INTERVAL`] all that arrived since is told, by
+//! draft-holmer-rmcat-transport-wide-cc-extensions-01; packets in between that did not come count
+//! as lost, and are told again should they come late.
 
 use std::time::{Duration, Instant};
 
@@ -21,12 +23,14 @@ pub(crate) struct Feedback {
     count: u8,
 }
 
-/// libwebrtc's default (`remote_estimator_proxy.cc`, `kDefaultInterval`); it moves between 50 and 250 ms so that feedback
-/// takes 5 % of the bandwidth, which at more than 218 kb/s means 50 ms.
+/// libwebrtc's default (`remote_estimator_proxy.cc`, `kDefaultInterval`); it moves between 50 and
+/// 250 ms so that feedback takes 5 % of the bandwidth, which at more than 218 kb/s means 50 ms.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
-/// More arrivals at once than this are told before their time. Two bytes each, they still fit into a datagram.
+/// More arrivals at once than this are told before their time. Two bytes each, they still fit into
+/// a datagram.
 const MAX_ARRIVALS: usize = 600;
-/// More packets missing than this and another beginning is taken (libwebrtc: `kMaxNumberOfPackets`, 32,768).
+/// More packets missing than this and another beginning is taken (libwebrtc: `kMaxNumberOfPackets`,
+/// 32,768).
 const MAX_SPAN: u64 = 8_000;
 /// §3.1: the reference time counts 64 ms.
 const REFERENCE_US: u64 = 64_000;
@@ -57,7 +61,7 @@ impl Feedback {
         self.due_at.get_or_insert(now + self.interval);
     }
 
-    /// When to tell, if there is something.
+    /// Returns when the next feedback is due, if there is any.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.due_at
     }
@@ -94,9 +98,10 @@ impl Feedback {
     }
 }
 
-/// Returns the transport-wide sequence number of a packet: the element `id` of its header extension (RFC 8285).
+/// Returns the transport-wide sequence number of a packet: the element `id` of its header extension
+/// (RFC 8285).
 ///
-/// Like `media::rtp`, but stops at what is looked for: this is done for every packet.
+/// Unlike `media::rtp`, it stops at this element, because it runs for every packet.
 pub(crate) fn transport_seq(packet: &[u8], id: u8) -> Option<u16> {
     let first = *packet.first()?;
     if first & 0x10 == 0 {

@@ -1,7 +1,8 @@
 //! How large is the next frame, and into which packets is it cut?
 //!
-//! The bitrate must come out as asked, whatever key frames cost: at each key frame, what may be spent until the next
-//! one is due is set anew from all that was spent before, and what is left after the key frame is spread evenly.
+//! The bitrate must be the requested one, however large key frames are. Each key frame sets the
+//! budget until the next one from all bytes sent before; the bytes left after the key frame are
+//! spread evenly.
 
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ pub(crate) struct Frame {
 
 /// A guess: key frames of talking heads are 3 to 8 times as large as what follows them.
 const KEY_FRAME_WEIGHT: f64 = 4.0;
-/// What is left to other frames when key frames take too much, as a share of an average frame. A guess.
+/// Smallest size of other frames when key frames take too much, as a share of an average frame. A
+/// guess.
 const LEAST_SHARE: f64 = 0.2;
 /// A packet shorter than this has no room for its stamp.
 const SHORTEST_BYTES: usize = 200;
@@ -50,7 +52,7 @@ impl Frames {
         self.next_key_frame_in(0);
     }
 
-    /// So many frames from now the next one is a key frame, if it does not come sooner.
+    /// Makes the frame `frames` from now a key frame, unless one is due earlier.
     pub(crate) fn next_key_frame_in(&mut self, frames: u32) {
         self.key_frame_at = self.key_frame_at.min(self.frame.saturating_add(frames));
     }
@@ -60,7 +62,7 @@ impl Frames {
         self.group
     }
 
-    /// When the next frame is due, counted from the first.
+    /// Returns when the next frame is due, counted from the first.
     pub(crate) fn due(&self) -> Duration {
         Duration::from_secs_f64(f64::from(self.frame) / self.video.frame_rate)
     }
@@ -90,7 +92,7 @@ impl Frames {
         Frame { number: self.frame - 1, is_key, packets }
     }
 
-    /// Cuts about as many bytes; what is left over is the next frame's.
+    /// Cuts about `bytes` bytes into packets; the remainder goes to the next frame.
     fn cut(&self, bytes: f64) -> Vec<usize> {
         let full = self.video.packet_bytes;
         let bytes = bytes.max(SHORTEST_BYTES as f64).round() as usize;
@@ -117,7 +119,8 @@ impl Frames {
     }
 }
 
-/// Returns the RTP timestamp of a frame: 90 kHz (RFC 7741 §4.1 and its like), counted from 0 and wrapping.
+/// Returns the RTP timestamp of a frame: 90 kHz (RFC 7741 §4.1 and its like), counted from 0 and
+/// wrapping.
 pub(crate) fn timestamp(frame: u32, frame_rate: f64) -> u32 {
     ((f64::from(frame) * 90_000.0 / frame_rate).round() as u64) as u32
 }

@@ -1,7 +1,7 @@
 //! How are many durations distributed?
 //!
-//! Buckets grow with the value: each power of two is cut into [`CUTS`], so that a percentile is wrong by less than 2 %
-//! and memory does not grow with the run.
+//! Buckets grow with the value: each power of two is cut into [`CUTS`], so that a percentile is
+//! wrong by less than 2 % and memory does not grow with the run.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl Histogram {
         self.count == 0
     }
 
-    /// The value below which `share` (0 to 1) of all lie, in milliseconds.
+    /// Returns the value in milliseconds below which the share `share` (0 to 1) of all values lies.
     pub(crate) fn ms(&self, share: f64) -> f64 {
         let wanted = ((self.count as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
@@ -87,7 +87,7 @@ fn bucket(ns: u64) -> usize {
     ((u64::from(power) + 1) * CUTS + (ns >> power) - CUTS) as usize
 }
 
-/// The largest value of a bucket.
+/// Returns the largest value of a bucket.
 fn upper_ns(place: usize) -> u64 {
     let place = place as u64;
     if place < CUTS {

@@ -1,7 +1,9 @@
-//! How does a server that speaks WHIP or WHEP answer a request, in words for people when it does not?
+//! How does a server that speaks WHIP or WHEP answer a request, in words for people when it does
+//! not?
 //!
-//! HTTP/1.1 over TCP or TLS, as these protocols need it: one request, one answer with a length or in chunks; the
-//! connection is kept for the next one. Redirections are followed (draft-ietf-wish-whep-03 §4.4 and RFC 9725 §4.5).
+//! HTTP/1.1 over TCP or TLS, as these protocols need it: one request, one answer with a length or
+//! in chunks; the connection is kept for the next one. Redirections are followed
+//! (draft-ietf-wish-whep-03 §4.4 and RFC 9725 §4.5).
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -33,7 +35,7 @@ pub(crate) struct Reply {
     pub(crate) body: String,
 }
 
-/// One who asks, with a connection that is kept.
+/// An HTTP client with one persistent connection.
 pub(crate) struct Client {
     tls: Arc<ClientConfig>,
     kept: Option<Kept>,
@@ -250,7 +252,7 @@ fn read_chunks(stream: &mut Stream, body: &mut Vec<u8>) -> anyhow::Result<()> {
     }
 }
 
-/// What the server said no to, and what may be done about it.
+/// Returns the error text for a refusal of the server: the reason, and a remedy.
 fn refusal(request: &Request, status: u16, body: &str) -> anyhow::Error {
     let Request { method, url, token, .. } = request;
     let what = match (status, token) {
@@ -268,7 +270,8 @@ fn refusal(request: &Request, status: u16, body: &str) -> anyhow::Error {
     anyhow!("{method} {url} was answered with {status}: {what}{}{said}", if said.is_empty() { "" } else { ": " })
 }
 
-/// What the body of an error says: the detail and the fix of a problem (RFC 9457), or the beginning of a text.
+/// Returns the text in the body of an error: detail and fix of a problem (RFC 9457), or the
+/// beginning of a plain text.
 fn said(body: &str) -> String {
     if let Ok(problem) = serde_json::from_str::<serde_json::Value>(body) {
         let field = |name: &str| problem.get(name).and_then(|value| value.as_str());
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_http_is_said() {
+    fn answer_that_is_no_http_is_an_error() {
         fails(&responder(&["SSH-2.0-OpenSSH_9.9\r\n"]), "speaks no HTTP");
         fails(&responder(&[""]), "without an answer");
         fails(&responder(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nv=0"]), "ends after 3 of 9");

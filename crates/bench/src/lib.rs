@@ -1,28 +1,32 @@
-//! Plays a publisher and many viewers against a running server, and measures what they get.
+//! Plays a publisher and many viewers against a running server, and measures delay, loss, joins and
+//! cost.
 //!
-//! Everything goes the way of real clients: WHIP and WHEP over HTTP, then ICE, DTLS, SRTP and SRTCP over UDP, each
-//! viewer from a socket of its own. Handshakes are str0m's; a viewer's media is received by a path of our own, because
-//! a load generator must be far cheaper than what it measures.
+//! Everything goes the way of real clients: WHIP and WHEP over HTTP, then ICE, DTLS, SRTP and SRTCP
+//! over UDP, each viewer from a socket of its own. Handshakes are str0m's; a viewer's media is
+//! received by a path of our own, because a load generator must be far cheaper than the server it
+//! measures.
 //!
 //! - [`cli`]: the command line
-//! - `settings`: what is played; `seen`: what came of it
-//! - `load`: the loop that plays everybody, on one thread
+//! - `settings`: the plan of a run; `seen`: its counters
+//! - `load`: the loop that plays all peers, on one thread
 //! - `peer`: one WebRTC connection over one socket; `publisher` and `viewer` stand on it
-//! - `frames`, `codecs`, `payload`: what the publisher sends: how much, what a server sees in it, and a stamp by which a
-//!   viewer knows when it was sent and whether it is whole
-//! - `recut`: whether it is whole though the server has cut it into packets of its own
-//! - `agreed`, `reception`, `feedback`, `loss`: what one viewer gets, misses, asks for and tells
-//! - `url`, `tls`, `http`, `pool`: how requests get to the server and what its answers mean
-//! - `histogram`, `process`, `memory`: how long, and at what cost
+//! - `frames`, `codecs`, `payload`: the publisher's packets: sizes, codec headers, and a stamp from
+//!   which a viewer derives the delay and whether the payload is complete
+//! - `recut`: verifies payloads that the server has cut into packets of its own
+//! - `agreed`, `reception`, `feedback`, `loss`: the packets that one viewer gets, misses, requests
+//!   and reports
+//! - `url`, `tls`, `http`, `pool`: requests to the server and its answers
+//! - `histogram`, `process`, `memory`: durations, CPU time and memory
 //! - `server`: starts a server to measure
 //! - `table`: the measurements that the documents cite
-//! - `record`: every row of the issue "One core, five thousand viewers"
-//! - `bare`: the same packets without a server, the kernel's own limit; `core_time`: what a thread and its core did
-//! - `sendside`: the send side into a device that throws everything away, to a made-up `audience`
-//! - `tick`: what sending costs without a kernel, to the same
+//! - `record`: every row of "One core, many viewers" in `docs/performance.md`
+//! - `bare`: the same packets without a server, the kernel's own limit; `core_time`: the CPU time
+//!   of a thread and its core
+//! - `sendside`: the send side into a device that discards everything, to a simulated `audience`
+//! - `tick`: the cost of sending to this audience without a kernel
 //!
-//! What is said of delay includes both ways through the kernel, the generator's own sending and its own waking up;
-//! `baseline` measures one such way without a server.
+//! Measured delays include both ways through the kernel, the generator's own sending and its
+//! wake-ups; `baseline` measures one such way without a server.
 //!
 //! Start reading at `load`.
 

@@ -1,7 +1,7 @@
 //! Which process of this machine listens on a TCP port?
 //!
-//! From `/proc`: the socket by its port, the process by the socket. Processes of other users do not show theirs, so
-//! that nothing found means nothing.
+//! From `/proc`: the socket by its port, the process by the socket. Processes of other users do not
+//! show theirs, so that nothing found means nothing.
 
 use std::fs;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -42,8 +42,8 @@ pub(crate) fn find(authority: &str) -> Option<Listener> {
     })
 }
 
-/// Returns the inodes of sockets that listen on `port`. See proc_net_tcp.rst: local address is the second column, the
-/// state (0A: listening) the fourth, the inode the tenth.
+/// Returns the inodes of sockets that listen on `port`. See proc_net_tcp.rst: local address is the
+/// second column, the state (0A: listening) the fourth, the inode the tenth.
 fn listening(table: &str, port: u16) -> Vec<u64> {
     let line = |line: &str| {
         let columns: Vec<&str> = line.split_whitespace().collect();

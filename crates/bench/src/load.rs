@@ -1,9 +1,10 @@
-//! The loop that plays everybody.
+//! The loop that plays all publishers and viewers.
 //!
-//! One thread: it sends the publishers' frames when they are due, receives for all viewers, and drives whoever is due.
-//! In each turn publishers come first, then those who watch, and only then a few handshakes of those who join. Verified
-//! viewers' packets are only stamped on arrival and looked into when nothing else waits. So what is measured is the server's
-//! delay rather than ours.
+//! One thread sends the publishers' frames when they are due, receives for all viewers, and drives
+//! sessions whose timers are due. In each turn publishers come first, then viewers that have
+//! joined, and only then a few handshakes of joining viewers. The packets of verified viewers are
+//! stamped on arrival and checked when no other work waits. The measured delay is therefore the
+//! server's and not the generator's.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -33,12 +34,12 @@ use crate::url::Url;
 use crate::viewer::{Datagram, Viewer, codec_of};
 use crate::{clock, frames, recut, tls};
 
-/// Everybody.
+/// All publishers and viewers of a run.
 pub(crate) struct Load {
     settings: Settings,
     /// Where each stream is watched.
     whep: Vec<Url>,
-    /// Which of the streams those who join watch, in turn.
+    /// The streams that joining viewers watch, in turn.
     offered: Range<usize>,
     local_ip: IpAddr,
     open_files: u64,
@@ -54,7 +55,7 @@ pub(crate) struct Load {
     /// Viewers with their offers, made ahead of their joins.
     prepared: VecDeque<(Viewer, String)>,
     alarms: Alarms,
-    /// Those who have not joined yet and whose sockets have something.
+    /// Joining viewers whose sockets have datagrams.
     handshakes: VecDeque<usize>,
     /// More answers of HTTP may have come.
     has_answers: bool,
@@ -121,14 +122,15 @@ struct Unverified {
     payload: Option<Range<usize>>,
 }
 
-/// Joins under way at a time when they are to go as fast as they can. A guess: enough to keep both sides busy.
+/// Joins under way at a time when they are to go as fast as they can. A guess: enough to keep both
+/// sides busy.
 pub(crate) const IN_FLIGHT: usize = 48;
 /// Sockets looked at before publishers get their turn again: 32 × 3 µs.
 const EVENTS: usize = 32;
 /// Joins begun in one turn; each makes an offer, 0.3 ms.
 const JOINS_PER_TURN: usize = 2;
-/// Of those who join, in one turn: sockets looked at, and answers taken. Each may cost half a millisecond of cryptography or
-/// SDP, which those who watch would wait for.
+/// The most sockets read, and the most answers taken, for joining viewers in one turn. Each may
+/// cost half a millisecond of cryptography or SDP, which delays viewers that have joined.
 const HANDSHAKES_PER_TURN: usize = 2;
 /// Viewers driven in one turn.
 const DUE_PER_TURN: usize = 32;
@@ -140,15 +142,17 @@ const STARVED_AFTER: Duration = Duration::from_millis(500);
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 /// How often the observer is told, and whether the server lives is looked at.
 const LOOKED_EVERY: Duration = Duration::from_millis(200);
-/// A server from which no viewer gets anything for so long is dead or stuck: ICE would take 5 s and more to say so.
+/// Time without any packet to any viewer after which the server counts as dead: ICE would take 5 s
+/// and more to notice.
 const MEDIA_PATIENCE: Duration = Duration::from_secs(3);
 /// How long saying goodbye may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-/// So long nobody looks what came, unless there is something to do. Delays are measured as too long by up to this, and the 50 µs
-/// by which Linux rounds sleeps.
+/// Time between two reads of the sockets when no other work is due. Measured delays are too long by
+/// up to this time, and by the 50 µs by which Linux rounds sleeps.
 const REST: Duration = Duration::from_micros(200);
 
-/// Files that are open beside the sockets of viewers and publishers: HTTP, epoll, logs, the terminal.
+/// Files that are open beside the sockets of viewers and publishers: HTTP, epoll, logs, the
+/// terminal.
 const OTHER_FILES: u64 = 64;
 
 const WOKEN: Token = Token(usize::MAX);
@@ -236,7 +240,8 @@ impl Load {
         self.observer = Some(observer);
     }
 
-    /// Whether the observer ended the play. All that plays returns at once then, and what was seen can still be asked.
+    /// Returns whether the observer ended the run. All methods then return at once, and the
+    /// counters can still be read.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.is_interrupted
     }
@@ -250,13 +255,13 @@ impl Load {
         Ok(())
     }
 
-    /// Of several publishers, lets key frames come evenly one after another: those who joined had asked for them all at
-    /// once. Holds when a group of pictures has passed.
+    /// Spreads the key frames of several publishers evenly over the interval: joining viewers have
+    /// requested all of them at once. Takes effect after one group of pictures.
     pub(crate) fn stagger_key_frames(&mut self) {
         self.publishers.iter_mut().for_each(Publisher::stagger_key_frames);
     }
 
-    /// Those who join from now on watch these streams only, in turn.
+    /// Viewers that join from now on watch these streams only, in turn.
     pub(crate) fn offer_streams(&mut self, streams: Range<usize>) -> anyhow::Result<()> {
         ensure!(!streams.is_empty() && streams.end <= self.whep.len(), "there are no streams {streams:?}");
         self.offered = streams;
@@ -275,14 +280,15 @@ impl Load {
         self.viewers[viewers].iter_mut().for_each(Viewer::cut_off);
     }
 
-    /// Opens the sockets and makes the offers of those who join next, so that joining costs the generator less.
+    /// Opens the sockets and makes the offers of the next joins ahead, so that joins cost the
+    /// generator less.
     pub(crate) fn prepare(&mut self, plan: JoinPlan) -> anyhow::Result<()> {
         self.check_open_files(plan.viewers)?;
         for started in self.prepared.len()..plan.viewers {
             let number = self.viewers.len() + started;
             let made = Viewer::new(Instant::now(), number, plan.verifies(started), &self.settings, self.local_ip)?;
             self.prepared.push_back(made);
-            // Everybody else's time goes on.
+            // The other peers continue meanwhile.
             self.turn(Instant::now())?;
         }
         Ok(())
@@ -313,7 +319,7 @@ impl Load {
             let at = viewer.joining;
             let Some(posted_at) = at.posted_at.filter(|_| viewer.has_joined()) else {
                 if !self.is_interrupted {
-                    let missing = viewer.what_is_missing();
+                    let missing = viewer.missing_part();
                     viewer.failure.get_or_insert_with(|| missing.to_owned());
                 }
                 joined.failed += 1;
@@ -410,18 +416,20 @@ impl Load {
         Ok(seen)
     }
 
-    /// Packets that came to viewers the first way since the beginning, those that their networks then lost included.
+    /// Packets that came to viewers the first way since the beginning, those that their networks
+    /// then lost included.
     pub(crate) fn arrived(&self) -> u64 {
         let total = self.total(Instant::now(), 0..self.viewers.len());
         total.packets + total.dropped
     }
 
-    /// How many viewers there are.
+    /// Returns how many viewers there are.
     pub(crate) fn viewer_count(&self) -> usize {
         self.viewers.len()
     }
 
-    /// Everybody says goodbye: to the server by HTTP, as far as it hears that in time, and to the peer by DTLS.
+    /// Closes all sessions: by HTTP DELETE as far as the server answers in time, and by DTLS
+    /// close_notify.
     pub(crate) fn close(mut self) {
         let sessions = self.viewers.iter_mut().map(|viewer| viewer.resource.take());
         let viewers = sessions.flatten().map(|url| (url, &self.settings.whep_token));
@@ -444,8 +452,9 @@ impl Load {
     /// One round; sleeps until something happens, `until` at the longest.
     fn turn(&mut self, until: Instant) -> anyhow::Result<()> {
         let mut timeout = self.sleep(Instant::now(), until);
-        // Nobody waits at the sockets meanwhile. Were somebody there, each burst would wake us across processors, and a server
-        // on this machine would be charged for that: a tenth of its time, which no network costs it.
+        // The thread sleeps instead of waiting at the sockets. Otherwise each burst would wake it
+        // on another core, and a server on this machine would be charged for the wake-ups: a tenth
+        // of its time, a cost that networks do not have.
         if timeout >= REST && self.joins.is_none() {
             std::thread::sleep(REST);
             timeout -= REST;
@@ -592,7 +601,7 @@ impl Load {
             let payload = packet.bytes.get(place).unwrap_or_default();
             let Some(window) = self.window.as_mut().filter(|w| w.viewers.contains(&packet.viewer)) else { continue };
             if source == Source::Attach {
-                // It is authentic; what is in it nobody knows.
+                // The packet is authentic; its payload cannot be compared.
                 window.verified_packets += 1;
                 continue;
             }
@@ -621,7 +630,8 @@ impl Load {
                 }
                 let published = frames::timestamp(stamp.place.frame, video.frame_rate);
                 let offset = timestamp.unwrap_or_default().wrapping_sub(published);
-                // From packet to packet: one picture that is wrong must not make all others look so.
+                // From packet to packet: one picture that is wrong must not make all others look
+                // so.
                 let before = window.timestamp_offsets.insert(packet.viewer, offset).unwrap_or(offset);
                 window.wrong_timestamps += u64::from(offset != before);
             }
@@ -748,14 +758,15 @@ impl Load {
 }
 
 impl JoinPlan {
-    /// Whether the one who is the `number`th of these to join looks into all it gets. They are spread evenly over the
-    /// viewers of every stream: multiples of the golden ratio fill an interval evenly.
+    /// Returns whether the `number`th viewer of these joins verifies all its packets. Verifying
+    /// viewers are spread evenly over the viewers of every stream: multiples of the golden ratio
+    /// fill an interval evenly.
     fn verifies(&self, number: usize) -> bool {
         (number as f64 * 0.618_033_988_749_894_9).fract() < self.verify
     }
 }
 
-/// Which of our addresses the server sees: the one from which its HTTP port is reached.
+/// Returns the local address that the server sees: the one from which its HTTP port is reached.
 fn local_ip_towards(url: &Url) -> anyhow::Result<IpAddr> {
     let authority = url.authority();
     let server = authority

@@ -1,7 +1,7 @@
 //! Which packets does a bad network lose?
 //!
-//! Every viewer has one of its own: a series of random numbers that depends on the run's seed and the viewer alone, so
-//! that a run can be repeated.
+//! Every viewer has one of its own: a series of random numbers that depends on the run's seed and
+//! the viewer alone, so that a run can be repeated.
 
 /// A network that loses packets independently of each other.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ impl Loss {
         Loss { state: seed ^ (viewer as u64).wrapping_mul(0xd134_2543_de82_ef95), threshold }
     }
 
-    /// Whether the next packet is lost.
+    /// Returns whether the next packet is lost.
     pub(crate) fn takes(&mut self) -> bool {
         if self.threshold == 0 {
             return false;

@@ -1,12 +1,13 @@
-//! How much memory does a viewer take, of a server that keeps what it has freed?
+//! How much memory does a viewer take, in a server that keeps freed memory?
 //!
-//! Memory that viewers of an earlier run gave back is used again, so that growth during a later run says too little. So all
-//! runs of one call are compared with the moment before the first of them, and only a run with more viewers than any before
-//! says anything. Of a server that had worked before that moment, the figure is a lower bound.
+//! A later run reuses memory that an earlier run has freed, so the growth during a later run is too
+//! small. All runs of one call are therefore compared with the moment before the first run, and
+//! only a run with more viewers than any run before gives a figure. For a server that had worked
+//! before this moment, the figure is a lower bound.
 
 use crate::process::Usage;
 
-/// What is known of the server's resident memory, in KiB.
+/// Observations of the server's resident memory, in KiB.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Memory {
     before: Option<Before>,
@@ -43,7 +44,8 @@ impl Memory {
         self.highest_kib = self.highest_kib.max(kib);
     }
 
-    /// So many viewers are there. Returns what each takes, if that can be known.
+    /// Records the memory with this number of viewers. Returns the memory per viewer, if it can be
+    /// known.
     pub(crate) fn per_viewer(&mut self, kib: u64, viewers: usize) -> Option<PerViewer> {
         let Before { kib: before_kib, had_worked } = self.before?;
         let is_news = kib > self.highest_kib && viewers > self.most_viewers;

@@ -1,6 +1,6 @@
-//! What does somebody say who calls `nowcast bench`?
+//! Which options does `nowcast bench` have?
 //!
-//! Only words become values here; what they make happen is in [`crate::tool`].
+//! This module parses and checks them; [`crate::tool`] acts on them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,13 +36,16 @@ pub struct Options {
     /// The server makes the offers to viewers: POST without a body, answer by PATCH
     #[arg(long, help_heading = SERVER)]
     server_offers: bool,
-    /// Trust the certificates of this PEM file instead of the system's: an authority's, or a server's own
+    /// Trust the certificates of this PEM file instead of the system's: an authority's, or a
+    /// server's own
     #[arg(long, value_name = "FILE", help_heading = SERVER)]
     ca: Option<PathBuf>,
-    /// Take any certificate of an https server: whoever answers is believed, and gets the tokens
+    /// Accept any certificate of an https server: any machine that answers is trusted, and gets the
+    /// tokens
     #[arg(long, conflicts_with = "ca", help_heading = SERVER)]
     insecure: bool,
-    /// The server's process, for its CPU and memory [default: whoever listens at the URL, on this machine]
+    /// The server's process, for its CPU and memory [default: the process that listens at the URL,
+    /// on this machine]
     #[arg(long, help_heading = SERVER)]
     pid: Option<u32>,
 
@@ -158,11 +161,12 @@ Exit codes:
   4    played to its end, but not every viewer joined and stayed (with --smoke: or not everything came)
   130  ended by Ctrl-C; what was seen until then is reported";
 
-/// Where the server is if nobody says.
+/// The default URL of the server.
 const URL: &str = "http://127.0.0.1:7880";
 const SMOKE_VIEWERS: usize = 50;
 const SMOKE_WATCH: Duration = Duration::from_secs(3);
-/// More viewers than there are ports towards one server (2^16, less those below 1,024) need more than one generator.
+/// More viewers than there are ports towards one server (2^16, less those below 1,024) need more
+/// than one generator.
 const MOST_VIEWERS: usize = 64_000;
 
 /// Codecs of pictures.
@@ -198,7 +202,7 @@ pub(crate) enum Runs {
 }
 
 impl Options {
-    /// Whether a server of our own is to be started: nobody has named one.
+    /// Returns whether bench starts a server of its own, because the options name none.
     pub(crate) fn wants_a_server(&self) -> bool {
         self.smoke && self.url.is_none() && self.whep_url.is_none()
     }
@@ -215,7 +219,7 @@ impl Options {
         self.pid
     }
 
-    /// What is to be played, against the server at `own` if one was started.
+    /// Returns the plan of the run, against the server at `own` if bench started one.
     pub(crate) fn settings(&self, own: Option<&str>) -> anyhow::Result<Settings> {
         ensure!(
             self.url.is_some() || self.attach || self.whip_url.is_some() == self.whep_url.is_some(),
@@ -255,7 +259,7 @@ impl Options {
         Ok(settings)
     }
 
-    /// How many runs, of which sizes.
+    /// Returns the runs: their number and sizes.
     pub(crate) fn runs(&self) -> anyhow::Result<Runs> {
         let runs = match () {
             () if self.smoke => Runs::One { viewers: SMOKE_VIEWERS },
@@ -278,13 +282,13 @@ impl Options {
         Ok(runs)
     }
 
-    /// How so many viewers join.
+    /// Returns the plan by which this number of viewers joins.
     pub(crate) fn join(&self, viewers: usize) -> JoinPlan {
         let verify = if self.smoke { 1.0 } else { self.verify };
         JoinPlan { viewers, rate: self.join_rate, verify }
     }
 
-    /// How long they watch.
+    /// Returns the time that viewers watch.
     pub(crate) fn duration(&self) -> Duration {
         if self.smoke { SMOKE_WATCH } else { self.duration }
     }
@@ -366,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_to_trust_is_said_once() {
+    fn ca_and_insecure_exclude_each_other() {
         let trust = |line| parse(line).unwrap().settings(None).unwrap().trust;
         assert_eq!(trust("--insecure"), Trust::Anybody);
         assert_eq!(trust("--ca own.pem"), Trust::File("own.pem".into()));

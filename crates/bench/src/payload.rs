@@ -6,8 +6,8 @@
 //! | headers | stamp: 64 bytes | pattern …
 //! ```
 //!
-//! The stamp is written in half bytes, none of which is zero: a server that turns packets into a byte stream finds no
-//! start codes in it.
+//! The stamp is written in half bytes, none of which is zero: a server that turns packets into a
+//! byte stream finds no start codes in it.
 
 use media::Codec;
 
@@ -59,7 +59,8 @@ pub(crate) fn write(codec: Codec, stamp: Stamp, len_bytes: usize) -> Vec<u8> {
     out
 }
 
-/// Reads the stamp of a payload of which every byte is as it was sent, but for those that are the server's to change.
+/// Reads the stamp of a payload of which every byte is as it was sent, but for those that are the
+/// server's to change.
 pub(crate) fn read(codec: Codec, payload: &[u8]) -> Result<Stamp, Damaged> {
     let (header, rest) = payload.split_at_checked(codecs::header_bytes(codec)).ok_or(Damaged)?;
     let (halves, pattern) = rest.split_at_checked(STAMP_BYTES).ok_or(Damaged)?;
@@ -95,7 +96,7 @@ pub(crate) fn numbers(bytes: &[u8]) -> Option<(Stamp, u64)> {
     (number(0) == MAGIC).then(|| (Stamp { sent_at_ns: long(8), place }, long(24)))
 }
 
-/// What a stamp consists of, but for its checksum.
+/// Returns the fields of a stamp without its checksum.
 fn fields(stamp: Stamp) -> [u8; FIELDS_BYTES] {
     let Stamp { sent_at_ns, place } = stamp;
     let mut fields = [0; FIELDS_BYTES];
@@ -121,7 +122,7 @@ mod tests {
     const ALL: [Codec; 6] = [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H264, Codec::H265, Codec::Opus];
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_stamp_is_read_back() {
         for codec in ALL {
             for (packet, packets, is_key) in [(0, 1, true), (0, 6, true), (0, 6, false), (3, 6, true), (5, 6, false)] {
                 let stamp = stamp(Place { frame: 70_000, packet, packets, is_key });

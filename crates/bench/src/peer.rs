@@ -1,7 +1,7 @@
-//! One WebRTC connection over one socket: how does it come up and stay up?
+//! How does one WebRTC connection over one socket come up and stay up?
 //!
-//! str0m does SDP, ICE with its consent checks, and DTLS. What else goes over the socket is decided by who stands on
-//! this: a publisher lets str0m send its media, a viewer takes the keys and does without.
+//! str0m does SDP, ICE with its consent checks, and DTLS. The user of this module decides about
+//! media: a publisher lets str0m send it, a viewer takes the keys and receives without str0m.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
@@ -50,7 +50,7 @@ pub(crate) struct Plan {
     pub(crate) has_feedback: bool,
 }
 
-/// Who sends and receives a connection's SRTP and SRTCP.
+/// The component that sends and receives a connection's SRTP and SRTCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Media {
     OfRtc,
@@ -69,7 +69,8 @@ pub(crate) struct Outgoing {
 }
 
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
-/// What a viewer's socket may hold: 20 key frames of 100 kB. Linux bounds it by `net.core.rmem_max`.
+/// What a viewer's socket may hold: 20 key frames of 100 kB. Linux bounds it by
+/// `net.core.rmem_max`.
 const RECEIVE_BUFFER_BYTES: usize = 2 << 20;
 
 impl Peer {
@@ -158,7 +159,7 @@ impl Peer {
         }
     }
 
-    /// Lets str0m do what is due, and sends what it has to send.
+    /// Runs the timers of str0m that are due, and sends its datagrams.
     pub(crate) fn drive(&mut self, now: Instant, out: &mut Outgoing) {
         if self.wakes_at <= now
             && let Err(error) = self.rtc.handle_input(Input::Timeout(now))
@@ -207,7 +208,7 @@ impl Peer {
 }
 
 impl Outgoing {
-    /// Sends what is in the batch.
+    /// Sends the batch.
     pub(crate) fn send(&mut self, socket: &Socket) {
         if !self.batch.is_empty() {
             let report = socket.send(&self.batch, &mut self.state);

@@ -1,4 +1,4 @@
-//! How do requests get to the server without stopping the loop that plays everybody?
+//! How do requests get to the server without stopping the loop of the load?
 //!
 //! A few threads, each with one kept connection, take jobs from one queue.
 
@@ -35,7 +35,8 @@ pub(crate) struct Done {
     pub(crate) reply: anyhow::Result<Reply>,
 }
 
-/// Connections; each has one request under way. A guess: enough for 1,000 a second when each takes 8 ms.
+/// Connections; each has one request under way. A guess: enough for 1,000 a second when each takes
+/// 8 ms.
 const THREADS: usize = 8;
 
 impl Pool {
@@ -78,7 +79,8 @@ impl Pool {
         Some(done)
     }
 
-    /// Waits for the answers to all that was sent, but not longer than `until`. Returns how many are left.
+    /// Waits for the answers to all that was sent, but not longer than `until`. Returns how many
+    /// are left.
     pub(crate) fn finish(&mut self, until: Instant) -> usize {
         while self.under_way > 0 {
             let left = until.saturating_duration_since(Instant::now());

@@ -1,8 +1,8 @@
 //! What has a process used up?
 //!
-//! From `/proc`. Times are those of the scheduler (`schedstat`, nanoseconds), by thread, because `stat` counts in
-//! hundredths of a second. Which part of them was the kernel's is known from `stat` alone: over a run of many seconds its
-//! hundredths are a fair sample.
+//! From `/proc`. Times are those of the scheduler (`schedstat`, nanoseconds), by thread, because
+//! `stat` counts in hundredths of a second. Which part of them was the kernel's is known from
+//! `stat` alone: over a run of many seconds its hundredths are a fair sample.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +34,7 @@ struct Ticks {
     system: u64,
 }
 
-/// What it used up between two moments.
+/// The CPU time of a process between two moments.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spent {
     pub(crate) cpu_s: f64,
@@ -62,12 +62,13 @@ impl Usage {
         }
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-        // One that has ended and that nobody has asked about (proc_pid_status(5): a zombie has no memory).
+        // A zombie: a process that has ended and was not waited for has no memory
+        // (proc_pid_status(5)).
         let rss_kib = rss.with_context(|| format!("process {pid} has ended"))?;
         Ok(Usage { at: Instant::now(), threads, rss_kib })
     }
 
-    /// What its threads have used since they began.
+    /// Returns the CPU time of the threads since their start.
     pub(crate) fn cpu_s(&self) -> f64 {
         self.threads.values().map(|thread| thread.ns as f64 / 1e9).sum()
     }
@@ -101,7 +102,7 @@ impl Spent {
         if self.wall_s > 0.0 { self.cpu_s / self.wall_s } else { 0.0 }
     }
 
-    /// Microseconds for each of so many packets.
+    /// Returns the microseconds per packet.
     pub(crate) fn us_per(&self, packets: u64) -> f64 {
         self.cpu_s * 1e6 / packets.max(1) as f64
     }
@@ -112,7 +113,8 @@ impl Spent {
     }
 }
 
-/// proc_pid_stat(5): the name, in parentheses, may hold anything; after it the state is the 3rd field, utime the 14th.
+/// proc_pid_stat(5): the name, in parentheses, may hold anything; after it the state is the 3rd
+/// field, utime the 14th.
 fn ticks(stat: &str) -> Ticks {
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let mut fields = rest.split_whitespace().skip(11).map(|field| field.parse().unwrap_or(0));

@@ -1,7 +1,7 @@
-//! What does somebody see who waits for a run?
+//! How does bench show the progress of a run?
 //!
-//! On a terminal one line that is written anew; elsewhere, in a log, a line every few seconds. On standard error, so that
-//! the report alone is on standard output.
+//! On a terminal one line that is written anew; elsewhere, in a log, a line every few seconds. On
+//! standard error, so that the report alone is on standard output.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};

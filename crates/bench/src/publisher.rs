@@ -1,7 +1,8 @@
-//! Who sends a stream?
+//! How does a simulated publisher send a stream?
 //!
-//! A stock `str0m::Rtc` that writes one frame after another, on time. All packets of a frame leave in as few system calls
-//! as their lengths allow. Sound, where there is some, is a packet every 20 ms.
+//! A stock `str0m::Rtc` that writes one frame after another, on time. All packets of a frame leave
+//! in as few system calls as their lengths allow. Sound, where there is some, is a packet every 20
+//! ms.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::peer::{Media, Outgoing, Peer, Plan};
 use crate::settings::{Settings, Video};
 use crate::url::Url;
 
-/// One who publishes.
+/// A simulated publisher.
 pub(crate) struct Publisher {
     pub(crate) peer: Peer,
     /// The session, to be ended.
@@ -37,11 +38,13 @@ pub(crate) struct Publisher {
     pub(crate) sent: Sent,
 }
 
-/// When frames may be sent: those of several publishers come evenly one after another, not all at once.
+/// When frames may be sent: those of several publishers come evenly one after another, not all at
+/// once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Beat {
     pub(crate) origin: Instant,
-    /// How far after it, as a share of the time between two frames, and of the time between two key frames: 0 to 1.
+    /// How far after it, as a share of the time between two frames, and of the time between two key
+    /// frames: 0 to 1.
     pub(crate) phase: f64,
 }
 
@@ -64,8 +67,8 @@ pub(crate) struct Sent {
     pub(crate) latest: Duration,
 }
 
-/// RTP header, one extension header with transport-wide number, time and mid, and AES-GCM's tag: what a datagram has
-/// beside its payload.
+/// RTP header, one extension header with transport-wide number, time and mid, and AES-GCM's tag:
+/// what a datagram has beside its payload.
 pub(crate) const OVERHEAD_BYTES: usize = 12 + 12 + 16;
 /// RFC 7587 §4.2: 20 ms at 48 kHz.
 const AUDIO_TICKS: u32 = 960;
@@ -101,12 +104,12 @@ impl Publisher {
         Ok((publisher, offer))
     }
 
-    /// When the next frame is due, or str0m wants something.
+    /// Returns the next timeout: of a frame, or of str0m.
     pub(crate) fn poll_timeout(&self) -> Instant {
         [self.frame_due(), self.audio_due()].into_iter().flatten().fold(self.peer.wakes_at, Instant::min)
     }
 
-    /// Sends what is due.
+    /// Sends the frames and sound packets that are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut Outgoing) -> anyhow::Result<()> {
         if self.peer.is_connected && self.begun_at.is_none() {
             self.begin(now)?;
@@ -144,13 +147,15 @@ impl Publisher {
         Ok(())
     }
 
-    /// Moves the next key frame to the publisher's own place among the others, unless it comes sooner anyway.
+    /// Moves the next key frame to the publisher's own place among the others, unless it comes
+    /// sooner anyway.
     pub(crate) fn stagger_key_frames(&mut self) {
         let frames = f64::from(self.frames.group()) * self.beat.phase;
         self.frames.next_key_frame_in(frames as u32);
     }
 
-    /// The payload type that the server has agreed to; for H.264 one that allows fragments (RFC 6184 §6.3).
+    /// Returns the payload type that the server has agreed to; for H.264 one that allows fragments
+    /// (RFC 6184 §6.3).
     fn payload_type(&self, mid: Mid, format: Format) -> anyhow::Result<Pt> {
         let refused = || format!("the server takes no {format:?}");
         let agreed = self.peer.rtc.media(mid).with_context(refused)?.remote_pts();
@@ -224,7 +229,8 @@ impl Publisher {
 }
 
 impl Beat {
-    /// The first moment from `now` on that is a whole number of frames after the phase.
+    /// Returns the first time from `now` on that is a whole number of frame intervals after the
+    /// phase.
     fn next(&self, now: Instant, frame_rate: f64) -> Instant {
         let since = now.saturating_duration_since(self.origin).as_secs_f64() * frame_rate;
         let frames = (since - self.phase).ceil().max(0.0) + self.phase;
@@ -242,7 +248,7 @@ impl Sent {
         self.latest = self.latest.max(other.latest);
     }
 
-    /// What was sent since `before`.
+    /// Returns the difference of the counters to `before`.
     pub(crate) fn since(&self, before: &Sent) -> Sent {
         Sent {
             packets: self.packets - before.packets,

@@ -1,8 +1,8 @@
-//! What of the video has one viewer got, what is missing, and when does it ask again?
+//! Which video packets did one viewer receive, which are missing, and when does it request them?
 //!
-//! Sequence numbers are extended by [`SeqUnwrapper`]. A gap is asked for at once (browsers do so when the next packet
-//! comes), then every [`NACK_INTERVAL`] up to [`MAX_NACKS`] times; after [`GIVE_UP`] the packet counts as lost, and a
-//! key frame is asked for.
+//! Sequence numbers are extended by [`SeqUnwrapper`]. A gap is asked for at once (browsers do so
+//! when the next packet comes), then every [`NACK_INTERVAL`] up to [`MAX_NACKS`] times; after
+//! [`GIVE_UP`] the packet counts as lost, and a key frame is asked for.
 
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,7 @@ impl Counted {
         self.longest_silence = self.longest_silence.max(other.longest_silence);
     }
 
-    /// What was counted since `before`, the silence aside.
+    /// Returns the difference of the counters to `before`, except for the longest silence.
     pub(crate) fn since(&self, before: &Counted) -> Counted {
         Counted {
             packets: self.packets - before.packets,
@@ -115,7 +115,8 @@ struct FirstPicture {
     /// Its timestamp and its first packet.
     begun: Option<(u32, u64)>,
     last_seq: Option<u64>,
-    /// Timestamp and place of the last marker: it may overtake the packet that proves the beginning.
+    /// Timestamp and place of the last marker: it may overtake the packet that proves the
+    /// beginning.
     marker: Option<(u32, u64)>,
     is_complete: bool,
 }
@@ -128,10 +129,12 @@ struct Missing {
     asked: u32,
 }
 
-/// libwebrtc asks again after a round trip, at least 20 ms (`nack_requester.cc`), and at most 10 times.
+/// libwebrtc asks again after a round trip, at least 20 ms (`nack_requester.cc`), and at most 10
+/// times.
 const NACK_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_NACKS: u32 = 10;
-/// The issue's: what comes by then is shown in time by a player with a usual buffer.
+/// A repair that arrives within this time is counted as in time. A guess: players buffer about this
+/// much.
 const IN_TIME: Duration = Duration::from_millis(200);
 /// A second late is lost: no player waits longer.
 const GIVE_UP: Duration = Duration::from_secs(1);
@@ -139,12 +142,13 @@ const GIVE_UP: Duration = Duration::from_secs(1);
 const MAX_GAP: u64 = 2_000;
 
 impl Reception {
-    /// For a server that has agreed to no flow of its own for retransmissions: what comes late was sent once more.
+    /// For a server that has agreed to no flow of its own for retransmissions: what comes late was
+    /// sent once more.
     pub(crate) fn repaired_in_place() -> Reception {
         Reception { is_repaired_in_place: true, ..Reception::default() }
     }
 
-    /// A packet of the media came.
+    /// Records a packet that arrived without retransmission.
     pub(crate) fn arrived(&mut self, now: Instant, seq: u16, len_bytes: usize) -> Arrival {
         let seq = self.unwrapper.extend(seq);
         if let Some(last_at) = self.last_at.replace(now) {
@@ -180,7 +184,8 @@ impl Reception {
         arrival
     }
 
-    /// Takes note of what a packet says that has arrived or was repaired: where does the first picture begin and end?
+    /// Takes note of what a packet says that has arrived or was repaired: where does the first
+    /// picture begin and end?
     pub(crate) fn described(&mut self, seq: u16, timestamp: u32, marker: bool, description: &Description) {
         let seq = self.unwrapper.guess(seq);
         let picture = &mut self.picture;
@@ -206,7 +211,7 @@ impl Reception {
         self.complete();
     }
 
-    /// A retransmission of `seq` came. Returns whether it was missing.
+    /// Records a retransmission of `seq`. Returns whether the packet was missing.
     pub(crate) fn repaired(&mut self, now: Instant, seq: u16) -> bool {
         let seq = self.unwrapper.guess(seq);
         let missed = self.take(seq);
@@ -227,12 +232,12 @@ impl Reception {
         self.key_frame_wanted |= lost > 0;
     }
 
-    /// Whether a picture cannot be repaired, since this was asked last.
+    /// Returns whether a picture became irreparable since the last call.
     pub(crate) fn take_key_frame_wanted(&mut self) -> bool {
         std::mem::take(&mut self.key_frame_wanted)
     }
 
-    /// What to ask for now, at most 32.
+    /// Returns the packets to request now, at most 32.
     pub(crate) fn nacks(&mut self, now: Instant) -> Vec<u16> {
         self.give_up(now);
         let mut asked = Vec::new();
@@ -245,17 +250,18 @@ impl Reception {
         asked
     }
 
-    /// When to ask again.
+    /// Returns when the next request is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.missing.iter().map(|m| m.ask_at).min()
     }
 
-    /// Whether all of a picture is there from which a decoder can start.
+    /// Returns whether a whole key frame has arrived.
     pub(crate) fn has_first_picture(&self) -> bool {
         self.picture.is_complete
     }
 
-    /// What to say in a receiver report: highest sequence number, share lost since the last report, and lost in all.
+    /// Returns the fields of a receiver report: highest sequence number, share lost since the last
+    /// report, and total of lost packets.
     pub(crate) fn report(&mut self) -> (u32, u8, i32) {
         let expected = self.first.map_or(0, |first| self.highest + 1 - first);
         let received = expected.saturating_sub(self.missing.len() as u64);
@@ -267,7 +273,8 @@ impl Reception {
         (self.highest.saturating_sub(1 << 16) as u32, fraction, self.missing.len() as i32)
     }
 
-    /// What was counted. What is still missing may yet come, and is not in `Counted::lost`.
+    /// Returns the counters. Packets that are still missing may yet arrive, and are not in
+    /// `Counted::lost`.
     pub(crate) fn counted(&self, now: Instant) -> Counted {
         let silence = self.last_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         Counted { longest_silence: self.counted.longest_silence.max(silence), ..self.counted }
@@ -344,7 +351,8 @@ mod tests {
             reception.described(seq, timestamp, marker, description);
             reception.has_first_picture()
         };
-        // The rest of a picture, a picture that needs others, and a key frame of which the last packet comes before the first.
+        // The rest of a picture, a picture that needs others, and a key frame of which the last
+        // packet comes before the first.
         assert!(!gets(10, 1, true, &INSIDE));
         assert!(!gets(11, 2, true, &Description { starts_frame: true, ..INSIDE }));
         assert!(!gets(13, 3, true, &INSIDE));

@@ -1,18 +1,20 @@
 //! Is what came the same, though the server has cut it into packets of its own?
 //!
-//! A server may put pictures together and cut them again, as those do that speak other protocols too. Then a packet holds the
-//! end of one published packet and the beginning of the next: stamps, each followed by the pattern from its beginning, with the
-//! headers of codecs between them. A damaged or a missing byte breaks the pattern; only headers and a stamp of which a part is
-//! in another packet are not looked at.
+//! A server may put pictures together and cut them again, as those do that speak other protocols
+//! too. Then a packet holds the end of one published packet and the beginning of the next: stamps,
+//! each followed by the pattern from its beginning, with the headers of codecs between them. A
+//! damaged or a missing byte breaks the pattern; only headers and a stamp of which a part is in
+//! another packet are not looked at.
 
 use crate::codecs;
 use crate::payload::{Damaged, PATTERN, STAMP_BYTES, Stamp, numbers};
 use media::Codec;
 
-/// So many bytes of the pattern are found in one place of it only.
+/// Length in bytes from which each part of the pattern occurs in it only once.
 const UNIQUE_BYTES: usize = 8;
 
-/// Reads the first whole stamp of a payload in which everything is as it was published; `None` if no stamp is whole.
+/// Reads the first whole stamp of a payload in which everything is as it was published; `None` if
+/// no stamp is whole.
 pub(crate) fn read(codec: Codec, payload: &[u8]) -> Result<Option<Stamp>, Damaged> {
     let header = codecs::header_bytes(codec);
     // What goes on from the packet before: its headers and stamp, or its pattern.
@@ -37,7 +39,7 @@ pub(crate) fn read(codec: Codec, payload: &[u8]) -> Result<Option<Stamp>, Damage
     }
 }
 
-/// How long the pattern goes on here from anywhere within it.
+/// Returns the length of the pattern at this position, from any offset within the pattern.
 fn goes_on(bytes: &[u8]) -> Option<usize> {
     let begin = bytes.get(..UNIQUE_BYTES)?;
     let from = PATTERN.windows(UNIQUE_BYTES).position(|window| window == begin)?;

@@ -1,6 +1,7 @@
 //! One run: publish, let viewers join, watch what they get.
 //!
-//! Whatever ends a run early (a key press, a server that dies) leaves the report of what was seen until then.
+//! Whatever ends a run early (a key press, a server that dies) leaves the report of what was seen
+//! until then.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -52,7 +53,7 @@ const ALONE: Duration = Duration::from_millis(200);
 const SETTLE: Duration = Duration::from_millis(500);
 
 impl Plan {
-    /// Plays. What is shown meanwhile goes to `line`.
+    /// Plays the run. Progress goes to `line`.
     pub(crate) fn run(&self, line: Line, stop: &Stop, memory: &mut Memory) -> anyhow::Result<Run> {
         let baseline = baseline::measure()?;
         let planned = ALONE + self.time_to_join() + SETTLE + self.duration;

@@ -13,7 +13,8 @@ use crate::reception::Counted;
 pub(crate) struct Progress<'a> {
     /// Since everything began.
     pub(crate) elapsed: Duration,
-    /// Viewers that began to join, that see pictures, and that failed. Those that joined and failed later are in both.
+    /// Viewers that began to join, that see pictures, and that failed. Those that joined and failed
+    /// later are in both.
     pub(crate) started: usize,
     pub(crate) joined: usize,
     pub(crate) failed: usize,
@@ -82,9 +83,11 @@ pub(crate) enum Bottleneck {
     TimersLate { ms: f64 },
 }
 
-/// The generator is at its end when its one core is; a guess that leaves room for the sampling of `/proc`.
+/// The generator is at its end when its one core is; a guess that leaves room for the sampling of
+/// `/proc`.
 const BUSY_CORES: f64 = 0.9;
-/// A frame sent later than this disturbs what it measures: a third of a frame at 30 frames a second.
+/// Lateness of a frame in ms above which the generator counts as the bottleneck: a third of a frame
+/// at 30 frames a second.
 const LATE_MS: f64 = 10.0;
 /// Feedback later than this is not what a browser sends: half of its interval.
 const TIMERS_LATE_MS: f64 = 50.0;
@@ -135,7 +138,8 @@ impl Seen {
         }
     }
 
-    /// Of the packets that did not come the first way: the share that came by repair within 200 ms. 1 if all came.
+    /// Of the packets that did not come the first way: the share that came by repair within 200 ms.
+    /// 1 if all came.
     pub(crate) fn repaired_in_time(&self) -> f64 {
         match self.total.gaps.saturating_sub(self.total.late) {
             0 => 1.0,
@@ -143,7 +147,7 @@ impl Seen {
         }
     }
 
-    /// What the server has numbered for its viewers.
+    /// Returns the number of packets that the server has numbered for its viewers.
     pub(crate) fn expected(&self) -> f64 {
         (self.total.packets + self.total.lost + self.total.repaired).max(1) as f64
     }

@@ -1,9 +1,9 @@
-//! What does sending cost when nobody receives on the same machine?
+//! How much does sending cost when the receivers are not on the same machine?
 //!
-//! Over loopback the sender pays for the receiving half of the kernel and shares its caches with the receivers. Here the real
-//! shard and the real socket send to made-up viewers whose addresses lie behind a device that throws everything away
-//! (`scripts/sendside` makes one), as they would lie behind a network card. The loop is that of `shards::shard_thread`, without
-//! anything to receive.
+//! Over loopback the sender pays for the receiving half of the kernel and shares its caches with
+//! the receivers. Here the real shard and the real socket send to simulated viewers whose addresses
+//! lie behind a device that discards everything (`scripts/sendside` makes one), as they would lie
+//! behind a network card. The loop is that of `shards::shard_thread`, without anything to receive.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -21,13 +21,14 @@ use crate::audience::{Audience, FRAME_INTERVAL, in_network};
 use crate::core_time::{CoreTime, Used};
 use crate::report;
 
-/// What is measured.
+/// Options of the measurement.
 #[derive(Args)]
 pub(crate) struct Sendside {
     /// How many are sent to
     #[arg(long, default_value_t = 5_000)]
     viewers: u32,
-    /// The first viewer's address; the others follow. It must be routed to a device that throws everything away
+    /// The first viewer's address; the others follow. It must be routed to a device that throws
+    /// everything away
     #[arg(long, value_name = "ADDRESS")]
     network: Ipv4Addr,
     /// Frame after frame, instead of 30 a second

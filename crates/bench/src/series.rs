@@ -1,7 +1,8 @@
 //! How did a run go from second to second?
 //!
-//! The loop tells how things stand several times a second; this makes samples of it, evenly spaced, each about the time
-//! since the one before. What the processes used up is looked up at the same moments.
+//! The loop tells how things stand several times a second; this makes samples of it, evenly spaced,
+//! each about the time since the one before. What the processes used up is looked up at the same
+//! moments.
 
 use std::time::Duration;
 
@@ -72,7 +73,8 @@ const SOONEST: Duration = Duration::from_millis(200);
 const MOST_SAMPLES: usize = 20 * SAMPLES as usize;
 
 impl Recorder {
-    /// For a run that takes about so long. `server` is its process, if that is known.
+    /// Creates a recorder for a run of about this duration. `server` is the process of the server,
+    /// if it is known.
     pub(crate) fn new(planned: Duration, server: Option<u32>) -> Recorder {
         let before = Before { server: server.and_then(|pid| Usage::of(pid).ok()), ..Before::default() };
         let every = (planned / SAMPLES).max(SOONEST);
@@ -122,7 +124,7 @@ impl Recorder {
         self.samples.last()
     }
 
-    /// What the server had used up at the last sample at which it was there.
+    /// Returns the CPU time of the server at the last sample of the running process.
     pub(crate) fn server_usage(&self) -> Option<&Usage> {
         self.before.server.as_ref()
     }
@@ -147,7 +149,7 @@ impl Sample {
         self.missing as f64 / (self.packets + self.missing).max(1) as f64
     }
 
-    /// The share that was given up in this time, a second after it was missed.
+    /// Returns the share of packets given up in this time, a second after they were missed.
     pub(crate) fn loss_after_repair(&self) -> f64 {
         self.lost as f64 / (self.packets + self.lost).max(1) as f64
     }

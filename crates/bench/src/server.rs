@@ -24,14 +24,16 @@ impl Server {
         Server::start_on(binary, core.map(|core| core.to_string()).as_deref(), 0)
     }
 
-    /// The same with the cores it may use, as `taskset -c` understands them, and so many shards; 0: as it likes.
+    /// Starts a server on `cores`, in the syntax of `taskset -c`, with this number of shards; 0
+    /// leaves the choice to it.
     pub(crate) fn start_on(binary: &Path, cores: Option<&str>, shards: usize) -> anyhow::Result<Server> {
         ensure!(
             binary.exists(),
             "there is no server at {}; build it first: cargo build --release -p server",
             binary.display()
         );
-        // Free now; that somebody takes them in between is possible and would be said.
+        // The ports are free now. If another program takes one before the server starts, the server
+        // prints an error.
         let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = match cores {
@@ -50,7 +52,7 @@ impl Server {
             .env("NOWCAST_LIMITS_SESSIONS_PER_IP", "0")
             .env("NOWCAST_LIMITS_NEW_SESSIONS_PER_IP", "0")
             .env("NOWCAST_LIMITS_CONNECTIONS_PER_IP", "0")
-            // What a core carries is measured, not what is admitted to it.
+            // The measurement is about the capacity of a core, so admission by load is off.
             .env("NOWCAST_LIMITS_BUSY_PERCENT", "100")
             .env("NOWCAST_LOG_LEVEL", "warn")
             .stdin(Stdio::null())
@@ -77,13 +79,15 @@ impl Server {
         self.child.id()
     }
 
-    /// Datagrams that found its sockets full, since it began: proc(5), `/proc/net/udp`, addresses in hexadecimal.
+    /// Datagrams that found its sockets full, since it began: proc(5), `/proc/net/udp`, addresses
+    /// in hexadecimal.
     pub(crate) fn socket_drops(&self) -> u64 {
         let of = |file: &str| std::fs::read_to_string(file).map_or(0, |table| drops_of(&table, self.udp));
         of("/proc/net/udp") + of("/proc/net/udp6")
     }
 
-    /// Where cargo puts the server: `CARGO_TARGET_DIR`, or `target` beside the workspace's `Cargo.toml`.
+    /// Returns the path at which cargo builds the server: `CARGO_TARGET_DIR`, or `target` beside
+    /// the workspace's `Cargo.toml`.
     pub(crate) fn default_binary() -> PathBuf {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
@@ -98,7 +102,7 @@ impl Drop for Server {
     }
 }
 
-/// The last column is the drops, the second `address:port`.
+/// Returns the drops of a port: the last column of the row whose second column is `address:port`.
 fn drops_of(table: &str, port: u16) -> u64 {
     let is_ours = |fields: &[&str]| {
         let local = fields.get(1).and_then(|local| local.rsplit(':').next());

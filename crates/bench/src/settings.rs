@@ -1,7 +1,7 @@
-//! What is to be played, and against which server?
+//! Which streams and viewers does a run play, and against which server?
 //!
-//! Everything the command line can say, except how many viewers join and how fast ([`JoinPlan`](crate::load::JoinPlan)):
-//! one run may let several groups join.
+//! All settings of the command line, except how many viewers join and how fast
+//! ([`JoinPlan`](crate::load::JoinPlan)): one run may let several groups join.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use media::Codec;
 use crate::feedback;
 use crate::tls::Trust;
 
-/// What is played.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// Where to publish: a URL in which `{stream}` stands for the stream's name and `{n}` for its number, from 1.
+    /// Where to publish: a URL in which `{stream}` stands for the stream's name and `{n}` for its
+    /// number, from 1.
     pub(crate) whip: String,
     /// Where to watch, in the same way.
     pub(crate) whep: String,
@@ -24,7 +25,8 @@ pub(crate) struct Settings {
     pub(crate) trust: Trust,
     pub(crate) offers: Offers,
     pub(crate) source: Source,
-    /// The stream's name; of several, `{n}` in it is the number, or `-1`, `-2`, … are put behind it.
+    /// The stream's name; of several, `{n}` in it is the number, or `-1`, `-2`, … are put behind
+    /// it.
     pub(crate) stream: String,
     /// How many streams there are. Viewers are spread over them in turn.
     pub(crate) streams: usize,
@@ -35,12 +37,12 @@ pub(crate) struct Settings {
     pub(crate) loss: f64,
     /// Makes the loss of a run the same as that of another.
     pub(crate) seed: u64,
-    /// How often viewers tell when packets arrived, if the server agrees to transport-wide congestion control; `None`:
-    /// they do not offer it.
+    /// How often viewers tell when packets arrived, if the server agrees to transport-wide
+    /// congestion control; `None`: they do not offer it.
     pub(crate) feedback: Option<Duration>,
 }
 
-/// Who makes the SDP offer to a viewer.
+/// The side that makes the SDP offer of a viewer's session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Offers {
     /// The viewer, as WHEP says now.
@@ -79,7 +81,8 @@ pub(crate) struct Video {
 /// How frames are cut into packets. Matters to a server that sends several with one system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Cut {
-    /// Every packet is full, and the number of packets varies from frame to frame so that the bitrate comes out exactly.
+    /// Every packet is full, and the number of packets varies from frame to frame so that the
+    /// bitrate comes out exactly.
     #[default]
     Full,
     /// All packets of a frame are equally long to a byte, as libwebrtc cuts.
@@ -108,7 +111,8 @@ impl Default for Video {
 }
 
 impl Settings {
-    /// One stream of the default kind to a server with paths like ours: `<url>/whip/{stream}` and `<url>/whep/{stream}`.
+    /// One stream of the default kind to a server with paths like ours: `<url>/whip/{stream}` and
+    /// `<url>/whep/{stream}`.
     pub(crate) fn new(url: &str, token: Option<String>) -> Settings {
         let url = url.trim_end_matches('/');
         Settings {
@@ -159,12 +163,12 @@ impl Settings {
         }
     }
 
-    /// Where to publish stream `n`.
+    /// Returns the URL to publish stream `n`.
     pub(crate) fn whip_url(&self, n: usize) -> String {
         self.fill(&self.whip, n)
     }
 
-    /// Where to watch stream `n`.
+    /// Returns the URL to watch stream `n`.
     pub(crate) fn whep_url(&self, n: usize) -> String {
         self.fill(&self.whep, n)
     }

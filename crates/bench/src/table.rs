@@ -1,7 +1,7 @@
-//! The three rows about the server in "What it must reach", measured.
+//! Measures the first rows about the server in `docs/performance.md`: delay, memory and joins.
 //!
-//! The server gets core 0 and the generator core 1. Every row has a server of its own, so that one row's memory is not
-//! another's.
+//! The server gets core 0 and the generator core 1. Every row has a server of its own, so that one
+//! row's memory is not another's.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) struct Sizes {
 
 const SERVER_CORE: usize = 0;
 const GENERATOR_CORE: usize = 1;
-/// "100 viewers": the issue's.
+/// Viewers of the rows "100 viewers" in `docs/performance.md`.
 const WATCHERS: usize = 100;
 /// Lets key frames, first reports and the allocator come to rest.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -131,7 +131,8 @@ fn joins(binary: &Path, video: Video, sizes: Sizes) -> anyhow::Result<Value> {
     ensure!(joined.joined > 0, "nobody could join: {:?}", joined.failure);
     let wall = joined.joined as f64 / joined.seconds;
     let of = |name: &str| spent.by_name.iter().find(|(n, _)| n.starts_with(name)).map_or(0.0, |(_, s)| *s);
-    // Serving media is no part of joining: what shards do is left out, what 100 watchers cost before is taken off.
+    // Serving media is no part of joining: what shards do is left out, what 100 watchers cost
+    // before is taken off.
     let quiet_rest: f64 = quiet.by_name.iter().filter(|(n, _)| !n.starts_with("shard")).map(|(_, s)| s).sum();
     let rest = spent.cpu_s - of("shard") - quiet_rest / quiet.wall_s.max(1e-9) * spent.wall_s;
     let ms_per_join = rest * 1e3 / joined.joined as f64;

@@ -1,13 +1,14 @@
-//! What does the send tick cost by itself: no socket, no kernel, no receiver?
+//! How much does the send tick cost by itself, without socket, kernel and receiver?
 //!
-//! A shard with made-up viewers is handed frame after frame, and what it wants to send is thrown away. Time is virtual
-//! except for the stopwatch. Run natively it prints nanoseconds; under `valgrind --tool=callgrind` (`scripts/instructions`)
-//! the same run counts instructions, which a busy machine does not change. All that counts happens inside [`counted`]:
-//! callgrind looks at nothing else (`--toggle-collect`).
+//! A shard with simulated viewers gets frame after frame, and its datagrams are discarded. Time is
+//! virtual except for the stopwatch. Run natively it prints nanoseconds; under `valgrind
+//! --tool=callgrind` (`scripts/instructions`) the same run counts instructions, which a busy
+//! machine does not change. All that counts happens inside [`counted`]: callgrind looks at nothing
+//! else (`--toggle-collect`).
 //!
-//! Valgrind knows AES-NI, PCLMULQDQ and AVX2 but neither VAES nor AVX-512, so that aws-lc takes another path through AES-GCM
-//! there than natively on a newer machine. Instructions of sealing therefore say nothing about the library's speed; those of
-//! everything else are ours.
+//! Valgrind knows AES-NI, PCLMULQDQ and AVX2 but neither VAES nor AVX-512, so that aws-lc takes
+//! another path through AES-GCM there than natively on a newer machine. Instructions of sealing
+//! therefore say nothing about the library's speed; those of everything else are ours.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use sfu::transmit::Batch;
 
 use crate::audience::{Audience, FRAME_INTERVAL, in_network, place};
 
-/// What is measured.
+/// Options of the measurement.
 #[derive(Args)]
 pub(crate) struct Tick {
     /// How many watch
@@ -49,7 +50,7 @@ pub(crate) struct Costs {
 /// The first of the addresses that are set aside for benchmarks (RFC 2544).
 const NETWORK: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7_882);
-/// At least so many frames come before those that count: the first second is a viewer's start.
+/// The least number of frames before the measured ones: the first second is a viewer's start.
 const WARM_UP_FRAMES: u32 = 45;
 
 impl Tick {
@@ -59,7 +60,7 @@ impl Tick {
         Ok(())
     }
 
-    /// So many viewers who say nothing.
+    /// Returns options for viewers that send no feedback.
     pub(crate) fn quiet(viewers: u32, frames: u32) -> Tick {
         Tick { viewers, frames, feedback: false, loss: 0.0 }
     }
@@ -91,7 +92,7 @@ impl Tick {
             audience.shard.handle_timeout(now);
         });
         self.transmit(audience, now, batch, costs, counts);
-        // What the shard puts off: reports, and what is left of a large picture.
+        // Deferred work of the shard: reports, and the rest of a large picture.
         while let Some(at) = audience.shard.poll_timeout().filter(|at| *at < now + FRAME_INTERVAL) {
             let at = at.max(now);
             watch(counts, &mut costs.sending, || audience.shard.handle_timeout(at));
@@ -120,7 +121,7 @@ impl Tick {
             audience.deliver(batch, self.loss, |address| place(NETWORK, address));
             batch.clear();
         }
-        // Nobody takes events here, and they must not pile up.
+        // Events are discarded, so that they do not accumulate.
         watch(counts, &mut costs.sending, || while audience.shard.poll_event().is_some() {});
     }
 }

@@ -27,7 +27,8 @@ pub(crate) enum Trust {
     Anybody,
 }
 
-/// How to speak TLS. A system that trusts nobody is an error only where TLS `is_needed` from the start.
+/// Returns the configuration of TLS. A system without trusted authorities is an error only if TLS
+/// `is_needed` from the start.
 pub(crate) fn config(trust: &Trust, is_needed: bool) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
@@ -66,8 +67,9 @@ fn roots(certificates: &[CertificateDer<'static>], file: &Path) -> anyhow::Resul
     Ok(roots)
 }
 
-/// Believes servers whose certificate is in a file, or was signed by one of the file. The first is what a server with a
-/// certificate of its own making needs: such a one often calls itself an authority, and no authority may be a server.
+/// Believes servers whose certificate is in a file, or was signed by one of the file. The first is
+/// what a server with a certificate of its own making needs: such a one often calls itself an
+/// authority, and no authority may be a server.
 #[derive(Debug)]
 struct Named {
     own: Vec<CertificateDer<'static>>,
@@ -120,7 +122,7 @@ impl ServerCertVerifier for Named {
     }
 }
 
-/// Believes every server; what it signs must still fit its certificate.
+/// Accepts every server certificate. The server's signature must still fit the certificate.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

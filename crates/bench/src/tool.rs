@@ -18,7 +18,7 @@ use crate::settings::Settings;
 use crate::units::count;
 use crate::url::Url;
 
-/// How it went, for the one who called. [`Options`]'s help lists the codes.
+/// The result of a call, which decides the exit code. The help of [`Options`] lists the codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     AsPlanned,
@@ -79,7 +79,7 @@ pub fn run(options: &Options, stop: &Stop) -> anyhow::Result<ExitCode> {
     Ok(verdict(&report, options.is_smoke()).into())
 }
 
-/// The process behind the URL, if it is on this machine.
+/// Returns the process behind the URL, if it is on this machine.
 fn found(settings: &Settings, line: &mut Line) -> Option<u32> {
     let url = Url::parse(&settings.whep_url(0)).ok()?;
     let listener = listening::find(&url.authority())?;
@@ -140,7 +140,8 @@ impl Session<'_> {
         }
     }
 
-    /// Adds a run. Returns whether another one makes sense: nobody wants to stop, and the server can be reached.
+    /// Adds a run. Returns whether another one makes sense: no stop was requested, and the server
+    /// can be reached.
     fn add(&self, report: &mut Report, viewers: usize) -> anyhow::Result<bool> {
         match self.run(viewers) {
             Ok(run) => {
@@ -157,7 +158,7 @@ impl Session<'_> {
     }
 }
 
-/// What a run says about an audience of its size.
+/// Returns what a run says about an audience of its size.
 fn outcome(run: &Run) -> Outcome {
     match (run.missed(), run.played.seen.bottleneck()) {
         (None, _) => Outcome::Carried,

@@ -1,4 +1,4 @@
-//! Where is a resource, and where does what it points to lie?
+//! How is the URL of a resource parsed, and how is a reference in it resolved?
 //!
 //! As much of RFC 3986 as http and https need.
 
@@ -50,7 +50,7 @@ impl Url {
         Ok(Url { is_https, host: host.to_owned(), port, path })
     }
 
-    /// What `reference` means in an answer from here (RFC 3986 §5.2).
+    /// Returns what `reference` means in an answer from here (RFC 3986 §5.2).
     pub(crate) fn join(&self, reference: &str) -> anyhow::Result<Url> {
         if reference.contains("://") {
             return Url::parse(reference);
@@ -71,7 +71,7 @@ impl Url {
         Ok(Url { path, ..self.clone() })
     }
 
-    /// What connections are made to: `host:port`, with brackets where they belong.
+    /// Returns what connections are made to: `host:port`, with brackets where they belong.
     pub(crate) fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)

@@ -76,7 +76,8 @@ pub(crate) enum Datagram {
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A guess: what a player that waits for a key frame asks for it again after.
 const PLI_INTERVAL: Duration = Duration::from_secs(1);
-/// A player that gets pictures and no key frame asks for one (libwebrtc, `video_receive_stream2.cc`: 200 ms).
+/// A player that gets pictures and no key frame asks for one (libwebrtc,
+/// `video_receive_stream2.cc`: 200 ms).
 const KEY_FRAME_PATIENCE: Duration = Duration::from_millis(200);
 /// A receiver that sends nothing has an SSRC all the same (libwebrtc uses 1).
 const OWN_SSRC: u32 = 1;
@@ -165,13 +166,13 @@ impl Viewer {
         self.is_cut_off = true;
     }
 
-    /// Whether it sees moving pictures.
+    /// Returns whether it sees moving pictures.
     pub(crate) fn has_joined(&self) -> bool {
         self.joining.first_picture_at.is_some()
     }
 
     /// Why it has not joined yet, when that takes too long.
-    pub(crate) fn what_is_missing(&self) -> &'static str {
+    pub(crate) fn missing_part(&self) -> &'static str {
         match () {
             () if self.joining.answered_at.is_none() => "the server did not answer the offer in time",
             () if !self.peer.is_heard => "no UDP packet came from the server; is its media port reachable from here?",
@@ -181,7 +182,7 @@ impl Viewer {
         }
     }
 
-    /// What it got, pictures and sound.
+    /// Returns the counters of video and sound.
     pub(crate) fn counted(&self, now: Instant) -> Counted {
         let mut counted = self.video.counted(now);
         if let Some(audio) = &self.audio {
@@ -195,7 +196,7 @@ impl Viewer {
         self.video.forget_silence();
     }
 
-    /// When to come again.
+    /// Returns when to come again.
     pub(crate) fn poll_timeout(&self) -> Instant {
         if self.is_cut_off {
             return self.peer.wakes_at + NEVER;
@@ -209,7 +210,8 @@ impl Viewer {
         self.next_report_at.into_iter().chain(tells).fold(self.peer.wakes_at, Instant::min)
     }
 
-    /// Takes a datagram that `arrived` then. For [`Datagram::Handshake`], [`Viewer::drive`] must follow.
+    /// Takes a datagram that `arrived` then. For [`Datagram::Handshake`], [`Viewer::drive`] must
+    /// follow.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
@@ -275,7 +277,7 @@ impl Viewer {
                     self.tell(now, out);
                 }
                 match (arrival, place) {
-                    // What is asked for comes late by design; it is no part of the delay.
+                    // A repair is late by design, and not a part of the delay.
                     (Arrival::Repair, _) => Datagram::Other,
                     (_, Some(place)) => Datagram::Opened(flow, place),
                     (_, None) => Datagram::Media(flow),
@@ -302,7 +304,7 @@ impl Viewer {
         }
     }
 
-    /// Lets the session do what is due, and tells the server what is due to be told.
+    /// Runs the timers of the session, and sends the RTCP that is due.
     pub(crate) fn drive(&mut self, now: Instant, out: &mut Outgoing) {
         if self.is_cut_off {
             return;
@@ -342,13 +344,14 @@ impl Viewer {
         }
     }
 
-    /// When to ask for a key frame because none has come.
+    /// Returns when to ask for a key frame because none has come.
     fn key_frame_due(&self) -> Option<Instant> {
         let first = self.joining.first_packet_at.filter(|_| !self.has_joined() && self.server.is_some())?;
         Some((first + KEY_FRAME_PATIENCE).max(self.last_pli_at.map_or(first, |at| at + PLI_INTERVAL)))
     }
 
-    /// Notes when there is a whole picture to begin with. `second` is the second byte of the header: marker and payload type.
+    /// Notes when there is a whole picture to begin with. `second` is the second byte of the
+    /// header: marker and payload type.
     fn look_for_picture(&mut self, now: Instant, second: u8, (seq, timestamp): (u16, u32), payload: &[u8]) {
         // Of a codec that we do not know, any picture must do.
         let description = match self.agreed.codec(second & 0x7f) {
@@ -398,13 +401,14 @@ impl Viewer {
         }
     }
 
-    /// Sends a receiver report if it is due, asks for what is missing, and for a key frame where that has failed.
+    /// Sends a receiver report if it is due, NACKs for missing packets, and a PLI after packets
+    /// were given up.
     fn tell(&mut self, now: Instant, out: &mut Outgoing) {
         let is_blind = self.key_frame_due().is_some_and(|at| at <= now);
         let (Some((seal, _)), Some(server), Some(media)) =
             (self.keys.as_deref_mut(), self.server, self.agreed.video_ssrc)
         else {
-            // Nobody to tell yet.
+            // The session has no destination yet.
             self.next_report_at = self.next_report_at.map(|at| at.max(now + REPORT_INTERVAL));
             return;
         };

@@ -1,7 +1,8 @@
 //! When does a datagram leave a queue that is served at a rate?
 //!
-//! One datagram after the other is sent, each for its bits at the present rate; when the rate changes, what is left of the
-//! one being sent goes on at the new rate. Moments are exact to the nanosecond and do not depend on when one asks.
+//! One datagram after the other is sent, each for its bits at the present rate; when the rate
+//! changes, the remaining bits of the datagram being sent continue at the new rate. Moments are
+//! exact to the nanosecond and do not depend on polling.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ pub(crate) struct Bottleneck<T> {
     waiting: VecDeque<Waiting<T>>,
     /// When the first of them began to be sent, or was last reckoned.
     served_at: Instant,
-    /// What is left of the first, in billionths of a bit: what a rate in bits a second sends in nanoseconds.
+    /// The remaining part of the first datagram in billionths of a bit, the product of bits a
+    /// second and nanoseconds.
     first_work: u128,
     /// Bytes of all of them, the first counted whole.
     bytes: u64,
@@ -38,14 +40,14 @@ pub(crate) struct Departure<T> {
     pub(crate) at: Instant,
     /// How long it stood behind others.
     pub(crate) waited: Duration,
-    /// What it is.
+    /// The queued item.
     pub(crate) what: T,
 }
 
 const BILLION: u128 = 1_000_000_000;
 
 impl<T> Bottleneck<T> {
-    /// An empty one without a limit.
+    /// Creates an empty queue without a rate.
     pub(crate) fn new(now: Instant) -> Bottleneck<T> {
         Bottleneck {
             rate: None,
@@ -82,7 +84,7 @@ impl<T> Bottleneck<T> {
         Ok(())
     }
 
-    /// When the next one departs.
+    /// Returns when the next datagram departs.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         self.waiting.front()?;
         let nanos = match self.rate {
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_goes_on_at_the_new_rate() {
+    fn the_rest_of_a_datagram_continues_at_the_new_rate() {
         let start = Instant::now();
         let mut bottleneck = Bottleneck::new(start);
         bottleneck.set(start, Some(8_000), QueueLimit::Time(10 * SECOND));

@@ -1,7 +1,7 @@
-//! Does the tool keep what it promises, on this machine, now?
+//! Does the tool keep its promises on this machine, now?
 //!
-//! Sends datagrams through relays on loopback and compares what comes out with what was asked. The seed is fixed: what
-//! differs from run to run is the machine.
+//! Sends datagrams through relays on loopback and compares the output with the settings. The seed
+//! is fixed: differences between runs come from the machine.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,9 +20,9 @@ use crate::script::Script;
 pub struct Row {
     /// What.
     pub what: &'static str,
-    /// What it is to be, for people.
+    /// The expected value, as text.
     pub wanted: String,
-    /// What it was, for people.
+    /// The measured value, as text.
     pub seen: String,
     /// Whether that is good enough.
     pub is_ok: bool,
@@ -34,7 +34,8 @@ const LATEST: Duration = Duration::from_millis(1);
 const LOSS_POINTS: f64 = 0.3;
 /// Share that a rate may be off.
 const RATE_SHARE: f64 = 0.01;
-/// Enough that chance alone moves 5 % of loss by a third of [`LOSS_POINTS`] (one standard deviation).
+/// Enough that chance alone moves 5 % of loss by a third of [`LOSS_POINTS`] (one standard
+/// deviation).
 const LOSS_DATAGRAMS: u32 = 40_000;
 /// Five seconds, one each millisecond: 50 of them make the last percent.
 const TIMER_DATAGRAMS: u32 = 5_000;
@@ -54,7 +55,7 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The rows as a table for people.
+/// Returns the rows as a table for people.
 pub fn table(rows: &[Row]) -> String {
     let mut text = format!("{:<44} {:>16} {:>16}\n", "", "wanted", "seen");
     for Row { what, wanted, seen, is_ok } in rows {
@@ -130,7 +131,8 @@ struct Run {
 }
 
 impl Run {
-    /// Sends `count` datagrams of `bytes`, `together` at a time each millisecond, up through a link of this script.
+    /// Sends `count` datagrams of `bytes`, `together` at a time each millisecond, up through a link
+    /// of this script.
     fn through(script: &str, count: u32, together: u32, bytes: usize) -> anyhow::Result<Run> {
         let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         server.set_read_timeout(Some(Duration::from_millis(50)))?;
@@ -175,7 +177,7 @@ impl Run {
             sent.push(Instant::now());
             client.send(&bytes)?;
         }
-        // What is still under way: the longest queue and delay above.
+        // Datagrams are still under way: the wait covers the longest queue and delay above.
         std::thread::sleep(Duration::from_millis(300));
         is_over.store(true, Ordering::Relaxed);
         let _ = receiver.join();
@@ -186,7 +188,7 @@ impl Run {
         Ok(Run { sent, arrived, timer_p99: Duration::from_secs_f64(report.timer_ms.p99 / 1e3), link })
     }
 
-    /// The p99 of how much longer than `delay` they took.
+    /// Returns the p99 of the delay beyond `delay`.
     fn delays_beyond(&self, delay: Duration) -> Duration {
         let mut beyond = Histogram::default();
         for (number, at) in &self.arrived {

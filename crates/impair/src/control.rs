@@ -1,4 +1,4 @@
-//! What may one say to a relay that runs?
+//! Which commands does a running relay accept?
 //!
 //! One line each, on standard input or in a file that is read at the start:
 //!
@@ -10,7 +10,7 @@
 //! quit
 //! ```
 
-/// A line.
+/// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// `up`, `down`, `both`: a script for these directions.
@@ -19,7 +19,8 @@ pub enum Command {
         up: bool,
         /// From the server to clients.
         down: bool,
-        /// Not read yet: it depends on what the link is like.
+        /// The text of the script, parsed later because it depends on the present settings of the
+        /// link.
         script: String,
     },
     /// `stats`
@@ -30,15 +31,15 @@ pub enum Command {
     Quit,
 }
 
-/// What an error repeats of a line, in characters.
+/// Number of characters of a line that an error quotes.
 const REPEATED: usize = 40;
 
 impl Command {
-    /// Reads a line; `None` if it says nothing.
+    /// Parses a line; `None` for an empty line or a comment.
     ///
     /// # Errors
     ///
-    /// A sentence that says what to write.
+    /// A sentence with the correct form.
     pub fn parse(line: &str) -> Result<Option<Command>, String> {
         let line = line.split('#').next().unwrap_or_default().trim();
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -65,7 +66,8 @@ impl Command {
     }
 }
 
-/// Reads a file of such lines: the scripts for up and down, each with the lines that name it as its steps.
+/// Reads a file of such lines: the scripts for up and down, each with the lines that name it as its
+/// steps.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What has happened on a link?
+//! How many datagrams did a link carry, lose and delay?
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use crate::histogram::{Histogram, Percentiles};
 /// Datagrams and their bytes, without headers of IP and UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Volume {
-    /// How many.
+    /// Number of datagrams.
     pub datagrams: u64,
-    /// Their payload.
+    /// Bytes of UDP payload.
     pub bytes: u64,
 }
 
@@ -26,17 +26,17 @@ impl Volume {
 /// Why a datagram did not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drop {
-    /// `loss`.
+    /// Lost by the setting `loss`.
     Random,
-    /// `burst`.
+    /// Lost by the setting `burst`.
     Burst,
     /// The queue was full.
     Queue,
-    /// More than the tool itself holds.
+    /// The relay's own limit of bytes was reached.
     Overflow,
 }
 
-/// What one direction of a link has done since the last reset.
+/// The counters of one direction of a link since the last reset.
 #[derive(Debug, Clone)]
 pub struct Counts {
     since: Instant,
@@ -50,32 +50,33 @@ pub struct Counts {
     overtaken: u64,
     queue: Histogram,
     series: VecDeque<Sample>,
-    /// How many samples before the first in `series` are forgotten.
+    /// Number of discarded samples before the first one in `series`.
     forgotten: usize,
 }
 
-/// [`Counts`], to be read.
+/// The report of [`Counts`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Came in.
+    /// Datagrams that entered the link.
     pub offered: Volume,
-    /// Went out, the second ones of doubled ones included.
+    /// Datagrams that left the link, duplicates included.
     pub delivered: Volume,
-    /// Lost each on its own.
+    /// Datagrams lost by `loss`.
     pub lost_random: u64,
-    /// Lost in bursts.
+    /// Datagrams lost by `burst`.
     pub lost_burst: u64,
-    /// Dropped by a full queue.
+    /// Datagrams dropped by a full queue.
     pub dropped_queue: u64,
-    /// Dropped because the tool holds no more.
+    /// Datagrams dropped by the relay's own limit of bytes.
     pub dropped_overflow: u64,
-    /// Delivered twice.
+    /// Datagrams delivered twice.
     pub duplicated: u64,
-    /// Held back until others had passed.
+    /// Datagrams held back until others had passed.
     pub overtaken: u64,
-    /// How long datagrams stood in the queue, milliseconds.
+    /// Waits of datagrams in the queue, in milliseconds.
     pub queue_ms: Percentiles,
-    /// The standing queue: the median over time of the least wait within 100 ms, milliseconds. Bursts that drain do not count.
+    /// The standing queue: the median over time of the least wait within 100 ms, milliseconds.
+    /// Bursts that drain do not count.
     pub standing_queue_ms: f64,
     /// Every 100 ms since the reset, or the last hour of it.
     pub series: Vec<Sample>,
@@ -84,23 +85,23 @@ pub struct Report {
 /// 100 ms of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sample {
-    /// When it begins, milliseconds since the reset.
+    /// Start of the sample, in milliseconds since the reset.
     pub at_ms: u64,
-    /// Payload that came in.
+    /// Payload bytes that entered the link.
     pub offered_bytes: u64,
-    /// Payload that went out.
+    /// Payload bytes that left the link.
     pub delivered_bytes: u64,
     /// Datagrams that were lost or dropped, whatever the cause.
     pub dropped: u64,
-    /// The least wait of what left the queue, milliseconds; none if nothing did.
+    /// Shortest wait of the datagrams that left the queue, in milliseconds; `None` without any.
     pub least_queue_ms: Option<f64>,
-    /// The longest.
+    /// Longest wait of the datagrams that left the queue, in milliseconds; `None` without any.
     pub most_queue_ms: Option<f64>,
 }
 
-/// What a sample covers.
+/// The time that a sample covers.
 pub const SAMPLE: Duration = Duration::from_millis(100);
-/// An hour of samples; older ones are forgotten.
+/// The most samples, one hour; older ones are discarded.
 const MOST_SAMPLES: usize = 36_000;
 
 impl Counts {
@@ -121,7 +122,7 @@ impl Counts {
         }
     }
 
-    /// Nothing yet, with samples that begin when these do.
+    /// Returns counters of zero whose samples begin at the same times.
     pub(crate) fn fork(&self) -> Counts {
         Counts::new(self.since)
     }
@@ -169,7 +170,7 @@ impl Counts {
         self.overtaken += 1;
     }
 
-    /// What has been counted.
+    /// Returns the counters.
     pub fn report(&self) -> Report {
         let mut standing: Vec<f64> = self.series.iter().filter_map(|sample| sample.least_queue_ms).collect();
         standing.sort_by(f64::total_cmp);
@@ -188,12 +189,13 @@ impl Counts {
         }
     }
 
-    /// The sample of a moment; none of what is before the reset or forgotten.
+    /// Returns the sample of a moment; `None` before the last reset, and for samples that were
+    /// discarded.
     fn sample(&mut self, at: Instant) -> Option<&mut Sample> {
         let since = at.checked_duration_since(self.since)?;
         let index = usize::try_from(since.as_millis() / SAMPLE.as_millis()).ok()?;
         if index >= self.forgotten + self.series.len() + MOST_SAMPLES {
-            // Nothing happened for longer than is kept.
+            // All kept samples are older than the series.
             self.series.clear();
             self.forgotten = index;
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Counts microseconds in steps that grow with the value: 1 µs below 64 µs, then 32 steps for each doubling, so that a
-/// percentile is off by 3 % at most.
+/// Counts microseconds in steps that grow with the value: 1 µs below 64 µs, then 32 steps for each
+/// doubling, so that a percentile is off by 3 % at most.
 #[derive(Debug, Clone)]
 pub struct Histogram {
     buckets: Vec<u64>,
@@ -32,7 +32,7 @@ pub struct Percentiles {
 const EXACT: u64 = 64;
 /// Steps for each doubling above.
 const STEPS: u64 = 32;
-/// 2³² µs are more than an hour; what is longer counts as that.
+/// The longest duration in microseconds, more than an hour; longer ones count as this one.
 const LONGEST: u64 = u32::MAX as u64;
 
 impl Default for Histogram {
@@ -59,13 +59,14 @@ impl Histogram {
         self.largest = 0;
     }
 
-    /// The usual percentiles.
+    /// Returns the usual percentiles.
     pub fn percentiles(&self) -> Percentiles {
         let at = |share| self.quantile(share).as_secs_f64() * 1e3;
         Percentiles { count: self.total, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: self.largest as f64 / 1e3 }
     }
 
-    /// The value that this share of all is no larger than; zero if there are none.
+    /// Returns the smallest value that is not exceeded by this share of all values; zero without
+    /// values.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;

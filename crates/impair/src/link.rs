@@ -1,8 +1,9 @@
 //! What happens to a datagram on its way?
 //!
-//! In this order: it is lost by chance or in a burst; it waits for the rate, or meets a full queue; it travels for the delay
-//! and the jitter; it is held until others have passed; it arrives, perhaps twice. All lots are drawn when it comes in and
-//! when it leaves the queue, so the same seed and the same datagrams lead to the same end whenever one polls.
+//! In this order: it is lost by chance or in a burst; it waits for the rate, or meets a full queue;
+//! it travels for the delay and the jitter; it is held until others have passed; it arrives,
+//! perhaps twice. All random numbers are drawn when it enters the link and when it leaves the
+//! queue, so the same seed and the same datagrams give the same result at any polling.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,46 +20,46 @@ use crate::settings::{Order, Settings, Shape};
 pub struct Link {
     settings: Settings,
     script: Script,
-    /// When the script began.
+    /// The start of the script.
     began_at: Instant,
     random: Random,
     is_bad: bool,
     bottleneck: Bottleneck<Datagram>,
     held: Vec<Held>,
     travelling: BinaryHeap<Reverse<Travelling>>,
-    /// When the last of those that keep the order arrives.
+    /// Arrival time of the last datagram that keeps the order.
     last_at: Option<Instant>,
     next_number: u64,
     bytes_inside: usize,
     counts: Counts,
 }
 
-/// Something on its way.
+/// A datagram on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
-    /// Whose it is. The link does not care.
+    /// The flow of the datagram. The link does not interpret it.
     pub flow: u32,
     /// The payload of UDP.
     pub bytes: Vec<u8>,
 }
 
-/// Something that arrives.
+/// A datagram that has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// When it is to arrive; how much later it is polled is the caller's error.
+    /// The time of arrival. A later poll is the timer error of the caller.
     pub due_at: Instant,
-    /// What.
+    /// The datagram.
     pub datagram: Datagram,
 }
 
-/// Waits until others have passed.
+/// A datagram that waits until others have passed.
 #[derive(Debug)]
 struct Held {
-    /// How many more.
+    /// Number of datagrams that have yet to pass.
     wanted: u32,
-    /// When it would have arrived.
+    /// The time of arrival without reordering.
     arrives_at: Instant,
-    /// When it no longer waits.
+    /// The time at which it stops waiting.
     until: Instant,
     datagram: Datagram,
 }
@@ -71,15 +72,16 @@ struct Travelling {
     datagram: Datagram,
 }
 
-/// Headers of IPv4 and UDP, which take of the rate too.
+/// Bytes of the headers of IPv4 and UDP, which count for the rate.
 const HEADER_BYTES: u64 = 28;
-/// What is inside of a link at most: 10 s at 50 Mb/s. Tests stay far below; more is dropped and counted.
+/// The most bytes inside a link: 10 s at 50 Mb/s, far above the use in tests. Further datagrams are
+/// dropped and counted.
 pub(crate) const MOST_BYTES: usize = 64 << 20;
-/// An overtaken datagram waits no longer than this for those that overtake it: the flow may have paused. A guess.
+/// The longest wait of an overtaken datagram for others: the flow may have paused. A guess.
 const HELD_AT_MOST: Duration = Duration::from_millis(200);
 
 impl Link {
-    /// A link that follows a script which begins `now`.
+    /// Creates a link that follows a script which begins `now`.
     pub fn new(script: Script, seed: u64, now: Instant) -> Link {
         let mut link = Link {
             settings: Settings::default(),
@@ -99,7 +101,7 @@ impl Link {
         link
     }
 
-    /// Another link that is like this one, now and later, and carries nothing yet.
+    /// Returns an empty link with the same script.
     pub fn fork(&self, seed: u64) -> Link {
         let mut bottleneck = Bottleneck::new(self.began_at);
         bottleneck.set(self.began_at, self.settings.rate, self.settings.queue);
@@ -119,24 +121,24 @@ impl Link {
         }
     }
 
-    /// What the link is like from now on until the next step.
+    /// Returns the settings from now until the next step.
     pub fn settings_at(&mut self, now: Instant) -> Settings {
         self.advance(now);
         self.settings
     }
 
-    /// What happened since the last reset.
+    /// Returns the counters since the last reset.
     pub fn report(&self) -> Report {
         self.counts.report()
     }
 
-    /// Begins to count anew.
+    /// Resets all counters.
     pub fn reset_counts(&mut self, now: Instant) {
         self.advance(now);
         self.counts = Counts::new(now);
     }
 
-    /// Follows another script from `now` on. What is under way stays under way.
+    /// Follows another script from `now` on. Datagrams under way are not affected.
     pub fn follow(&mut self, now: Instant, script: Script) {
         self.advance(now);
         self.script = script;
@@ -174,17 +176,17 @@ impl Link {
         Some(Delivery { due_at: at, datagram })
     }
 
-    /// When to poll again. Steps of the script need nobody to wake up.
+    /// Returns when to poll again. Steps of the script need no wake-up.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let arrives = self.travelling.peek().map(|Reverse(first)| first.at);
         let held = self.held.iter().map(|held| held.until).min();
-        // While something waits for the rate, a step may let it go earlier.
+        // A step of the script may release datagrams in the queue earlier.
         let leaves = self.bottleneck.next_at();
         let step = self.next_step_at().filter(|_| leaves.is_some());
         [arrives, held, leaves, step].into_iter().flatten().min()
     }
 
-    /// Lets happen what happens until `now`, step by step of the script.
+    /// Advances the link to `now`, step by step of the script.
     fn advance(&mut self, now: Instant) {
         while let Some(at) = self.next_step_at().filter(|at| *at <= now) {
             self.serve(at);
@@ -248,7 +250,7 @@ impl Link {
         self.let_pass(arrives_at);
     }
 
-    /// Something passes those that are held.
+    /// Counts one passing datagram for the held ones.
     fn let_pass(&mut self, at: Instant) {
         self.held.iter_mut().for_each(|held| held.wanted = held.wanted.saturating_sub(1));
         let free: Vec<Held> = self.held.extract_if(.., |held| held.wanted == 0).collect();

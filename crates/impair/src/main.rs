@@ -1,5 +1,5 @@
-//! `impair relay` stands between clients and a server and makes the network bad; `impair check` checks the tool itself.
-//! See `docs/impair.md`.
+//! `impair relay` stands between clients and a server and makes the network bad; `impair check`
+//! checks the tool itself. See `docs/impair.md`.
 
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
@@ -16,7 +16,8 @@ use impair::control::{Command, parse_file};
 use impair::relay::{Options, Plan, Relay};
 use impair::{Script, check};
 
-/// A bad network for tests: a UDP relay with rate, queue, delay, jitter, loss, bursts, reordering and duplication.
+/// A bad network for tests: a UDP relay with rate, queue, delay, jitter, loss, bursts, reordering
+/// and duplication.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -34,28 +35,28 @@ enum What {
 
 #[derive(Args)]
 struct RelayArguments {
-    /// Where clients send to; port 0 lets the system choose
+    /// Address that clients send to; port 0 lets the system choose
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// The server
     #[arg(long)]
     to: SocketAddr,
-    /// What happens to what clients send, such as "delay=25ms loss=1%; 20s loss=5%"
+    /// Script for datagrams of clients, such as "delay=25ms loss=1%; 20s loss=5%"
     #[arg(long, default_value = "", conflicts_with = "script")]
     up: String,
-    /// What happens to what clients get
+    /// Script for datagrams to clients
     #[arg(long, default_value = "", conflicts_with = "script")]
     down: String,
-    /// A file of lines that begin with up, down or both, instead
+    /// File with both scripts: lines that begin with up, down or both
     #[arg(long)]
     script: Option<PathBuf>,
-    /// Where chance begins: the same seed loses the same datagrams
+    /// Seed of the random numbers: the same seed loses the same datagrams
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// All clients share one link each way, instead of having their own
     #[arg(long)]
     shared: bool,
-    /// Forget clients that were silent for so many seconds
+    /// Forget clients that were silent for this many seconds
     #[arg(long, default_value_t = 60)]
     idle: u64,
     /// Write a report into this file every second
@@ -66,7 +67,7 @@ struct RelayArguments {
     control: bool,
 }
 
-/// How often the file of `--stats` is written.
+/// Interval between two writes of the file of `--stats`.
 const STATS_EVERY: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -86,7 +87,7 @@ fn check() -> anyhow::Result<ExitCode> {
     Ok(if rows.iter().all(|row| row.is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What reaches the main thread.
+/// An input of the main thread.
 enum Input {
     Line(String),
     End,
@@ -147,7 +148,7 @@ fn relay(arguments: RelayArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does what a line says and answers it. Returns whether to go on.
+/// Runs the command in a line and prints the answer. Returns `false` after `quit`.
 fn obey(relay: &Relay, line: &str) -> anyhow::Result<bool> {
     let fine = json!({ "ok": true });
     let answer = match Command::parse(line) {
@@ -168,13 +169,13 @@ fn obey(relay: &Relay, line: &str) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// A line on standard output. Who started us reads it.
+/// Writes a line to standard output, for the parent process.
 fn say(value: &serde_json::Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{value}").and_then(|()| out.flush()).context("nobody reads what the relay says")
 }
 
-/// Whole or not at all: somebody may read it at any time.
+/// Replaces the file at once: a reader never sees a part of it.
 fn write_stats(relay: &Relay, path: &Path) -> anyhow::Result<()> {
     let mut half = path.as_os_str().to_owned();
     half.push(".new");

@@ -1,7 +1,8 @@
 //! How does a link change over time?
 //!
-//! A script is a row of steps, apart by `;` or line ends. A step is a time since the start and what changes then; what a
-//! step does not name stays as it was. The time of the first step may be left out. `#` begins a comment.
+//! A script is a row of steps, apart by `;` or line ends. A step is a time since the start and what
+//! changes then; what a step does not name stays as it was. The time of the first step may be left
+//! out. `#` begins a comment.
 //!
 //! ```text
 //! rate=3M delay=25ms     # from the start
@@ -26,15 +27,15 @@ struct Step {
     settings: Settings,
 }
 
-/// What is wrong with a script.
+/// An error in a script.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("step {number}, \"{step}\": {reason}")]
 pub struct ScriptError {
     /// Which step, from one.
     pub number: usize,
-    /// What it says.
+    /// The text of the step.
     pub step: String,
-    /// What is wrong and what to write.
+    /// The fault, and the correct form.
     pub reason: String,
 }
 
@@ -89,7 +90,7 @@ impl Script {
         Ok(Script { steps })
     }
 
-    /// When the next step is due, since the start.
+    /// Returns when the next step is due, since the start.
     pub fn next_at(&self) -> Option<Duration> {
         self.steps.front().map(|step| step.at)
     }
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_keeps_what_it_does_not_name() {
+    fn a_step_keeps_settings_that_it_does_not_name() {
         let text = "rate=3M delay=25ms # from the start\n20s rate=500k; 90.5s rate=off loss=1%\n\n;# end";
         let mut script = Script::parse(text).unwrap();
         let mut seen = Vec::new();

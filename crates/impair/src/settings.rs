@@ -1,4 +1,4 @@
-//! What is one direction of a link like at one moment?
+//! Which properties does one direction of a link have at one moment?
 //!
 //! Each field has a word in the script language (`rate=3M`), read by [`Settings::set`].
 
@@ -9,72 +9,73 @@ use std::time::Duration;
 pub struct Settings {
     /// Bits a second, with 28 bytes of IP and UDP for each datagram; `None` is no limit.
     pub rate: Option<u64>,
-    /// How much waits at the rate before the tail is dropped.
+    /// Length of the queue in front of the rate; datagrams beyond it are dropped (tail drop).
     pub queue: QueueLimit,
-    /// How long every datagram is under way.
+    /// Delay of every datagram.
     pub delay: Duration,
-    /// Up to this much more, anew for every datagram.
+    /// Largest additional delay, drawn for every datagram.
     pub jitter: Duration,
-    /// How the jitter is spread between nothing and all of it.
+    /// Distribution of the additional delay between zero and `jitter`.
     pub shape: Shape,
     /// Whether jitter keeps the order, as a queue in a router does.
     pub order: Order,
-    /// The share that is lost, each on its own.
+    /// Share of datagrams lost independently of each other, 0 to 1.
     pub loss: f64,
-    /// Loss that comes in bursts, besides.
+    /// Additional loss in bursts.
     pub burst: Option<Burst>,
     /// Datagrams that others overtake.
     pub reorder: Option<Reorder>,
-    /// The share that arrives twice.
+    /// Share of datagrams that arrive twice, 0 to 1.
     pub duplicate: f64,
 }
 
-/// How much waits at a bottleneck.
+/// Length of the queue in front of a bottleneck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueLimit {
-    /// What takes this long to send at the present rate.
+    /// The bytes that the present rate sends in this time.
     Time(Duration),
     /// This many bytes.
     Bytes(u64),
 }
 
-/// How jitter is spread.
+/// Distribution of jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Every value is as likely as the next.
+    /// All values are equally likely.
     Uniform,
-    /// Values around half of it are most likely: the mean of four uniform ones.
+    /// Values around the half are most likely: the mean of four uniform values.
     Bell,
-    /// Mostly nothing, seldom all of it: the eighth power of a uniform one, a ninth of it on average. A guess at mobile networks.
+    /// Values near zero are most likely and large ones rare: the eighth power of a uniform value, a
+    /// ninth on average. A guess at mobile networks.
     Spikes,
 }
 
-/// What jitter does to the order.
+/// Effect of jitter on the order of datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Who was sent earlier arrives earlier.
+    /// Datagrams arrive in the order in which they were sent.
     Keep,
-    /// Who has less delay overtakes.
+    /// A datagram with less delay overtakes others.
     Free,
 }
 
 /// Gilbert–Elliott: the link is good or bad, and loses everything while it is bad.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Burst {
-    /// The share of all datagrams that is lost so.
+    /// Share of all datagrams lost in bursts, 0 to 1.
     pub share: f64,
-    /// How many are lost in a row, on average.
+    /// Average number of consecutive losses.
     pub length: f64,
 }
 
 impl Burst {
-    /// The probability that a datagram is the first of a burst.
+    /// Returns the probability that a datagram is the first of a burst.
     pub(crate) fn begins(self) -> f64 {
         // The share of bad ones is begins / (begins + ends).
         (self.share * self.ends() / (1.0 - self.share)).min(1.0)
     }
 
-    /// The probability that a datagram in a burst is the first good one.
+    /// Returns the probability that a datagram in a burst is the first good one.
     pub(crate) fn ends(self) -> f64 {
         1.0 / self.length
     }
@@ -83,14 +84,14 @@ impl Burst {
 /// Datagrams that others overtake.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reorder {
-    /// The share of all that is overtaken.
+    /// Share of all datagrams that are overtaken, 0 to 1.
     pub share: f64,
-    /// By how many.
+    /// Number of datagrams that overtake one.
     pub distance: u32,
 }
 
 impl Default for Settings {
-    /// A link that does nothing.
+    /// Returns the settings of an unimpaired link.
     fn default() -> Settings {
         Settings {
             rate: None,
@@ -107,26 +108,27 @@ impl Default for Settings {
     }
 }
 
-/// A home router's buffer. A guess, the same as in `sim`.
+/// The default queue, that of a home router. A guess, the same as in `sim`.
 const DEFAULT_QUEUE: Duration = Duration::from_millis(200);
-/// Nobody tests slower links; less would hold one datagram for minutes.
+/// The lowest rate in bits a second. A guess: below it, one datagram would take minutes.
 const LOWEST_RATE: u64 = 1_000;
-/// More than the relay itself can carry.
+/// The highest rate in bits a second, more than the relay can carry.
 const HIGHEST_RATE: u64 = 10_000_000_000;
-/// Longer than any path on Earth and to the Moon; bounds what is under way.
+/// The longest delay, longer than on any path on Earth or to the Moon; limits the datagrams under
+/// way.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Bounds how many a burst or an overtaken datagram waits for.
+/// The longest burst, and the most datagrams that overtake one. A guess.
 const FARTHEST: u32 = 10_000;
 
 /// The words of the language, for error messages.
 const WORDS: &str = "rate, queue, delay, jitter, shape, order, loss, burst, reorder, duplicate, reset";
 
 impl Settings {
-    /// Takes one word of a step, such as `rate=3M`.
+    /// Applies one word of a step, such as `rate=3M`.
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong with the word and how to write it.
+    /// A sentence that names the fault of the word and its correct form.
     pub fn set(&mut self, word: &str) -> Result<(), String> {
         if word == "reset" {
             *self = Settings::default();
@@ -244,7 +246,7 @@ fn reorder(text: &str) -> Result<Reorder, String> {
     Ok(Reorder { share, distance })
 }
 
-/// A plain decimal number that is not negative.
+/// Returns a plain decimal number that is not negative.
 pub(crate) fn positive(text: &str) -> Option<f64> {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     text.parse().ok().filter(|number: &f64| is_plain && number.is_finite())

@@ -1,4 +1,4 @@
-//! What is asked of a link is what happens: rows for each setting, and properties for any of them.
+//! A link does what its settings say: rows for each setting, and properties for any of them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ struct Flow {
     every: Duration,
 }
 
-/// When each arrived, milliseconds after the start, and which it was.
+/// Returns when each arrived, milliseconds after the start, and which it was.
 fn arrivals(flow: &Flow, seed: u64) -> (Vec<(f64, u32)>, Link) {
     let start = Instant::now();
     let mut link = Link::new(Script::parse(flow.script).unwrap(), seed, start);
@@ -154,7 +154,7 @@ fn an_overtaken_datagram_comes_after_as_many_as_asked() {
 }
 
 #[test]
-fn what_is_under_way_stays_under_way() {
+fn datagrams_under_way_are_not_affected_by_a_step() {
     let start = Instant::now();
     let mut link = Link::new(Script::parse("delay=1s").unwrap(), 1, start);
     link.handle_datagram(start, Datagram { flow: 4, bytes: vec![1; 10] });
@@ -171,7 +171,8 @@ fn what_is_under_way_stays_under_way() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Nothing is made up, nothing vanishes, nothing arrives before its delay, and the rate is never exceeded.
+    /// Nothing is made up, nothing vanishes, nothing arrives before its delay, and the rate is
+    /// never exceeded.
     #[test]
     fn every_datagram_is_accounted_for(
         loss in 0u32..30, burst in 0u32..20, rate in 100u64..5_000, delay in 0u64..50, jitter in 0u64..50,

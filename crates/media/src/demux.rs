@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_datagram_belongs_to_nobody() {
+    fn an_empty_datagram_has_no_protocol() {
         assert_eq!(classify(&[]), Class::Other);
     }
 }

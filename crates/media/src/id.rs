@@ -103,7 +103,7 @@ impl fmt::Display for StreamNameError {
 
 impl std::error::Error for StreamNameError {}
 
-/// The name of a session: 128 random bits, and who knows them may close the session.
+/// The name of a session: 128 random bits. A client that knows them may close the session.
 ///
 /// `Display` writes all of it and belongs in URLs only; for logs and pages there is
 /// [`handle`](Self::handle), and `Debug` shows a stub.
@@ -137,7 +137,7 @@ impl SessionId {
     /// Returns 8 hexadecimal digits that tell sessions apart in logs and pages.
     ///
     /// They are FNV-1a (64 bits, folded to 32). That is no cryptographic hash, and need not be one:
-    /// 32 bits are published of 128 random ones, so whoever reads them still has 2^96 ids left to
+    /// of 128 random bits, 32 are published, which leaves a reader 2^96 ids to
     /// try. Two sessions may share a handle; never look one up by it.
     pub fn handle(&self) -> String {
         // Offset basis and prime of FNV-1a 64, by Fowler, Noll and Vo.
@@ -155,7 +155,8 @@ impl fmt::Display for SessionId {
 }
 
 impl fmt::Debug for SessionId {
-    /// Writes the first 8 digits: enough to find a session in a test's output, too little to use it.
+    /// Writes the first 8 digits: enough to find a session in a test's output, too little to use
+    /// it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str("…")
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_32_hexadecimal_digits_is_no_session() {
+    fn text_other_than_32_hexadecimal_digits_is_no_session_id() {
         let rows = [
             "",
             "0011",

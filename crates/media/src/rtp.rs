@@ -1,7 +1,7 @@
 //! What does the header of an RTP packet say, and how is one written?
 //!
-//! [`Header`] is a view: it borrows the datagram and copies nothing. Whoever parses one has
-//! checked every length in it, so [`Header::payload`] is always inside the datagram.
+//! [`Header`] is a view: it borrows the datagram and copies nothing. Parsing checks every length in
+//! it, so [`Header::payload`] is always inside the datagram.
 
 use std::ops::Range;
 
@@ -220,15 +220,15 @@ pub fn header_bytes(datagram: &[u8]) -> Result<usize, Error> {
 /// Returns whether a datagram of class [`Rtp`](crate::demux::Class::Rtp) is RTCP.
 pub fn is_rtcp(datagram: &[u8]) -> bool {
     // RFC 5761 §4: RTP payload types 64..=95 are not used where both share a port, so that the
-    // second byte of RTCP, 192..=223, is nobody else's.
+    // second byte 192..=223 always means RTCP.
     matches!(datagram, [0x80..=0xbf, 192..=223, ..])
 }
 
-/// Writes an RTP header with extension elements at the start of `out`: with heads of one byte if all values fit them, else
-/// of two (RFC 8285 §4.1.2).
+/// Writes an RTP header with extension elements at the start of `out`: with heads of one byte if
+/// all values fit them, else of two (RFC 8285 §4.1.2).
 ///
-/// Returns its length, or 0 and leaves `out` as it was if it does not fit, the payload type is above
-/// 127, an id is not in 1..=14 or a value is not 1 to 255 bytes long.
+/// Returns its length, or 0 and leaves `out` as it was if it does not fit, the payload type is
+/// above 127, an id is not in 1..=14 or a value is not 1 to 255 bytes long.
 pub fn write_header(
     out: &mut [u8],
     payload_type: u8,
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rtp_is_refused() {
+    fn datagram_other_than_rtp_is_an_error() {
         let with = |flags: u8, rest: &[u8]| [&fixed(flags), rest].concat();
         let rows = [
             (vec![], Error::Truncated),

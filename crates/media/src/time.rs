@@ -1,7 +1,7 @@
 //! What time is it, in the words of RTCP and in the words of the operating system?
 //!
-//! [`NtpTime`] is the wall clock of sender reports and of abs-capture-time. [`WallClock`] ties it to
-//! the monotonic clock by one pair of readings, so that a step of the system clock cannot tear a
+//! [`NtpTime`] is the wall clock of sender reports and of abs-capture-time. [`WallClock`] ties it
+//! to the monotonic clock by one pair of readings, so that a step of the system clock cannot tear a
 //! running stream.
 
 use std::ops::{Add, Sub};
@@ -147,8 +147,8 @@ impl WallClock {
         }
     }
 
-    /// Returns the monotonic moment of a wall-clock time, unless the operating system's clock cannot
-    /// express it (a time from before the machine started, say).
+    /// Returns the monotonic moment of a wall-clock time, unless the operating system's clock
+    /// cannot express it (a time from before the machine started, say).
     pub fn instant_of(&self, ntp: NtpTime) -> Option<Instant> {
         let since = ntp.since(self.ntp);
         let distance = q32_to_duration(since.unsigned_abs());
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_becomes_the_unix_epoch() {
+    fn invalid_ntp_time_becomes_the_unix_epoch() {
         for ms in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY, -1.0, 1e300] {
             assert_eq!(NtpTime::from_unix_ms_f64(ms), NtpTime::from_unix_ms(0), "{ms}");
         }

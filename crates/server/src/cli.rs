@@ -1,4 +1,4 @@
-//! What does the command line say?
+//! Which commands and flags does the command line have?
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,9 +30,9 @@ enum Command {
     Token(Token),
     /// Print the documented configuration file with all defaults
     Config,
-    /// Look at this machine and say what will fail, what could be better, and how to mend it
+    /// Check this machine: print problems, hints, and how to fix them
     Doctor(Doctor),
-    /// Play publishers and many viewers against a server, this or another, and measure what they get
+    /// Measure this or another server with simulated publishers and many viewers
     Bench(Box<bench::Options>),
 }
 
@@ -40,7 +40,7 @@ enum Command {
 #[command(after_help = "Every option of the configuration file can also be set by an environment variable: \
     udp_port in [media] is NOWCAST_MEDIA_UDP_PORT. `nowcast config` lists them all.")]
 struct Serve {
-    /// Try it on this machine: HTTP on loopback, key "devkey", secret "secret", no token needed
+    /// For trying on this machine: HTTP on loopback, key "devkey", secret "secret", no token needed
     #[arg(long)]
     dev: bool,
     /// Media on 127.0.0.1 and ::1 only, which Firefox and GStreamer leave out: they get no media
@@ -62,7 +62,7 @@ struct Serve {
 
 #[derive(Args)]
 struct Doctor {
-    /// As for `serve`
+    /// Check the settings of `serve --dev`
     #[arg(long)]
     dev: bool,
     /// Configuration file
@@ -78,10 +78,10 @@ struct Token {
     /// Name of the key (with --dev: devkey)
     #[arg(long)]
     key: String,
-    /// Its secret (with --dev: secret)
+    /// Secret of the key (with --dev: secret)
     #[arg(long, env = "NOWCAST_SECRET", hide_env_values = true)]
     secret: String,
-    /// The stream it is for
+    /// Stream that the token is for
     #[arg(long)]
     stream: Option<String>,
     /// Allow publishing
@@ -93,15 +93,15 @@ struct Token {
     /// Allow ending the stream; without --stream: everything on the server
     #[arg(long)]
     admin: bool,
-    /// How long it is valid, at most 24h
+    /// Validity, at most 24h
     #[arg(long, default_value = "1h", value_name = "DURATION")]
     ttl: String,
-    /// Who bears it
+    /// Identity of the bearer (claim `sub`)
     #[arg(long)]
     identity: Option<String>,
 }
 
-/// Does what the command line says. Returns what the caller's shell gets.
+/// Runs the command of the command line. Returns the exit code.
 pub fn run() -> anyhow::Result<ExitCode> {
     let done = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
     match Cli::parse().command {
@@ -123,7 +123,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Those who watch go before those who ask.
+/// Lowers the priority of this thread below that of media threads: viewers come before requests.
 fn behind_media() {
     if let Err(error) = shards::udp::affinity::step_back(shards::NICENESS) {
         tracing::debug!(%error, "HTTP competes with media for its cores");
@@ -145,12 +145,12 @@ fn serve(arguments: Serve) -> anyhow::Result<()> {
         .build()
         .context("cannot start threads")?;
     let result = runtime.block_on(serve::run(config, remarks));
-    // Whatever still runs has had its time.
+    // Tasks that still run have had their time.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }
 
-/// Returns what Ctrl-C sets. The second one ends the process at once.
+/// Returns a flag that the first Ctrl-C sets. The second one ends the process at once.
 fn stop_on_interrupt() -> anyhow::Result<bench::Stop> {
     let stop = bench::Stop::default();
     let runtime =
@@ -169,10 +169,10 @@ fn stop_on_interrupt() -> anyhow::Result<bench::Stop> {
     Ok(stop)
 }
 
-/// What shells say of a process that SIGINT ended: 128 and its number.
+/// The exit code that shells use for a process ended by SIGINT: 128 plus its number.
 const INTERRUPTED: i32 = 130;
 
-/// The environment, without variables that are ours but not options.
+/// Returns the environment without `NOWCAST_` variables that are not options.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).filter(
         |(name, _)| {

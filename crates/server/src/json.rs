@@ -1,15 +1,15 @@
-//! What is wrong with JSON that a client sent, in words for its sender?
+//! How does the server describe faults of a client's JSON to this client?
 //!
-//! The parser's own messages name its types; here are the place and what was expected there.
+//! The parser's own messages name its types. These messages name the place and the expected form.
 
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
-/// Reads an object. An array is none, though serde would take it for a structure's fields in order.
+/// Reads an object. Refuses an array, which serde would read as a structure's fields in order.
 ///
 /// # Errors
 ///
-/// What is wrong, as the end of a sentence: `it is not JSON at line 1, column 5`.
+/// Returns the fault as the end of a sentence: `it is not JSON at line 1, column 5`.
 pub(crate) fn object(text: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(text).map_err(|error| fault(&error, "a JSON object"))
 }
@@ -18,7 +18,7 @@ pub(crate) fn object(text: &str) -> Result<Map<String, Value>, String> {
 ///
 /// # Errors
 ///
-/// As [`object`].
+/// Returns the fault in the same form as [`object`].
 pub(crate) fn strings(text: &str) -> Result<Vec<String>, String> {
     serde_json::from_str(text).map_err(|error| fault(&error, "a JSON array of strings"))
 }
@@ -32,7 +32,7 @@ fn fault(error: &serde_json::Error, expected: &str) -> String {
     }
 }
 
-/// What a field of an object holds.
+/// The form of a field of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// A string, or `null`.
@@ -44,11 +44,11 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// Looks at a value.
+    /// Checks a value.
     ///
     /// # Errors
     ///
-    /// What it should be.
+    /// Returns the expected form in words.
     pub(crate) fn check(self, value: &Value) -> Result<(), String> {
         match (self, value) {
             (Form::Text, Value::String(_)) | (Form::Text | Form::UpTo(_), Value::Null) => Ok(()),
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::engine::LayerWish;
 
-    /// Words of parsers that tell a sender nothing, or what is inside of this process.
+    /// Words of parsers that do not help a sender, or that reveal the inside of this process.
     pub(crate) const OF_PARSERS: [&str; 14] = [
         "::",
         "0x",
@@ -85,7 +85,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_wrong_with_json_is_told_without_words_of_the_parser() {
+    fn faults_of_json_are_described_without_words_of_the_parser() {
         let wish = |text: &str| LayerWish::read(text).expect_err(text);
         let list = |text: &str| strings(text).expect_err(text);
         for (said, words) in [

@@ -1,4 +1,4 @@
-//! How does the log look?
+//! Which form do log lines have, and which texts never enter the log?
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,15 +7,17 @@ use tracing_subscriber::fmt;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Libraries that see headers, and so tokens, stay silent below INFO whatever the level (threat T18).
+/// Libraries that see headers, and so tokens, stay silent below INFO whatever the level (threat
+/// T18).
 const QUIET: [&str; 4] = ["h2=info", "hyper=info", "hyper_util=info", "rustls=info"];
 
-/// Panics that are logged, each in one line, and one of [`THEN_EVERY`] after them: one that bytes of a stranger lead to could
-/// fill a disk. `nowcast_media_session_panics_total` counts all. Guesses.
+/// The first panics that are each logged in one line. Later ones are logged one in [`THEN_EVERY`],
+/// because panics that a stranger's bytes provoke could fill a disk.
+/// `nowcast_media_session_panics_total` counts all. A guess.
 const LOGGED_PANICS: u64 = 100;
 const THEN_EVERY: u64 = 1_000;
 
-/// Logs panics as everything else is logged. What they end is said by the guard that caught them.
+/// Logs panics like all other events. The guard that catches a panic logs which session it ends.
 fn log_panics() {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     std::panic::set_hook(Box::new(|panic| {
@@ -27,7 +29,8 @@ fn log_panics() {
     }));
 }
 
-/// Starts logging to standard error. Control characters in texts are escaped by the formatter (threat T30).
+/// Starts logging to standard error. Control characters in texts are escaped by the formatter
+/// (threat T30).
 pub fn start(config: &LogConfig) {
     let filter = QUIET.iter().fold(EnvFilter::new(&config.level), |filter, directive| match directive.parse() {
         Ok(directive) => filter.add_directive(directive),

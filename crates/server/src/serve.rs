@@ -1,7 +1,8 @@
 //! How does the server start, and how does it end?
 //!
-//! Everything that can be wrong is found before the first connection is taken, and said in one line. SIGTERM and
-//! SIGINT end it in order: no new sessions, goodbye to the old ones, all within `shutdown_timeout`.
+//! Every configuration error is found before the first connection is accepted, and printed in one
+//! line. SIGTERM and SIGINT end it in order: no new sessions, goodbye to the old ones, all within
+//! `shutdown_timeout`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,11 +15,11 @@ use tokio::sync::watch;
 use crate::config::{Config, ConfigError, HttpConfig, LogFormat, Tls};
 use crate::doctor;
 use crate::engine::Engine;
-use crate::http::tls::Certificates;
-use crate::http::{App, accept};
+use crate::http::connections::tls::Certificates;
+use crate::http::{Front, connections};
 use crate::log;
 
-/// Runs the server until it is told to end.
+/// Runs the server until a signal ends it.
 pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     log::start(&config.log);
     for remark in remarks.into_iter().chain(doctor::remarks(&config)) {
@@ -28,7 +29,7 @@ pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     let listeners = listen(&config.http)?;
     let engine = Engine::start(&config.media).await?;
     let (stop, stopping) = watch::channel(false);
-    let app = Arc::new(App::new(engine.clone(), &config, stopping.clone()));
+    let front = Arc::new(Front::new(engine.clone(), &config, stopping.clone()));
     if let Some(certificates) = &certificates {
         tokio::spawn(Arc::clone(certificates).reload_on_change());
     }
@@ -36,7 +37,8 @@ pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let http = config.http.clone();
-    let serving = tokio::spawn(async move { accept::serve(listeners, app, certificates, &http, stopping).await });
+    let serving =
+        tokio::spawn(async move { connections::serve(listeners, front, certificates, &http, stopping).await });
 
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: saying goodbye"),
@@ -51,11 +53,11 @@ pub async fn run(config: Config, remarks: Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Binds all listeners, or says which cannot be.
+/// Binds all listeners, or returns the option of the one that fails.
 fn listen(config: &HttpConfig) -> Result<Vec<TcpListener>, ConfigError> {
     let mut listeners = Vec::new();
     for address in &config.listen {
-        match accept::bind(*address) {
+        match connections::bind(*address) {
             Ok(listener) => listeners.push(listener),
             Err(error)
                 if config.ipv6_is_optional && address.is_ipv6() && !listeners.is_empty() && has_no_ipv6(&error) =>
@@ -86,7 +88,7 @@ fn has_no_ipv6(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAFNOSUPPORT) || error.kind() == std::io::ErrorKind::AddrNotAvailable
 }
 
-/// Says where to go now.
+/// Prints the links of the pages and of the API.
 fn welcome(config: &Config, listeners: &[TcpListener]) {
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let Some(base) = base_url(&addresses, &config.http.tls) else { return };
@@ -106,12 +108,13 @@ fn welcome(config: &Config, listeners: &[TcpListener]) {
     }
 }
 
-/// The address that a browser on this machine uses.
+/// Returns the URL for a browser on this machine.
 fn base_url(addresses: &[SocketAddr], tls: &Tls) -> Option<String> {
     let scheme = if *tls == Tls::Off { "http" } else { "https" };
     let first = addresses.first()?;
     let is_here = |address: &SocketAddr| address.ip().is_unspecified() || address.ip().is_loopback();
-    // A name that a browser may take for IPv6 or IPv4 is for a server that listens on both.
+    // A browser may resolve `localhost` to IPv6 or IPv4, so the name is used only if the server
+    // listens on both.
     let both = addresses.iter().all(|address| is_here(address) && address.port() == first.port());
     if first.ip().is_unspecified() || (both && addresses.len() > 1) {
         return Some(format!("{scheme}://localhost:{}", first.port()));

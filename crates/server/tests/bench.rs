@@ -20,7 +20,7 @@ fn folder(name: &str) -> PathBuf {
 /// A server at this address, with a certificate of its own making.
 struct Https {
     child: Child,
-    /// Kept open: a server whose words nobody takes ends.
+    /// Kept open: a server whose output pipe is closed ends.
     _said: Lines<BufReader<ChildStdout>>,
 }
 
@@ -102,7 +102,7 @@ fn fifty_viewers_join_and_get_every_packet_unchanged() {
 
 #[test]
 fn what_went_wrong_is_a_sentence_and_a_code() {
-    // Bound and not listened to by anybody who answers: the port is free again at once.
+    // The port is bound and released at once, so that no server answers there.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let output = bench(&["--url", &format!("http://{free}"), "--viewers", "1"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -123,7 +123,8 @@ fn https_and_ipv6_are_played_by_whom_we_trust() {
     let folder = folder("https");
     std::fs::create_dir_all(&folder).unwrap();
     let [certificate, key, other] = ["own.pem", "key.pem", "other.pem"].map(|name| folder.join(name));
-    // For another name than the one that is asked for: whoever names the very certificate means it.
+    // The certificate has another name than the URL: --ca with the server's own certificate accepts
+    // any name.
     let made = rcgen::generate_simple_self_signed(vec!["live.example".to_owned()]).unwrap();
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();

@@ -10,6 +10,7 @@ mod alert;
 mod failure;
 #[cfg(test)]
 mod peers;
+mod reason;
 mod suites;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,7 +30,8 @@ pub(crate) use alert::Alert;
 #[cfg(test)]
 pub(crate) use failure::GRACE;
 pub(crate) use failure::Patience;
-pub use failure::{Failure, Notes, Reason};
+pub use failure::{Failure, Notes};
+pub use reason::Reason;
 pub use verify::CertificateKind;
 use verify::Verifier;
 

@@ -1,8 +1,8 @@
 //! What does one datagram cost, by way of sending it?
 //!
-//! `cargo run --release -p shards --example udp_cost`: one second each over loopback, to 64 peers that
-//! read nothing. Delivery is part of the price there (the sender's system call runs it), so the
-//! differences say more than the numbers.
+//! `cargo run --release -p shards --example udp_cost`: one second each over loopback, to 64 peers
+//! that read nothing. Delivery is part of the price there (the sender's system call runs it), so
+//! the differences say more than the numbers.
 
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
@@ -82,8 +82,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Does `turn` for a second; it returns how many it did. Prints processor time, so that a busy machine
-/// disturbs less.
+/// Does `turn` for a second; it returns how many it did. Prints processor time, so that a busy
+/// machine disturbs less.
 fn measure(name: &str, mut turn: impl FnMut() -> u64) {
     let (start, used) = (Instant::now(), processor_nanos());
     let mut count = 0;
@@ -94,7 +94,7 @@ fn measure(name: &str, mut turn: impl FnMut() -> u64) {
     println!("{name:<26} {each:>7.0} ns");
 }
 
-/// How long this thread has run so far (`proc(5)`).
+/// Returns how long this thread has run so far (`proc(5)`).
 fn processor_nanos() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("a Linux with /proc");
     let first = text.split_whitespace().next();

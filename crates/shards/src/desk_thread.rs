@@ -14,7 +14,7 @@ use crate::plane::{EventSink, Gauges, PlaneEvent};
 use crate::udp::affinity::step_back;
 use crate::udp::{SendState, Socket};
 
-/// What a desk thread owns.
+/// The state of a desk thread.
 pub(crate) struct DeskThread {
     pub(crate) desk: Desk,
     /// Handles on the shards' sockets: what a desk sends must come from their port.
@@ -30,12 +30,12 @@ pub(crate) struct DeskThread {
 
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
-/// How far threads step back that serve those who come, behind those that serve who watches: where a desk and a shard
-/// compete for a core, the shard gets three quarters of it (the scheduler's weight of 5 against 0). With 10 watchers gain
-/// nothing that can be measured, and newcomers wait for seconds.
+/// Niceness of desk threads; shards have 0. A shard that competes with a desk for a core gets three
+/// quarters of it (the scheduler's weights of 0 and 5). Measured: 10 instead of 5 gives viewers
+/// nothing, and joins then take seconds.
 pub const NICENESS: i32 = 5;
 
-/// Commands, and after them datagrams, taken between two looks at the timers.
+/// The most commands, and then the most datagrams, between two checks of the timers. A guess.
 const AT_ONCE: usize = 256;
 
 impl DeskThread {
@@ -66,8 +66,8 @@ impl DeskThread {
         }
     }
 
-    /// What comes of a command is told before the next one is looked at: an address that waited behind another viewer's keys
-    /// would be told too late.
+    /// Handles one command and delivers its events before the next one: a shard would otherwise
+    /// learn a new address only after the keys of other viewers, which is too late.
     fn handle(&mut self, command: Command, batch: &mut Batch, sending: &mut SendState) {
         self.desk.handle_command(Instant::now(), command, batch);
         self.flush(batch, sending);

@@ -4,7 +4,7 @@
 //! - `shard_thread`: one media shard, its two sockets, its mailbox. Waits in one system call.
 //! - `desk_thread`: one desk; sends through the shards' port, receives through their mailboxes.
 //! - [`mailbox`]: the bounded queues between threads, and the only seam to tokio.
-//! - [`udp`]: the system calls; [`prefetch`]: what the processor is told.
+//! - [`udp`]: the system calls; [`prefetch`]: requests for cache lines.
 //!
 //! The loops decide nothing: they hand in a batch, drain the polls and sleep until the timeout.
 

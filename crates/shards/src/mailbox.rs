@@ -2,14 +2,15 @@
 //!
 //! By two queues each, and for a thread that sleeps on sockets a [`Waker`]:
 //!
-//! - *Commands* change state once and are never dropped. Nothing ever waits for a media thread, so this queue has no
-//!   capacity; what bounds it is that every command follows from a session that control admitted, or from a datagram that
-//!   the receiving thread itself passed on. While more than [`MANY`] wait, control admits nothing new ([`Mailbox::waiting`]).
-//! - *Datagrams*, and all else that may be lost ([`Message::may_be_lost`]), wait in a queue of [`CAPACITY`] places. What
-//!   finds it full is dropped and counted.
+//! - *Commands* change state once and are never dropped. Nothing ever waits for a media thread, so
+//!   this queue has no capacity; what bounds it is that every command follows from a session that
+//!   control admitted, or from a datagram that the receiving thread itself passed on. While more
+//!   than [`MANY`] wait, control admits nothing new ([`Mailbox::waiting`]).
+//! - *Datagrams*, and all other messages that may be lost ([`Message::may_be_lost`]), wait in a
+//!   queue of [`CAPACITY`] places. A message that finds this queue full is dropped and counted.
 //!
-//! The receiver takes commands first ([`Inbox`]). A datagram may therefore be looked at later than a command that was sent
-//! after it, and never earlier than one that was sent before it.
+//! The receiver takes commands first ([`Inbox`]). It may therefore handle a datagram after a
+//! command that was sent later, and never before a command that was sent earlier.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,17 +21,17 @@ use sfu::{desk, shard};
 
 use crate::udp::Waker;
 
-/// The most datagrams that wait for one thread. At 5,000 joins a second and 10 datagrams a join this is a
-/// second's worth; a thread that is behind by more cannot catch up anyway.
+/// The most datagrams that wait for one thread. 5,000 joins a second with 10 datagrams each fill
+/// the queue in about a second; a thread that is further behind cannot catch up.
 pub const CAPACITY: usize = 65_536;
 
-/// Commands that wait for a thread which is so far behind that no new session is admitted. 5,000 joins a second and
-/// about four commands a join make three seconds' worth.
+/// Number of commands waiting for one thread from which on no new session is admitted. 5,000 joins
+/// a second with about four commands each reach it in three seconds.
 pub const MANY: usize = 65_536;
 
-/// What threads hand each other.
+/// A message between threads.
 pub trait Message {
-    /// Whether it may be dropped when its receiver is behind.
+    /// Returns whether the message may be dropped when its receiver is behind.
     fn may_be_lost(&self) -> bool;
 }
 
@@ -46,7 +47,7 @@ impl Message for desk::Command {
     }
 }
 
-/// The sending end; clones feed the same thread.
+/// The sending end of a mailbox. Clones feed the same thread.
 #[derive(Debug)]
 pub struct Mailbox<T> {
     commands: Sender<T>,
@@ -55,7 +56,7 @@ pub struct Mailbox<T> {
     dropped: Arc<AtomicU64>,
 }
 
-/// The receiving end.
+/// The receiving end of a mailbox.
 #[derive(Debug)]
 pub struct Inbox<T> {
     commands: Receiver<T>,
@@ -74,7 +75,7 @@ impl<T> Clone for Mailbox<T> {
 }
 
 impl<T: Message> Mailbox<T> {
-    /// A mailbox and its receiving end. `waker` gets the receiver out of its poll.
+    /// Creates a mailbox and its receiving end. `waker` interrupts the receiver's poll.
     pub fn new(waker: Option<Waker>) -> (Mailbox<T>, Inbox<T>) {
         let (commands, inbox_commands) = unbounded();
         let (datagrams, inbox_datagrams) = bounded(CAPACITY);
@@ -82,7 +83,8 @@ impl<T: Message> Mailbox<T> {
         (mailbox, Inbox { commands: inbox_commands, datagrams: inbox_datagrams })
     }
 
-    /// Puts a message in. Returns whether it was taken: a command always is while its thread lives.
+    /// Sends a message. Returns whether the mailbox took it: always for a command while the
+    /// receiving thread lives.
     pub fn send(&self, message: T) -> bool {
         let is_taken = if message.may_be_lost() {
             match self.datagrams.try_send(message) {
@@ -101,19 +103,19 @@ impl<T: Message> Mailbox<T> {
         is_taken
     }
 
-    /// How many datagrams were dropped so far.
+    /// Returns the number of datagrams dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// How many commands wait.
+    /// Returns the number of commands that wait.
     pub fn waiting(&self) -> usize {
         self.commands.len()
     }
 }
 
 impl<T> Inbox<T> {
-    /// The next command.
+    /// Returns the next command.
     ///
     /// # Errors
     ///
@@ -122,17 +124,18 @@ impl<T> Inbox<T> {
         self.commands.try_recv()
     }
 
-    /// The next datagram. Take the commands first.
+    /// Returns the next datagram. Take the commands first.
     pub fn datagram(&self) -> Option<T> {
         self.datagrams.try_recv().ok()
     }
 
-    /// Whether nothing waits.
+    /// Returns whether no message waits.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty() && self.datagrams.is_empty()
     }
 
-    /// Sleeps until something comes or `timeout` is over, for a thread that has nothing else to wait for.
+    /// Sleeps until a message arrives or `timeout` is over. For threads that wait for this mailbox
+    /// only.
     pub fn wait(&self, timeout: Duration) {
         let mut select = Select::new();
         select.recv(&self.commands);

@@ -22,15 +22,17 @@ use crate::udp::{BindError, Options, SendReport, Socket, Waker};
 pub struct Setup {
     /// The UDP port; 0 lets the system choose.
     pub port: u16,
-    /// The addresses to bind; usually both unspecified ones. Those of a family that the machine lacks are skipped.
+    /// The addresses to bind; usually both unspecified ones. Those of a family that the machine
+    /// lacks are skipped.
     pub listen: Vec<IpAddr>,
-    /// The addresses that peers are told to send to; port 0 is the one that is bound, another one is forwarded to it.
+    /// The addresses that peers are told to send to; port 0 is the one that is bound, another one
+    /// is forwarded to it.
     pub candidates: Vec<SocketAddr>,
-    /// How many media threads.
+    /// Number of shards.
     pub shards: u8,
-    /// How many handshake threads.
+    /// Number of desks.
     pub desks: u8,
-    /// Viewers' handshakes under way at once, on all of them together.
+    /// The most handshakes of viewers under way at once, on all desks together.
     pub handshakes: usize,
     /// Pin shard *n* to core *n*.
     pub pin: bool,
@@ -38,24 +40,24 @@ pub struct Setup {
     pub socket_buffer_bytes: usize,
     /// 64 random bits at a time, from the operating system.
     pub random: fn() -> u64,
-    /// Takes what happens. Called on media threads: must not block.
+    /// Receives all events. Called on media threads: must not block.
     pub events: EventSink,
 }
 
-/// See [`Setup::events`].
+/// Receives the events of all threads; see [`Setup::events`].
 pub type EventSink = Arc<dyn Fn(PlaneEvent) + Send + Sync>;
 
-/// Something happened on the media plane.
+/// An event of a shard or a desk.
 #[derive(Debug)]
 pub enum PlaneEvent {
-    /// On a shard.
+    /// An event of a shard.
     Shard(shard::Event),
-    /// On a desk.
+    /// An event of a desk.
     Desk(desk::Event),
 }
 
 impl PlaneEvent {
-    /// Whether the event may be dropped while the control task is behind.
+    /// Returns whether the event may be dropped while the control task is behind.
     pub fn may_be_lost(&self) -> bool {
         match self {
             PlaneEvent::Shard(event) => event.may_be_lost(),
@@ -63,7 +65,7 @@ impl PlaneEvent {
         }
     }
 
-    /// The session that it is about, if it is about one.
+    /// Returns the session that the event concerns, if any.
     pub fn session(&self) -> Option<SessionId> {
         match self {
             PlaneEvent::Shard(event) => event.session(),
@@ -91,7 +93,7 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// What all media threads count together.
+/// Counters and gauges of the media threads.
 #[derive(Debug, Default)]
 pub struct Gauges {
     /// Datagrams given to the kernel.
@@ -100,22 +102,28 @@ pub struct Gauges {
     pub bytes_sent: AtomicU64,
     /// Datagrams lost because the send buffer was full.
     pub send_buffer_drops: AtomicU64,
-    /// Datagrams that the kernel refused for their own sake.
+    /// Datagrams that the kernel refused individually: no route, forbidden, too long.
     pub send_errors: AtomicU64,
     /// Datagrams lost because a receive buffer was full.
     pub kernel_drops: AtomicU64,
-    /// Thousandths of its time in which the thread was not asleep, over about a second.
+    /// Share of the last second in which the thread was not asleep, in thousandths.
     pub busy_permille: AtomicU64,
     /// Panics on a desk.
     pub desk_panics: AtomicU64,
 }
 
-/// Whether all media threads run. Clones say the same.
+/// Reports whether all media threads run. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Liveness(Arc<AtomicBool>);
 
 impl Liveness {
-    /// `false` from the moment on when a thread ended that was not asked to; the process aborts then.
+    /// Creates the liveness of threads that have not ended.
+    #[expect(clippy::new_without_default, reason = "a default would not say that it is alive")]
+    pub fn new() -> Liveness {
+        Liveness(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// Returns `false` once a thread has ended unasked; the process then aborts.
     pub fn is_alive(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -207,7 +215,7 @@ impl Plane {
 
         let mut threads = Vec::new();
         let mut gauges = Vec::new();
-        let liveness = Liveness(Arc::new(AtomicBool::new(true)));
+        let liveness = Liveness::new();
         for (number, inbox) in (0..setup.desks).zip(desk_ends) {
             let counted = Arc::new(Gauges::default());
             gauges.push(counted.clone());
@@ -250,7 +258,7 @@ impl Plane {
         Ok(Plane { shards, desks, gauges, threads, liveness, identity, port, clock })
     }
 
-    /// What all sessions share.
+    /// Returns the certificate and key that all sessions share.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -260,70 +268,74 @@ impl Plane {
         self.clock
     }
 
-    /// The UDP port in use.
+    /// Returns the UDP port in use.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// How many shards run.
+    /// Returns how many shards run.
     pub fn shard_count(&self) -> u8 {
         self.shards.len() as u8
     }
 
-    /// How many desks run.
+    /// Returns how many desks run.
     pub fn desk_count(&self) -> u8 {
         self.desks.len() as u8
     }
 
-    /// Asks a shard. Returns whether it took the command.
+    /// Sends a command to a shard. Returns whether its mailbox took the command.
     pub fn shard(&self, number: u8, command: shard::Command) -> bool {
         self.shards.get(usize::from(number)).is_some_and(|shard| shard.send(command))
     }
 
-    /// Asks a desk. Returns whether it took the command.
+    /// Sends a command to a desk. Returns whether its mailbox took the command.
     pub fn desk(&self, number: u8, command: desk::Command) -> bool {
         self.desks.get(usize::from(number)).is_some_and(|desk| desk.send(command))
     }
 
-    /// The highest value of a gauge among the shards.
+    /// Returns the highest value of a gauge among the shards.
     pub fn highest(&self, of: impl Fn(&Gauges) -> &AtomicU64) -> u64 {
         self.gauges.iter().map(|g| of(g).load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
-    /// What the threads count: sums over all shards.
+    /// Returns the sum of a counter over all shards.
     pub fn gauge(&self, of: impl Fn(&Gauges) -> &AtomicU64) -> u64 {
         self.gauges.iter().map(|g| of(g).load(Ordering::Relaxed)).sum()
     }
 
-    /// Datagrams, relayed packets and questions that found the queue of their thread full.
+    /// Returns the number of datagrams, relayed packets and queries that were dropped because a
+    /// queue was full.
     pub fn dropped(&self) -> u64 {
         self.shards.iter().map(Mailbox::dropped).sum::<u64>() + self.desks.iter().map(Mailbox::dropped).sum::<u64>()
     }
 
-    /// The most commands that wait for one thread.
+    /// Returns the largest number of commands that wait for one thread.
     pub fn waiting(&self) -> usize {
         let shards = self.shards.iter().map(Mailbox::waiting);
         shards.chain(self.desks.iter().map(Mailbox::waiting)).max().unwrap_or(0)
     }
 
-    /// Whether a thread is so far behind that no new session should be admitted.
+    /// Returns whether a thread is so far behind that no new session should be admitted.
     pub fn is_behind(&self) -> bool {
         self.waiting() >= MANY
     }
 
-    /// Says whether all threads run, from any thread and without asking one.
+    /// Returns a handle that reports from any thread whether all media threads run.
     pub fn liveness(&self) -> Liveness {
         self.liveness.clone()
     }
 
-    /// Whether all threads run.
+    /// Returns whether all threads run.
     pub fn is_alive(&self) -> bool {
         self.threads.iter().all(|thread| !thread.is_finished())
     }
 }
 
-/// Starts a thread that the process cannot do without. `run` returns whether it was asked to end; if not, or if it panics, the
-/// process aborts: sessions of one thread that is gone look alive to all others, and a supervisor can start a sound process.
+/// Starts a thread that the process cannot do without. `run` returns whether the thread was asked
+/// to end.
+///
+/// If it was not, or if it panics, the process aborts: to all other threads the sessions of the
+/// lost thread would look alive, and a supervisor can start a sound process.
 fn start(
     name: String,
     liveness: Liveness,
@@ -337,13 +349,13 @@ fn start(
     })
 }
 
-/// Ends the process because a part of it has ended that it cannot do without: one error line, and SIGABRT.
+/// Logs one error line and aborts the process (SIGABRT) because an essential `part` has ended.
 pub fn abort(part: &str) -> ! {
     tracing::error!(part, "a part of the server ended that nothing asked to end; the process aborts");
     std::process::abort()
 }
 
-/// The unspecified addresses of both families: everything this machine has.
+/// Returns the unspecified addresses of both families, which bind all addresses of the machine.
 pub fn everywhere() -> Vec<IpAddr> {
     vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)]
 }

@@ -1,13 +1,13 @@
-//! Asks the processor for memory before it is needed.
+//! Requests cache lines from memory before a shard needs them.
 
 use sfu::prefetch::Prefetch;
 
-/// A cache line of the machines that we run on.
+/// The cache line size of x86-64 and most ARM machines.
 const LINE_BYTES: usize = 64;
-/// No more is asked for at once: there are some dozens of places for what is under way.
+/// The most cache lines requested at once: a core tracks some dozens of outstanding loads.
 const MOST_LINES: usize = 24;
 
-/// What a shard asks with.
+/// Returns the prefetch functions of this machine, which a shard calls.
 pub fn of_this_machine() -> Prefetch {
     Prefetch::new(ask, ask_behind)
 }
@@ -20,14 +20,16 @@ fn ask(start: *const u8, len: usize) {
     }
 }
 
-/// The words of a value, and what stands where they point, if that is an address at all.
+/// Prefetches the memory that the words of a value point to. A word that is no address does no
+/// harm.
 #[cfg(target_arch = "x86_64")]
 fn ask_behind(start: *const u8, len: usize, bytes: usize) {
     for word in 0..len / size_of::<usize>() {
         let at = start.wrapping_add(word * size_of::<usize>());
         let address: usize;
-        // SAFETY: the callers hold a reference to a value of `len` bytes, so that these eight may be read. They may be padding, of
-        // which Rust would make anything, but a load is a load; and the word only becomes the operand of prefetches.
+        // SAFETY: the callers hold a reference to a value of `len` bytes, so that these eight may
+        // be read. They may be padding, of which Rust would make anything, but a load is a load;
+        // and the word only becomes the operand of prefetches.
         unsafe {
             std::arch::asm!("mov {}, qword ptr [{}]", out(reg) address, in(reg) at, options(pure, readonly, nostack, preserves_flags));
         }
@@ -41,11 +43,12 @@ fn ask_behind(_: *const u8, _: usize, _: usize) {}
 #[cfg(target_arch = "x86_64")]
 fn line_at(at: *const u8) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: a prefetch reads nothing as far as a program can tell, and faults at no address whatever.
+    // SAFETY: a prefetch reads nothing as far as a program can tell, and faults at no address
+    // whatever.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
 }
 
-/// Other machines do without: stable Rust has no instruction for them.
+/// Does nothing: stable Rust has no prefetch instruction for this machine.
 #[cfg(not(target_arch = "x86_64"))]
 fn line_at(_: *const u8) {}
 

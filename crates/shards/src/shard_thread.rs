@@ -12,7 +12,7 @@ use crate::mailbox::{Inbox, Mailbox};
 use crate::plane::{EventSink, Gauges, PlaneEvent};
 use crate::udp::{Poller, ReceiveBatch, SendReport, SendState, Socket, Waker};
 
-/// What a shard thread owns.
+/// The state of a shard thread.
 pub(crate) struct ShardThread {
     pub(crate) shard: Shard,
     pub(crate) sockets: Vec<Socket>,
@@ -24,13 +24,13 @@ pub(crate) struct ShardThread {
     pub(crate) gauges: std::sync::Arc<Gauges>,
 }
 
-/// Batches of datagrams taken from one socket before others get their turn: 4 × 64.
+/// The most batches of 64 datagrams taken from one socket in a turn. A guess.
 const RECEIVE_BATCHES: usize = 4;
 
-/// From so many datagrams on it pays to have the memory of all their senders fetched at once. A guess.
+/// Smallest batch for which the shard prefetches the state of all senders. A guess.
 const MANY: usize = 3;
 
-/// Commands taken before others get their turn, and datagrams of other shards.
+/// The most commands, and the most datagrams of other shards, taken in a turn. A guess.
 const AT_ONCE: usize = 1_024;
 
 /// Sleeping longer than this would hide a clock that was set, or a bug in a timeout.
@@ -73,8 +73,8 @@ impl ShardThread {
             let now = Instant::now();
             self.shard.handle_timeout(now);
             self.gauges.loaded(&self.shard.load());
-            // One round, then back to the sockets: while thousands are served, a publisher's next packets and a viewer's
-            // NACK must not wait for the last of them.
+            // One batch, then back to the sockets: while thousands are served, a publisher's next
+            // packets and a viewer's NACK must not wait for the last of them.
             self.send_batch(now, &mut batch, &mut sending);
             if self.tell() {
                 while self.send_batch(Instant::now(), &mut batch, &mut sending) {}
@@ -98,7 +98,8 @@ impl ShardThread {
         }
     }
 
-    /// Takes what other shards passed on: datagrams of sessions here, and packets of streams that are relayed.
+    /// Takes what other shards passed on: datagrams of sessions here, and packets of streams that
+    /// are relayed.
     fn take_datagrams(&mut self) {
         for _ in 0..AT_ONCE {
             let Some(command) = self.inbox.datagram() else { break };
@@ -111,9 +112,10 @@ impl ShardThread {
             if self.sockets[place].receive(received).is_err() {
                 return;
             }
-            // A desk says whose an address is before it answers that address. So what the address sends next may be looked
-            // at only after the commands that had come by the time it was received: with an older look into the mailbox the
-            // first DTLS flight of one join in a thousand would be a stranger's, and be sent again a second later.
+            // A desk assigns an address to its session before it answers the address. The shard
+            // therefore handles all commands that arrived before a datagram ahead of the datagram.
+            // Without this, one join in a thousand lost its first DTLS flight as one from an
+            // unknown address, and repeated it a second later (measured).
             self.take_commands();
             let now = Instant::now();
             let (fallback, port) =
@@ -131,7 +133,7 @@ impl ShardThread {
         }
     }
 
-    /// Sends a batch's worth. Returns whether there was anything.
+    /// Sends one batch. Returns `true` if the batch had a datagram.
     fn send_batch(&mut self, now: Instant, batch: &mut Batch, sending: &mut SendState) -> bool {
         self.shard.poll_transmit(now, batch);
         if batch.is_empty() {

@@ -1,6 +1,8 @@
-//! Sending a packet, and reading a viewer's feedback, allocates nothing once a viewer has been there for a while.
+//! Sending a packet, and reading a viewer's feedback, allocates nothing once a viewer has been
+//! there for a while.
 //!
-//! Here, because an allocator that counts needs `unsafe`, which only this crate may use.
+//! The test is in this crate because a counting allocator needs `unsafe`, which only this crate may
+//! use.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -21,7 +23,7 @@ use sfu::transmit::Batch;
 use sfu::viewer::ViewerSetup;
 use sfu::viewer::subscription::{ExtensionIds, NegotiatedTrack};
 
-/// Counts allocations of a thread while it asks for that.
+/// An allocator that counts the allocations of a thread on request.
 struct Counting;
 
 thread_local! {
@@ -41,7 +43,8 @@ fn note() {
     });
 }
 
-// SAFETY: everything is left to the system's allocator; counting allocates nothing (its thread-locals are constants).
+// SAFETY: everything is left to the system's allocator; counting allocates nothing (its
+// thread-locals are constants).
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note();
@@ -61,7 +64,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Allocations of this thread in `step`.
+/// Returns the number of allocations of this thread during `step`.
 fn allocations(step: impl FnOnce()) -> u64 {
     COUNT.set(0);
     COUNTS.set(true);
@@ -75,7 +78,7 @@ const SSRC: u32 = 7;
 const TRANSPORT_SEQ_ID: u8 = 3;
 const FRAME: Duration = Duration::from_millis(33);
 const GROUP: u64 = 60;
-/// Until rings and arenas have grown to what a second needs.
+/// Frames until rings and arenas have grown to their final size.
 const WARM_UP: u64 = 400;
 const MEASURED: u64 = 300;
 
@@ -93,7 +96,8 @@ struct Scene {
     feedbacks: u8,
 }
 
-/// Allocations while packets went out, feedback came in and timers were due; and how many packets there were.
+/// Allocations while packets went out, feedback came in and timers were due; and how many packets
+/// there were.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counted {
     sending: u64,
@@ -107,7 +111,6 @@ struct Counted {
 impl Scene {
     fn new(format: Format, is_layered: bool) -> Scene {
         let now = Instant::now();
-        let here = SocketAddr::from(([192, 0, 2, 1], 7_882));
         let clock = WallClock::new(now, NtpTime::from_unix_ms(1_800_000_000_000));
         let mut shard = Shard::new(0, 2, clock);
         shard.handle_command(now, Command::StreamHome { stream: STREAM, shard: 1, epoch: 1 });
@@ -155,7 +158,8 @@ impl Scene {
         Scene { shard, now, format, is_layered, frames: 0, packets: 0, theirs, batch, sent, feedbacks: 0 }
     }
 
-    /// Plays on and counts. What comes in, the shared log, is not counted.
+    /// Plays `frames` frames and counts allocations. Those of the publisher's side, the shared log,
+    /// are not counted.
     fn play(&mut self, frames: u64) -> Counted {
         let mut counted = Counted::default();
         for _ in 0..frames {
@@ -206,7 +210,8 @@ impl Scene {
         let block = ReportBlock { ssrc: SSRC, ..ReportBlock::default() };
         assert!(writer.receiver_report(1, &[block]));
         assert!(writer.nack(1, SSRC, &[self.sent[0].0]));
-        // The reference time counts in 64 ms (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
+        // The reference time counts in 64 ms (draft-holmer-rmcat-transport-wide-cc-extensions-01
+        // §3.1).
         let came_us = i64::try_from(self.frames * 33_000).expect("a few minutes");
         let arrived = (0..).zip(&self.sent).map(|(n, (_, seq))| (*seq, Some(came_us + n * 1_000)));
         let arrived: Vec<_> = arrived.collect();
@@ -268,7 +273,8 @@ impl Scene {
         match self.format.codec {
             // RFC 7741 §4.2: extension, start of partition, picture id of 15 bits.
             Codec::Vp8 => payload[..4].copy_from_slice(&[0x90, 0x80, 0x80 | picture[0], picture[1]]),
-            // RFC 9628 §4.2: picture id, predicted, layers, not flexible, begins and ends a frame; TL0PICIDX.
+            // RFC 9628 §4.2: picture id, predicted, layers, not flexible, begins and ends a frame;
+            // TL0PICIDX.
             Codec::Vp9 if self.is_layered => {
                 let predicted = if is_key { 0 } else { 0x40 };
                 let (begins, ends) = (if place == 0 { 8 } else { 0 }, if place == 2 { 4 } else { 0 });
@@ -285,7 +291,7 @@ impl Scene {
         (payload.into(), layers)
     }
 
-    /// What was sent again and left out so far.
+    /// Returns the numbers of retransmitted and of left-out packets so far.
     fn report(&mut self) -> (u64, u64) {
         self.shard.handle_command(self.now, Command::Report { session: session() });
         loop {

@@ -1,4 +1,5 @@
-//! What happens when a thread of the media plane panics, or is behind, with real threads and sockets.
+//! What happens when a thread of the media plane panics, or is behind, with real threads and
+//! sockets.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, mpsc};

@@ -12,7 +12,7 @@ pub(super) struct Axis {
     end: f64,
 }
 
-/// About so many marks fit.
+/// The approximate number of marks on an axis. A guess.
 const MARKS: f64 = 5.5;
 
 impl Axis {
@@ -36,7 +36,7 @@ impl Axis {
         self.to
     }
 
-    /// Where `value` lies. What is beyond an end lies at that end.
+    /// Returns the position of `value`. A value beyond an end is placed at this end.
     pub(super) fn at(&self, value: f64) -> f64 {
         let value = value.clamp(self.from, self.to);
         let share = if self.is_logarithmic {

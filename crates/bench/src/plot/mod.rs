@@ -1,7 +1,8 @@
 //! How do figures become a picture in a page?
 //!
-//! SVG without colours of its own: lines and bands have classes (`s0`, `s1`, …), and the page's style sheet says what they
-//! look like in light and in dark. Nothing is drawn that is not a line, an area or a word.
+//! SVG without colours of its own: lines and bands have classes (`s0`, `s1`, …), and the page's
+//! style sheet says what they look like in light and in dark. Nothing is drawn that is not a line,
+//! an area or a word.
 //!
 //! - [`axis`]: where a value lies, and which round numbers stand beside it
 
@@ -48,19 +49,21 @@ const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 264.0;
 const LEFT: f64 = 66.0;
 const RIGHT: f64 = 14.0;
-/// Room for the name of the upright axis, which stands above it: beside it, it would touch the numbers on a telephone.
+/// Room for the name of the upright axis, which stands above it: beside it, it would touch the
+/// numbers on a telephone.
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 48.0;
-/// A bound that is more than so many times the largest value would press the lines onto the axis.
+/// A bound above this multiple of the largest value is not drawn: it would press the lines onto the
+/// axis. A guess.
 const IN_REACH: f64 = 3.0;
 
 impl Plot {
-    /// Whether there is anything to draw.
+    /// Returns whether there is anything to draw.
     pub(crate) fn is_empty(&self) -> bool {
         self.lines.iter().all(|line| line.points.is_empty())
     }
 
-    /// Returns the picture. `title` is read to those who do not see it.
+    /// Returns the picture. `title` is its text for screen readers.
     pub(crate) fn svg(&self, title: &str) -> String {
         let mut svg = String::new();
         self.write(&mut svg, title).expect("writing to a string does not fail");

@@ -1,4 +1,5 @@
-//! How do lines become a picture? SVG that can be read and changed by hand, with nothing but text and lines in it.
+//! How do lines become a picture? SVG that can be read and changed by hand, with nothing but text
+//! and lines in it.
 
 use std::fmt::Write;
 
@@ -10,7 +11,7 @@ pub(super) struct Chart {
     pub(super) x: Axis,
     pub(super) y: Axis,
     pub(super) lines: Vec<Line>,
-    /// A level that is to be kept, and what it is called.
+    /// A goal, and its label.
     pub(super) goal: Option<(f64, &'static str)>,
 }
 
@@ -38,9 +39,9 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;
 /// Room for what stands around the plot: left, right (names of lines), top, bottom.
 const MARGINS: (f64, f64, f64, f64) = (60.0, 190.0, 36.0, 46.0);
-/// Told apart by those who see few colours, too (Okabe and Ito's palette).
+/// Colours that people with colour vision deficiency can distinguish (Okabe and Ito's palette).
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
-/// About so many marks fit beside an axis.
+/// The approximate number of marks beside an axis. A guess.
 const MARKS: f64 = 6.0;
 
 /// Where values of an axis lie: from `from` at `start` to `to` at `end`.

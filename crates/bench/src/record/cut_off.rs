@@ -1,5 +1,7 @@
-//! Who notices that a viewer's network has died? A tenth of an audience is gone from one moment to the next, without a word; the
-//! server goes on sending to them until it gives them up.
+//! Do other viewers notice when a tenth of the audience disappears at once?
+//!
+//! The networks of these viewers die without a goodbye; the server continues to send to them until
+//! their timeout.
 
 use serde_json::json;
 

@@ -1,8 +1,9 @@
 //! What does it cost to know each viewer's network?
 //!
-//! The same audience with transport-wide feedback and without it, in turns, each on a server of its own: with it every viewer
-//! reports ten times a second, and the server estimates from that what its network carries. All that comes with it counts: the
-//! numbers in the packets, the reports themselves, the arithmetic.
+//! The same audience with transport-wide feedback and without it, in turns, each on a server of its
+//! own: with it every viewer reports ten times a second, and the server estimates from that what
+//! its network carries. All that comes with it counts: the numbers in the packets, the reports
+//! themselves, the arithmetic.
 
 use serde_json::json;
 

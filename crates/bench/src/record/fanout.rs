@@ -8,7 +8,8 @@ use super::{Known, Outcome};
 use crate::process::Usage;
 use crate::units::count;
 
-/// Viewers at each look. The first pay for what all share, so that memory is counted from there; the third is half the load.
+/// Viewers at each look. The first pay for what all share, so that memory is counted from there;
+/// the third is half the load.
 const AUDIENCES: [usize; 4] = [100, 1_000, HALF, 5_000];
 /// Half the load.
 pub(super) const HALF: usize = 2_500;
@@ -41,7 +42,7 @@ pub(super) fn measure(stage: &Stage, known: &mut Known) -> anyhow::Result<Outcom
     Ok(Outcome { rows, figures })
 }
 
-/// The row of all rows; also for another rhythm of key frames.
+/// Returns the row for 5,000 viewers, for a given key-frame interval.
 pub(super) fn arrives(full: &Watched, rhythm: &str) -> Row {
     let seen = &full.seen;
     let (loss, p99) = (seen.loss_after_repair(), full.p99());

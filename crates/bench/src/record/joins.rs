@@ -1,8 +1,9 @@
-//! Do those who watch notice when five times as many come within ten seconds?
+//! Do viewers notice when five times as many viewers join within ten seconds?
 //!
-//! Twice: they come to the stream that the others watch, and to another one. In the end there is more media than the core can
-//! send (6,000 × 1.5 Mb/s are 936,000 packets a second), and one sweep over 6,000 viewers takes longer than the goal allows
-//! whatever else happens; so the first shows when that begins, and the second what is left of it for a stream of its own.
+//! Measured twice: the new viewers join the stream of the others, and another stream. In the end
+//! there is more media than the core can send (6,000 × 1.5 Mb/s are 936,000 packets a second), and
+//! one sweep over 6,000 viewers takes longer than the goal in any case. The first measurement shows
+//! when this begins, the second its effect on another stream.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, channel};
@@ -34,7 +35,8 @@ enum Newcomers {
     ToAnother,
 }
 
-/// How things stood for a short while: seconds since the first began to join, who had joined, the watchers' delay (p50 and p99).
+/// One sample: seconds since the first join began, viewers that had joined, and the watchers' delay
+/// in ms (p50 and p99).
 type Moment = (f64, usize, f64, f64);
 
 /// What a join costs each side, in milliseconds of CPU.
@@ -43,7 +45,7 @@ struct Costs {
     server_ms: f64,
     /// Its offer and socket, made ahead.
     prepared_ms: f64,
-    /// Beside packets: what is more than receiving as many costs it afterwards.
+    /// CPU time of the generator per join, without its cost of receiving as many packets.
     generator_ms: f64,
 }
 
@@ -66,7 +68,8 @@ fn at(stage: &Stage, newcomers: Newcomers) -> anyhow::Result<(Row, Value)> {
     play.load.offer_streams(0..1)?;
     play.join(watchers, 0.1)?;
     let before = play.watch(0..watchers, stage.window() / 2)?;
-    // Those who come are looked into by counting alone, and are made ahead: the generator has one core for them, too.
+    // The packets of new viewers are only counted, and their offers are made ahead: the generator
+    // has one core.
     if newcomers == Newcomers::ToAnother {
         play.load.offer_streams(1..2)?;
     }
@@ -157,7 +160,7 @@ fn watch_moments(load: &mut Load, watchers: usize) -> Receiver<Moment> {
     load.observe(Box::new(move |progress| {
         let joined = progress.joined.saturating_sub(watchers);
         let (p50, p99) = (progress.delay.ms(0.5), progress.delay.ms(0.99));
-        // Nobody listens after the measurement.
+        // The receiver is gone after the measurement.
         let _ = note.send((begun_at.elapsed().as_secs_f64(), joined, p50, p99));
         ControlFlow::Continue(())
     }));
@@ -173,7 +176,8 @@ fn until_late(moments: &[Moment]) -> String {
     )
 }
 
-/// So many of the moments, evenly: how many had joined, and after how many seconds.
+/// Returns `points` evenly spaced samples: viewers that had joined, and the seconds since the
+/// start.
 fn every(moments: &[Duration], points: usize) -> Vec<(usize, f64)> {
     let step = moments.len().div_ceil(points).max(1);
     moments.iter().enumerate().skip(step - 1).step_by(step).map(|(n, at)| (n + 1, at.as_secs_f64())).collect()

@@ -1,7 +1,7 @@
 //! Does a large key frame cost anyone more when five thousand get it instead of a hundred?
 //!
-//! 100 kB every 2 s are 0.4 Mb/s of the 1.5; what is left to other frames keeps the average. How a viewer's share of it is
-//! paced is decided by `sfu::viewer::pace`.
+//! 100 kB every 2 s are 0.4 Mb/s of the 1.5; the size of other frames keeps the average.
+//! `sfu::viewer::pace` paces the packets to each viewer.
 
 use serde_json::json;
 

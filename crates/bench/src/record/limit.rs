@@ -1,7 +1,8 @@
-//! Which share of what the kernel takes at most does the server reach?
+//! Which share of the kernel's largest packet rate does the server reach?
 //!
-//! The bare loop ([`crate::bare`]) in the same run, on the same cores, to as many sockets. What the server reaches is what its
-//! core would send if it did nothing but work: a packet's share of the core's time. At full load that is what it did send.
+//! The bare loop ([`crate::bare`]) in the same run, on the same cores, to as many sockets. The
+//! server's rate is computed from the CPU time per packet: the rate of a core that does nothing but
+//! send. At full load it is the measured rate.
 
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
-//! What does a bad network cost: 2 % of everything to every viewer is lost at random, retransmissions as well?
+//! What does a bad network cost: 2 % of everything to every viewer is lost at random,
+//! retransmissions as well?
 //!
-//! The same viewers of the same server without loss and with it, in turns, so that what else changes changes both.
+//! The same viewers of the same server without loss and with it, in turns, so that what else
+//! changes changes both.
 
 use std::time::Duration;
 
@@ -15,7 +17,8 @@ const VIEWERS: usize = 1_000;
 const LOSS: f64 = 0.02;
 /// Without, with, without, with.
 const TURNS: usize = 2;
-/// What is missing is found again or given up within a second; the rest is for good measure.
+/// Wait for repairs after the measurement: a missing packet is repaired or given up within a
+/// second. The rest is a reserve.
 const REST: Duration = Duration::from_millis(1_200);
 
 pub(super) fn measure(stage: &Stage, _: &mut Known) -> anyhow::Result<Outcome> {
@@ -52,7 +55,8 @@ pub(super) fn measure(stage: &Stage, _: &mut Known) -> anyhow::Result<Outcome> {
     Ok(Outcome { rows: vec![row], figures })
 }
 
-/// Looks until everything that was lost has been found or given up; the cost is that of the time with loss alone.
+/// Looks until everything that was lost has been found or given up; the cost is that of the time
+/// with loss alone.
 fn lossy(play: &mut Play, viewers: usize, time: Duration) -> anyhow::Result<Watched> {
     play.watch_while(0..viewers, |load, part| {
         load.lose(LOSS);

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-/// What a reader must know to compare.
+/// Returns the description of the machine that a comparison needs.
 pub(super) fn describe() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo")

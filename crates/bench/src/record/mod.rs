@@ -1,13 +1,14 @@
 //! Does one core serve five thousand viewers, and what does it cost?
 //!
-//! Every row of the table of the issue "One core, five thousand viewers", measured by one command, and two of "The best picture each
-//! network can carry". Each measurement starts
-//! servers of its own (release builds of `nowcast`), which get their cores and one shard, while the generator has the
-//! other core. A measurement that fails says why, and the others go on.
+//! Measures every row of "One core, many viewers" in `docs/performance.md` with one command. Each
+//! measurement starts its own servers (release builds of `nowcast`), which get their cores and one
+//! shard; the generator has the other core. A measurement that fails prints its reason, and the
+//! others continue.
 //!
 //! - [`stage`]: a server and the load on it, and what one look at them says
 //! - [`row`]: a line of the table
-//! - `fanout`, `long_group`, `limit`, `tick`, `streams`, `joins`, `loss`, `key_frames`, `shards`, `estimation`, `cut_off`: the measurements
+//! - `fanout`, `long_group`, `limit`, `tick`, `streams`, `joins`, `loss`, `key_frames`, `shards`,
+//!   `estimation`, `cut_off`: the measurements
 //! - [`plots`]: its pictures; [`chart`]: how they are drawn
 //! - [`machine`]: where all this was measured
 
@@ -40,19 +41,20 @@ use self::stage::Stage;
 use crate::report;
 use crate::server::Server;
 
-/// What is measured, and where.
+/// Options of the measurement.
 #[derive(Args)]
 pub(crate) struct Record {
     /// The server [default: target/release/nowcast]
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
-    /// Cores of the server, as taskset understands them; what is per core assumes one
+    /// Cores of the server, in the syntax of taskset; figures per core assume one core
     #[arg(long, default_value = "0", value_name = "CORES")]
     server_cores: String,
     /// Pin the generator to this core
     #[arg(long, default_value_t = 1)]
     core: usize,
-    /// Only these measurements: fanout, limit, tick, long-group, streams, joins, loss, key-frames, shards, estimation, cut-off
+    /// Only these measurements: fanout, limit, tick, long-group, streams, joins, loss, key-frames,
+    /// shards, estimation, cut-off
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
     /// A tenth of the viewers and of the time: shows that everything works, not how fast
@@ -89,7 +91,7 @@ struct Known {
     user_us: Option<f64>,
 }
 
-/// In the order in which they are made: the limit directly after what is held against it.
+/// The measurements in order: the kernel's limit directly after the rows that are compared with it.
 const MEASUREMENTS: [Measurement; 11] = [
     Measurement { name: "fanout", measure: fanout::measure },
     Measurement { name: "limit", measure: limit::measure },
@@ -114,7 +116,7 @@ impl Record {
         let binary = self.server.clone().unwrap_or_else(Server::default_binary);
         let stage = Stage::new(binary, &self.server_cores, self.core, self.quick)?;
         if self.quick {
-            println!("quick: a tenth of the viewers and of the time; the goals are not those of the issue");
+            println!("quick: a tenth of the viewers and of the time; the goals are those of the full run");
         }
         let begun_at = Instant::now();
         let mut known = Known::default();

@@ -50,8 +50,9 @@ pub(super) fn markdown(rows: &[Row]) -> String {
     text
 }
 
-/// Somebody else who uses more cores than this makes figures worse. What the kernel does in nobody's name (interrupts, its own
-/// threads) was up to 0.34 cores, with 25 streams; a compiler takes 0.8 and more.
+/// Number of cores used by other programs above which a row is marked as disturbed. Kernel work
+/// without a process (interrupts, kernel threads) took up to 0.34 cores with 25 streams; a compiler
+/// takes 0.8 and more.
 const DISTURBED: f64 = 0.5;
 
 /// "0.71 cores", and why what was seen may be the generator's doing.

@@ -1,8 +1,9 @@
 //! What do two shards cost that one does not?
 //!
-//! On a machine of two cores, one of which the generator needs, both shards share the server's core: the same viewers once on one
-//! shard and once on two, half of them each. If a packet costs no more then, nothing between shards (relaying packets to the
-//! other one, smaller batches, a second thread) takes from what a second core would add. What this does not show is what two
+//! On a machine of two cores, one of which the generator needs, both shards share the server's
+//! core: the same viewers once on one shard and once on two, half of them each. If a packet costs
+//! no more then, nothing between shards (relaying packets to the other one, smaller batches, a
+//! second thread) takes from what a second core would add. What this does not show is what two
 //! cores take from each other: caches, memory, locks of the kernel.
 
 use serde_json::json;

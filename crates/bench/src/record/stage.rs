@@ -27,7 +27,8 @@ pub(super) struct Stage {
     is_quick: bool,
 }
 
-/// A server and everybody who talks to it. Nobody says goodbye: the server ends with the play.
+/// A server with its publishers and viewers. Sessions are not closed: the server ends with the
+/// play.
 pub(super) struct Play {
     server: Server,
     pub(super) load: Load,
@@ -41,7 +42,7 @@ pub(super) struct Watched {
     pub(super) spent: Spent,
     /// Of the server's core, for whomever: the kernel does part of the work in threads of its own.
     core: Option<Duration>,
-    /// Cores that neither the server nor the generator used, but somebody else.
+    /// Cores used by programs other than the server and the generator.
     pub(super) others_cores: f64,
     /// Packets to all viewers, those included that are not looked at.
     pub(super) packets: u64,
@@ -54,14 +55,15 @@ pub(super) struct Watched {
 
 /// How long viewers watch where nothing else is said: enough for several key frames.
 const WINDOW: Duration = Duration::from_secs(9);
-/// CPU a packet is the median of so many parts of it.
+/// Number of parts of a measurement; CPU per packet is their median.
 const PARTS: u32 = 3;
 /// Lets key frames that were asked for, first reports and the allocator come to rest.
 const SETTLE: Duration = Duration::from_millis(2_500);
-/// Who has just come may be served after those who watch (`sfu/src/shard/send_queue.rs`: for 10 s). Where the rush itself is not what
-/// is measured, it has to be over, and what it has left as well.
+/// Wait after the joins before a measurement that is not about joins. New viewers may be served
+/// after others for 10 s (`sfu/src/shard/send_queue.rs`); the rest is for the backlog.
 const RUSH: Duration = Duration::from_secs(13);
-/// A core's time is counted in hundredths of a second, by looking what it does at that moment.
+/// Shortest CPU time from which shares are computed: the kernel samples the core's time every
+/// hundredth of a second.
 const LEAST_CORE_TIME: Duration = Duration::from_secs(1);
 /// After something that kept the generator from its work.
 const CATCH_UP: Duration = Duration::from_millis(200);
@@ -69,7 +71,7 @@ const CATCH_UP: Duration = Duration::from_millis(200);
 const QUICK: u32 = 10;
 /// A share of viewers may fail to join before a measurement is not worth making.
 const MAY_FAIL: f64 = 0.01;
-/// Joins a second where they are not what is measured.
+/// Joins a second in measurements that are not about joins. A guess.
 const JOIN_RATE: f64 = 400.0;
 
 impl Stage {
@@ -91,17 +93,17 @@ impl Stage {
         pin_current_thread(self.core).with_context(|| format!("--core {}", self.core))
     }
 
-    /// So many viewers, or fewer in a quick run.
+    /// Returns this number of viewers, or fewer in a quick run.
     pub(super) fn viewers(&self, viewers: usize) -> usize {
         if self.is_quick { (viewers / QUICK as usize).max(20) } else { viewers }
     }
 
-    /// So long, or shorter in a quick run.
+    /// Returns this time, or a shorter one in a quick run.
     pub(super) fn time(&self, time: Duration) -> Duration {
         if self.is_quick { time / QUICK } else { time }
     }
 
-    /// How long viewers watch.
+    /// Returns how long viewers watch.
     pub(super) fn window(&self) -> Duration {
         self.time(WINDOW)
     }
@@ -111,7 +113,7 @@ impl Stage {
         self.open_shards(1, change)
     }
 
-    /// The same with so many shards.
+    /// Opens a play with this number of shards.
     pub(super) fn open_shards(&self, shards: usize, change: impl FnOnce(&mut Settings)) -> anyhow::Result<Play> {
         let server = Server::start_on(&self.binary, Some(&self.server_cores), shards)?;
         let mut settings = Settings::new(&server.url(), None);
@@ -135,7 +137,7 @@ impl Play {
         Ok(joined)
     }
 
-    /// Waits until nobody has just come.
+    /// Waits until no viewer counts as new.
     pub(super) fn let_rush_pass(&mut self, stage: &Stage) -> anyhow::Result<()> {
         self.load.run_for(stage.time(RUSH))
     }
@@ -152,7 +154,8 @@ impl Play {
         })
     }
 
-    /// Looks at these viewers while something happens. It calls what it is given at the ends of parts of equal conditions.
+    /// Measures these viewers during an action. The action calls its argument at the end of each
+    /// part with equal conditions.
     pub(super) fn watch_while(
         &mut self,
         viewers: Range<usize>,
@@ -188,7 +191,7 @@ impl Play {
         Ok(Watched { seen, spent, core, others_cores, packets, parts_us, socket_drops, rss_kib: ended.rss_kib })
     }
 
-    /// The server's memory now.
+    /// Returns the server's memory now.
     pub(super) fn usage(&self) -> anyhow::Result<Usage> {
         Usage::of(self.server.pid())
     }
@@ -202,18 +205,20 @@ impl Watched {
         parts.get(parts.len() / 2).copied().unwrap_or_else(|| self.spent.us_per(self.packets))
     }
 
-    /// The mean of it over several looks at the same.
+    /// Returns the mean CPU time per packet over several measurements.
     pub(super) fn mean_us(looks: &[Watched]) -> f64 {
         looks.iter().map(Watched::us).sum::<f64>() / looks.len() as f64
     }
 
-    /// Of these in user space, and in the kernel; too short a time does not tell.
+    /// Returns the microseconds per packet in user space and in the kernel; `None` if the time was
+    /// too short.
     pub(super) fn user_and_kernel_us(&self) -> Option<(f64, f64)> {
         let (us, user) = (self.us(), self.spent.user_share?);
         Some((us * user, us * (1.0 - user)))
     }
 
-    /// Microseconds of the server's core a packet, whoever used it; the same holds.
+    /// Returns the microseconds of the server's core per packet, spent by any program; `None` if
+    /// the time was too short.
     pub(super) fn core_us(&self) -> Option<f64> {
         let core = self.core.filter(|core| *core >= LEAST_CORE_TIME)?;
         Some(core.as_secs_f64() * 1e6 / self.packets.max(1) as f64)

@@ -1,7 +1,7 @@
-//! How late are packets at half the load when it is many streams instead of one?
+//! How late are packets at half the load with many streams instead of one?
 //!
-//! One sweep over 2,500 viewers takes what it takes. Streams whose frames come one after another, evenly, leave sweeps over
-//! 100 viewers each.
+//! With one stream, each sweep covers 2,500 viewers. With 25 streams whose frames come evenly one
+//! after another, each sweep covers 100.
 
 use std::time::Duration;
 

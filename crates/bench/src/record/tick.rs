@@ -1,7 +1,8 @@
 //! How much of a packet's cost is ours in user space?
 //!
-//! Twice: the send tick by itself ([`crate::tick`]), which is all that a shard does to send, sealing included, and what the
-//! kernel's clock says of the whole server while it served everybody: feedback, system calls' own user half and all.
+//! Measured twice: the send tick by itself ([`crate::tick`]), all work of a shard to send, sealing
+//! included; and the user time of the whole server while it served all viewers, with feedback and
+//! the user half of system calls.
 
 use serde_json::json;
 

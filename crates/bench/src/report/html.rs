@@ -1,5 +1,5 @@
-//! The page of a report: everything in one file, so that it can be sent to somebody. Readable in light and in dark, and on
-//! a telephone.
+//! Writes the page of a report: one file without references, so that it can be sent. Readable in
+//! light and in dark, and on a telephone.
 
 use super::plots::{self, Figure};
 use super::rows::{self, Tone};

@@ -106,7 +106,7 @@ pub(crate) fn run(run: &Run) -> Value {
     })
 }
 
-/// The five that are reported.
+/// Returns the five percentiles of a report.
 pub(crate) fn percentiles(p: &Percentiles) -> Value {
     json!({ "p50": p.p50, "p90": p.p90, "p99": p.p99, "p999": p.p999, "max": p.max })
 }
@@ -116,7 +116,7 @@ fn histogram(histogram: &Histogram) -> Value {
     if histogram.is_empty() { Value::Null } else { percentiles(&histogram.percentiles()) }
 }
 
-/// What was played. Tokens are left out.
+/// Returns the settings of the run without tokens.
 fn settings(run: &Run) -> Value {
     let (settings, join) = (&run.plan.settings, run.plan.join);
     let video = settings.video;

@@ -1,11 +1,13 @@
-//! How is a run told, to people and to programs?
+//! How is a run reported, to people and to programs?
 //!
-//! - here: what is told
-//! - `rows`: the figures in words, and which of them are bad; `text` prints them, `html` makes a page of them
+//! - this module: the contents of a report
+//! - `rows`: the figures in words, and which of them are bad; `text` prints them, `html` makes a
+//!   page of them
 //! - `json`: the same for programs
 //! - `plots`: the pictures of the page
 //!
-//! A token never gets here: [`Run::plan`] holds it, and nobody prints more of the plan than `rows` and `json` name.
+//! A report never contains a token: [`Run::plan`] holds it, and `rows` and `json` print only named
+//! parts of the plan.
 
 mod html;
 mod json;
@@ -54,7 +56,7 @@ pub(crate) struct Played {
 #[derive(Debug, Clone)]
 pub(crate) struct ServerCost {
     pub(crate) spent: Spent,
-    /// Growth of its memory by each viewer; `None`: it used what it had been given before.
+    /// Growth of the server's memory per viewer; `None` if it reused memory from before.
     pub(crate) memory: Option<PerViewer>,
     /// In the end.
     pub(crate) rss_kib: u64,
@@ -92,16 +94,19 @@ pub(crate) enum Kind {
     Capacity { found: Option<Capacity> },
 }
 
-/// Beyond this share lost after repair, viewers see it; the bound for a capacity.
+/// Highest share of packets lost after repair at which a capacity counts: beyond it viewers see the
+/// loss. A guess.
 pub(crate) const MOST_LOSS: f64 = 0.001;
-/// Less of what was published than this, and a server throws pictures away. Not closer to 1: a server that cuts packets anew
-/// makes fewer of them (MediaMTX 0.4 %), and a run of 3 s begins and ends within a picture.
+/// Less of what was published than this, and a server throws pictures away. Not closer to 1: a
+/// server that cuts packets anew makes fewer of them (MediaMTX 0.4 %), and a run of 3 s begins and
+/// ends within a picture.
 pub(crate) const LEAST_PASSED_ON: f64 = 0.97;
-/// Beyond this delay at p99 it is not live any more; the bound for a capacity.
+/// Highest p99 delay in milliseconds at which a capacity counts: beyond it a stream is not live. A
+/// guess.
 pub(crate) const MOST_DELAY_MS: f64 = 50.0;
 
 impl Run {
-    /// How many were to join.
+    /// Returns the planned number of viewers.
     pub(crate) fn viewers(&self) -> usize {
         self.plan.join.viewers
     }
@@ -118,8 +123,9 @@ impl Run {
         self.played.joined.joined as f64 / self.played.joined.seconds.max(1e-9)
     }
 
-    /// Which share of what was published the server sent to its viewers, be it lost on the way or not. Packets that a server
-    /// throws away before it numbers them leave no gap. `None`: not known, or sessions ended meanwhile.
+    /// Returns the share of published packets that the server sent to its viewers, lost or not.
+    /// Packets that a server drops before it numbers them leave no gap. `None` if the share is
+    /// unknown, or if sessions ended during the measurement.
     pub(crate) fn passed_on(&self) -> Option<f64> {
         let Played { joined, seen, .. } = &self.played;
         let to_each = seen.sent.packets as f64 / self.plan.settings.streams.max(1) as f64;
@@ -143,19 +149,20 @@ impl Run {
         (cores > 0.0).then(|| self.packets_per_second() / cores)
     }
 
-    /// Whether the server's memory says nothing of its viewers, because it had that much before.
+    /// Returns whether the memory per viewer is unknown, because the server had allocated as much
+    /// before.
     pub(crate) fn reused_memory(&self) -> bool {
         let Played { server, joined, .. } = &self.played;
         joined.joined > 0 && server.as_ref().is_some_and(|server| server.memory.is_none())
     }
 
-    /// Whether the server may take more memory for a viewer than was seen.
+    /// Returns whether the measured memory per viewer is a lower bound.
     pub(crate) fn memory_is_at_least(&self) -> bool {
         let memory = self.played.server.as_ref().and_then(|server| server.memory);
         memory.is_some_and(|memory| memory.is_at_least)
     }
 
-    /// Why not everybody was there to the end.
+    /// Returns why not every viewer joined and stayed to the end.
     pub(crate) fn incomplete(&self) -> Option<String> {
         let Played { joined, seen, .. } = &self.played;
         let missing = self.viewers() - joined.joined.min(self.viewers());
@@ -254,7 +261,7 @@ mod testing {
     use crate::series::Server;
     use crate::settings::Settings;
 
-    /// A run with figures that are easy to find again.
+    /// Returns a run with distinct figures, which a test can find in a report.
     pub(crate) fn run(viewers: usize) -> Run {
         let settings = Settings::new("http://host:7880", Some("s3cret".to_owned()));
         let mut seen = Seen { viewers, seconds: 30.0, verified_packets: 468_000, ..Seen::default() };

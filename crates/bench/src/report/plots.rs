@@ -11,7 +11,7 @@ pub(super) struct Figure {
     pub(super) plot: Plot,
 }
 
-/// Of a distribution, so many points are drawn.
+/// Number of points drawn of a distribution.
 const STEPS: u32 = 100;
 
 /// Of one run.
@@ -138,7 +138,8 @@ fn line(series: &[Sample], name: &'static str, style: Style, value: &dyn Fn(&Sam
     Line { name, style, points: series.iter().filter_map(|sample| Some((sample.at_s, value(sample)?))).collect() }
 }
 
-/// How many lie below each duration, in percent, up to p99.9: the last would press all others to the left.
+/// Returns the percentage of values below each duration, up to p99.9: values beyond it would press
+/// the others to the left.
 fn within(histogram: &Histogram, name: &'static str) -> Line {
     let shares = (0..=STEPS).map(|n| f64::from(n) / f64::from(STEPS)).map(|share| share.min(0.999));
     let points = shares.map(|share| (histogram.ms(share), share * 100.0));

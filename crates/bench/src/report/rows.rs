@@ -39,7 +39,8 @@ pub(super) struct Spread {
     pub(super) ms: Option<Percentiles>,
 }
 
-/// More memory than this for a viewer is remarkable: twice the bound.
+/// Memory per viewer in KiB above which a report marks the figure: twice the goal in
+/// `docs/performance.md`.
 const MUCH_KIB: f64 = 128.0;
 /// A guess: of fewer viewers, growth is mostly what a server sets up once.
 const FEW: usize = 50;
@@ -82,7 +83,7 @@ pub(super) fn sections(run: &Run) -> Vec<Section> {
     vec![audience(run), media(run), cost(run), played(run)]
 }
 
-/// How long things took.
+/// Returns the rows of durations.
 pub(super) fn spreads(run: &Run) -> Vec<Spread> {
     let Played { joined, seen, .. } = &run.played;
     let of = |histogram: &Histogram| Some(histogram).filter(|h| !h.is_empty()).map(Histogram::percentiles);
@@ -95,7 +96,7 @@ pub(super) fn spreads(run: &Run) -> Vec<Spread> {
     ]
 }
 
-/// What a reader must know before believing any figure. Each is a sentence.
+/// Returns the warnings that a reader needs before using the figures, one sentence each.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
     let Played { joined, seen, server, ended } = &run.played;
     let mut warnings = Vec::new();
@@ -322,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_bad_stands_out() {
+    fn bad_figures_stand_out() {
         let mut run = testing::run(100);
         let tone = |run: &Run, name: &str| {
             let rows = sections(run).into_iter().flat_map(|section| section.rows);

@@ -10,7 +10,7 @@ use crate::histogram::Histogram;
 use crate::process::Spent;
 use crate::units::{bits, count, digits, percent};
 
-/// Whether what is bad is written in red.
+/// Whether bad figures are written in red.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
     Plain,
@@ -46,7 +46,7 @@ impl Style {
         match (self, tone) {
             (Style::Colours, Tone::Bad) => format!("\x1b[1;31m{text}\x1b[0m"),
             (Style::Colours, Tone::Good) => format!("\x1b[32m{text}\x1b[0m"),
-            // Where there are no colours, what is bad is marked all the same.
+            // Without colours, a bad figure gets a mark.
             (Style::Plain, Tone::Bad) => format!("{text}  <--"),
             _ => text.to_owned(),
         }
@@ -133,7 +133,7 @@ fn several(out: &mut String, report: &Report, style: Style) {
     }
 }
 
-/// What [`COLUMNS`] say of a run.
+/// Returns the values of [`COLUMNS`] for a run.
 pub(super) fn cells(run: &Run) -> [String; COLUMNS.len()] {
     let played = &run.played;
     let server = played.server.as_ref();
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_has_no_token_in_it_and_marks_what_is_bad() {
+    fn a_report_contains_no_token_and_marks_bad_figures() {
         let plain = super::report(&Report::single(testing::run(5_000)), Style::Plain);
         assert!(!plain.contains("s3cret"), "{plain}");
         assert!(!plain.contains('\x1b'), "{plain}");

@@ -12,7 +12,6 @@ use super::request::{Answer, Refusal, RequestId};
 use super::waiting::ANSWER_WITHIN;
 use super::{Connection, Engine};
 use crate::effect::{CloseReason, Effect};
-use crate::session::Role;
 
 /// Time for the goodbyes of desks (DTLS close_notify) after the last shard has said its own. A guess.
 const FAREWELL: Duration = Duration::from_millis(300);

@@ -1,7 +1,7 @@
-//! Whose datagram is it, and which links does it take?
+//! Which flow does a datagram belong to, and which links does it take?
 //!
-//! Each client address is a flow, as behind a NAT. Flows have links of their own, or share one pair (a bottleneck for a
-//! household). Holds no socket: [`super::threads`] keeps one for each flow.
+//! Each client address is a flow, as behind a NAT. Flows have links of their own, or share one pair
+//! (a bottleneck for a household). Holds no socket: [`super::threads`] keeps one for each flow.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use crate::counts::{Report, Volume};
 use crate::link::{Datagram, Delivery, Link};
 use crate::script::{Script, ScriptError};
 
-/// Flows at once. Tests have few; each costs two links to look at for every datagram.
+/// The most flows at once. Tests have few, and each flow adds two links to every poll. A guess.
 pub const MOST_FLOWS: usize = 64;
 
-/// A way through a link.
+/// A direction of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -37,7 +37,7 @@ struct Pair {
 struct Flow {
     client: SocketAddr,
     last_at: Instant,
-    /// None if it shares the common pair.
+    /// `None` if the flow shares the common pair.
     own: Option<Pair>,
     up: Volume,
     down: Volume,
@@ -49,7 +49,7 @@ pub struct Flows {
     flows: HashMap<u32, Flow>,
     ids: HashMap<SocketAddr, u32>,
     next_id: u32,
-    /// What all share, or what new flows get a copy of.
+    /// The pair that all flows share, or that new flows copy.
     common: Pair,
     is_shared: bool,
     seed: u64,
@@ -57,18 +57,18 @@ pub struct Flows {
     refused: u64,
 }
 
-/// What a client address led to.
+/// The flow of a client address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// A flow that is known.
+    /// An existing flow.
     Known(u32),
-    /// A flow that has just begun.
+    /// A new flow.
     New(u32),
     /// There are [`MOST_FLOWS`] already.
     Refused,
 }
 
-/// Both directions, to be read.
+/// The report of both directions.
 #[derive(Debug, Clone, Serialize)]
 pub struct PairReport {
     /// From clients to the server.
@@ -77,38 +77,38 @@ pub struct PairReport {
     pub down: Report,
 }
 
-/// A flow, to be read.
+/// The report of a flow.
 #[derive(Debug, Clone, Serialize)]
 pub struct FlowReport {
-    /// Who.
+    /// The address of the client.
     pub client: SocketAddr,
-    /// How long it has been silent, milliseconds.
+    /// Time since the last datagram of the client, in milliseconds.
     pub idle_ms: u64,
-    /// Went out to the server since the last reset.
+    /// Datagrams sent to the server since the last reset.
     pub up: Volume,
-    /// Went out to the client since the last reset.
+    /// Datagrams sent to the client since the last reset.
     pub down: Volume,
-    /// Its own links, if it has any.
+    /// The flow's own links, if it has any.
     pub links: Option<PairReport>,
 }
 
-/// How a relay treats its flows.
+/// The settings of a relay for its flows.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// For what clients send.
+    /// Script of the direction from clients to the server.
     pub up: Script,
-    /// For what clients get.
+    /// Script of the direction to clients.
     pub down: Script,
     /// Whether all flows go through one pair of links.
     pub is_shared: bool,
-    /// Where chance begins.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// A flow that is silent for longer is forgotten.
+    /// Time of silence after which a flow is forgotten.
     pub idle: Duration,
 }
 
 impl Flows {
-    /// No flows yet; scripts begin `now`.
+    /// Creates a relay without flows, whose scripts begin `now`.
     pub fn new(plan: Plan, now: Instant) -> Flows {
         let Plan { up, down, is_shared, seed, idle } = plan;
         let common = Pair { up: Link::new(up, seed, now), down: Link::new(down, !seed, now) };
@@ -127,7 +127,8 @@ impl Flows {
         }
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
-        // Neighbouring seeds are no trouble for splitmix64, but equal ones for up and down would be.
+        // Neighbouring seeds are no trouble for splitmix64, but equal ones for up and down would
+        // be.
         let seed = self.seed.wrapping_add(u64::from(id) << 32);
         let own = (!self.is_shared).then(|| Pair { up: self.common.up.fork(seed), down: self.common.down.fork(!seed) });
         let (up, down) = Default::default();
@@ -136,7 +137,7 @@ impl Flows {
         Entry::New(id)
     }
 
-    /// A datagram of a flow comes in. Those of forgotten flows are dropped.
+    /// Passes a datagram of a flow to its link. Datagrams of forgotten flows are dropped.
     pub fn handle_datagram(&mut self, now: Instant, direction: Direction, id: u32, bytes: &[u8]) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         // Only the client keeps a flow alive, as with most NATs.
@@ -162,7 +163,7 @@ impl Flows {
         }
     }
 
-    /// When to poll again.
+    /// Returns when to poll again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let pairs = std::iter::once(&self.common).chain(self.flows.values().filter_map(|flow| flow.own.as_ref()));
         pairs.flat_map(|pair| [pair.up.poll_timeout(), pair.down.poll_timeout()]).flatten().min()
@@ -178,16 +179,16 @@ impl Flows {
         idle
     }
 
-    /// Gives the links of these directions another script, whose times count from `now`.
+    /// Sets another script for the links of these directions. Its times count from `now`.
     ///
     /// # Errors
     ///
-    /// What is wrong with the script; nothing changes then.
+    /// [`ScriptError`] if the script cannot be read; the links are not changed then.
     pub fn follow(&mut self, now: Instant, up: bool, down: bool, text: &str) -> Result<(), ScriptError> {
         let wanted = |direction| if direction == Direction::Up { up } else { down };
         let mut scripts = Vec::new();
         for (direction, link) in self.common.both().into_iter().filter(|(direction, _)| wanted(*direction)) {
-            // Steps that are due count before what they were is kept.
+            // Due steps are applied before the present settings are read.
             scripts.push((direction, Script::parse_from(text, link.settings_at(now))?));
         }
         let pairs = std::iter::once(&mut self.common).chain(self.flows.values_mut().filter_map(|f| f.own.as_mut()));
@@ -199,7 +200,7 @@ impl Flows {
         Ok(())
     }
 
-    /// Begins to count anew.
+    /// Resets all counters.
     pub fn reset_counts(&mut self, now: Instant) {
         let pairs = std::iter::once(&mut self.common).chain(self.flows.values_mut().filter_map(|f| f.own.as_mut()));
         pairs.flat_map(Pair::both).for_each(|(_, link)| link.reset_counts(now));
@@ -209,17 +210,17 @@ impl Flows {
         self.refused = 0;
     }
 
-    /// Datagrams of clients that found [`MOST_FLOWS`] already there.
+    /// Returns the number of datagrams refused because of [`MOST_FLOWS`].
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// The common links, if flows share them.
+    /// Returns the common links, if flows share them.
     pub fn shared_report(&self) -> Option<PairReport> {
         self.is_shared.then(|| self.common.report())
     }
 
-    /// Every flow, the oldest first.
+    /// Returns the reports of all flows, the oldest first.
     pub fn reports(&self, now: Instant) -> Vec<FlowReport> {
         let mut flows: Vec<_> = self.flows.iter().collect();
         flows.sort_by_key(|(id, _)| **id);
@@ -280,7 +281,7 @@ mod tests {
         assert_eq!(flows.poll_timeout(), Some(start + SECOND));
         assert_eq!(drain(&mut flows, start + SECOND), [(Direction::Down, 2)]);
 
-        // What the server says does not keep it.
+        // Datagrams of the server do not keep the flow alive.
         flows.handle_datagram(start + 50 * SECOND, Direction::Up, 0, b"ask");
         flows.handle_datagram(start + 60 * SECOND, Direction::Down, 1, b"answer");
         assert_eq!(flows.expire(start + 61 * SECOND), [1]);

@@ -1,7 +1,7 @@
-//! A UDP relay that clients take for the server.
+//! A UDP relay that clients use in place of the server.
 //!
-//! What comes from a client goes up, from a socket of its own, to the server; what comes back goes down. [`flows`] decides,
-//! [`threads`] does.
+//! Datagrams of a client go up to the server, from a socket of the flow; datagrams of the server go
+//! down. [`flows`] decides, [`threads`] reads, writes and waits.
 
 pub mod flows;
 mod threads;

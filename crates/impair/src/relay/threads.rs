@@ -1,7 +1,8 @@
 //! How do datagrams get from sockets into links, and out of them in time?
 //!
-//! One thread waits for sockets, another for the clock. The second sleeps on a condition until shortly before the next
-//! datagram is due (that wakes within some 50 µs on Linux, where `epoll` counts in milliseconds) and spins for the rest.
+//! One thread waits for sockets, another for the clock. The second sleeps on a condition until
+//! shortly before the next datagram is due (that wakes within some 50 µs on Linux, where `epoll`
+//! counts in milliseconds) and spins for the rest.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -20,14 +21,14 @@ use crate::histogram::{Histogram, Percentiles};
 use crate::relay::flows::{Direction, Entry, FlowReport, Flows, PairReport, Plan};
 use crate::script::ScriptError;
 
-/// Where a relay stands.
+/// The addresses and the plan of a relay.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where clients send to; port 0 lets the system choose.
+    /// The address that clients send to; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// The server.
     pub server: SocketAddr,
-    /// How flows are treated.
+    /// The settings for flows.
     pub plan: Plan,
 }
 
@@ -40,16 +41,16 @@ pub struct Relay {
     local: SocketAddr,
 }
 
-/// What a relay has done since the last reset.
+/// The counters of a relay since the last reset.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Milliseconds since the relay began.
     pub at_ms: u64,
-    /// How much later than due datagrams went out, milliseconds.
+    /// Lateness of datagrams against their due time, in milliseconds.
     pub timer_ms: Percentiles,
     /// Datagrams that the kernel did not take.
     pub send_errors: u64,
-    /// Datagrams of clients beyond the most that there may be.
+    /// Datagrams of clients beyond the limit of flows.
     pub refused: u64,
     /// The pair of links that all flows share, if they do.
     pub shared: Option<PairReport>,
@@ -60,7 +61,7 @@ pub struct Report {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Something is due earlier than before.
+    /// Signals that the next due time is earlier than before.
     sooner: Condvar,
     stopping: AtomicBool,
     send_errors: AtomicU64,
@@ -76,16 +77,17 @@ struct State {
     timer: Histogram,
 }
 
-/// Asked of the kernel, which may give less: a key frame for several viewers comes at once.
+/// Requested socket buffer; the kernel may grant less. A key frame for several viewers arrives as
+/// one burst. A guess.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
-/// How long before a datagram is due the thread wakes up and spins: above the usual lateness of a wake-up. A measurement on
-/// an idle machine: 60 to 90 µs.
+/// Time before a due datagram at which the thread wakes up and spins, above the usual lateness of a
+/// wake-up. Measured on an idle machine: 60 to 90 µs.
 const SPIN: Duration = Duration::from_micros(150);
-/// How often silent flows are looked for.
+/// Interval between two searches for silent flows.
 const EXPIRY: Duration = Duration::from_secs(1);
 /// The largest UDP datagram.
 const LARGEST: usize = 65_536;
-/// Datagrams that are sent between two looks at the clock.
+/// The most datagrams sent between two reads of the clock. A guess.
 const BATCH: usize = 32;
 
 const LISTENER: Token = Token(0);
@@ -125,23 +127,23 @@ impl Relay {
         Ok(Relay { shared, threads, waker, local })
     }
 
-    /// Where clients send to.
+    /// Returns the address that clients send to.
     pub fn local_address(&self) -> SocketAddr {
         self.local
     }
 
-    /// Gives the links of these directions another script from now on.
+    /// Sets another script for the links of these directions, from now on.
     ///
     /// # Errors
     ///
-    /// What is wrong with the script.
+    /// [`ScriptError`] if the script cannot be read.
     pub fn follow(&self, up: bool, down: bool, script: &str) -> Result<(), ScriptError> {
         let done = self.shared.lock().flows.follow(Instant::now(), up, down, script);
         self.shared.sooner.notify_one();
         done
     }
 
-    /// Begins to count anew.
+    /// Resets all counters.
     pub fn reset_counts(&self) {
         let mut state = self.shared.lock();
         state.flows.reset_counts(Instant::now());
@@ -149,7 +151,7 @@ impl Relay {
         self.shared.send_errors.store(0, Ordering::Relaxed);
     }
 
-    /// What it has done.
+    /// Returns the counters of the relay.
     pub fn report(&self) -> Report {
         let now = Instant::now();
         let state = self.shared.lock();
@@ -166,13 +168,14 @@ impl Relay {
     /// Ends the threads.
     pub fn stop(self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
-        // Under the lock, so that the sender is either before its look at the flag or waits already.
+        // Under the lock, so that the sender is either before its look at the flag or waits
+        // already.
         drop(self.shared.lock());
         self.shared.sooner.notify_one();
         // Without a wake-up the thread notices within EXPIRY.
         let _ = self.waker.wake();
         for thread in self.threads {
-            // A thread that panicked has said so.
+            // A thread that panicked has printed its message.
             let _ = thread.join();
         }
     }
@@ -210,20 +213,20 @@ impl Shared {
                 expire_at = Instant::now() + EXPIRY;
                 let mut state = self.lock();
                 for id in state.flows.expire(Instant::now()) {
-                    // Closing it takes it out of the poll.
+                    // Closing the socket removes it from the poll.
                     state.sockets.remove(&id);
                 }
             }
         }
     }
 
-    /// Reads until there is nothing more: mio tells of each arrival once.
+    /// Reads until the socket is empty: mio reports each arrival once.
     fn receive_from_clients(&self, buffer: &mut [u8], registry: &Registry) {
         loop {
             let (length, client) = match self.listener.recv_from(buffer) {
                 Ok(received) => received,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // What an ICMP message of an earlier datagram left behind.
+                // The error of an ICMP message for an earlier datagram.
                 Err(_) => continue,
             };
             let now = Instant::now();
@@ -252,7 +255,7 @@ impl Shared {
             match socket.recv(buffer) {
                 Ok(length) => self.hand_in(self.lock(), Instant::now(), Direction::Down, id, &buffer[..length]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // Nobody listens at the server at the moment.
+                // The server's port is closed at the moment.
                 Err(_) => {}
             }
         }

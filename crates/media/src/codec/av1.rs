@@ -42,8 +42,9 @@ pub(super) fn describe(payload: &[u8]) -> Description {
 
 /// Returns what the payload says of its layer: nothing if it only has the inside of an OBU.
 ///
-/// AV1 RTP §5: all OBUs of a packet that have an extension are of one layer, so the last one found tells. Without the
-/// Dependency Descriptor there is no telling where a receiver may switch up but at key frames.
+/// AV1 RTP §5: all OBUs of a packet that have an extension are of one layer, so the last one found
+/// tells. Without the Dependency Descriptor there is no telling where a receiver may switch up but
+/// at key frames.
 pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
     let (&head, rest) = payload.split_first()?;
     let continues = head & 0x80 != 0;

@@ -1,9 +1,10 @@
 //! What does the Dependency Descriptor say? RTP Payload Format For AV1, v1.0, appendix A.
 //!
-//! A header extension with which a frame of any codec says which earlier frames it needs, and which *decode targets* (a
-//! spatial and a temporal layer to watch) need it. Key frames bring a [`Structure`] of templates; the frames after it name
-//! a template, or say what differs. [`Reader`] keeps the last structure of one encoding and reads descriptors with it;
-//! [`rewrite`] writes one anew for a receiver that gets only some of the targets.
+//! A header extension with which a frame of any codec says which earlier frames it needs, and which
+//! *decode targets* (a spatial and a temporal layer to watch) need it. Key frames bring a
+//! [`Structure`] of templates; the frames after it name a template, or say what differs. [`Reader`]
+//! keeps the last structure of one encoding and reads descriptors with it; [`rewrite`] writes one
+//! anew for a receiver that gets only some of the targets.
 
 mod layers;
 mod rewrite;
@@ -23,7 +24,8 @@ use structure::{byte, read_indications};
 pub const MAX_TARGETS: usize = 32;
 /// Templates of one structure: `frame_dependency_template_id` has 6 bits.
 pub const MAX_TEMPLATES: usize = 64;
-/// Frames that one refers to directly. The format has no limit; AV1 has 7 references and VP9 8 slots.
+/// Frames that one refers to directly. The format has no limit; AV1 has 7 references and VP9 8
+/// slots.
 pub const MAX_REFERENCES: usize = 8;
 /// Chains of one structure. The format allows one per target; encoders have one per spatial layer.
 pub const MAX_CHAINS: usize = 8;
@@ -41,43 +43,46 @@ pub struct Descriptor {
     pub ends_frame: bool,
     /// The frame's number; grows by one per frame of the encoding, whatever its layer.
     pub frame_number: u16,
-    /// What it needs and who needs it.
+    /// The frames that this frame needs, and the decode targets that need it.
     pub dependencies: Dependencies,
-    /// A structure came with it: the frame is a key frame.
+    /// Whether the descriptor carries a structure: the frame is a key frame.
     pub has_structure: bool,
-    /// The decode targets that the sender sends now, a bit each.
+    /// The decode targets that the sender sends now, one bit per target.
     pub active_targets: u32,
-    /// The size of the frame's spatial layer, if told.
+    /// The size of the frame's spatial layer, if the descriptor contains it.
     pub resolution: Option<Resolution>,
 }
 
 /// Why a descriptor cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It ends early, names more than the format or a limit of ours allows, or a template that there is not.
+    /// The descriptor ends early, exceeds a limit of the format or of this module, or names an
+    /// unknown template.
     #[error("the dependency descriptor is malformed")]
     Malformed,
-    /// It belongs to a structure that never came.
+    /// The descriptor belongs to a structure that was not received.
     #[error("no structure came before this dependency descriptor")]
     NoStructure,
 }
 
-/// A descriptor as it came, and what it says.
+/// A descriptor in its received bytes and, if readable, its fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
-    /// As on the wire.
+    /// The bytes as received.
     pub bytes: Box<[u8]>,
-    /// What it says, and the structure that this was read with; `None` while that structure is on its way.
+    /// The fields, and the structure that was used to read them; `None` until this structure
+    /// arrives.
     pub read: Option<(Descriptor, Arc<Structure>)>,
 }
 
 impl Described {
-    /// The frame's number; see [`Descriptor::frame_number`].
+    /// Returns the frame's number; see [`Descriptor::frame_number`].
     pub fn frame_number(&self) -> u16 {
         Head::read(&self.bytes).map_or(0, |head| head.frame_number)
     }
 
-    /// Writes it anew into `out`. Returns its length; 0 if it does not fit.
+    /// Writes the descriptor with `changes` into `out`. Returns its length, or 0 if `out` is too
+    /// short.
     pub fn write(&self, changes: &Changes, out: &mut [u8]) -> usize {
         match &self.read {
             Some((_, structure)) => rewrite(&self.bytes, structure, changes, out),
@@ -94,7 +99,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads a descriptor; one with a structure replaces the structure before, if it can be read to its end.
+    /// Reads a descriptor; one with a structure replaces the structure before, if it can be read to
+    /// its end.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Descriptor, Error> {
         if bytes.len() > MAX_BYTES {
             return Err(Error::Malformed);
@@ -121,13 +127,15 @@ impl Reader {
         Ok(descriptor)
     }
 
-    /// The structure that came last.
+    /// Returns the structure that was received last.
     pub fn structure(&self) -> Option<&Arc<Structure>> {
         self.structure.as_ref()
     }
 
-    /// Takes a packet's descriptor as it is to be kept with the packet. One that cannot be read without a structure which is
-    /// late is kept all the same if it has nothing to be read but its frame's number; `None`: of no use.
+    /// Converts a packet's descriptor to the form that is stored with the packet.
+    ///
+    /// A descriptor whose structure has not arrived yet is stored if only its frame number has to
+    /// be read. Returns `None` if the descriptor is of no use.
     pub fn take(&mut self, bytes: &[u8]) -> Option<Described> {
         let read = match self.read(bytes) {
             Ok(descriptor) => Some((descriptor, self.structure.clone()?)),
@@ -138,7 +146,7 @@ impl Reader {
     }
 }
 
-/// What a descriptor says as far as it can be read without knowing the structure.
+/// The fields of a descriptor that can be read without the structure.
 #[derive(Clone)]
 struct Head<'a> {
     starts_frame: bool,
@@ -152,16 +160,16 @@ struct Head<'a> {
     has_indications: bool,
     has_references: bool,
     has_chains: bool,
-    /// What follows.
+    /// The bits behind these fields.
     rest: Bits<'a>,
     whole_bits: usize,
 }
 
-/// What stands behind the structure.
+/// The fields behind the structure.
 struct Rest {
     active_targets: Option<u32>,
     dependencies: Dependencies,
-    /// Where what follows the mask of active targets lies, in bits.
+    /// The position of the bits behind the mask of active targets.
     definition_bits: std::ops::Range<usize>,
 }
 
@@ -243,7 +251,8 @@ mod tests {
     /// A template: spatial and temporal layer, indications by target, references, chain distances.
     type Template = (u8, u8, &'static str, &'static [u8], &'static [u8]);
 
-    /// Two spatial layers whose deltas do not need each other, two temporal ones: L2T2_KEY. Targets: S0T0, S0T1, S1T0, S1T1; a chain for each spatial layer.
+    /// Two spatial layers whose deltas do not need each other, two temporal ones: L2T2_KEY.
+    /// Targets: S0T0, S0T1, S1T0, S1T1; a chain for each spatial layer.
     pub(super) const L2T2_KEY: [Template; 6] = [
         (0, 0, "SSSS", &[], &[0, 0]),
         (0, 0, "SS--", &[4], &[4, 3]),

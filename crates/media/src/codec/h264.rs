@@ -9,10 +9,12 @@ pub(super) fn describe(payload: &[u8]) -> Description {
     summarise(payload).description()
 }
 
-/// Returns what the payload says of its layer: nothing if there is neither a slice nor a prefix in it.
+/// Returns the layer of a payload; `None` if the payload contains neither a slice nor a prefix NAL
+/// unit.
 ///
-/// Temporal layers are told by prefix NAL units (H.264 §7.3.1, annex G's `temporal_id`), which few encoders write. For all
-/// others there are two: what others refer to, and what nobody refers to.
+/// Prefix NAL units carry temporal layers (H.264 §7.3.1, `temporal_id` of annex G), but few
+/// encoders write them. The pictures of all other encoders form two layers: reference pictures, and
+/// pictures without references to them.
 pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
     let summary = summarise(payload);
     let description = summary.description();
@@ -61,7 +63,7 @@ fn summarise(payload: &[u8]) -> Summary {
     summary
 }
 
-/// The whole NAL units of a payload: of a single NAL unit packet or a STAP-A.
+/// Returns the whole NAL units of a payload: of a single NAL unit packet or a STAP-A.
 pub(super) fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (single, aggregated) = match payload {
         [head, units @ ..] if nal_type(*head) == 24 => (None, units),
@@ -71,7 +73,7 @@ pub(super) fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     single.into_iter().chain(Aggregated(aggregated))
 }
 
-/// Which parameter set a NAL unit is, if it is one.
+/// Returns which parameter set a NAL unit is, if it is one.
 pub(super) fn parameter_set(unit: &[u8]) -> Option<Key> {
     let (head, body) = unit.split_first()?;
     let mut bits = Bits::of_nal_unit(body);
@@ -143,8 +145,9 @@ impl Summary {
                 self.resolution = self.resolution.or_else(|| resolution(body));
             }
             8 | 15 => self.parameter_sets = true,
-            // H.264 §G.7.3.1.1: svc_extension_flag 1, then nal_unit_header_svc_extension: idr_flag (1), priority_id (6),
-            // no_inter_layer_pred_flag (1), dependency_id (3), quality_id (4), temporal_id (3) and more.
+            // H.264 §G.7.3.1.1: svc_extension_flag 1, then nal_unit_header_svc_extension: idr_flag
+            // (1), priority_id (6), no_inter_layer_pred_flag (1), dependency_id (3), quality_id
+            // (4), temporal_id (3) and more.
             14 => {
                 if let &[first, _, third, ..] = body
                     && first & 0x80 != 0
@@ -425,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_those_of_prefixes_and_of_what_nobody_refers_to() {
+    fn layers_follow_from_prefixes_and_from_unreferenced_pictures() {
         let none = FrameLayers { starts_frame: true, ..FrameLayers::default() };
         let free = FrameLayers { temporal: 1, discardable: true, switch: TemporalSwitch::ToThis, ..none };
         let prefix = |temporal: u8| [0x6e, 0x80, 0x80, temporal << 5 | 0x0f];

@@ -30,14 +30,15 @@ pub(super) fn describe(payload: &[u8]) -> Description {
                 summary.add(Head { nal_type: fragment_head & 0x3f, ..head }, body);
             }
         }
-        // PACI (50) and what is not defined.
+        // PACI (50) and undefined types.
         _ => {}
     }
     summary.description
 }
 
-/// Returns what the payload says of its layer. Every packet says it: the payload header is built like a NAL unit's, and
-/// has the temporal layer of what is inside (RFC 7798 §4.4.2: the lowest of those aggregated).
+/// Returns the layer of a payload. Every packet has one: the payload header has the format of a NAL
+/// unit header, and its temporal layer is that of the contents (RFC 7798 §4.4.2: the lowest of an
+/// aggregation packet).
 pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
     let (head, body) = split_head(payload)?;
     let description = describe(payload);
@@ -46,8 +47,8 @@ pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
         49 => body.first()? & 0x3f,
         single => single,
     };
-    // H.265 table 7-1. TSA: no picture of this layer or above refers to one from before of this layer or above;
-    // STSA: the same of this layer alone.
+    // H.265 table 7-1. TSA: no picture of this layer or above refers to one from before of this
+    // layer or above; STSA: the same of this layer alone.
     let switch = match nal_type {
         2 | 3 => TemporalSwitch::ToThisAndAbove,
         4 | 5 => TemporalSwitch::ToThis,
@@ -66,7 +67,7 @@ pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
 #[derive(Clone, Copy)]
 struct Head {
     nal_type: u8,
-    /// `nuh_layer_id`; pictures of a stream that everybody can decode are in layer 0.
+    /// `nuh_layer_id`. Decoders without extensions decode layer 0 only.
     layer: u8,
     /// `nuh_temporal_id_plus1`, less one.
     temporal_layer: u8,
@@ -80,7 +81,7 @@ fn split_head(unit: &[u8]) -> Option<(Head, &[u8])> {
     Some((Head { nal_type: (first >> 1) & 0x3f, layer, temporal_layer }, body))
 }
 
-/// The whole NAL units of a payload: of a single NAL unit packet or an aggregation packet.
+/// Returns the whole NAL units of a payload: of a single NAL unit packet or an aggregation packet.
 pub(super) fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (single, aggregated) = match split_head(payload) {
         Some((Head { nal_type: 48, .. }, units)) => (None, units),
@@ -90,7 +91,7 @@ pub(super) fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     single.into_iter().chain(Aggregated(aggregated))
 }
 
-/// Which parameter set of layer 0 a NAL unit is, if it is one.
+/// Returns which parameter set of layer 0 a NAL unit is, if it is one.
 pub(super) fn parameter_set(unit: &[u8]) -> Option<Key> {
     let (head, body) = split_head(unit).filter(|(head, _)| head.layer == 0)?;
     let mut bits = Bits::of_nal_unit(body);
@@ -254,7 +255,8 @@ mod tests {
     fn layers_are_those_of_the_header() {
         let none = FrameLayers { starts_frame: true, ..FrameLayers::default() };
         let rows: [(&[u8], Option<FrameLayers>); 7] = [
-            // IDR, TRAIL_R, TSA_N of temporal layer 2, STSA_R of 1; the inside of a fragmented TSA_R.
+            // IDR, TRAIL_R, TSA_N of temporal layer 2, STSA_R of 1; the inside of a fragmented
+            // TSA_R.
             (&[0x26, 0x01, 0xaf], Some(FrameLayers { is_key: true, ..none })),
             (&[0x02, 0x01, 0xd0], Some(none)),
             (&[0x04, 0x03, 0xe0], Some(FrameLayers { temporal: 2, switch: TemporalSwitch::ToThisAndAbove, ..none })),

@@ -1,8 +1,9 @@
 //! Which layer of its encoding does a packet belong to, and where may a receiver change layers?
 //!
-//! [`read`] takes it from the payload alone. Where a packet does not say (the inside of an AV1 or H.264 picture), it has
-//! the layers of the packets of its picture before it: [`LayerTracker`] remembers them. What the Dependency Descriptor
-//! says is in [`super::dependency`], and is to be believed before this.
+//! [`read`] takes it from the payload alone. Where a packet does not say (the inside of an AV1 or
+//! H.264 picture), it has the layers of the packets of its picture before it: [`LayerTracker`]
+//! remembers them. What the Dependency Descriptor says is in [`super::dependency`], and is to be
+//! believed before this.
 
 use super::start::Recent;
 use super::{Codec, av1, h264, h265, vp8, vp9};
@@ -18,8 +19,8 @@ pub struct FrameLayers {
     pub starts_frame: bool,
     /// The last packet of this layer's frame. Only VP9 tells; elsewhere the marker bit does.
     pub ends_frame: bool,
-    /// Nothing before this picture is needed to decode this layer's frame: of layer 0 a key frame, of a higher one
-    /// the place to switch up from the layer below.
+    /// Nothing before this picture is needed to decode this layer's frame: of layer 0 a key frame,
+    /// of a higher one the place to switch up from the layer below.
     pub is_key: bool,
     /// What a receiver of fewer temporal layers may do here.
     pub switch: TemporalSwitch,
@@ -27,7 +28,8 @@ pub struct FrameLayers {
     pub discardable: bool,
     /// Needs the frame of the spatial layer below in the same picture.
     pub needs_lower_spatial: bool,
-    /// No higher spatial layer of the same picture needs this frame, nor do later pictures of one: K-SVC, between key pictures.
+    /// No higher spatial layer of the same picture needs this frame, nor do later pictures of one:
+    /// K-SVC, between key pictures.
     pub is_unneeded_above: bool,
     /// Numbers by which receivers find what a picture refers to.
     pub numbers: PictureNumbers,
@@ -39,10 +41,11 @@ pub enum TemporalSwitch {
     /// Not here.
     #[default]
     No,
-    /// With this frame, from the layer right below, to this frame's layer: VP8's layer sync bit, H.265's STSA pictures, and
-    /// pictures that nobody refers to.
+    /// With this frame, from the layer right below, to this frame's layer: VP8's layer sync bit,
+    /// H.265's STSA pictures, and pictures that no other picture refers to.
     ToThis,
-    /// With this frame, from the layer right below, to this frame's layer and all above: H.265's TSA pictures.
+    /// With this frame, from the layer right below, to this frame's layer and all above: H.265's
+    /// TSA pictures.
     ToThisAndAbove,
     /// After this frame, to all layers above its own: VP9's switching up point.
     AboveThis,
@@ -77,7 +80,7 @@ impl PictureId {
         }
     }
 
-    /// The same form with the low bits of another number.
+    /// Returns the same form with the low bits of another number.
     #[must_use]
     pub const fn with(self, value: u16) -> PictureId {
         match self {
@@ -86,7 +89,8 @@ impl PictureId {
         }
     }
 
-    /// Reads one: 7 bits, or 15 if the top bit (M) is set (RFC 7741 §4.2, RFC 9628 §4.2). Returns what follows too.
+    /// Reads one: 7 bits, or 15 if the top bit (M) is set (RFC 7741 §4.2, RFC 9628 §4.2). Returns
+    /// what follows too.
     pub(super) fn read(bytes: &[u8]) -> Option<(PictureId, &[u8])> {
         let (first, rest) = bytes.split_first()?;
         if first & 0x80 == 0 {
@@ -111,7 +115,8 @@ impl PictureId {
     }
 }
 
-/// Reads what a payload says of its layer; `None` if it says nothing (the inside of a picture, sound).
+/// Reads what a payload says of its layer; `None` if it says nothing (the inside of a picture,
+/// sound).
 pub fn read(codec: Codec, payload: &[u8]) -> Option<FrameLayers> {
     match codec {
         Codec::Opus | Codec::Red => None,
@@ -123,8 +128,9 @@ pub fn read(codec: Codec, payload: &[u8]) -> Option<FrameLayers> {
     }
 }
 
-/// Writes other numbers over those that a VP8 or VP9 payload has, in place: what the payload lacks stays lacking, and a
-/// picture id keeps its form. Does nothing to other codecs, nor to a descriptor that cannot be read.
+/// Writes other numbers over those that a VP8 or VP9 payload has, in place: what the payload lacks
+/// stays lacking, and a picture id keeps its form. Does nothing to other codecs, nor to a
+/// descriptor that cannot be read.
 pub fn write_numbers(codec: Codec, payload: &mut [u8], numbers: &PictureNumbers) {
     let written = match codec {
         Codec::Vp8 => vp8::write_numbers(payload, numbers),
@@ -142,10 +148,10 @@ pub struct LayerTracker {
 }
 
 impl LayerTracker {
-    /// Takes note of what a packet says ([`read`]), and returns what it belongs to.
+    /// Stores the layer that [`read`] found in a packet, and returns the layer of the packet.
     ///
-    /// A packet that says nothing belongs to the layer which its picture was in last; one of a picture of which nothing
-    /// is known yet (its first packet is late) to layer 0, which is never left out.
+    /// A packet without a layer gets the last layer of its picture. If no packet of the picture had
+    /// one yet (the first packet is late), it gets layer 0, which is always forwarded.
     pub fn observe(&mut self, timestamp: u32, said: Option<FrameLayers>) -> FrameLayers {
         let (known, is_new) = self.pictures.find_or_insert(timestamp, said.unwrap_or_default());
         let Some(said) = said else {

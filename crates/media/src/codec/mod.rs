@@ -1,12 +1,11 @@
-//! What is in this payload?
+//! Does a picture begin in this payload, can a decoder start here, and how large is the picture?
 //!
-//! [`describe`] reads the first bytes of an RTP payload and says what a server must know to forward
-//! it: does a picture begin here, can a decoder start here, how large is it. It keeps nothing between
-//! packets. [`start`] does: it turns descriptions of many packets into "viewers start from *this*
-//! packet". [`layers`] says which layer of its encoding a packet belongs to.
+//! [`describe`] reads the first bytes of an RTP payload, and keeps no state between packets.
+//! [`start`] keeps state: it derives from the descriptions of many packets the packet from which
+//! viewers start. [`layers`] returns the layer of its encoding that a packet belongs to.
 //!
-//! One file per codec. Payloads come from strangers: a payload that breaks the rules is described as
-//! far as it can be read, and nothing is ever allocated for it.
+//! One file per codec. Payloads come from strangers: a payload that breaks the rules is described
+//! as far as it can be read, without allocation.
 
 mod av1;
 mod bits;
@@ -86,7 +85,8 @@ impl Codec {
         match self.kind() {
             // RFC 7587 §4.1: always 48000, whatever is coded. RED takes the clock of its primary.
             MediaKind::Audio => 48_000,
-            // RFC 7741 §4.1, RFC 9628 §4.1, RFC 6184 §5.1, RFC 7798 §4.1; AV1's format says the same.
+            // RFC 7741 §4.1, RFC 9628 §4.1, RFC 6184 §5.1, RFC 7798 §4.1; AV1's format says the
+            // same.
             MediaKind::Video => 90_000,
         }
     }
@@ -132,8 +132,8 @@ pub struct Description {
     /// Several packets of one H.264 or H.265 picture may say so (parameter sets, then a slice);
     /// [`FrameStart`] tells which is the first. Always true for sound.
     pub starts_frame: bool,
-    /// The packet has the beginning of a picture that a decoder can start from: of a VP8, VP9 or AV1
-    /// key frame, or of the first slice of an IDR (H.264) or IRAP (H.265) picture.
+    /// The packet has the beginning of a picture that a decoder can start from: of a VP8, VP9 or
+    /// AV1 key frame, or of the first slice of an IDR (H.264) or IRAP (H.265) picture.
     ///
     /// Parameter sets alone do not count; [`KeyFrameStart`] puts both together. Always true for
     /// sound.

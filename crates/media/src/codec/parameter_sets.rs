@@ -1,12 +1,13 @@
 //! Which parameter sets must a decoder have before a key frame?
 //!
-//! Some senders write the parameter sets of H.264 (SPS, PPS) and H.265 (VPS, SPS, PPS) before every key frame, some once,
-//! and some only into their session description (`sprop-parameter-sets`, RFC 6184 §8.1; `sprop-vps`, `sprop-sps`,
-//! `sprop-pps`, RFC 7798 §7.1). A receiver that joins later needs them too. [`ParameterSets`] keeps the latest of each kind
-//! and id, and [`ParameterSets::current`] is what can be sent before a key frame that [lacks](lacks) them.
+//! Some senders write the parameter sets of H.264 (SPS, PPS) and H.265 (VPS, SPS, PPS) before every
+//! key frame, some once, and some only into their session description (`sprop-parameter-sets`, RFC
+//! 6184 §8.1; `sprop-vps`, `sprop-sps`, `sprop-pps`, RFC 7798 §7.1). A receiver that joins later
+//! needs them too. [`ParameterSets`] keeps the latest of each kind and id, and
+//! [`ParameterSets::current`] is what can be sent before a key frame that [lacks](lacks) them.
 //!
-//! AV1 needs nothing like it: a key frame that decoding can begin with follows a sequence header in its own temporal unit
-//! (AV1 §7.6.2), and VP8 and VP9 have no parameter sets.
+//! AV1 needs nothing like it: a key frame that decoding can begin with follows a sequence header in
+//! its own temporal unit (AV1 §7.6.2), and VP8 and VP9 have no parameter sets.
 
 use std::sync::Arc;
 
@@ -43,8 +44,9 @@ struct Set {
     unit: Arc<[u8]>,
 }
 
-/// Parameter sets as NAL units, video before sequence before picture. Each is the payload of an RTP packet (single NAL unit
-/// packet: RFC 6184 §5.6, RFC 7798 §4.4.1), which every packetization mode allows.
+/// Parameter sets as NAL units, video before sequence before picture. Each is the payload of an RTP
+/// packet (single NAL unit packet: RFC 6184 §5.6, RFC 7798 §4.4.1), which every packetization mode
+/// allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Units {
     units: Vec<Arc<[u8]>>,
@@ -54,12 +56,12 @@ pub struct Units {
     pub resolution: Option<Resolution>,
 }
 
-/// The most parameter sets of one encoding: H.264 allows 32 and 256 (§7.4.2), encoders in use write one SPS and up to
-/// four PPS, H.265 one VPS more. A guess.
+/// The most parameter sets of one encoding: H.264 allows 32 and 256 (§7.4.2), encoders in use write
+/// one SPS and up to four PPS, H.265 one VPS more. A guess.
 pub const MAX_SETS: usize = 16;
 
-/// The longest parameter set that is kept: one that fits a packet of 1,200 bytes beside its headers. Those of encoders in use
-/// have 4 to 60 bytes, with scaling lists about 200.
+/// The longest parameter set that is kept: one that fits a packet of 1,200 bytes beside its
+/// headers. Those of encoders in use have 4 to 60 bytes, with scaling lists about 200.
 pub const MAX_SET_BYTES: usize = 1_100;
 
 impl ParameterSets {
@@ -99,12 +101,13 @@ impl ParameterSets {
         true
     }
 
-    /// What a decoder can be given before a key frame; `None` while nothing is known of this codec.
+    /// Returns the sets that precede a key frame; `None` while no set of this codec is known.
     pub fn current(&self, codec: Codec) -> Option<&Arc<Units>> {
         self.current.as_ref().filter(|units| units.codec == codec)
     }
 
-    /// Whether a key frame can be decoded with what is known: there is a set of each kind that `codec` needs.
+    /// Returns whether the stored sets suffice for a key frame: one set of each kind that `codec`
+    /// needs.
     pub fn is_complete(&self, codec: Codec) -> bool {
         let has = |kind| self.codec == Some(codec) && self.sets.iter().any(|set| set.key.kind == kind);
         match codec {
@@ -121,23 +124,23 @@ impl ParameterSets {
 }
 
 impl Units {
-    /// How many packets they are, at most [`MAX_SETS`].
+    /// Returns the number of packets, at most [`MAX_SETS`].
     pub fn len(&self) -> usize {
         self.units.len()
     }
 
-    /// Whether there are none. There always is one.
+    /// Returns whether there is no packet; always `false`.
     pub fn is_empty(&self) -> bool {
         self.units.is_empty()
     }
 
-    /// The payload of one of them; empty if there is none.
+    /// Returns the payload of a packet; empty beyond the last one.
     pub fn payload(&self, place: usize) -> &[u8] {
         self.units.get(place).map_or(&[], |unit| unit)
     }
 }
 
-/// Whether a picture, of which these are payloads, brings fewer parameter sets than are known.
+/// Returns whether the picture with these payloads contains fewer parameter sets than are stored.
 pub fn lacks<'a>(known: &Units, picture: impl IntoIterator<Item = &'a [u8]>) -> bool {
     let mut missing = known.keys.clone();
     for payload in picture {
@@ -152,8 +155,9 @@ pub fn lacks<'a>(known: &Units, picture: impl IntoIterator<Item = &'a [u8]>) -> 
     !missing.is_empty()
 }
 
-/// Calls `take` with each whole NAL unit of a payload. Fragments are passed over: a parameter set that takes more than one
-/// packet is longer than [`MAX_SET_BYTES`], or its sender has a reason that is not known to us.
+/// Calls `take` with each whole NAL unit of a payload. Fragments are passed over: a parameter set
+/// that takes more than one packet is longer than [`MAX_SET_BYTES`], or its sender has a reason
+/// that is not known to us.
 fn each_unit(codec: Codec, payload: &[u8], take: impl FnMut(&[u8])) {
     match codec {
         Codec::H264 => h264::units(payload).for_each(take),
@@ -249,7 +253,7 @@ mod tests {
         let units = sets.current(Codec::H265).expect("three are known");
         assert_eq!([units.payload(0), units.payload(1), units.payload(2)], [&VPS_265[..], &SPS_265, &PPS_265]);
         assert!(sets.current(Codec::H264).is_none() && !sets.is_complete(Codec::H264));
-        // The publisher changes to H.264: what is known of H.265 is of no use any more.
+        // The publisher changes to H.264: the sets of H.265 are discarded.
         sets.observe(Codec::H264, &SPS);
         assert!(sets.current(Codec::H265).is_none() && !sets.is_complete(Codec::H265));
     }

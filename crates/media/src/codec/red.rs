@@ -1,7 +1,7 @@
 //! Where is the newest sound in a RED payload?
 //!
-//! RFC 2198 puts copies of earlier packets before the newest ("primary") block. Viewers that did not
-//! negotiate RED get the primary block alone.
+//! RFC 2198 puts copies of earlier packets before the newest ("primary") block. Viewers that did
+//! not negotiate RED get the primary block alone.
 
 /// One block of a RED payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,8 @@ impl<'a> Iterator for Blocks<'a> {
     }
 }
 
-/// Returns where the primary block starts; `None` if the payload is malformed or has no sound in it.
+/// Returns where the primary block starts; `None` if the payload is malformed or has no sound in
+/// it.
 pub fn primary_at(payload: &[u8]) -> Option<u16> {
     let primary = Blocks::parse(payload)?.last()?;
     u16::try_from(payload.len().checked_sub(primary.payload.len())?).ok()

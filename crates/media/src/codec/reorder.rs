@@ -1,11 +1,13 @@
 //! Does an encoder send pictures in another order than they are shown in?
 //!
-//! B-frames refer to later pictures, so those are sent first, and RTP timestamps (moments of presentation, RFC 6184 §5.1,
-//! RFC 7798 §4.1) go back in sequence order. Receivers for conversations show pictures in the order in which they come:
-//! libwebrtc drops those that are behind the last one shown.
+//! B-frames refer to later pictures, so those are sent first, and RTP timestamps (moments of
+//! presentation, RFC 6184 §5.1, RFC 7798 §4.1) go back in sequence order. Receivers for
+//! conversations show pictures in the order in which they come: libwebrtc drops those that are
+//! behind the last one shown.
 //!
-//! Only packets in the order of their sequence numbers are compared, so that loss and reordering on the way prove
-//! nothing. The type of slices proves nothing either: encoders for low delay write B slices that refer to the past only.
+//! Only packets in the order of their sequence numbers are compared, so that loss and reordering on
+//! the way prove nothing. The type of slices proves nothing either: encoders for low delay write B
+//! slices that refer to the past only.
 
 /// Notices pictures whose timestamps go back.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,16 +19,16 @@ pub struct ReorderTracker {
     pictures_since: u16,
 }
 
-/// So many steps back within [`FORGOTTEN_AFTER`] pictures of each other prove that pictures are reordered; a single one may be
-/// a clock that was set. A guess.
+/// Backward steps of the timestamp, each within [`FORGOTTEN_AFTER`] pictures of the one before,
+/// that prove reordered pictures. A single step may be a clock that was set. A guess.
 const PROVED_BY: u8 = 3;
 
-/// Pictures in order after which earlier steps back are forgotten: 10 s at 30 a second, longer than a group in which an
-/// encoder finds no use for a B-frame (a still scene). A guess.
+/// Pictures in order after which earlier steps back are forgotten: 10 s at 30 a second, longer than
+/// a group in which an encoder finds no use for a B-frame (a still scene). A guess.
 const FORGOTTEN_AFTER: u16 = 300;
 
-/// A step back of more ticks is not reordering: encoders look ahead by 16 pictures at most (H.264 §A.3.1,
-/// `max_dec_frame_buffering`), 2 s at 8 a second.
+/// A step back of more ticks is not reordering: encoders look ahead by 16 pictures at most (H.264
+/// §A.3.1, `max_dec_frame_buffering`), 2 s at 8 a second.
 const MAX_STEP_TICKS: u32 = 2 * 90_000;
 
 impl ReorderTracker {
@@ -53,7 +55,7 @@ impl ReorderTracker {
         self.is_reordered()
     }
 
-    /// Whether pictures were reordered lately.
+    /// Returns whether pictures were reordered lately.
     pub fn is_reordered(&self) -> bool {
         self.steps >= PROVED_BY
     }

@@ -6,10 +6,10 @@
 //! before *every* picture, and a viewer started there would sit before pictures it cannot decode.
 //! Only the IDR slice proves it, when the parameter sets have long been forwarded.
 //!
-//! So [`KeyFrameStart`] believes in a key picture when its first IDR slice arrives, and then answers
-//! with the sequence number of the picture's *first* packet. For VP8, VP9 and AV1 the two are the
-//! same packet. A slice that comes without parameter sets is believed too: some senders send them
-//! once, and if they were only late, a second answer corrects the first.
+//! So [`KeyFrameStart`] believes in a key picture when its first IDR slice arrives, and then
+//! answers with the sequence number of the picture's *first* packet. For VP8, VP9 and AV1 the two
+//! are the same packet. A slice that comes without parameter sets is believed too: some senders
+//! send them once, and if they were only late, a second answer corrects the first.
 //!
 //! Both deciders remember the last [`REMEMBERED`] pictures, because a retransmission may bring a
 //! picture's deciding packet when later pictures have begun.
@@ -43,7 +43,7 @@ pub struct KeyFrameStart {
     pictures: Recent<Picture>,
 }
 
-/// What is known of one picture.
+/// The state of one picture.
 #[derive(Debug, Clone, Copy)]
 struct Picture {
     /// The lowest sequence number of a packet that begins something.
@@ -61,8 +61,8 @@ impl KeyFrameStart {
     /// Takes note of a packet, and returns the (extended) sequence number of the first packet of a
     /// picture that a decoder can start from, when this packet proves it.
     ///
-    /// Usually there is one answer per key picture. A second one, lower than the first, corrects it:
-    /// the parameter sets arrived after the slice they belong to.
+    /// Usually there is one answer per key picture. A second one, lower than the first, corrects
+    /// it: the parameter sets arrived after the slice they belong to.
     pub fn observe(&mut self, seq: u64, timestamp: u32, description: &Description) -> Option<u64> {
         // Padding and the inside of a picture begin nothing.
         if !description.starts_frame && !description.key && !description.parameter_sets {
@@ -114,7 +114,7 @@ impl<T: Copy> Default for Recent<T> {
 }
 
 impl<T: Copy> Recent<T> {
-    /// Returns what is known of the picture, and whether it was put there by this call.
+    /// Returns the state of the picture, and whether this call inserted it.
     pub(super) fn find_or_insert(&mut self, timestamp: u32, fresh: T) -> (&mut T, bool) {
         let is_it = |picture: &Option<(u32, T)>| picture.is_some_and(|(at, _)| at == timestamp);
         let found = self.pictures.iter().position(is_it);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_picture_to_start_from_is_known_by_its_first_packet() {
-        // Sequence number, timestamp, what the packet says; what is answered.
+        // Sequence number, timestamp and description of a packet; the expected answer.
         type Row = (u64, u32, Description, Option<u64>);
         let rows: [(&str, &[Row]); 12] = [
             ("one packet", &[(1, 10, KEY, Some(1)), (2, 10, NOTHING, None), (3, 20, START, None)]),

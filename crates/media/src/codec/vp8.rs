@@ -24,7 +24,7 @@ pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
     let Descriptor { discardable, starts_frame, temporal, numbers, .. } = descriptor;
     let switch = match temporal {
         Some(_) if descriptor.is_layer_sync => TemporalSwitch::ToThis,
-        // What nobody refers to can be left out and taken again at any time, as if it were a layer of its own.
+        // A picture without references to it can be left out at any time, like a layer of its own.
         None if discardable => TemporalSwitch::ToThis,
         _ => TemporalSwitch::No,
     };
@@ -119,8 +119,8 @@ impl Descriptor {
     }
 }
 
-/// Returns whether a picture is a key frame. RFC 7741 §4.3: the inverse key frame flag is the lowest bit of the first
-/// payload byte.
+/// Returns whether a picture is a key frame. RFC 7741 §4.3: the inverse key frame flag is the
+/// lowest bit of the first payload byte.
 fn is_key(frame: &[u8]) -> Option<bool> {
     Some(frame.first()? & 0x01 == 0)
 }
@@ -211,7 +211,7 @@ mod tests {
             (&[0x10, 0x11], inter),
             (&[0x10, 0x10], FrameLayers { is_key: true, ..inter }),
             (&[0x00, 0x10], FrameLayers { starts_frame: false, ..inter }),
-            // Nobody refers to it, and no layer is told.
+            // No picture refers to this one, and it names no layer.
             (&[0x30, 0x11], FrameLayers { temporal: 1, discardable: true, switch: TemporalSwitch::ToThis, ..inter }),
             (&[0x90, 0x80, 0x92, 0x34, 0x11], FrameLayers { numbers: long(0x1234), ..inter }),
             (

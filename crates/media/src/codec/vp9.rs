@@ -32,7 +32,8 @@ pub(super) fn layers(payload: &[u8]) -> Option<FrameLayers> {
     let (descriptor, frame) = Descriptor::parse(payload)?;
     let starts_frame = descriptor.starts_layer_frame;
     let is_intra_only = || FrameHeader::parse(frame) == Some(FrameHeader::IntraOnly);
-    // RFC 9628 §4.2, P: without prediction between pictures, a switch up from the layer below is possible.
+    // RFC 9628 §4.2, P: without prediction between pictures, a switch up from the layer below is
+    // possible.
     let is_key = starts_frame && !descriptor.is_predicted && (descriptor.spatial_layer > 0 || !is_intra_only());
     Some(FrameLayers {
         spatial: descriptor.spatial_layer,
@@ -285,7 +286,7 @@ mod tests {
             (&[0xf8, 0x12, 0x00, 0x03, 0x05, 0x07], &PREDICTED, START),
             // Predicted from nothing, but no key frame.
             (&[0x88, 0x12], &INTRA_ONLY, START),
-            // A header nobody can read: P is believed.
+            // Unreadable frame header: the P bit decides.
             (&[0x88, 0x12], &[0x00, 1, 2, 3], Description { key: true, ..START }),
             (&[0x88, 0x12], &[], Description { key: true, ..START }),
             (&[0x88, 0x12], &KEY[..6], Description { key: true, ..START }),
@@ -321,7 +322,8 @@ mod tests {
 
     #[test]
     fn every_profile_tells_its_size() {
-        // Bits after marker: profile, [reserved], existing, key, shown, resilient, sync code, colour.
+        // Bits after marker: profile, [reserved], existing, key, shown, resilient, sync code,
+        // colour.
         let rows = [
             ("00 0010 010010011000001101000010 001 0", true),
             ("10 0010 010010011000001101000010 001 0 11 0", true),

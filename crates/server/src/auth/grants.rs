@@ -4,7 +4,7 @@ use media::StreamName;
 
 use super::{Anonymous, Claims};
 
-/// What the sender of a request may do: what everybody may, and what their token adds.
+/// The rights of a request: those of anonymous clients, and those that its token adds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     anonymous: Anonymous,
@@ -12,56 +12,56 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// What one may do without a token.
+    /// Returns the rights without a token.
     pub fn anonymous(anonymous: Anonymous) -> Self {
         Self { anonymous, claims: None }
     }
 
-    /// What a verified token allows.
+    /// Returns the rights of a verified token.
     pub fn of(claims: Claims, anonymous: Anonymous) -> Self {
         Self { anonymous, claims: Some(claims) }
     }
 
-    /// Whether there was a token at all; without one a refusal says 401, with one 403.
+    /// Returns whether the request had a token. A refusal is 401 without a token and 403 with one.
     pub fn has_token(&self) -> bool {
         self.claims.is_some()
     }
 
-    /// The token's identity.
+    /// Returns the identity (`sub`) of the token.
     pub fn identity(&self) -> Option<&str> {
         self.claims.as_ref()?.sub.as_deref()
     }
 
-    /// The room that the token names; lets `POST /whip` do without a stream name.
+    /// Returns the room that the token names; lets `POST /whip` do without a stream name.
     pub fn room(&self) -> Option<&str> {
         self.claims.as_ref()?.video.room.as_deref()
     }
 
-    /// Whether they may publish this stream.
+    /// Returns whether the request may publish this stream.
     pub fn may_publish(&self, stream: &StreamName) -> bool {
         self.anonymous.publish || self.joins(stream, |claims| claims.video.can_publish)
     }
 
-    /// Whether they may watch this stream and see its status.
+    /// Returns whether the request may watch this stream and read its status.
     pub fn may_watch(&self, stream: &StreamName) -> bool {
         self.anonymous.watch || self.may_administer(stream) || self.joins(stream, |claims| claims.video.can_subscribe)
     }
 
-    /// Whether they may see the list of all streams.
+    /// Returns whether the request may list all streams.
     pub fn may_list(&self) -> bool {
         self.anonymous.watch
             || self.may_administer_all()
             || self.claims.as_ref().is_some_and(|claims| claims.video.room_list)
     }
 
-    /// Whether they may end this stream and its sessions.
+    /// Returns whether the request may end this stream and its sessions.
     pub fn may_administer(&self, stream: &StreamName) -> bool {
         self.claims.as_ref().is_some_and(|claims| {
             claims.video.room_admin && claims.video.room.as_deref().is_none_or(|room| room == stream.as_str())
         })
     }
 
-    /// Whether they administer the whole server: `roomAdmin` without a room.
+    /// Returns whether the request may administer the whole server: `roomAdmin` without a room.
     pub fn may_administer_all(&self) -> bool {
         self.claims.as_ref().is_some_and(|claims| claims.video.room_admin && claims.video.room.is_none())
     }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_only_what_everybody_may() {
+    fn a_request_without_a_token_has_anonymous_rights_only() {
         let demo = StreamName::parse("demo").unwrap();
         for (watch, publish) in [(false, false), (true, false), (false, true), (true, true)] {
             let grants = Grants::anonymous(Anonymous { watch, publish });

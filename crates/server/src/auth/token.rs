@@ -1,7 +1,8 @@
 //! Is this access token genuine, and what does it say?
 //!
-//! HS256 only, and the key is the one that `iss` names exactly: there is no algorithm to confuse and no `kid` to
-//! play with (threat T19). What a token says stays unread until its signature has been checked, except for `iss`.
+//! HS256 only, and the key is the one that `iss` names exactly: there is no algorithm to confuse
+//! and no `kid` to play with (threat T19). What a token says stays unread until its signature has
+//! been checked, except for `iss`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Secret;
 
-/// Clocks of those who sign and of those who check may differ by this much. Threat T19.
+/// Tolerated difference between the clocks of signer and server. Threat T19.
 const LEEWAY_SECONDS: u64 = 60;
 
 /// A token must expire within this time. Threat T19.
@@ -20,23 +21,23 @@ pub const LONGEST_LIFE_SECONDS: u64 = 24 * 60 * 60;
 /// Longest token we look at. A guess: LiveKit's are below 1 KiB unless they carry metadata.
 const TOKEN_BYTES: usize = 8 * 1024;
 
-/// Longest identity and room name. Threats, section D.
+/// Longest identity and room name in bytes. A guess, far above names in use.
 const NAME_BYTES: usize = 256;
 
 /// What a token says, in the layout of LiveKit's access tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// The name of the key that signed it.
+    /// The issuer: the name of the key that signed the token.
     pub iss: String,
-    /// Who bears it.
+    /// The subject: the identity of the bearer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
-    /// When it ends, in seconds since the Unix epoch.
+    /// The time of expiry, in seconds since the Unix epoch.
     pub exp: u64,
-    /// When it begins.
+    /// The time before which the token is not valid, in seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nbf: Option<u64>,
-    /// What its bearer may do.
+    /// The rights of the bearer.
     #[serde(default)]
     pub video: VideoGrant,
 }
@@ -68,7 +69,7 @@ pub struct VideoGrant {
     pub can_subscribe: Option<bool>,
 }
 
-/// Why a token is not believed.
+/// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// There is an `Authorization` header, but it holds no bearer token.
@@ -149,7 +150,8 @@ struct Issuer {
     iss: String,
 }
 
-/// Checks the algorithm and the signature; times are checked by [`verify`], which is handed the clock.
+/// Checks the algorithm and the signature; times are checked by [`verify`], which is handed the
+/// clock.
 fn signature_only() -> Validation {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.required_spec_claims.clear();

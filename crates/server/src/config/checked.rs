@@ -1,7 +1,8 @@
 //! What does the configuration mean?
 //!
-//! [`check`] turns what the user wrote into values that need no second look: addresses, durations, networks. The first
-//! thing that cannot be meant is refused, with the option's name and what to do.
+//! [`check`] turns what the user wrote into values that need no second look: addresses, durations,
+//! networks. The first thing that cannot be meant is refused, with the option's name and what to
+//! do.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,11 +28,11 @@ pub struct Config {
     pub http: HttpConfig,
     /// Media; the engine reads this.
     pub media: MediaConfig,
-    /// Who may do what.
+    /// Keys, and rights without a token.
     pub auth: AuthConfig,
     /// Logs.
     pub log: LogConfig,
-    /// How long an orderly end may take.
+    /// The longest time of an orderly end.
     pub shutdown_timeout: Duration,
     /// Whether `--dev` was given.
     pub dev: bool,
@@ -42,9 +43,10 @@ pub struct Config {
 pub struct HttpConfig {
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
-    /// Whether an IPv6 wildcard address may fail to bind: nobody asked for it, it is the default.
+    /// Whether an IPv6 wildcard address may fail to bind, because it is the default and not a
+    /// choice of the user.
     pub ipv6_is_optional: bool,
-    /// Whether and how to speak TLS.
+    /// Whether and how HTTP uses TLS.
     pub tls: Tls,
     /// Origins whose pages may use WHIP, WHEP and the reading part of the API; `None` is any.
     pub cors_origins: Option<Vec<String>>,
@@ -52,13 +54,13 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<Cidr>,
     /// The path below which a reverse proxy shows the server.
     pub base_path: Prefix,
-    /// What clients are told to use, in `Link` headers.
+    /// STUN and TURN servers that clients get in `Link` headers.
     pub ice_servers: Vec<IceServer>,
-    /// Bounds on what clients may cause.
+    /// Limits for HTTP clients.
     pub limits: HttpLimits,
 }
 
-/// Bounds on what HTTP clients may cause. In those per address, 0 is no limit.
+/// Limits for HTTP clients. In a limit per address, 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
     /// New sessions of one address a second; bursts of four times as many are let through.
@@ -72,16 +74,16 @@ pub struct HttpLimits {
 /// How connections are secured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tls {
-    /// Not at all: for loopback, or behind a proxy that does it.
+    /// No TLS: for loopback, or behind a proxy that terminates TLS.
     Off,
-    /// With these PEM files, read again when they change.
+    /// TLS with these PEM files, read again when they change.
     Files {
         /// The certificate chain.
         certificate: PathBuf,
         /// The private key.
         key: PathBuf,
     },
-    /// With a certificate made at start.
+    /// TLS with a certificate made at start.
     SelfSigned,
 }
 
@@ -90,9 +92,9 @@ pub enum Tls {
 pub struct IceServer {
     /// `stun:`, `stuns:`, `turn:` or `turns:` URLs.
     pub urls: Vec<String>,
-    /// For TURN: who the client is.
+    /// For TURN: the username.
     pub username: Option<String>,
-    /// For TURN: how it proves it.
+    /// For TURN: the password.
     pub credential: Option<Secret<String>>,
 }
 
@@ -107,11 +109,13 @@ pub struct MediaConfig {
     pub pin_cores: bool,
     /// `--loopback`: bind, offer and use nothing but 127.0.0.1 and ::1.
     pub loopback_only: bool,
-    /// `--dev` or `--loopback`: offer loopback addresses too, which otherwise are of no use to anyone.
+    /// `--dev` or `--loopback`: offer loopback addresses too, which only clients on this machine
+    /// can use.
     pub offer_loopback: bool,
     /// Addresses to bind.
     pub listen: Vec<IpAddr>,
-    /// Whether an IPv6 address in `listen` may fail to bind: nobody asked for it, it is the default.
+    /// Whether an IPv6 address in `listen` may fail to bind, because it is the default and not a
+    /// choice of the user.
     pub ipv6_is_optional: bool,
     /// If not empty, offer these instead of the machine's own addresses; port 0 is `udp_port`.
     pub advertised: Vec<SocketAddr>,
@@ -119,7 +123,7 @@ pub struct MediaConfig {
     pub interfaces: NameFilter,
     /// Which addresses may be offered.
     pub candidates: NetworkFilter,
-    /// What a second publisher of a stream meets.
+    /// The rule for a second publisher of a stream.
     pub takeover: Takeover,
     /// Bounds.
     pub limits: MediaLimits,
@@ -132,22 +136,24 @@ pub struct MediaLimits {
     pub streams: usize,
     /// `limits.sessions`: sessions at once.
     pub sessions: usize,
-    /// `limits.sessions_per_ip`: sessions of one address at once (IPv6: of one /64); `None` is no limit.
+    /// `limits.sessions_per_ip`: sessions of one address at once (IPv6: of one /64); `None` is no
+    /// limit.
     pub sessions_per_ip: Option<usize>,
     /// `limits.viewers`: viewers of one stream at once.
     pub viewers: usize,
     /// `limits.handshakes`: viewers' handshakes under way at once.
     pub handshakes: usize,
-    /// `limits.busy_percent`: viewers are refused while a media thread is busy for this share of its time.
+    /// `limits.busy_percent`: viewers are refused while a media thread is busy for this share of
+    /// its time.
     pub busy_percent: u8,
 }
 
-/// What happens when somebody publishes a stream that has a publisher.
+/// The rule for a second publisher of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takeover {
-    /// The second is refused (409).
+    /// The second publisher is refused (409).
     Refuse,
-    /// The second replaces the first.
+    /// The second publisher replaces the first.
     Replace,
 }
 
@@ -189,7 +195,7 @@ impl NetworkFilter {
 pub struct AuthConfig {
     /// Keys that sign tokens.
     pub keys: BTreeMap<String, Secret<String>>,
-    /// What needs no token.
+    /// The rights of requests without a token.
     pub anonymous: Anonymous,
 }
 
@@ -198,20 +204,20 @@ pub struct AuthConfig {
 pub struct LogConfig {
     /// A level or a filter directive of `tracing-subscriber`.
     pub level: String,
-    /// How lines look.
+    /// The format of log lines.
     pub format: LogFormat,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text lines.
     Text,
     /// One JSON object a line.
     Json,
 }
 
-/// Says what the options mean.
+/// Converts options to their meaning, or returns the first wrong one.
 pub(super) fn check(file: &File, flags: &Flags) -> Result<Config, ConfigError> {
     let log = check_log(&file.log)?;
     let auth = check_auth(&file.auth, flags.dev)?;
@@ -227,7 +233,7 @@ pub(super) fn check(file: &File, flags: &Flags) -> Result<Config, ConfigError> {
     Ok(Config { http, media, auth, log, shutdown_timeout, dev: flags.dev })
 }
 
-/// What works, and not for everyone.
+/// Returns remarks on settings that work, but not for all clients.
 pub(super) fn remarks(config: &Config) -> Vec<String> {
     let splits = |text: &str| text.contains([',', ';']);
     let is_split = |server: &&IceServer| {
@@ -435,7 +441,8 @@ fn check_log(log: &file::Log) -> Result<LogConfig, ConfigError> {
     Ok(LogConfig { level: log.level.clone(), format })
 }
 
-/// Reads an address to listen on: `address:port`, or `:port` or `port` for all addresses, or `localhost:port`.
+/// Reads an address to listen on: `address:port`, or `:port` or `port` for all addresses, or
+/// `localhost:port`.
 fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, ConfigError> {
     if let Ok(address) = text.parse() {
         return Ok(vec![address]);
@@ -461,7 +468,8 @@ fn addresses(option: &str, texts: &[String]) -> Result<Vec<IpAddr>, ConfigError>
     texts.iter().map(parse).collect()
 }
 
-/// Reads what clients are told: `203.0.113.5`, or `203.0.113.5:7000` where another port is forwarded to ours.
+/// Reads an address that clients get: `203.0.113.5`, or `203.0.113.5:7000` where another port is
+/// forwarded to ours.
 fn advertised_addresses(texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
     const OPTION: &str = "media.advertised_addresses";
     let parse = |text: &String| {
@@ -645,7 +653,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_deny_first_and_allow_only_what_is_listed() {
+    fn filters_deny_first_and_allow_listed_addresses_only() {
         let names = NameFilter { allow: vec!["eth*".into(), "lo".into()], deny: vec!["eth1".into()] };
         let permitted: Vec<_> =
             ["eth0", "eth1", "lo", "docker0"].into_iter().filter(|name| names.permits(name)).collect();

@@ -12,7 +12,8 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// Returns whether the network contains the address; an IPv4 address mapped into IPv6 counts as IPv4.
+    /// Returns whether the network contains the address; an IPv4 address mapped into IPv6 counts as
+    /// IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.network, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => masked_v4(address, self.prefix) == network,

@@ -1,7 +1,8 @@
-//! What did the user write?
+//! Which options does the configuration file have, and with which defaults?
 //!
-//! One struct per section of `nowcast.toml`, with plain types and the defaults. What it means is for
-//! [`super::checked`] to say. Numbers are wide here, so that a wrong one is refused with its option's name.
+//! One struct per section of `nowcast.toml`, with plain types and the defaults. [`super::checked`]
+//! converts them to their meaning. Numbers are wide here, so that a wrong one is refused with its
+//! option's name.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::auth::Secret;
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
-    /// How long an orderly end may take.
+    /// The longest time of an orderly end.
     pub shutdown_timeout: String,
     /// `[http]`
     pub http: Http,
@@ -41,7 +42,7 @@ pub struct Http {
     pub tls_key: String,
     /// HTTPS with a certificate made at start.
     pub self_signed: bool,
-    /// Origins whose pages may use us.
+    /// Origins whose pages may use the server.
     pub cors_origins: Vec<String>,
     /// Networks whose `X-Forwarded-For` and `X-Forwarded-Prefix` are believed.
     pub trusted_proxies: Vec<String>,
@@ -75,9 +76,9 @@ pub struct Media {
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
-    /// If not empty, only these.
+    /// If not empty, only these pass.
     pub allow: Vec<String>,
-    /// Never these.
+    /// These never pass.
     pub deny: Vec<String>,
 }
 
@@ -102,9 +103,9 @@ pub struct Auth {
     /// Keys and their secrets.
     #[serde(serialize_with = "names_only")]
     pub keys: BTreeMap<String, Secret<String>>,
-    /// Anyone may watch.
+    /// Watching needs no token.
     pub anonymous_watch: bool,
-    /// Anyone may publish.
+    /// Publishing needs no token.
     pub anonymous_publish: bool,
 }
 
@@ -112,7 +113,7 @@ pub struct Auth {
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Streams {
-    /// What a second publisher meets.
+    /// The rule for a second publisher of a stream.
     pub takeover: String,
     /// Streams at once.
     pub max: i64,
@@ -144,16 +145,17 @@ pub struct Limits {
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// How much.
+    /// The level, or a filter.
     pub level: String,
-    /// How it looks.
+    /// The format of lines.
     pub format: String,
 }
 
 impl Default for File {
     fn default() -> Self {
         Self {
-            // The contract of `SIGTERM` in issue 2.
+            // Supervisors kill a process some time after SIGTERM: Docker after 10 s, systemd after
+            // 90 s.
             shutdown_timeout: "10s".into(),
             http: Http::default(),
             media: Media::default(),
@@ -202,7 +204,8 @@ impl Default for Streams {
 
 impl Default for Limits {
     fn default() -> Self {
-        // threats.md, section D and T17; `sessions` and `event_streams` are guesses, `handshakes` is explained in `sfu::desk`.
+        // `docs/threats.md`, T17 and T30. `sessions` and `event_streams` are guesses; `sfu::desk`
+        // explains `handshakes`.
         Self {
             sessions: 20_000,
             sessions_per_ip: 200,
@@ -227,7 +230,7 @@ fn empty_secret() -> Secret<String> {
     Secret::new(String::new())
 }
 
-/// Serialization serves only to know which options there are; secrets stay here.
+/// Serialization serves only to list the options; it leaves secrets out.
 fn names_only<S: Serializer>(keys: &BTreeMap<String, Secret<String>>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(keys.keys().map(|name| (name, "")))
 }

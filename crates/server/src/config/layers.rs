@@ -1,8 +1,8 @@
 //! How do defaults, file, environment and flags become one set of options?
 //!
-//! As TOML tables: each layer is checked against the defaults (does the option exist, is it of that type?) and
-//! laid over what is there. So every complaint can name the option, and the environment needs no list of its own:
-//! `media.udp_port` is `NOWCAST_MEDIA_UDP_PORT`.
+//! As TOML tables: each layer is checked against the defaults (does the option exist, is it of that
+//! type?) and laid over the layers before. So every error can name the option, and the environment
+//! needs no list of its own: `media.udp_port` is `NOWCAST_MEDIA_UDP_PORT`.
 
 use toml::{Table, Value};
 
@@ -33,7 +33,7 @@ impl Layers {
         Self { schema, options }
     }
 
-    /// Lays a file over what is there.
+    /// Lays a file over the layers before.
     pub(super) fn add_file(&mut self, name: &str, text: &str) -> Result<(), ConfigError> {
         let table: Table = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
@@ -45,7 +45,8 @@ impl Layers {
         Ok(())
     }
 
-    /// Lays `NOWCAST_…` variables over what is there. Returns remarks on variables that name no option.
+    /// Lays `NOWCAST_…` variables over the layers before. Returns remarks on variables that name no
+    /// option.
     pub(super) fn add_environment(
         &mut self,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -69,7 +70,7 @@ impl Layers {
         Ok(remarks)
     }
 
-    /// Lays the command line over what is there.
+    /// Lays the command line over the layers before.
     pub(super) fn add_flags(&mut self, flags: &Flags) -> Result<(), ConfigError> {
         if !flags.http.is_empty() {
             let addresses = flags.http.iter().cloned().map(Value::String).collect();
@@ -84,7 +85,7 @@ impl Layers {
         Ok(())
     }
 
-    /// Reads the whole as what the user wrote.
+    /// Converts the layers to a [`File`].
     pub(super) fn into_file(self) -> Result<File, ConfigError> {
         self.options
             .try_into()
@@ -97,7 +98,8 @@ pub(super) fn defaults() -> Table {
     Table::try_from(File::default()).expect("defaults are plain values")
 }
 
-/// What `--dev` changes: loopback only, a known key, everything allowed, nobody limited by address.
+/// Returns the defaults that `--dev` changes: loopback only, a known key, everything allowed, no
+/// limits per address.
 fn dev_defaults() -> Vec<(&'static str, Value)> {
     let mut listen = vec![Value::from("127.0.0.1:7880")];
     if std::net::UdpSocket::bind("[::1]:0").is_ok() {
@@ -115,7 +117,7 @@ fn dev_defaults() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Complains about options that do not exist or are of another type.
+/// Returns an error for an option that does not exist or has another type.
 fn check_table(schema: &Table, table: &Table, path: &str) -> Result<(), ConfigError> {
     for (key, value) in table {
         let option = join(path, key);
@@ -147,7 +149,8 @@ fn check_table(schema: &Table, table: &Table, path: &str) -> Result<(), ConfigEr
     Ok(())
 }
 
-/// Replaces what `table` names. Maps are replaced whole: who writes keys does not want ours beside them.
+/// Replaces the options that `table` names. Maps are replaced as a whole: a user's keys exclude the
+/// default ones.
 fn overlay(options: &mut Table, table: Table, path: &str) {
     for (key, value) in table {
         let option = join(path, &key);
@@ -187,7 +190,7 @@ fn parse_variable(option: &str, default: &Value, text: &str) -> Result<Value, St
         Value::Table(_) => {
             let mut table = Table::new();
             for pair in text.split([',', '\n']).map(str::trim).filter(|pair| !pair.is_empty()) {
-                // The value stays out of the complaint: it may be a secret.
+                // The error leaves the value out: it may be a secret.
                 let (key, secret) =
                     pair.split_once(':').ok_or("expected \"key: secret\", several separated by commas")?;
                 table.insert(key.trim().to_owned(), Value::from(secret.trim()));

@@ -1,8 +1,9 @@
-//! What is this server to do?
+//! Which options does this run of the server have?
 //!
-//! Options come from four places, the later winning: defaults, the file, the environment, the command line. All are
-//! laid over each other as TOML ([`layers`]), read once into what the user wrote ([`file`]), and turned into what it
-//! means ([`checked`]). Nobody else reads the environment or knows that there is a file.
+//! Options come from four places, the later winning: defaults, the file, the environment, the
+//! command line. They are laid over each other as TOML ([`layers`]), read once into plain types
+//! ([`file`]), and converted to their meaning ([`checked`]). No other module reads the environment
+//! or the file.
 
 mod checked;
 mod cidr;
@@ -22,7 +23,7 @@ use layers::Layers;
 /// The documented default file; `nowcast config` prints it.
 pub const DOCUMENTED: &str = include_str!("../../../../nowcast.toml");
 
-/// What the command line says about options.
+/// The options of the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
     /// `--dev`
@@ -43,7 +44,7 @@ pub struct Flags {
 pub struct ConfigError {
     /// The option's name, such as `media.udp_port`, or the file's.
     pub option: String,
-    /// What is wrong, and what to do.
+    /// The fault, and its remedy.
     pub reason: String,
 }
 
@@ -78,7 +79,7 @@ pub fn load(
 mod tests {
     use super::*;
 
-    /// The documented file tells the truth: it lists every option, each with its default.
+    /// The documented file lists every option, each with its default.
     #[test]
     fn documented_file_lists_every_option_with_its_default() {
         let uncommented: String = DOCUMENTED
@@ -93,7 +94,7 @@ mod tests {
         assert_eq!(written, layers::defaults());
     }
 
-    /// Commented out as it is delivered, it changes nothing.
+    /// The documented file as delivered, with every option commented out, changes nothing.
     #[test]
     fn documented_file_as_delivered_sets_nothing() {
         let table: toml::Table = toml::from_str(DOCUMENTED).unwrap();

@@ -1,7 +1,7 @@
 //! Do handshakes fail in the server that runs here?
 //!
-//! Asked of its `/metrics`, which answers loopback without a token. Where no server runs, or it speaks TLS, there is nothing
-//! to say.
+//! Asked of its `/metrics`, which answers loopback without a token. Where no server runs, or it
+//! speaks TLS, there is nothing to say.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};

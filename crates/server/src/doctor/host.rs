@@ -1,4 +1,4 @@
-//! Has the machine the cores, the memory and the limits for what it is to do?
+//! Does the machine have the cores, the memory and the limits that the server needs?
 
 use super::{Finding, Machine};
 use crate::config::Config;
@@ -116,7 +116,7 @@ fn memory(machine: &Machine, config: &Config) -> Finding {
 
 fn swap(machine: &Machine) -> Finding {
     const CHECK: &str = "swap";
-    // A few MiB of programs that nobody uses are no harm.
+    // A few MiB of idle programs in swap do no harm.
     if machine.swapped_bytes < 256 << 20 {
         return Finding::ok(CHECK, "not used");
     }

@@ -1,7 +1,8 @@
 //! What does this machine look like, as far as the server cares?
 //!
-//! The only place of the doctor that looks: `/proc`, `/sys`, and sockets that are opened and closed again. What cannot be
-//! found out is `None` or empty, never an error: a container may hide any of it.
+//! The only place of the doctor that looks: `/proc`, `/sys`, and sockets that are opened and closed
+//! again. What cannot be found out is `None` or empty, never an error: a container may hide any of
+//! it.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -30,7 +31,8 @@ pub struct Machine {
     pub memory_bytes: Option<u64>,
     /// Memory that lies on a disk now, in bytes.
     pub swapped_bytes: u64,
-    /// How many files this process may open (soft limit), and how many it may allow itself (hard limit).
+    /// How many files this process may open (soft limit), and how many it may allow itself (hard
+    /// limit).
     pub open_files: Option<(u64, u64)>,
     /// Whether this is a container, as far as can be told.
     pub in_container: bool,
@@ -38,11 +40,12 @@ pub struct Machine {
     pub socket: Option<SocketFacts>,
     /// Connections that the firewall keeps in mind, and the most it can.
     pub tracked: Option<(u64, u64)>,
-    /// Ports that cannot be had, each with what is wrong.
+    /// Ports that cannot be bound, each with the reason.
     pub taken: Vec<Taken>,
     /// What clients would be told to send to.
     pub candidates: Vec<SocketAddr>,
-    /// Failed DTLS handshakes by reason, of the server that runs here; `None`: it could not be asked.
+    /// Failed DTLS handshakes by reason, of the server that runs here; `None`: it could not be
+    /// asked.
     pub dtls_failures: Option<Vec<(String, u64)>>,
 }
 
@@ -64,9 +67,9 @@ pub struct SocketFacts {
 pub struct Taken {
     /// The option that asks for it.
     pub option: &'static str,
-    /// What is wrong and what to do.
+    /// The fault, and its remedy.
     pub reason: String,
-    /// Who has it, as far as we may know.
+    /// The program that uses the port, if this process may see it.
     pub holder: Option<Holder>,
 }
 
@@ -106,7 +109,7 @@ impl Machine {
     }
 }
 
-/// A small file's text without blanks around it.
+/// Returns a small file's text without blanks around it.
 fn read(path: impl AsRef<Path>) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
@@ -115,14 +118,14 @@ fn number(path: impl AsRef<Path>) -> Option<u64> {
     read(path)?.parse().ok()
 }
 
-/// A line of `/proc/meminfo`, in bytes.
+/// Returns a line of `/proc/meminfo`, in bytes.
 fn meminfo(name: &str) -> Option<u64> {
     let text = read("/proc/meminfo")?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The first processor's abilities: `flags` on x86, `Features` on ARM.
+/// Returns the features of the first processor: `flags` on x86, `Features` on ARM.
 fn cpu_flags(cpuinfo: &str) -> Vec<String> {
     let line = cpuinfo.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
     let flags = line.and_then(|line| line.split_once(':')).map(|(_, flags)| flags);
@@ -191,7 +194,7 @@ fn socket() -> Option<SocketFacts> {
         batch.push(socket.local_address(), None, &[0; 100]);
     }
     let report = socket.send(&batch, &mut SendState::new());
-    // The kernel doubles what it is asked for, to cover its own overhead, and reports that.
+    // The kernel doubles the requested size for its own overhead, and reports the doubled size.
     let send_buffer_bytes = socket2::SockRef::from(&socket).send_buffer_size().ok()? / 2;
     Some(SocketFacts {
         receive_buffer_bytes: socket.granted_receive_buffer_bytes(),
@@ -228,7 +231,8 @@ fn taken(config: &Config) -> Vec<Taken> {
     taken
 }
 
-/// Which process has a port, by the kernel's lists of sockets and every process's open files.
+/// Returns the process that uses a port, from the kernel's lists of sockets and every process's
+/// open files.
 fn holder(lists: [&str; 2], port: u16) -> Option<Holder> {
     let inodes = lists.map(|list| inodes_of(&read(format!("/proc/net/{list}")).unwrap_or_default(), port)).concat();
     let names: Vec<_> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
@@ -244,7 +248,8 @@ fn holder(lists: [&str; 2], port: u16) -> Option<Holder> {
     Some(Holder { process, name: read(format!("/proc/{process}/comm"))? })
 }
 
-/// proc(5), `/proc/net/tcp`: the second column is the local address and port in hexadecimal, the tenth the inode.
+/// proc(5), `/proc/net/tcp`: the second column is the local address and port in hexadecimal, the
+/// tenth the inode.
 fn inodes_of(list: &str, port: u16) -> Vec<u64> {
     let has_port =
         |address: &str| address.rsplit_once(':').is_some_and(|(_, p)| u16::from_str_radix(p, 16) == Ok(port));

@@ -1,8 +1,8 @@
-//! Is this machine set up for the server, and if not, what is to be done?
+//! Is this machine set up for the server, and if not, which changes does it need?
 //!
-//! [`Machine`] is what a look at the machine finds, once; the checks (`host`, `network`) are plain functions of it and
-//! say one [`Finding`] each. `nowcast doctor` prints them all; the server says at start those that are not in order,
-//! one line each.
+//! [`Machine`] is the state of the machine, read once. The checks (`host`, `network`) are plain
+//! functions of it and return one [`Finding`] each. `nowcast doctor` prints all of them; at start
+//! the server logs those that are not in order, one line each.
 
 mod dtls;
 mod host;
@@ -44,7 +44,7 @@ pub enum Verdict {
     Ok,
     /// It works, and could work better or for more.
     Hint,
-    /// The server will not start, or nobody will reach it.
+    /// The server will not start, or no client will reach it.
     Fail,
 }
 
@@ -111,7 +111,8 @@ pub fn run(
     }
 }
 
-/// What the server says at start, one line each. Ports and addresses are left out: it tries them itself in a moment.
+/// Returns the lines that the server logs at start. Ports and addresses are left out, because the
+/// server binds them next.
 pub fn remarks(config: &Config) -> Vec<String> {
     let machine = Machine::look(config, false);
     let findings = examine(&machine, config);
@@ -165,7 +166,7 @@ mod tests {
         assert!(!examine(&Machine::look(&config, false), &config).is_empty());
     }
 
-    /// A configuration with this in `[media]`.
+    /// Returns a configuration with this in `[media]`.
     pub(super) fn config(media: &str) -> (Config, Vec<String>) {
         let environment = media.lines().map(|line| line.split_once(" = ").expect("NAME = value"));
         let variables = environment.map(|(name, value)| (format!("NOWCAST_MEDIA_{name}"), value.to_owned()));

@@ -7,7 +7,7 @@ use super::{Finding, Machine};
 use crate::config::Config;
 use crate::engine::SOCKET_BUFFER_BYTES;
 
-/// The check whose result matters to nobody who only tries the server.
+/// The name of the check that does not matter while the server is only tried on this machine.
 pub(super) const ADDRESSES: &str = "addresses";
 
 pub(super) fn examine(machine: &Machine, config: &Config) -> Vec<Finding> {
@@ -71,7 +71,7 @@ fn addresses(machine: &Machine, config: &Config) -> Finding {
     Finding::hint(ADDRESSES, found, meaning).mend(example)
 }
 
-/// Whether the whole internet can reach an address, as far as its digits tell.
+/// Returns whether the whole internet can reach an address, as far as its digits tell.
 fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => {

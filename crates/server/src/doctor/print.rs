@@ -11,12 +11,12 @@ const INDENT: usize = 29;
 /// Longest line, in characters.
 const WIDTH: usize = 110;
 
-/// Whether somebody looks who sees colours (<https://no-color.org>).
+/// Returns whether the output goes to a terminal with colours (<https://no-color.org>).
 pub(super) fn wants_colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// A table for people.
+/// Returns a table for people.
 pub(super) fn text(findings: &[Finding], with_colour: bool) -> String {
     let mut text = String::from("\n");
     for finding in findings {

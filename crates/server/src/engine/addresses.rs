@@ -10,7 +10,8 @@ pub(crate) fn candidates(config: &MediaConfig) -> anyhow::Result<Vec<SocketAddr>
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let loopback = || loopback.into_iter().filter(has).map(|ip| SocketAddr::new(ip, 0));
     let mut list = config.advertised.clone();
-    // Whoever names a loopback address wants clients of this machine to go that way and no other.
+    // A loopback address in the configuration is meant for clients of this machine, which must not
+    // use another one.
     let names_loopback = list.iter().any(|address| address.ip().is_loopback());
     if config.loopback_only {
         return Ok(if list.is_empty() { loopback().collect() } else { list });
@@ -57,7 +58,7 @@ mod tests {
         let rows = [
             ("203.0.113.5", &Flags::default(), vec!["203.0.113.5:0"]),
             ("203.0.113.5:40000,[2001:db8::5]:7", &Flags::default(), vec!["203.0.113.5:40000", "[2001:db8::5]:7"]),
-            // Who names a loopback address wants clients of this machine to go there and nowhere else.
+            // An advertised loopback address replaces all others.
             ("127.0.0.1:7000", &dev, vec!["127.0.0.1:7000"]),
             ("127.0.0.1:7000", &loopback, vec!["127.0.0.1:7000"]),
             ("203.0.113.5:40000,127.0.0.1:7000", &loopback, vec!["127.0.0.1:7000"]),

@@ -53,6 +53,14 @@ impl Engine {
         start::start(config)
     }
 
+    /// Creates an engine whose questions go to the caller: a test answers them in the place of the
+    /// control task. `changes` is what [`Engine::changes`] returns.
+    #[cfg(test)]
+    pub(crate) fn of_asks(changes: watch::Receiver<u64>) -> (Engine, mpsc::Receiver<Ask>) {
+        let (asks, receiver) = mpsc::channel(1);
+        (Engine { asks, changes, liveness: Liveness::new() }, receiver)
+    }
+
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(ask(reply)).await.ok()?;

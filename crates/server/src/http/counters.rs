@@ -1,22 +1,20 @@
 //! How much does HTTP do?
 //!
-//! Plain counters by route template and class of status; no label that a client chooses (threat T30).
+//! Plain counters by route template and class of status; no label that a client chooses (threat
+//! T30).
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::StatusCode;
 
-use super::route::TEMPLATES;
-
-/// Most templates there can be; [`TEMPLATES`] has fewer.
-const ROOM: usize = 32;
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// HTTP's counters.
 #[derive(Default)]
 pub struct Counters {
-    answers: [[AtomicU64; CLASSES.len()]; ROOM],
+    /// By template, as the table has them.
+    answers: Vec<(String, [AtomicU64; CLASSES.len()])>,
     wrong_tokens: AtomicU64,
     rate_limited: AtomicU64,
     connections: AtomicU64,
@@ -28,10 +26,17 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Creates counters of answers for each of these templates.
+    pub fn new(templates: Vec<String>) -> Self {
+        let answers = templates.into_iter().map(|template| (template, Default::default())).collect();
+        Self { answers, ..Self::default() }
+    }
+
     /// An answer was given.
-    pub fn answered(&self, template: usize, status: StatusCode) {
+    pub fn answered(&self, template: &str, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).wrapping_sub(1);
-        if let Some(counter) = self.answers.get(template).and_then(|classes| classes.get(class)) {
+        let classes = self.answers.iter().find(|(known, _)| known == template);
+        if let Some(counter) = classes.and_then(|(_, classes)| classes.get(class)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -81,7 +86,7 @@ impl Counters {
     pub fn text(&self) -> String {
         let mut text = String::new();
         head(&mut text, "nowcast_http_answers_total", "counter", "HTTP answers by route and class of status.");
-        for (route, classes) in TEMPLATES.iter().zip(&self.answers) {
+        for (route, classes) in &self.answers {
             for (class, counter) in CLASSES.iter().zip(classes) {
                 let count = counter.load(Ordering::Relaxed);
                 if count > 0 {
@@ -138,11 +143,10 @@ mod tests {
 
     #[test]
     fn answers_are_counted_by_route_and_class() {
-        let counters = Counters::default();
-        assert!(TEMPLATES.len() <= ROOM);
-        counters.answered(4, StatusCode::CREATED);
-        counters.answered(4, StatusCode::NOT_FOUND);
-        counters.answered(ROOM, StatusCode::OK);
+        let counters = Counters::new(vec!["/whip/{stream}".into(), "other".into()]);
+        counters.answered("/whip/{stream}", StatusCode::CREATED);
+        counters.answered("/whip/{stream}", StatusCode::NOT_FOUND);
+        counters.answered("/unknown", StatusCode::OK);
         let text = counters.text();
         assert!(text.contains("nowcast_http_answers_total{route=\"/whip/{stream}\",status=\"2xx\"} 1\n"), "{text}");
         assert!(text.contains("nowcast_http_answers_total{route=\"/whip/{stream}\",status=\"4xx\"} 1\n"));

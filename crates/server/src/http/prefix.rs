@@ -1,20 +1,22 @@
 //! Below which path do clients see this server?
 //!
-//! A reverse proxy may show the server below a path such as `/live`. Two sources say so: the option `http.base_path`,
-//! and `X-Forwarded-Prefix` of a trusted proxy, which wins because it belongs to the request. Every address in an
-//! answer (`Location`, `Link`, pages, the API's description) begins with the prefix.
+//! A reverse proxy may show the server below a path such as `/live`. Two sources say so: the option
+//! `http.base_path`, and `X-Forwarded-Prefix` of a trusted proxy, which wins because it belongs to
+//! the request. Every address in an answer (`Location`, `Link`, pages, the API's description)
+//! begins with the prefix.
 //!
-//! A prefix goes into headers and pages, so it consists of unreserved characters only (RFC 3986 §2.3) and never
-//! begins with `//`, which a browser would take for another host.
+//! A prefix goes into headers and pages, so it consists of unreserved characters only (RFC 3986
+//! §2.3) and never begins with `//`, which a browser would take for another host.
 
 use hyper::HeaderMap;
 
-use super::route::{NoRoute, Route};
+use super::table::address::NoRoute;
 
 /// Longest prefix, whole. A guess: real ones have one or two segments.
 const PREFIX_BYTES: usize = 200;
 
-/// The header in which proxies (Traefik, nginx by `proxy_set_header`) say what they took off the path.
+/// The header in which proxies (Traefik, nginx by `proxy_set_header`) say what they took off the
+/// path.
 const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
 
 /// A path below which the server is seen: empty, or like `/live` or `/a/b`.
@@ -63,8 +65,9 @@ impl Prefix {
         Ok(Self(text.to_owned()))
     }
 
-    /// Returns the prefix that a trusted proxy forwards. Several headers, or several values in one, are those of
-    /// several proxies, the outermost first. `None` where there is no prefix, or one that cannot be used.
+    /// Returns the prefix that a trusted proxy forwards. Several headers, or several values in one,
+    /// are those of several proxies, the outermost first. `None` where there is no prefix, or one
+    /// that cannot be used.
     pub fn forwarded(headers: &HeaderMap) -> Option<Self> {
         let mut whole = Self::default();
         for value in headers.get_all(FORWARDED_PREFIX) {
@@ -96,35 +99,37 @@ impl Prefix {
     }
 }
 
-/// Finds the resource that a request's path names, and the prefix that answers begin with.
+/// Finds what a request's path names, and the prefix that answers begin with. `find` finds what a
+/// path names without any prefix.
 ///
-/// A proxy may strip the prefix or leave it in the path. `http.base_path` is taken off where the path has it: with it
-/// and without it a path names the same. A forwarded prefix says what the proxy took away already, so it is taken off
-/// only where the path names nothing otherwise.
-pub(super) fn place(
+/// A proxy may strip the prefix or leave it in the path. `http.base_path` is taken off where the
+/// path has it: with it and without it a path names the same. A forwarded prefix says what the
+/// proxy took away already, so it is taken off only where the path names nothing otherwise.
+pub(super) fn place<T>(
     base: &Prefix,
     forwarded: Option<Prefix>,
     path: &str,
-    query: Option<&str>,
-) -> (Result<Route, NoRoute>, Prefix) {
+    find: impl Fn(&str) -> Result<T, NoRoute>,
+) -> (Result<T, NoRoute>, Prefix) {
     let (first, second, prefix) = match forwarded {
         Some(forwarded) => (Some(path), forwarded.strip(path), forwarded),
         None => (base.strip(path), Some(path), base.clone()),
     };
     let mut found = Err(NoRoute::NotFound);
     for path in [first, second].into_iter().flatten() {
-        found = match (Route::of(path, query), found) {
-            (Ok(route), _) => return (Ok(route), prefix),
+        found = match (find(path), found) {
+            (Ok(place), _) => return (Ok(place), prefix),
             // The rule that a name breaks says more than that there is nothing.
-            (Err(_), known @ Err(NoRoute::IllegalName(_))) => known,
+            (Err(_), known @ Err(NoRoute::IllegalName { .. })) => known,
             (error, _) => error,
         };
     }
     (found, prefix)
 }
 
-/// Returns what leads from a page or a document to the server's root: the prefix, or where none is known the relative
-/// path, which is right below any prefix that a proxy strips in silence. `path` is the request's own.
+/// Returns what leads from a page or a document to the server's root: the prefix, or where none is
+/// known the relative path, which is right below any prefix that a proxy strips in silence. `path`
+/// is the request's own.
 pub(super) fn root(prefix: &Prefix, path: &str) -> String {
     if !prefix.0.is_empty() {
         return prefix.0.clone();
@@ -142,9 +147,8 @@ fn is_unreserved(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use media::StreamName;
-
     use super::*;
+    use crate::http::resources;
 
     #[test]
     fn a_prefix_is_a_plain_absolute_path_and_nothing_else() {
@@ -200,9 +204,11 @@ mod tests {
     fn paths_name_the_same_with_the_base_path_and_without_it() {
         let check = |base: &str, forwarded: Option<&str>, path: &str, stream: Option<&str>| {
             let forwarded = forwarded.map(|text| Prefix::parse(text).unwrap());
-            let (route, prefix) = place(&Prefix::parse(base).unwrap(), forwarded.clone(), path, None);
-            assert_eq!(prefix, forwarded.unwrap_or(Prefix::parse(base).unwrap()));
-            let named = route.ok().and_then(|route| route.stream().map(|name| name.as_str().to_owned()));
+            let base_path = Prefix::parse(base).unwrap();
+            let find = |path: &str| resources::name(path, None);
+            let (found, prefix) = place(&base_path, forwarded.clone(), path, find);
+            assert_eq!(prefix, forwarded.unwrap_or(base_path));
+            let named = found.ok().and_then(|(_, stream)| stream.map(|name| name.as_str().to_owned()));
             assert_eq!(named.as_deref(), stream, "{base} {path}");
         };
         check("", None, "/whip/demo", Some("demo"));
@@ -224,14 +230,15 @@ mod tests {
     #[test]
     fn the_home_page_and_rules_of_names_are_found_below_the_base_path() {
         let base = Prefix::parse("/live").unwrap();
-        let route = |path: &str| place(&base, None, path, None).0;
+        let find = |path: &str| place(&base, None, path, |path| resources::name(path, None)).0;
         for path in ["/", "/live", "/live/"] {
-            assert_eq!(route(path), Ok(Route::Home), "{path}");
+            assert_eq!(find(path), Ok(("/".into(), None)), "{path}");
         }
-        assert!(matches!(route("/live/whip/a.b"), Err(NoRoute::IllegalName(_))));
-        assert_eq!(route("/live/whip"), Ok(Route::WhipEndpoint(None)));
-        assert_eq!(route("/live/nothing"), Err(NoRoute::NotFound));
-        assert_eq!(route("/whip/x"), Ok(Route::WhipEndpoint(Some(StreamName::parse("x").unwrap()))));
+        assert!(matches!(find("/live/whip/a.b"), Err(NoRoute::IllegalName { .. })));
+        assert_eq!(find("/live/whip"), Ok(("/whip/{stream}".into(), None)));
+        assert_eq!(find("/live/nothing"), Err(NoRoute::NotFound));
+        let named = Some(media::StreamName::parse("x").unwrap());
+        assert_eq!(find("/whip/x"), Ok(("/whip/{stream}".into(), named)));
     }
 
     #[test]

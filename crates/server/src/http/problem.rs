@@ -1,19 +1,26 @@
 //! How do we say no?
 //!
-//! With `application/problem+json` (RFC 9457) that tells what is wrong and, in `fix`, what to do about it.
+//! With `application/problem+json` (RFC 9457) that tells the fault and, in `fix`, what to do
+//! about it.
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use axum::response::IntoResponse;
+use hyper::StatusCode;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Reply;
-use super::body::Body;
+use super::body::{self, Reply};
+use super::table::address::NoRoute;
 use crate::auth::{Anonymous, TokenError};
 use crate::engine::Refusal;
+
+/// The media type of an error answer (RFC 9457 §3).
+pub(super) const PROBLEM: &str = "application/problem+json";
+
+/// What a handler returns.
+pub(super) type Answer = Result<Reply, Problem>;
 
 /// An error answer.
 #[derive(Debug)]
@@ -80,8 +87,13 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, detail, "check the address; GET /api/openapi.json describes what there is")
     }
 
+    /// 400: the name of a stream breaks this rule.
+    pub fn illegal_name(rule: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, rule, "choose another stream name")
+    }
+
     /// 405 with the methods there are.
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: &str) -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "this resource does not know the method",
@@ -146,6 +158,18 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "send less: no real description is this long")
     }
 
+    /// 500: an answer could not be written, which is a bug of the server.
+    pub fn unwritable() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "an answer could not be written", "report this as a bug")
+    }
+
+    /// 415, with the media types that are taken. `header` is `Accept-Post` or `Accept-Patch`.
+    pub fn unsupported_type(accepted: &str, header: HeaderName) -> Self {
+        let fix = format!("send it as “Content-Type: {accepted}”");
+        let detail = "the body is of another type than this resource takes";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, fix).with(header, accepted)
+    }
+
     /// 500: a bug of ours.
     pub fn panicked() -> Self {
         let fix = "try again; if it happens again, report it with the server's log of this moment";
@@ -161,15 +185,27 @@ impl Problem {
     /// The answer.
     pub fn into_reply(self) -> Reply {
         let json = serde_json::to_vec(&*self.content).unwrap_or_default();
-        let mut reply = Response::new(Body::from(Bytes::from(json)));
-        *reply.status_mut() = StatusCode::from_u16(self.content.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = reply.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let status = StatusCode::from_u16(self.content.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut reply = body::fresh(status, PROBLEM, json);
         for (name, value) in self.headers {
-            headers.insert(name, value);
+            reply.headers_mut().insert(name, value);
         }
         reply
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Reply {
+        self.into_reply()
+    }
+}
+
+impl From<NoRoute> for Problem {
+    fn from(error: NoRoute) -> Self {
+        match error {
+            NoRoute::NotFound => Self::not_found("there is nothing at this address"),
+            NoRoute::IllegalName { rule, .. } => Self::illegal_name(rule),
+        }
     }
 }
 
@@ -203,7 +239,8 @@ impl From<Refusal> for Problem {
             Refusal::StreamBusy { retry_after } => {
                 let fix = "end the other publisher or choose another name; if it was yours and crashed, try again in some \
                            seconds (Retry-After); streams.takeover = \"replace\" lets the newest win";
-                // Rounded up: a second that has begun has not passed. RFC 9110 §10.2.3 knows whole seconds only.
+                // Rounded up: a second that has begun has not passed. RFC 9110 §10.2.3 knows whole
+                // seconds only.
                 let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
                 Self::new(StatusCode::CONFLICT, detail, fix).with(header::RETRY_AFTER, seconds.to_string())
             }

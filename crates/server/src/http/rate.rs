@@ -1,8 +1,9 @@
 //! Does this address ask too often?
 //!
-//! A token bucket per address (IPv6: per /64). Memory is bounded without a sweep: buckets live in two generations;
-//! when the young one is full it becomes the old one, and the old one is forgotten. An attacker with very many
-//! addresses can so make us forget their own buckets, which is worth one burst per address, not more.
+//! A token bucket per address (IPv6: per /64). Memory is bounded without a sweep: buckets live in
+//! two generations; when the young one is full it becomes the old one, and the old one is
+//! forgotten. An attacker with very many addresses can so make us forget their own buckets, which
+//! is worth one burst per address, not more.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -46,7 +47,8 @@ struct Bucket {
 }
 
 impl RateLimit {
-    /// Creates a limit of `count` each `period`, with bursts of `burst`. A `count` of 0 is no limit.
+    /// Creates a limit of `count` each `period`, with bursts of `burst`. A `count` of 0 is no
+    /// limit.
     pub fn new(count: u32, period: Duration, burst: u32) -> Self {
         Self { interval: period.checked_div(count), burst: burst.max(1), generations: Mutex::default() }
     }

@@ -1,14 +1,15 @@
-//! Who is at the other end?
+//! Which client sent a request?
 //!
-//! The TCP peer, unless that is a proxy we trust: then whoever the proxy says. The right-most address in
-//! `X-Forwarded-For` that is not itself a trusted proxy counts; everything left of it is the client's own invention.
+//! The TCP peer, unless that is a proxy we trust: then the address that the proxy names. The
+//! right-most address in `X-Forwarded-For` that is not itself a trusted proxy counts; everything
+//! left of it is the client's own invention.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::HeaderMap;
 
-use super::accept::Slot;
+use super::connections::places::Slot;
 use crate::config::Cidr;
 
 /// The connection that a request came on.
@@ -20,19 +21,19 @@ pub struct Remote {
     pub slot: Option<Arc<Slot>>,
 }
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
     /// Its address; the port is 0 where a proxy hides it.
     pub address: SocketAddr,
-    /// Whether it is on this machine: a loopback peer that forwards for nobody.
+    /// Whether it is on this machine: a loopback peer that forwards for no other client.
     pub is_local: bool,
     /// Whether the TCP peer is a proxy that we trust.
     pub is_proxied: bool,
 }
 
 impl Client {
-    /// Finds out who sent a request.
+    /// Finds the sender of a request.
     pub fn of(peer: SocketAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));

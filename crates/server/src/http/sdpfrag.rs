@@ -1,8 +1,8 @@
 //! What does a trickle-ICE fragment say?
 //!
-//! `application/trickle-ice-sdpfrag` (RFC 8840 §9). We need the credentials and the candidates; what else stands there
-//! (`a=group`, `m=`, `a=mid`) is read over, because with BUNDLE there is one transport. Tolerant about line ends and
-//! unknown lines; strict about lengths and counts.
+//! `application/trickle-ice-sdpfrag` (RFC 8840 §9). We need the credentials and the candidates;
+//! what else stands there (`a=group`, `m=`, `a=mid`) is read over, because with BUNDLE there is one
+//! transport. Tolerant about line ends and unknown lines; strict about lengths and counts.
 
 use sfu::negotiate::text;
 

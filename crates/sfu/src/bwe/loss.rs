@@ -1,10 +1,11 @@
-//! What does loss say of the rate?
+//! Which rate does packet loss allow?
 //!
-//! gcc-02 §6 lowers the rate above 10 % loss and raises it below 2 %. A radio that loses 10 % whatever is sent would be
-//! starved by that, so loss that comes while no queue stands is learned as the network's own and left out
-//! (the idea of libwebrtc's later loss-based estimator: inherent loss).
+//! gcc-02 §6 lowers the rate above 10 % loss and raises it below 2 %. On a radio link that loses 10
+//! % at any rate, this rule would lower the rate to nothing. Loss without a standing queue is
+//! therefore learned as the network's own loss and subtracted (the idea of libwebrtc's later
+//! loss-based estimator: inherent loss).
 
-/// A rate that loss bounds.
+/// A rate bound derived from loss.
 #[derive(Debug)]
 pub(super) struct Loss {
     bps: f32,
@@ -15,19 +16,19 @@ pub(super) struct Loss {
     share: f32,
 }
 
-/// gcc-02 §6.
+/// Loss above which the rate is lowered, and below which it is raised (gcc-02 §6).
 const MUCH: f32 = 0.10;
 const LITTLE: f32 = 0.02;
-/// Loss of this size is congestion without a queue: something on the way polices.
+/// Loss of this size is congestion even without a queue: a policer drops packets.
 const POLICED: f32 = 0.30;
-/// A window is over after so long, if it has so many packets.
+/// Shortest duration and least number of packets of a measurement window.
 const WINDOW_US: u64 = 250_000;
 const WINDOW_PACKETS: u32 = 20;
-/// More is never taken for the network's own.
+/// Upper limit of the learned inherent loss.
 const MOST_INHERENT: f32 = 0.15;
-/// How fast the network's own is learned: a quarter of a second counts a tenth.
+/// Smoothing factor of the inherent loss: each window counts a tenth.
 const LEARNING: f32 = 0.1;
-/// A queue below this is none.
+/// Waiting time in milliseconds below which a queue counts as empty.
 const NO_QUEUE_MS: f32 = 15.0;
 const GROWTH_PER_SECOND: f32 = 1.08;
 
@@ -36,33 +37,35 @@ impl Loss {
         Loss { bps: max_bps, lost: 0, received: 0, window_began_us: 0, inherent: 0.0, share: 0.0 }
     }
 
-    /// The bound.
+    /// Returns the bound in bits per second.
     pub(super) fn bps(&self) -> f32 {
         self.bps
     }
 
-    /// The share of packets lost in the last window, 0 to 1.
+    /// Returns the share of packets lost in the last window, 0 to 1.
     pub(super) fn share(&self) -> f32 {
         self.share
     }
 
-    /// The share of packets that is lost without any queue, 0 to 1.
+    /// Returns the share of packets that the network loses without a queue, 0 to 1.
     pub(super) fn inherent(&self) -> f32 {
         self.inherent
     }
 
-    /// Packets were reported. `recovered` were reported lost before and came after all.
+    /// Counts packets of a report. `recovered` packets were reported lost before and arrived after
+    /// all.
     pub(super) fn on_report(&mut self, lost: u32, received: u32, recovered: u32) {
         self.lost = (self.lost + lost).saturating_sub(recovered);
         self.received += received;
     }
 
-    /// A probe has proved that so much gets through.
+    /// Raises the bound to a rate that a probe has proved.
     pub(super) fn set_proved(&mut self, bps: f32) {
         self.bps = self.bps.max(bps);
     }
 
-    /// Looks at what was reported. `target`: what is being sent at most; `acked`: what gets through.
+    /// Updates the bound from the reports of the window. `target`: highest rate that is sent;
+    /// `acked`: rate that arrives.
     pub(super) fn update(&mut self, now_us: u64, target: f32, acked: Option<f32>, queue_ms: f32, max_bps: f32) {
         let elapsed_us = now_us.saturating_sub(self.window_began_us);
         let count = self.lost + self.received;
@@ -80,7 +83,7 @@ impl Loss {
         } else if congestive > MUCH {
             self.bps = self.bps.min(target) * (1.0 - 0.5 * congestive);
         } else if congestive < LITTLE {
-            // What gets through is carried, however low the bound had fallen (ours).
+            // The rate that arrives is carried, however low the bound has fallen (own rule).
             self.bps = self.bps.max(acked.unwrap_or(0.0));
             let seconds = (elapsed_us as f32 / 1e6).min(1.0);
             self.bps = (self.bps * GROWTH_PER_SECOND.powf(seconds)).min(max_bps);
@@ -104,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn loss_with_a_queue_is_congestion_and_without_one_the_networks_own() {
+    fn loss_is_congestion_with_a_queue_and_inherent_without_one() {
         assert!(after(10, 0.12, 200.0) < 0.6e6);
         assert!(after(10, 0.10, 0.0) > 1.8e6);
         assert!(after(10, 0.01, 200.0) > 9e6);
     }
 
     #[test]
-    fn what_is_policed_is_believed_without_a_queue() {
+    fn loss_of_a_policer_lowers_the_rate_without_a_queue() {
         assert!(after(5, 0.5, 0.0) < 0.1e6);
     }
 }

@@ -1,12 +1,14 @@
-//! How many bits a second does the way to a viewer carry?
+//! How many bits per second does the path to a viewer carry?
 //!
-//! Send side: the viewer tells when packets came (transport-wide feedback), all thinking is here. What bounds the estimate:
-//! delay ([`trend`], [`queue`]), loss ([`loss`]), and what the viewer itself says (REMB). Up it goes slowly
-//! while much is sent (AIMD), and in jumps by probing ([`probe`]), because what is sent comes in steps (layers), and
-//! nothing is learned of a network that is not used.
+//! The estimator works on the sending side: the viewer reports arrival times (transport-wide
+//! feedback). The estimate is bounded by delay ([`trend`], [`queue`]), by loss ([`loss`]), and by
+//! the viewer's own limit (REMB). It rises slowly while nearly all of it is used (AIMD), and in
+//! jumps by probing ([`probe`]), because layers make the sent rate rise in steps, and an unused
+//! network cannot be measured.
 //!
-//! Sources: draft-ietf-rmcat-gcc-02; libwebrtc where it has gone on since. Every rule names its source; ours are called so.
-//! Times are microseconds of one monotonic clock, handed in once per turn.
+//! Sources: draft-ietf-rmcat-gcc-02, and libwebrtc where it has developed since. Every rule names
+//! its source; "ours" marks rules of this project. Times are microseconds of one monotonic clock,
+//! passed in once per turn.
 
 mod loss;
 #[cfg(test)]
@@ -32,26 +34,26 @@ use trend::{Trend, Usage};
 use crate::prefetch::Prefetch;
 use crate::rtcp::TransportFeedback;
 
-/// Bounds of an estimate, bits a second.
+/// Bounds of an estimate, in bits per second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
-    /// Never less.
+    /// Lower limit.
     pub min_bps: f32,
-    /// Before anything is known.
+    /// First estimate, before any report.
     pub start_bps: f32,
-    /// Never more.
+    /// Upper limit.
     pub max_bps: f32,
 }
 
 impl Default for Settings {
-    /// Sound and the smallest picture at least; at first what most connections of today carry; at most what nobody
-    /// publishes.
+    /// Minimum: sound and the smallest picture. Start: a rate that most connections of today carry.
+    /// Maximum: more than any publisher sends.
     fn default() -> Settings {
         Settings { min_bps: 64_000.0, start_bps: 1_000_000.0, max_bps: 50_000_000.0 }
     }
 }
 
-/// Estimates what one way carries.
+/// Estimates the rate that one path carries.
 #[derive(Debug)]
 pub struct Estimator {
     settings: Settings,
@@ -68,58 +70,59 @@ pub struct Estimator {
     capacity: Capacity,
     updated_us: u64,
     decreased_us: u64,
-    /// When the way was found full, the last times.
+    /// The last moments at which the path was found full; 0 if there were fewer.
     congested_us: [u64; 4],
     shared: Shared,
     rtt_ms: f32,
     feedback_us: Option<u64>,
     sent_us: u64,
-    /// Sent in that turn, and not in `sending` yet.
+    /// Bytes sent in that turn that are not yet in `sending`.
     sent_bytes: u32,
     wanted_bps: f32,
     probing: Probing,
     standing: Standing,
-    /// What got through when it was too much, until more did.
+    /// The rate that arrived when the path was last full, until a higher one arrives.
     ceiling_bps: Option<f32>,
     proved_us: u64,
 }
 
-/// What the estimate does.
+/// The direction in which the estimate moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {
-    /// Grows.
+    /// The estimate grows.
     #[default]
     Increase,
-    /// Waits for a queue to drain.
+    /// The estimate waits until a queue has drained.
     Hold,
-    /// Was lowered.
+    /// The estimate was lowered.
     Decrease,
 }
 
-/// What is known of the way.
+/// The estimate of a path, and its grounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// Bits a second that it carries.
+    /// Bits per second that the path carries.
     pub bps: f32,
-    /// Bits a second beyond which packets queued or were lost lately: there is proof that it does not carry more.
+    /// Bits per second above which packets recently queued or were lost: proof that the path does
+    /// not carry more.
     pub ceiling_bps: Option<f32>,
-    /// Less is sent than it would carry, so it may well carry more.
+    /// The sender sends less than the path carries, so the path may carry more.
     pub is_app_limited: bool,
-    /// What the estimate does.
+    /// The direction in which the estimate moves.
     pub state: State,
-    /// Share of packets lost lately, 0 to 1.
+    /// Share of packets lost recently, 0 to 1.
     pub loss: f32,
-    /// Share of packets that the network loses whatever is sent, 0 to 1.
+    /// Share of packets that the network loses at any rate, 0 to 1.
     pub own_loss: f32,
-    /// Round trip in milliseconds; 0 if not known.
+    /// Round trip time in milliseconds; 0 if unknown.
     pub rtt_ms: f32,
     /// Milliseconds that every packet waits in queues.
     pub queue_ms: f32,
-    /// Others share the bottleneck.
+    /// Other viewers share the bottleneck.
     pub is_shared: bool,
 }
 
-/// What got through when the queue began to grow (libwebrtc's link capacity estimator).
+/// The rate that arrived when the queue began to grow (libwebrtc's link capacity estimator).
 #[derive(Debug, Default, Clone, Copy)]
 struct Capacity {
     mean_bps: Option<f32>,
@@ -133,78 +136,87 @@ struct Probing {
     next_id: u8,
     due_us: u64,
     interval_us: u64,
-    /// Bytes that may be spent on it.
+    /// Bytes that probes may still use.
     allowance: f32,
     is_first: bool,
 }
 
-/// A queue that does not go although less is sent is not ours.
+/// Whether a standing queue is caused by other traffic: such a queue stays when the rate is
+/// lowered.
 #[derive(Debug, Default, Clone, Copy)]
 struct Standing {
     checked_us: u64,
     at_decrease_ms: f32,
     in_vain: u8,
-    /// How often it was found to be somebody else's, since lowering helped last.
+    /// Number of times that lowering the rate had no effect, since the last time that it had one.
     not_ours: u8,
 }
 
-/// gcc-02 §5.5: after over-use, this much of what got through.
+/// gcc-02 §5.5: factor of the received rate after over-use.
 const BETA: f32 = 0.85;
-/// gcc-02 §5.5: far from the capacity.
+/// gcc-02 §5.5: growth factor per second far from the capacity.
 const GROWTH_PER_SECOND: f32 = 1.08;
-/// gcc-02 §5.5: the estimate never exceeds what gets through by more.
+/// gcc-02 §5.5: the estimate is at most this factor above the received rate.
 const MOST_OVER_ACKED: f32 = 1.5;
-/// libwebrtc: 10 kb/s; ours: enough for the step from a picture of 180 lines to the next.
+/// libwebrtc: 10 kb/s. Ours: 60 kb/s, enough for the step from a picture of 180 lines to the next
+/// size.
 const MOST_OVER_ACKED_BPS: f32 = 60_000.0;
 /// libwebrtc: below this share of the estimate the sender is application-limited.
 const APP_LIMITED: f32 = 0.65;
-/// Ours: with less room than this a sender of small pictures would never be given the next layer.
+/// Ours: least room above the sent rate. With less, a sender of small pictures would never get the
+/// next layer.
 const APP_LIMITED_BPS: f32 = 150_000.0;
-/// The issue: probing takes at most this share of all that is sent.
+/// Highest share of all sent bytes that probes may take. A guess: viewers pay for this traffic.
 const PROBE_SHARE: f32 = 0.15;
-/// Ours: what may be probed before anything was sent, and what can be saved up. Two trains at 6 Mb/s.
+/// Ours: bytes that probes may use before media is sent, and most that they can save up. Two trains
+/// at 6 Mb/s.
 const PROBE_ALLOWANCE: f32 = 40_000.0;
-/// Ours: between probes, when there is something to win; doubles while they fail. libwebrtc's interval is 5 s.
+/// Ours: interval between probes while a higher rate could be used; doubles after each failure.
+/// libwebrtc's interval is 5 s.
 const PROBE_INTERVAL_US: u64 = 2_000_000;
 const MOST_PROBE_INTERVAL_US: u64 = 5_000_000;
-/// Ours: used more than that, nothing is probed.
+/// Ours: no probes while a larger share of the estimate is used.
 const PROBED_BELOW: f32 = 0.8;
-/// Ours: a train of which nothing was heard for so long, and a round trip, is lost.
+/// Ours: a train without a report for this time plus a round trip is lost.
 const TRAIN_LOST_US: u64 = 700_000;
-/// libwebrtc: the first probe is at three times the start, further ones double.
+/// libwebrtc: the first probe has three times the start rate, further ones double.
 const FIRST_PROBE: f32 = 3.0;
 const FURTHER_PROBE: f32 = 2.0;
-/// libwebrtc: goes on at once when a probe came this near to what it tried.
+/// libwebrtc: the next probe follows at once if the result reached this share of the probed rate.
 const PROBE_WON: f32 = 0.7;
-/// Ours: a train of which less than that came was held up by the bottleneck; see [`probe`] for the 0.9 and 0.95 in it.
+/// Ours: a train that arrived below this share of its rate was slowed by the bottleneck; [`probe`]
+/// explains the factors 0.9 and 0.95 in it.
 const PROBE_HELD_UP: f32 = 0.88;
-/// Ours: … where others share it, of whom each train takes a part.
+/// Ours: the same share for a shared bottleneck, of which the other viewers take a part of each
+/// train.
 const SHARED_HELD_UP: f32 = 0.93;
-/// Ours: a queue that every packet waits in; see [`queue`].
+/// Ours: waiting time of every packet from which a queue counts as standing; see [`queue`].
 const STANDING_MS: f32 = 45.0;
 const STANDING_EVERY_US: u64 = 700_000;
-/// Ours: after so many decreases in vain the queue is somebody else's, for so long.
+/// Ours: after this many decreases without effect the queue counts as other traffic's, for the time
+/// below.
 const IN_VAIN: u8 = 3;
 const NOT_OURS_US: u64 = 10_000_000;
-/// Each time that is found again it is for twice as long, so often: jitter of a phone looks like a queue for hours.
+/// The time doubles at most this often: jitter of a phone looks like a queue for hours.
 const MOST_NOT_OURS: u8 = 3;
-/// Ours: for so long after the last proof that the way is full, it counts as one whose limit is known.
+/// Ours: time for which the last proof of a full path keeps its limit known.
 const PROOF_LASTS_US: u64 = 10_000_000;
-/// Ours: for so long after a decrease, a probe raises the estimate by this much at most: whoever has little comes up to those
-/// who have more.
+/// Ours: for this time after a decrease, a probe raises the estimate by the factor below at most,
+/// so that viewers with a low rate catch up with others.
 const CONGESTED_US: u64 = 8_000_000;
 const CONGESTED_STEP_BPS: f32 = 500_000.0;
-/// Ours: those who share a bottleneck look for more ever more rarely, as long as there is not.
+/// Ours: longest interval between probes of viewers that share a bottleneck without free capacity.
 const MOST_SHARED_INTERVAL_US: u64 = 40_000_000;
-/// Ours: decreases that follow each other sooner are about one moment.
+/// Ours: decreases closer together than this count as one congestion event.
 const CONGESTED_ONCE_US: u64 = 1_000_000;
-/// gcc-02 §4: silence of feedback. Feedback comes every 50 to 250 ms.
+/// gcc-02 §4: time without feedback after which the estimate is lowered. Feedback comes every 50 to
+/// 250 ms.
 const SILENT_US: u64 = 1_500_000;
-/// A report that lists more is not read (threat T13).
+/// Most packet statuses in one report; a longer report is ignored (threat T13).
 const MAX_STATUSES: u16 = 4_096;
 
 impl Estimator {
-    /// Nothing is known yet.
+    /// Makes an estimator without measurements.
     pub fn new(settings: Settings) -> Estimator {
         Estimator {
             settings,
@@ -241,19 +253,20 @@ impl Estimator {
         }
     }
 
-    /// Packets from this number on will be sent soon.
+    /// Prefetches the memory of packets from this number on, which will be sent soon.
     pub fn prefetch(&self, seq: u16, prefetch: Prefetch) {
         self.sent.prefetch(seq, prefetch);
     }
 
-    /// What was sent before this number will be reported on soon.
+    /// Prefetches the memory of packets before this number, which will be reported soon.
     pub fn prefetch_before(&self, seq: u16, prefetch: Prefetch) {
         self.sent.prefetch_before(seq, prefetch);
     }
 
-    /// A packet was sent under a transport-wide sequence number.
+    /// Records a packet that was sent under a transport-wide sequence number.
     pub fn on_packet_sent(&mut self, now_us: u64, seq: u16, bytes: u16, probe: Option<u8>) {
-        // What else is sent during a train fills the bottleneck as well (libwebrtc counts it to the cluster, too).
+        // Media sent during a train fills the bottleneck too (libwebrtc counts it to the cluster as
+        // well).
         let of_train = self.probing.train.as_mut().map_or(0, |train| train.on_sent(probe.is_some(), bytes));
         self.sent.push(seq, now_us as u32, bytes, of_train);
         if self.sent_us != now_us {
@@ -267,7 +280,7 @@ impl Estimator {
         self.probing.allowance = (self.probing.allowance + worth).min(PROBE_ALLOWANCE);
     }
 
-    /// The viewer tells which packets came, and when.
+    /// Reads a viewer's report on arrived packets and their times.
     pub fn on_feedback(&mut self, now_us: u64, report: &TransportFeedback<'_>) {
         if report.status_count > MAX_STATUSES {
             return;
@@ -282,7 +295,8 @@ impl Estimator {
                     recovered += u32::from(was_lost);
                     newest_sent = Some(sent.at_us);
                     self.acked.on_arrival(arrived_us, sent.bytes.into());
-                    // The low half of our clock, and the time since: the packet is younger than 71 minutes.
+                    // The low half of the clock, and the age of the packet, which is less than 71
+                    // minutes.
                     let ago_us = u64::from((now_us as u32).wrapping_sub(sent.at_us));
                     let sent_us = now_us.saturating_sub(ago_us).cast_signed();
                     self.queue.on_arrival(now_us, arrived_us - sent_us);
@@ -291,7 +305,7 @@ impl Estimator {
                             train.on_arrival(sent.at_us, arrived_us, sent.bytes);
                         }
                         _ if sent.probe != 0 => {}
-                        // What a probe does to the queue is its own doing.
+                        // The queue caused by a probe says nothing about media.
                         _ => self.trend.on_arrival(sent.at_us, arrived_us),
                     }
                 }
@@ -303,7 +317,7 @@ impl Estimator {
         }
         if let Some(sent_us) = newest_sent {
             let ms = (now_us as u32).wrapping_sub(sent_us) as f32 / 1e3;
-            // The shortest is nearest to the truth: reports wait up to their interval.
+            // The shortest sample is nearest to the truth: reports wait up to their interval.
             self.rtt_ms = if self.rtt_ms == 0.0 { ms } else { ms.min(self.rtt_ms * 1.02) };
         }
         self.feedback_us = Some(now_us);
@@ -311,12 +325,13 @@ impl Estimator {
         self.update(now_us);
     }
 
-    /// The viewer says how much it can take (draft-alvestrand-rmcat-remb).
+    /// Sets the viewer's own limit (draft-alvestrand-rmcat-remb).
     pub fn set_remb_limit(&mut self, bps: f32) {
         self.remb_bps = bps.clamp(self.settings.min_bps, self.settings.max_bps);
     }
 
-    /// A receiver report came. It decides only where no transport-wide feedback does (gcc-02 §6 alone).
+    /// Reads a receiver report. It counts only without transport-wide feedback (then gcc-02 §6
+    /// alone decides).
     pub fn on_receiver_report(&mut self, now_us: u64, fraction_lost: u8, rtt_ms: Option<f32>) {
         if let Some(rtt_ms) = rtt_ms {
             self.rtt_ms = rtt_ms;
@@ -337,23 +352,23 @@ impl Estimator {
         self.delay_bps = self.delay_bps.clamp(self.settings.min_bps, self.settings.max_bps);
     }
 
-    /// Bits a second that could be used: nothing above them is probed for.
+    /// Sets the rate that the sender could use, in bits per second. No probe goes above it.
     pub fn set_wanted(&mut self, bps: f32) {
         self.wanted_bps = bps;
     }
 
-    /// When the way was found full, the last four times; 0 if it was not.
+    /// Returns the last four moments at which the path was found full; 0 if there were fewer.
     pub fn congested_us(&self) -> [u64; 4] {
         self.congested_us
     }
 
-    /// What those who share the bottleneck need to know of this one.
+    /// Returns this viewer's measurements for the group that shares the bottleneck.
     pub fn found(&self) -> Found {
         let now_bps = self.acked.bps().unwrap_or(0.0);
         Found { bps: self.bps(), through_bps: self.shared.through_bps, now_bps, proved_bps: self.shared.proved_bps }
     }
 
-    /// Those who share the bottleneck have agreed.
+    /// Sets the share that the viewers of a bottleneck have agreed on.
     pub fn set_share(&mut self, now_us: u64, share: Share) {
         self.shared.set_share(now_us, share);
         self.delay_bps = share.bps.clamp(self.settings.min_bps, self.settings.max_bps);
@@ -361,7 +376,7 @@ impl Estimator {
         self.ceiling_bps = Some(share.ceiling_bps);
     }
 
-    /// What is known.
+    /// Returns the estimate.
     pub fn estimate(&self) -> Estimate {
         Estimate {
             bps: self.bps(),
@@ -376,12 +391,13 @@ impl Estimator {
         }
     }
 
-    /// Whether the viewer gives transport-wide feedback.
+    /// Returns `true` if the viewer sends transport-wide feedback.
     pub fn has_feedback(&self) -> bool {
         self.feedback_us.is_some()
     }
 
-    /// Time passed; call about once a second. Without feedback the way may be gone.
+    /// Handles the passing of time; call about once a second. Without feedback the path may be
+    /// dead.
     pub fn handle_timeout(&mut self, now_us: u64) {
         let Some(heard_us) = self.feedback_us else { return };
         let silent = now_us.saturating_sub(heard_us) > SILENT_US;
@@ -392,23 +408,24 @@ impl Estimator {
         }
     }
 
-    /// A train that is to be sent now. Each is returned once.
+    /// Returns a train that is due now, each one once.
     pub fn poll_probe(&mut self, now_us: u64) -> Option<Probe> {
         if let Some(train) = &self.probing.train {
             if now_us.saturating_sub(train.began_us) < TRAIN_LOST_US + (self.rtt_ms * 1e3) as u64 {
                 return None;
             }
-            // It never came through whole.
+            // No complete train arrived.
             self.probing.on_failure(now_us);
         }
         let is_first = self.probing.is_first;
-        // Without feedback nothing is learned from a second train.
+        // Without feedback a second train would measure nothing.
         if now_us < self.probing.due_us || !(is_first || self.has_feedback()) || self.state == State::Hold {
             return None;
         }
         let bps = self.bps();
-        // Where nearly all is used that is known, growing step by step finds more, without a train in front of media.
-        // A limit that was proved long ago is looked at again, whatever is used of it: it may be gone.
+        // If nearly the whole estimate is used, step-wise growth finds more capacity without a
+        // train in front of media. A limit that was proved long ago is probed at any use, because
+        // it may be gone.
         let is_stale = now_us.saturating_sub(self.proved_us) > PROOF_LASTS_US;
         let looks_again = is_stale && self.ceiling_in_the_way().is_some();
         let share = self.shared.share(now_us);
@@ -419,7 +436,7 @@ impl Estimator {
             return None;
         }
         let factor = if is_first { FIRST_PROBE } else { FURTHER_PROBE };
-        // A little more than wanted: of a saturated bottleneck a part stays free.
+        // A little more than the wanted rate: a part of a saturated bottleneck stays free.
         let sending = self.sending.bps().unwrap_or(0.0);
         let faster = share.map_or(bps * factor, |share| share.probed(sending));
         let rate = faster.min(self.wanted_bps * 1.15).min(self.settings.max_bps);
@@ -442,7 +459,7 @@ impl Estimator {
         bps.clamp(self.settings.min_bps, self.settings.max_bps)
     }
 
-    /// The limit that was proved, if more than that could be used.
+    /// Returns the proved limit if the sender could use more than it.
     fn ceiling_in_the_way(&self) -> Option<f32> {
         self.ceiling_bps.filter(|ceiling| *ceiling < self.wanted_bps)
     }
@@ -474,7 +491,7 @@ impl Estimator {
         self.judge_probe(now_us);
     }
 
-    /// gcc-02 §5.5, "decrease".
+    /// Lowers the estimate (gcc-02 §5.5, "decrease").
     fn decrease(&mut self, now_us: u64, acked: Option<f32>) {
         let wait_us = (self.rtt_ms.clamp(50.0, 300.0) * 1e3) as u64;
         if now_us.saturating_sub(self.decreased_us) < wait_us {
@@ -488,10 +505,10 @@ impl Estimator {
         if share.is_none() {
             self.ceiling_bps = Some(through);
         }
-        // Ours: who sends much less than it may is hardly the one that filled the queue. What it sends comes in steps, and a
-        // seventh less of it would be half.
+        // Ours: a sender that sends much less than its estimate has hardly filled the queue. Layers
+        // change its rate in steps, so a decrease by a seventh could halve it.
         let factor = if self.is_used() { BETA } else { 1.0 };
-        // Whoever takes less than its share at the moment has that share all the same.
+        // A viewer that uses less than its share at the moment keeps the share.
         let lowered = (factor * through).max(self.shared.least(now_us));
         self.delay_bps = self.delay_bps.min(lowered).max(self.settings.min_bps);
         if self.congested_us.iter().all(|at| now_us.saturating_sub(*at) >= CONGESTED_ONCE_US) {
@@ -505,11 +522,12 @@ impl Estimator {
         self.probing.due_us = self.probing.due_us.max(now_us + pause_us);
     }
 
-    /// gcc-02 §5.5, "increase": a little near the capacity, by a factor far from it.
+    /// Raises the estimate (gcc-02 §5.5, "increase"): a little near the capacity, by a factor far
+    /// from it.
     fn increase(&mut self, now_us: u64, seconds: f32, acked: Option<f32>) {
         let Some(acked) = acked else { return };
-        // Ours: what gets through without a queue is carried; after a dead way the estimate may be below it. What was
-        // measured of the time before a decrease says nothing.
+        // Ours: a rate that arrives without a queue is carried; after a dead path the estimate may
+        // be below it. Rates measured before a decrease do not count.
         if now_us.saturating_sub(self.decreased_us) > 1_000_000 && self.shared.share(now_us).is_none() {
             self.delay_bps = self.delay_bps.max(acked.min(self.settings.max_bps));
         }
@@ -532,13 +550,14 @@ impl Estimator {
         self.delay_bps = grown.min(most).max(self.delay_bps).min(self.settings.max_bps);
     }
 
-    /// libwebrtc: one packet per response time, at least 4 kb/s.
+    /// Returns the growth near the capacity. libwebrtc: one packet per response time, at least 4
+    /// kb/s.
     fn step_per_second(&self) -> f32 {
         let response_s = (self.rtt_ms + 100.0) / 1e3;
         (PACKET_BYTES as f32 * 8.0 / response_s).max(4_000.0)
     }
 
-    /// Whether a queue stands that we can do something about (ours, see [`queue`]).
+    /// Returns `true` if a queue stands that a lower rate can drain (ours, see [`queue`]).
     fn stands(&mut self, now_us: u64) -> bool {
         let queue_ms = self.queue.standing_ms();
         let standing = &mut self.standing;
@@ -570,16 +589,17 @@ impl Estimator {
             self.judge_for_all(now_us, probe, bps);
             return;
         }
-        // Less than was sent: it was held up on its way.
+        // The train arrived slower than it was sent: a queue slowed it.
         if bps < PROBE_HELD_UP * probe.bps {
             (self.ceiling_bps, self.proved_us) = (Some(bps), now_us);
         } else if now_us.saturating_sub(self.proved_us) > PROOF_LASTS_US {
             self.ceiling_bps = None;
         } else {
-            // It carries more now; how much more, others who share it will tell.
+            // The path carries more now; the group measures how much more.
             self.ceiling_bps = self.ceiling_bps.map(|ceiling| ceiling.max(bps));
         }
-        // Ours: where it was congested just now, a train may have met a moment in which others were silent.
+        // Ours: shortly after congestion, a train may have met a moment at which other senders were
+        // silent.
         let was_congested = self.decreased_us > 0 && now_us.saturating_sub(self.decreased_us) < CONGESTED_US;
         let bps = if was_congested { bps.min(self.bps() + CONGESTED_STEP_BPS) } else { bps };
         if bps > self.bps() && self.state != State::Decrease {
@@ -594,7 +614,8 @@ impl Estimator {
         }
     }
 
-    /// Others share the bottleneck, and were sent their share beside the train: what it found is for all of them.
+    /// Judges a probe of a shared bottleneck: the other viewers were sent their shares beside the
+    /// train, so the result counts for the whole group.
     fn judge_for_all(&mut self, now_us: u64, probe: Probe, bps: f32) {
         if bps < SHARED_HELD_UP * probe.bps {
             self.proved_us = now_us;
@@ -619,7 +640,8 @@ impl Probing {
 }
 
 impl Capacity {
-    /// libwebrtc: exponential, a twentieth each; the variance in kb/s, between 0.4 and 2.5.
+    /// libwebrtc: exponential smoothing with a factor of a twentieth; variance in kb/s, between 0.4
+    /// and 2.5.
     fn add(&mut self, bps: f32) {
         let mean = self.mean_bps.map_or(bps, |mean| 0.95 * mean + 0.05 * bps);
         let error = (mean - bps) / 1e3;
@@ -628,7 +650,8 @@ impl Capacity {
         self.mean_bps = Some(mean);
     }
 
-    /// More than three deviations above: the capacity is another now.
+    /// Returns `true` for a rate more than three deviations above the mean: the capacity has
+    /// changed.
     fn is_exceeded_by(&self, bps: f32) -> bool {
         self.mean_bps.is_some_and(|mean| {
             let deviation = (self.variance * mean / 1e3).sqrt() * 1e3;

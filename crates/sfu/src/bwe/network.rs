@@ -1,6 +1,6 @@
-//! A small made-up network for the estimator, and the stories it must live through.
+//! A small simulated network for the estimator, and the scenarios that the estimator has to pass.
 //!
-//! One bottleneck with a queue, a way of a certain length, loss and jitter; several senders may share it. Steps of a
+//! One bottleneck with a queue, a delay, loss and jitter; several senders may share it. Steps of a
 //! millisecond; random numbers from a seed, which a failure prints.
 
 use std::collections::VecDeque;
@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use super::{Estimator, Settings};
 use crate::rtcp::{self, Packet, Writer};
 
-/// What the way is like at a time in seconds.
+/// The properties of the path at a time in seconds.
 type Script = Box<dyn Fn(f32) -> Path>;
 
 #[derive(Clone, Copy)]
 struct Path {
     bps: f32,
-    /// There and back.
+    /// Round trip time.
     rtt_ms: f32,
     loss: f32,
     jitter_ms: f32,
@@ -24,7 +24,7 @@ struct Path {
 
 const GOOD: Path = Path { bps: 50e6, rtt_ms: 50.0, loss: 0.0, jitter_ms: 0.0, queue_ms: 300.0 };
 
-/// What a sender sends: the largest layer that fits.
+/// Rates of the layers; a sender sends the largest one that fits.
 const LAYERS: [f32; 3] = [150e3, 500e3, 2.5e6];
 const SOUND: f32 = 32e3;
 
@@ -36,7 +36,7 @@ struct Sender {
     debt: f32,
     waiting: VecDeque<(u16, Option<u8>)>,
     train: Option<(u8, f32, f32, f32)>,
-    /// By its clock: sequence number and arrival.
+    /// Sequence number, and arrival time by the receiver's clock.
     arrived: Vec<(u16, i64)>,
     told: u16,
     reports: VecDeque<(u64, Vec<u8>)>,
@@ -44,7 +44,7 @@ struct Sender {
     second: Second,
 }
 
-/// One second of a sender.
+/// Averages of one second of a sender.
 #[derive(Clone, Copy, Default)]
 struct Second {
     received: f32,
@@ -103,7 +103,7 @@ impl Network {
         }
     }
 
-    /// Between 0 and 1.
+    /// Returns a number between 0 and 1.
     fn random(&mut self) -> f32 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -142,7 +142,7 @@ impl Network {
         let noise = 0.7 + 0.6 * self.random();
         let sender = &mut self.senders[n];
         let estimate = sender.estimator.estimate().bps - SOUND;
-        // As the server chooses: up only with room, down at once.
+        // The server's rule: to a higher layer only with room above it, to a lower one at once.
         let fits = |layer: usize, room: f32| sender.layers[layer] * room <= estimate;
         while sender.layer > 0 && !fits(sender.layer, 1.0) {
             sender.layer -= 1;
@@ -152,7 +152,7 @@ impl Network {
         }
         let next = sender.layers.get(sender.layer + 1).or(sender.layers.last()).copied().unwrap_or_default();
         sender.estimator.set_wanted((next + SOUND) * 1.2);
-        // Everybody films at another moment.
+        // Each sender sends its pictures at another moment.
         if (ms + n as u64 * 7).is_multiple_of(33) {
             sender.debt += sender.layers[sender.layer] / 8.0 * 0.033 * noise;
             while sender.debt > 0.0 {
@@ -197,7 +197,7 @@ impl Network {
         self.free_at_us = self.free_at_us.max(now as f32) + f32::from(bytes) * 8e6 / path.bps;
         let jitter = self.random() * path.jitter_ms * 1e3;
         let at = (self.free_at_us + path.rtt_ms * 500.0 + jitter) as u64;
-        // Jitter delays, it does not reorder.
+        // Jitter delays packets and does not reorder them.
         let at = at.max(self.last_at);
         self.last_at = at;
         self.on_way.push((at, n, seq, bytes));
@@ -215,7 +215,7 @@ impl Network {
         let sender = &mut self.senders[n];
         for (at, seq, bytes) in came {
             sender.second.received += f32::from(bytes) * 8.0;
-            // Its clock runs elsewhere.
+            // The receiver's clock has an offset.
             sender.arrived.push((seq, at.cast_signed() + 77_000_000));
         }
         if now.is_multiple_of(50_000) && !sender.arrived.is_empty() {
@@ -231,18 +231,18 @@ impl Network {
         }
     }
 
-    /// Averages over the seconds from one to another, of one sender.
+    /// Returns the mean of a value over seconds of one sender.
     fn mean(&self, n: usize, from: usize, to: usize, value: impl Fn(&Second) -> f32) -> f32 {
         let seconds = &self.senders[n].log[from..to];
         seconds.iter().map(value).sum::<f32>() / seconds.len() as f32
     }
 }
 
-/// A report on everything since `told`.
+/// Writes a report on all packets since `told`.
 fn report(told: &mut u16, mut arrived: Vec<(u16, i64)>) -> Vec<u8> {
     arrived.sort_by_key(|(seq, _)| seq.wrapping_sub(*told).cast_signed());
     let first = arrived[0].0;
-    // What came late was reported lost before.
+    // Packets that arrived late were reported lost before.
     let base = if first.wrapping_sub(*told) < 2_000 { *told } else { first };
     let earliest = arrived.iter().map(|(_, at)| *at).min().unwrap_or_default();
     let list: Vec<(u16, Option<i64>)> = arrived.iter().map(|(seq, at)| (*seq, Some(*at))).collect();
@@ -259,7 +259,7 @@ fn at(bps: f32) -> impl Fn(f32) -> Path + 'static {
 }
 
 #[test]
-fn on_a_wide_way_the_top_layer_comes_within_three_seconds() {
+fn on_a_wide_path_the_top_layer_is_sent_within_three_seconds() {
     for seed in 0..100 {
         let mut network = Network::new(seed, 1, at(5e6));
         network.runs(10);
@@ -269,11 +269,11 @@ fn on_a_wide_way_the_top_layer_comes_within_three_seconds() {
 }
 
 #[test]
-fn what_a_steady_bottleneck_carries_is_found_and_no_queue_stands() {
+fn rate_of_a_steady_bottleneck_is_found_without_a_standing_queue() {
     for bps in [1e6, 2e6] {
         for seed in 0..50 {
             let mut network = Network::new(seed, 1, at(bps));
-            // Layers in fine steps: as if the publisher had one for everybody.
+            // Layers in fine steps, so that the layer does not limit the use of the estimate.
             network.senders[0].layers = (1..60).map(|n| n as f32 * 50e3).collect();
             network.runs(40);
             let used = network.mean(0, 20, 40, |second| second.received) / bps;
@@ -300,7 +300,7 @@ fn a_cliff_is_followed_down_at_once_and_back_up() {
 }
 
 #[test]
-fn loss_that_is_not_congestion_costs_little() {
+fn loss_without_congestion_lowers_the_rate_little() {
     for seed in 0..100 {
         let mut network = Network::new(seed, 1, |_| Path { bps: 5e6, loss: 0.10, ..GOOD });
         network.runs(30);
@@ -320,7 +320,7 @@ fn jitter_is_not_congestion() {
 }
 
 #[test]
-fn every_length_of_way_works() {
+fn rate_is_found_on_paths_of_every_length() {
     for rtt_ms in [20.0, 100.0, 300.0] {
         for seed in 0..30 {
             let mut network = Network::new(seed, 1, move |_| Path { bps: 4e6, rtt_ms, ..GOOD });
@@ -332,7 +332,7 @@ fn every_length_of_way_works() {
 }
 
 #[test]
-fn five_behind_one_bottleneck_share_it() {
+fn five_viewers_behind_one_bottleneck_share_it() {
     for seed in 0..30 {
         let mut network = Network::new(seed, 5, at(5e6));
         for sender in &mut network.senders {
@@ -358,7 +358,7 @@ fn probing_takes_at_most_a_seventh_of_what_is_sent() {
 }
 
 #[test]
-fn a_way_that_dies_is_not_flooded_when_it_comes_back() {
+fn dead_path_is_not_flooded_when_it_returns() {
     let script = |seconds| Path { loss: if (10.0..20.0).contains(&seconds) { 1.0 } else { 0.0 }, bps: 4e6, ..GOOD };
     let mut network = Network::new(1, 1, script);
     network.runs(40);

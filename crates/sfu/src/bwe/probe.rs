@@ -1,25 +1,25 @@
-//! What can be learned from a short train of packets that is sent faster than the network is known to be?
+//! Which rate does a short train of packets prove that is sent faster than the current estimate?
 //!
-//! The bottleneck spreads the train: how far tells its rate. libwebrtc calls these trains probe clusters; the
-//! bounds are those that it uses.
+//! The bottleneck spreads the train, and the spread gives the bottleneck's rate. libwebrtc calls
+//! such trains probe clusters; the bounds are libwebrtc's.
 
-/// A train to be sent: so many bytes at such a rate.
+/// A train to be sent: its size and its rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Probe {
-    /// To be named with each of its packets; never 0.
+    /// Number of the train, given to each of its packets; never 0.
     pub id: u8,
-    /// Bits a second.
+    /// Rate in bits per second.
     pub bps: f32,
-    /// At least so many.
+    /// Least size in bytes.
     pub bytes: u32,
 }
 
-/// A train on its way.
+/// A train that is being sent or reported.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Train {
     pub(super) probe: Probe,
     pub(super) began_us: u64,
-    /// Bytes of it that are still to be sent.
+    /// Bytes of the train that are still to be sent.
     to_send: u32,
     packets: u32,
     bytes: u32,
@@ -31,18 +31,21 @@ pub(super) struct Train {
     first_arrived_bytes: u16,
 }
 
-/// A train shorter than this says nothing: packets and time (libwebrtc: 5 packets; it takes 15 ms, we a bit more).
+/// Least number of packets and least duration of a train that counts (libwebrtc: 5 packets;
+/// libwebrtc takes 15 ms, this code a bit more).
 pub(super) const LEAST_PACKETS: u32 = 5;
 pub(super) const LENGTH_MS: f32 = 20.0;
-/// Ours: where others are sent something beside it, it must last longer than the pauses between their pictures.
+/// Ours: duration of a train in a shared bottleneck. It must exceed the pauses between the pictures
+/// of the other viewers.
 pub(super) const SHARED_LENGTH_MS: f32 = 100.0;
-/// Packets that a probe is made of are about so large.
+/// Approximate size of the packets of a probe.
 pub(super) const PACKET_BYTES: u32 = 1_200;
-/// A part of this size must have come (libwebrtc: 80 %).
+/// Least share of the train that must have arrived (libwebrtc: 80 %).
 const LEAST_SHARE: f32 = 0.8;
-/// Received slower than sent by this much, the train met the bottleneck, and what came is what it carries.
+/// If the train arrives at less than this share of its rate, it was limited by the bottleneck, and
+/// the received rate is the bottleneck's.
 const SATURATED: f32 = 0.9;
-/// Of a saturated bottleneck a little is left free (libwebrtc: 0.95).
+/// Share of a saturated bottleneck that is used (libwebrtc: 0.95).
 const USED: f32 = 0.95;
 
 impl Train {
@@ -62,7 +65,7 @@ impl Train {
         }
     }
 
-    /// A packet was sent. Returns the probe's number if the packet counts to it.
+    /// Counts a packet that was sent. Returns the train's number if the packet counts to it, or 0.
     pub(super) fn on_sent(&mut self, is_of_train: bool, bytes: u16) -> u8 {
         if self.to_send == 0 {
             return 0;
@@ -73,7 +76,7 @@ impl Train {
         self.probe.id
     }
 
-    /// One of its packets came.
+    /// Counts a packet of the train that arrived.
     pub(super) fn on_arrival(&mut self, sent_us: u32, arrived_us: i64, bytes: u16) {
         if self.packets == 0 {
             (self.first_sent_us, self.last_sent_us, self.last_sent_bytes) = (sent_us, sent_us, bytes);
@@ -90,20 +93,21 @@ impl Train {
         self.last_arrived_us = self.last_arrived_us.max(arrived_us);
     }
 
-    /// The rate that it proves, once enough of it came.
+    /// Returns the rate that the train proves, once enough of it has arrived.
     pub(super) fn bps(&self) -> Option<f32> {
         if self.packets < LEAST_PACKETS || (self.bytes as f32) < self.probe.bytes as f32 * LEAST_SHARE {
             return None;
         }
         let sent_us = self.last_sent_us.wrapping_sub(self.first_sent_us) as f32;
         let arrived_us = (self.last_arrived_us - self.first_arrived_us) as f32;
-        // Two packets at one time: clocks are not that fine, and neither is the report (0.25 ms).
+        // Two packets at one time: neither clocks nor the report (0.25 ms) are that fine.
         if sent_us < 1_000.0 || arrived_us < 1_000.0 {
             return None;
         }
         let sent = (self.bytes - u32::from(self.last_sent_bytes)) as f32 * 8e6 / sent_us;
         let arrived = (self.bytes - u32::from(self.first_arrived_bytes)) as f32 * 8e6 / arrived_us;
-        // libwebrtc: a train that seems to have arrived twice as fast as it was sent was held up on the way.
+        // libwebrtc: a train that seems to arrive twice as fast as it was sent was held up on the
+        // path.
         if arrived > 2.0 * sent {
             return None;
         }
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_train_tells_the_rate_of_the_bottleneck_or_its_own() {
+    fn train_proves_the_rate_of_the_bottleneck_or_its_own() {
         let slow = measured(2e6, 1e6).unwrap();
         assert!((0.9e6..1.0e6).contains(&slow), "{slow}");
         let free = measured(2e6, 50e6).unwrap();
@@ -137,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_train_tells_nothing() {
+    fn half_a_train_proves_no_rate() {
         let mut train = Train::new(Probe { id: 1, bps: 1e6, bytes: 6_000 }, 0);
         for n in 0..4 {
             train.on_arrival(n * 9_600, i64::from(n) * 9_600, 1_200);

@@ -1,40 +1,42 @@
-//! How long do packets wait on the way, beyond the shortest way known?
+//! How long do packets wait on the path, beyond the shortest known delay?
 //!
-//! The trend of [`super::trend`] sees a queue grow, but not one that stands. libwebrtc leaves that to its pacer and to luck; we
-//! promise at most some 50 ms, and look.
+//! The trend of [`super::trend`] sees a growing queue, but not a standing one. libwebrtc leaves a
+//! standing queue to its pacer and to chance; this server aims at a queue of about 50 ms at most,
+//! and therefore measures it.
 
-/// The waiting time by the difference of both clocks, whose offset does not matter.
+/// Waiting times, from the difference of both clocks. The offset of the clocks cancels out.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// The least difference of this half and the one before, and when this half began.
+    /// The least difference of this half window and of the one before, and the start of this half.
     least: Option<(i64, i64)>,
     half_began_us: u64,
     /// The least waiting time since `low_began_us`.
     low_us: Option<i64>,
     low_began_us: u64,
-    /// The last complete one.
+    /// The last complete minimum.
     standing_us: i64,
-    /// The least of this tenth of a second and of the one before.
+    /// The least waiting time of this tenth of a second and of the one before.
     recent_us: (Option<i64>, i64),
     recent_began_us: u64,
-    /// Mean waiting time, and how far packets are from it on average.
+    /// Mean waiting time, and mean deviation of packets from it.
     mean_us: f32,
     jitter_us: f32,
 }
 
-/// Ways change; a shortest way older than this is not believed.
+/// Half of the window of the shortest delay. Paths change, so an older minimum does not count.
 const HALF_US: u64 = 15_000_000;
-/// A queue that grows quickly is a queue after this.
+/// Time after which a fast-growing queue counts.
 const RECENT_US: u64 = 100_000;
-/// How fast the jitter is learned: some 200 packets.
+/// Smoothing factor of the jitter: about 200 packets.
 const LEARNING: f32 = 0.005;
-/// A queue below this is none.
+/// Waiting time below which a queue counts as empty.
 const LEAST_US: f32 = 5_000.0;
-/// A queue stands if it was never shorter in this time.
+/// Time for which the queue must never be shorter to count as standing.
 const STANDING_US: u64 = 400_000;
 
 impl Queue {
-    /// A packet came: `difference_us` is its arrival by the viewer's clock less its departure by ours.
+    /// Measures an arrived packet. `difference_us`: arrival by the viewer's clock minus departure
+    /// by the server's.
     pub(super) fn on_arrival(&mut self, now_us: u64, difference_us: i64) {
         let (this, before) = self.least.unwrap_or((difference_us, difference_us));
         self.least = Some(if now_us.saturating_sub(self.half_began_us) > HALF_US {
@@ -54,7 +56,7 @@ impl Queue {
         }
         let low = self.low_us.map_or(waited, |low| low.min(waited));
         self.low_us = Some(low);
-        // A queue that shortens is known at once.
+        // A shorter queue counts at once.
         self.standing_us = self.standing_us.min(waited);
         if now_us.saturating_sub(self.low_began_us) >= STANDING_US {
             self.standing_us = low;
@@ -63,14 +65,15 @@ impl Queue {
         }
     }
 
-    /// Whether all packets of the last tenths of a second waited longer than jitter explains. On a jittery way delays may
-    /// well rise ten times in a row by chance; the shortest of them tells.
+    /// Returns `true` if all packets of the last tenths of a second waited longer than jitter
+    /// explains. With jitter, delays may rise ten times in a row by chance, so the shortest one
+    /// decides.
     pub(super) fn is_there(&self) -> bool {
         let shortest = self.recent_us.0.map_or(self.recent_us.1, |this| this.min(self.recent_us.1));
         shortest as f32 > LEAST_US + self.mean_us + self.jitter_us
     }
 
-    /// Milliseconds that every packet has waited lately.
+    /// Returns the milliseconds that every packet has waited recently.
     pub(super) fn standing_ms(&self) -> f32 {
         self.standing_us as f32 / 1e3
     }
@@ -81,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_that_stands_is_seen_and_a_peak_is_not() {
+    fn standing_queue_is_seen_and_a_peak_is_not() {
         let mut queue = Queue::default();
         for n in 0..1_000_u64 {
             let peak = if n % 10 == 0 { 150_000 } else { 0 };
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_no_queue_and_a_queue_on_a_jittery_way_is_one() {
+    fn jitter_is_no_queue_and_a_queue_on_a_jittery_path_is_one() {
         let mut queue = Queue::default();
         for n in 0..2_000_u64 {
             queue.on_arrival(n * 10_000, (n * 7_919 % 100_000).cast_signed());

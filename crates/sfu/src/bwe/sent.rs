@@ -1,15 +1,16 @@
-//! What was sent lately, by transport-wide sequence number, until the viewer has reported on it?
+//! Which packets were sent recently, by transport-wide sequence number, until the viewer reports on
+//! them?
 
 use crate::prefetch::Prefetch;
 
 /// A packet that was sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct SentEntry {
-    /// When, in microseconds; the low 32 bits (71 minutes).
+    /// Departure in microseconds; the low 32 bits (71 minutes).
     pub(super) at_us: u32,
-    /// Bytes of the RTP packet.
+    /// Size of the RTP packet in bytes.
     pub(super) bytes: u16,
-    /// The probe that it belongs to; 0: none.
+    /// Number of the probe that the packet belongs to; 0: none.
     pub(super) probe: u8,
     state: State,
     seq: u16,
@@ -24,29 +25,29 @@ enum State {
     Received,
 }
 
-/// What a report says of a packet for the first time.
+/// The first report on a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Receipt {
-    /// It did not come, so far.
+    /// The packet has not arrived so far.
     Lost(SentEntry),
-    /// It came. `was_lost`: a report before said that it had not.
+    /// The packet arrived. `true`: an earlier report listed it as lost.
     Received(SentEntry, bool),
 }
 
-/// A ring that grows until it holds what is sent between a packet and the report on it.
+/// A ring that grows until it holds all packets between departure and report.
 #[derive(Debug)]
 pub(super) struct SentRing {
     entries: Box<[SentEntry]>,
 }
 
-/// As many packets come at once, usually: a frame of 1.5 Mb/s.
+/// Typical number of packets in a frame of 1.5 Mb/s.
 const SOON: usize = 6;
-/// … and are reported on at once: 100 ms of it.
+/// Typical number of packets in one report: 100 ms of 1.5 Mb/s.
 const AT_ONCE: usize = 20;
 const FIRST_ENTRIES: usize = 64;
-/// 1.5 s of 30 Mb/s. Of older packets no report is believed.
+/// Capacity: 1.5 s of 30 Mb/s. Reports on older packets are ignored.
 const MOST_ENTRIES: usize = 4_096;
-/// A report comes within two round trips of a bad line and the interval of reports.
+/// Longest time until a report: two round trips of a bad path, and the interval of reports.
 const REPORTED_WITHIN_US: u32 = 1_500_000;
 
 impl SentRing {
@@ -54,13 +55,13 @@ impl SentRing {
         SentRing { entries: vec![SentEntry::default(); FIRST_ENTRIES].into_boxed_slice() }
     }
 
-    /// What is sent next will be remembered soon.
+    /// Prefetches the slots of the packets that are sent next.
     pub(super) fn prefetch(&self, seq: u16, prefetch: Prefetch) {
         let next = self.slot(seq);
         prefetch.ask(&self.entries[next..(next + SOON).min(self.entries.len())]);
     }
 
-    /// What was sent before `seq` will be reported on soon.
+    /// Prefetches the slots of the packets before `seq`, which will be reported soon.
     pub(super) fn prefetch_before(&self, seq: u16, prefetch: Prefetch) {
         let end = self.slot(seq);
         prefetch.ask(&self.entries[end.saturating_sub(AT_ONCE)..end]);
@@ -76,7 +77,8 @@ impl SentRing {
         self.entries[slot] = SentEntry { at_us, bytes, probe, state: State::Unknown, seq };
     }
 
-    /// A report names `seq`. `None` if that is no news, or the packet was never sent, or too long ago.
+    /// Takes a report on `seq`. Returns `None` if it says nothing new, or the packet was never
+    /// sent, or was sent too long ago.
     pub(super) fn on_report(&mut self, seq: u16, is_received: bool) -> Option<Receipt> {
         let slot = self.slot(seq);
         let entry = &mut self.entries[slot];
@@ -117,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packet_is_news_once_and_a_late_one_twice() {
+    fn packet_is_reported_once_and_a_late_one_twice() {
         let mut ring = SentRing::new();
         ring.push(65_535, 7, 1_200, 3);
         assert!(matches!(
@@ -134,9 +136,9 @@ mod tests {
     }
 
     #[test]
-    fn it_grows_as_long_as_reports_are_due_and_no_further() {
+    fn ring_grows_while_reports_are_due_and_no_further() {
         let mut ring = SentRing::new();
-        // 300 packets a second, never reported: 1.5 s of them.
+        // 300 packets per second without a report: 1.5 s of them are kept.
         for n in 0..100_000_u32 {
             ring.push(n as u16, n * 3_333, 1_200, 0);
         }

@@ -1,46 +1,50 @@
-//! What changes for a way whose bottleneck others are behind as well, to whom we send too?
+//! How does the estimate change for a path whose bottleneck is shared with other viewers of this
+//! server?
 //!
-//! Each of them sees a part of what the bottleneck carries, and takes what the others leave: whoever came first keeps more, whoever
-//! sends little is taken to carry little, and a train that meets a moment in which the others are silent finds room that is not there.
-//! So they agree once a second on one [`Share`] (RFC 8699 couples the rates of such flows in this way; `shard::bottleneck` finds out
-//! who they are and adds up), and each keeps to it until the next.
+//! Each viewer's estimator sees only a part of the bottleneck's rate, and takes the rest that the
+//! others leave: the first viewer keeps more, a viewer that is sent little is measured too low, and
+//! a train that meets a pause of the others finds capacity that does not exist. The viewers of a
+//! bottleneck therefore agree once a second on one [`Share`] each (RFC 8699 couples the rates of
+//! such flows in this way). `shard::bottleneck` finds the members and computes the shares; each
+//! estimator keeps to its share until the next.
 
-/// What those who share a bottleneck agree on, for each of them.
+/// The share of one member of a bottleneck group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Share {
-    /// How many they are.
+    /// Number of members.
     pub count: u16,
-    /// Bits a second that each may take.
+    /// Bits per second that each member may take.
     pub bps: f32,
-    /// Bits a second that the bottleneck carries for each.
+    /// Bits per second that the bottleneck carries for each member.
     pub ceiling_bps: f32,
-    /// Whether this one looks for more, for all of them.
+    /// Whether this member probes for more, for the whole group.
     pub is_scout: bool,
 }
 
-/// What one of them has found out since they agreed last.
+/// Measurements of one member since the last agreement.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Found {
-    /// Bits a second that it takes itself to carry.
+    /// Bits per second of its own estimate.
     pub bps: f32,
-    /// Bits a second that came through to it when its way was full last.
+    /// Bits per second that arrived when its path was last full.
     pub through_bps: f32,
-    /// … and that come through now.
+    /// Bits per second that arrive now.
     pub now_bps: f32,
-    /// Bits a second that came through to it as a train, and its media beside that; 0 if none did.
+    /// Bits per second of a probe and of the media beside it that arrived; 0 if there was no probe.
     pub proved_bps: f32,
 }
 
 impl Share {
-    /// What `bps` have become after `seconds` in which nothing queued; alone it would have grown by `step` near the limit. Never
-    /// beyond the ceiling: more is found out by one for all of them.
+    /// Returns the estimate after `seconds` without a queue, grown from `bps`. Alone it would grow
+    /// by `step` per second near the limit. The result never exceeds the ceiling, because only the
+    /// scout probes for more.
     pub(super) fn grown(&self, bps: f32, step: f32, seconds: f32) -> f32 {
         let near = bps > self.ceiling_bps * NEAR;
         let grown = if near { bps + step / f32::from(self.count) } else { bps * RETURN_PER_SECOND.powf(seconds) };
         grown.min(self.ceiling_bps)
     }
 
-    /// How fast a train must be that finds out, if each of the others is sent as much as this one (`sending`).
+    /// Returns the rate of a probe if each other member is sent as much as this one (`sending`).
     pub(super) fn probed(&self, sending: f32) -> f32 {
         let others = f32::from(self.count) - 1.0;
         let all = f32::from(self.count) * self.ceiling_bps * PROBED;
@@ -48,30 +52,33 @@ impl Share {
     }
 }
 
-/// What an estimator knows of it.
+/// The estimator's state of a shared bottleneck.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Shared {
     agreed: Option<(Share, u64)>,
-    /// When the way was found full, the first and the last time of one trouble.
+    /// The first and the last moment of one congestion event at which the path was full.
     trouble_us: (u64, u64),
     pub(super) through_bps: f32,
     pub(super) proved_bps: f32,
 }
 
-/// From this part of what is carried on it goes up in small steps.
+/// Part of the ceiling from which the rate grows in small steps.
 const NEAR: f32 = 0.97;
-/// … and below that it comes back soon: that so much is carried is known. A guess.
+/// Growth factor per second below [`NEAR`]: that the bottleneck carries this rate is known. A
+/// guess.
 const RETURN_PER_SECOND: f32 = 1.15;
-/// After so long without a full way, the next one is a trouble of its own; what lasts no longer than a burst is no sign that less is
-/// carried. Guesses: a key frame is sent within 200 ms, and its queue is gone after as long.
+/// Time without a full path after which the next full moment is a new event, and longest duration
+/// of a burst, which does not lower the ceiling. Guesses: a key frame is sent within 200 ms, and
+/// its queue is gone after the same time.
 const CALM_US: u64 = 4_000_000;
 const BURST_US: u64 = 500_000;
 const AFTER_BURST: f32 = 0.93;
-/// libwebrtc: what is left of a rate at a time.
+/// libwebrtc: remaining part of a rate after one decrease.
 const LOWERED: f32 = 0.85;
-/// Of what all of them are known to be carried together, what a train and all else that is sent beside it come to.
+/// Rate of a probe and of all media beside it, relative to the group's known rate.
 const PROBED: f32 = 1.25;
-/// They agree every second; whoever was left out twice is alone.
+/// Validity of a share. Shares come every second, so a viewer that was left out twice counts as
+/// alone.
 const LASTS_US: u64 = 3_000_000;
 
 impl Shared {
@@ -79,7 +86,7 @@ impl Shared {
         *self = Shared { agreed: Some((share, now_us)), proved_bps: 0.0, ..*self };
     }
 
-    /// The way was found full when so much came through.
+    /// Records that the path was full while `through_bps` arrived.
     pub(super) fn on_congestion(&mut self, now_us: u64, through_bps: f32) {
         self.through_bps = through_bps;
         let (first, last) = &mut self.trouble_us;
@@ -89,15 +96,16 @@ impl Shared {
         *last = now_us;
     }
 
-    /// What it has in any case while the way is full. Whoever is sent less than its share at the moment has that share all the same; and
-    /// a key frame for each of them fills the way for some tenths of a second.
+    /// Returns the rate that the viewer keeps while the path is full. A viewer that is sent less
+    /// than its share at the moment keeps the share, and a key frame for each member fills the path
+    /// for some tenths of a second.
     pub(super) fn least(&self, now_us: u64) -> f32 {
         let is_burst = now_us.saturating_sub(self.trouble_us.0) < BURST_US;
         let part = if is_burst { AFTER_BURST } else { LOWERED };
         self.share(now_us).map_or(0.0, |share| part * share.bps.min(share.ceiling_bps))
     }
 
-    /// The share that is agreed on.
+    /// Returns the agreed share, if it is still valid.
     pub(super) fn share(&self, now_us: u64) -> Option<Share> {
         self.agreed.filter(|(_, at)| now_us.saturating_sub(*at) < LASTS_US).map(|(share, _)| share)
     }
@@ -110,7 +118,7 @@ mod tests {
     const SHARE: Share = Share { count: 5, bps: 0.9e6, ceiling_bps: 1e6, is_scout: false };
 
     #[test]
-    fn a_share_comes_back_to_what_is_carried_and_no_further() {
+    fn share_returns_to_the_carried_rate_and_no_further() {
         let mut bps = 0.5e6;
         for _ in 0..60 {
             bps = SHARE.grown(bps, 6.4e3, 0.1);
@@ -120,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_costs_little_and_trouble_that_lasts_as_much_as_alone() {
+    fn burst_costs_little_and_lasting_congestion_as_much_as_alone() {
         let mut shared = Shared::default();
         assert_eq!(shared.least(10_000_000), 0.0);
         shared.set_share(10_000_000, SHARE);

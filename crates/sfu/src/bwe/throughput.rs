@@ -1,18 +1,19 @@
-//! How much gets through to the viewer?
+//! Which rate arrives at the viewer?
 
-/// Bits a second by what the viewer reports, over about half a second of its own clock.
+/// Received bits per second from the viewer's reports, over about half a second of the viewer's
+/// clock.
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
     buckets: [u32; BUCKETS],
-    /// The number of the newest bucket since the clock's beginning.
+    /// The number of the newest bucket, counted from the clock's origin.
     newest: Option<i64>,
-    /// The first bucket ever.
+    /// The number of the first bucket.
     first: i64,
 }
 
 const BUCKETS: usize = 10;
 const BUCKET_US: i64 = 50_000;
-/// Less is no measurement: the first pictures come as a burst.
+/// Least number of full buckets for a result: the first pictures come as a burst.
 const LEAST_BUCKETS: i64 = 4;
 
 impl Throughput {
@@ -36,7 +37,7 @@ impl Throughput {
         *slot = slot.saturating_add(bytes);
     }
 
-    /// `None` before there is enough to tell.
+    /// Returns the rate, or `None` before there are [`LEAST_BUCKETS`].
     pub(super) fn bps(&self) -> Option<f32> {
         let newest = self.newest?;
         // The newest bucket is still being filled.
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_steady_rate_is_measured_and_a_pause_lowers_it() {
+    fn steady_rate_is_measured_and_a_pause_lowers_it() {
         let mut throughput = Throughput::default();
         for n in 0..300_i64 {
             throughput.on_arrival(-3_000_000 + n * 10_000, 1_250);

@@ -1,20 +1,20 @@
-//! Does the queue on the way to the viewer grow?
+//! Does the queue on the path to the viewer grow?
 //!
-//! draft-ietf-rmcat-gcc-02 §5.2 to §5.4, with the filter that libwebrtc has used since: not a Kalman filter but the slope
-//! of a line through the last delays ("trendline").
+//! draft-ietf-rmcat-gcc-02 §5.2 to §5.4, with the filter that libwebrtc has used since: not a
+//! Kalman filter but the slope of a line through the last delays ("trendline").
 
-/// What the delays say of the network.
+/// The state of the queue according to the delays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Usage {
     #[default]
     Normal,
     /// The queue grows.
     Over,
-    /// It drains.
+    /// The queue drains.
     Under,
 }
 
-/// Reads the trend out of send and arrival times.
+/// Measures the trend of delays from departure and arrival times.
 #[derive(Debug)]
 pub(super) struct Trend {
     group: Option<Group>,
@@ -31,7 +31,7 @@ pub(super) struct Trend {
     usage: Usage,
 }
 
-/// Packets sent together, and when the last of them left and came.
+/// Packets sent together, and the departure and arrival of the last of them.
 #[derive(Debug, Clone, Copy)]
 struct Group {
     first_sent_us: u32,
@@ -43,18 +43,19 @@ struct Group {
 const GROUP_US: u32 = 5_000;
 /// libwebrtc's window of the line.
 const POINTS: usize = 20;
-/// Of the exponential smoothing of accumulated delays (libwebrtc).
+/// Factor of the exponential smoothing of accumulated delays (libwebrtc).
 const SMOOTHING: f32 = 0.9;
 /// The slope is scaled so that it can be compared with the threshold in ms (libwebrtc: gain 4, up to 60 deltas).
 const GAIN: f32 = 4.0;
 const MOST_DELTAS: u32 = 60;
-/// gcc-02 §5.4: where the adaptive threshold begins, and how fast it follows, up and down.
+/// gcc-02 §5.4: first value of the adaptive threshold, and its speed upwards and downwards.
 const THRESHOLD_MS: f32 = 12.5;
 const K_UP: f32 = 0.0087;
 const K_DOWN: f32 = 0.039;
-/// gcc-02 §5.4: the queue must grow this long to count.
+/// gcc-02 §5.4: time for which the queue must grow to count.
 const OVER_MS: f32 = 10.0;
-/// A gap in arrivals or departures this long begins everything anew: the line's points would be of another time.
+/// A gap of this length in arrivals or departures resets the filter, because the line's points
+/// belong to another time.
 const GAP_US: i64 = 3_000_000;
 
 impl Trend {
@@ -79,7 +80,7 @@ impl Trend {
         self.usage
     }
 
-    /// A packet came. In order of sending, as far as that goes.
+    /// Measures an arrived packet. Packets should come in the order of sending.
     pub(super) fn on_arrival(&mut self, sent_us: u32, arrived_us: i64) {
         let Some(group) = &mut self.group else {
             self.group = Some(Group::of(sent_us, arrived_us));
@@ -93,7 +94,7 @@ impl Trend {
             return;
         }
         if since_first < 0 {
-            // Sent before the group: reordered, and too late to say anything.
+            // The packet was sent before the group: reordered, and too late to count.
             return;
         }
         if since_first.cast_unsigned() <= GROUP_US || group.is_burst(sent_us, arrived_us) {
@@ -109,7 +110,7 @@ impl Trend {
         }
     }
 
-    /// Between two groups the way took `later_ms` longer.
+    /// Adds a delay: the path of this group took `later_ms` longer than that of the group before.
     fn delta(&mut self, sent_ms: f32, later_ms: f32, arrived_us: i64) {
         if self.count == 0 {
             self.began_us = arrived_us;
@@ -128,7 +129,7 @@ impl Trend {
         if trend > self.threshold {
             self.over_ms += if self.overs == 0 { sent_ms / 2.0 } else { sent_ms };
             self.overs += 1;
-            // It must have grown for a while, and not be shrinking again.
+            // The queue must have grown for a while, and must not be shrinking again.
             if self.over_ms > OVER_MS && self.overs > 1 && slope >= self.last_slope {
                 self.over_ms = 0.0;
                 self.overs = 0;
@@ -140,7 +141,7 @@ impl Trend {
             self.usage = if trend < -self.threshold { Usage::Under } else { Usage::Normal };
         }
         self.last_slope = slope;
-        // gcc-02 §5.4: a peak, a Wi-Fi burst for example, is not learned from.
+        // gcc-02 §5.4: the threshold does not follow a peak, for example a Wi-Fi burst.
         if trend.abs() <= self.threshold + 15.0 {
             let k = if trend.abs() < self.threshold { K_DOWN } else { K_UP };
             let step = k * (trend.abs() - self.threshold) * sent_ms.clamp(0.0, 100.0);
@@ -154,8 +155,8 @@ impl Group {
         Group { first_sent_us: sent_us, last_sent_us: sent_us, last_arrived_us: arrived_us }
     }
 
-    /// What piled up behind a short blockage comes all at once: one group, however far apart it was sent
-    /// (gcc-02 §5.2: "bursts").
+    /// Returns `true` for packets that queued behind a short blockage and arrive together: they
+    /// form one group, however far apart they were sent (gcc-02 §5.2: "bursts").
     fn is_burst(&self, sent_us: u32, arrived_us: i64) -> bool {
         let sent = i64::from(sent_us.wrapping_sub(self.last_sent_us).cast_signed());
         let arrived = arrived_us - self.last_arrived_us;
@@ -163,7 +164,7 @@ impl Group {
     }
 }
 
-/// Least squares.
+/// Returns the slope of a least-squares line.
 fn slope(points: &[(f32, f32); POINTS]) -> f32 {
     let n = points.len() as f32;
     let (sum_x, sum_y) = points.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0, y + p.1));
@@ -180,7 +181,8 @@ fn slope(points: &[(f32, f32); POINTS]) -> f32 {
 mod tests {
     use super::*;
 
-    /// Pictures of two packets 33 ms apart; the way of each takes `way_ms` of its number. Returns what was seen.
+    /// Simulates pictures of two packets 33 ms apart; `way_ms` is the delay of each picture.
+    /// Returns the states seen.
     fn play(pictures: u32, way_ms: impl Fn(u32) -> f64) -> Vec<Usage> {
         let mut trend = Trend::new();
         let mut seen = Vec::new();
@@ -196,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_way_is_normal_and_so_is_a_jittery_one() {
+    fn steady_path_is_normal_and_so_is_a_jittery_one() {
         assert!(play(300, |_| 20.0).iter().all(|usage| *usage == Usage::Normal));
         assert!(play(300, |n| 20.0 + f64::from(n * 7 % 5)).iter().all(|usage| *usage == Usage::Normal));
     }
 
     #[test]
-    fn a_queue_that_grows_is_noticed_soon_and_one_that_drains_too() {
+    fn growing_queue_is_noticed_soon_and_a_draining_one_too() {
         let seen = play(200, |n| 20.0 + 8.0 * f64::from(n.saturating_sub(100)));
         let first = seen.iter().position(|usage| *usage == Usage::Over).expect("it is noticed");
         assert!((101..115).contains(&first), "{first}");
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_jump_begin_anew() {
+    fn jump_of_times_resets_the_filter() {
         let seen = play(200, |n| if n < 100 { 20.0 } else { 9_000_000.0 });
         assert!(!seen.contains(&Usage::Over));
     }

@@ -4,7 +4,7 @@
 //! clear, which RFC 5246 §7.2.2 asks for as long as the handshake has agreed on no keys. It is 15 bytes,
 //! once a session, to an address that passed ICE.
 
-use super::failure::Reason;
+use super::reason::Reason;
 
 /// A DTLS record with a fatal alert: 13 bytes of header, level and description.
 pub(crate) type Alert = [u8; 15];

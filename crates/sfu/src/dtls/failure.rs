@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use dimpl::{CryptoError, Error, SecurityError};
 
 use super::alert::{Alert, Sent};
+use super::reason::Reason;
 use super::verify::{CertificateKind, take_last};
 
 /// How long a peer may be silent after a failure that a forged datagram can cause. DTLS sends a lost flight again after
@@ -28,68 +29,6 @@ pub struct Failure {
     pub alert: Option<u8>,
     /// The kind of the peer's certificate, if it was seen.
     pub certificate: Option<CertificateKind>,
-}
-
-/// Classes of failures: labels of a metric, so there are few.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The peer sent a fatal alert.
-    Alert,
-    /// It speaks neither DTLS 1.2 nor what looks like it.
-    Version,
-    /// No common cipher suite, curve or extension.
-    Cipher,
-    /// No common SRTP protection profile (RFC 5764 §4.1.1).
-    Srtp,
-    /// It sent no certificate, or one that cannot be read or is too large.
-    Certificate,
-    /// Its signature does not fit its certificate, or the key is of a kind or size that is not accepted.
-    Signature,
-    /// The certificate is not the one that the description announced.
-    Fingerprint,
-    /// Its Finished does not fit what was said.
-    Finished,
-    /// It stopped answering.
-    Timeout,
-    /// A message that cannot be read or does not belong here.
-    Malformed,
-}
-
-impl Reason {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Reason; 10] = [
-        Reason::Alert,
-        Reason::Version,
-        Reason::Cipher,
-        Reason::Srtp,
-        Reason::Certificate,
-        Reason::Signature,
-        Reason::Fingerprint,
-        Reason::Finished,
-        Reason::Timeout,
-        Reason::Malformed,
-    ];
-
-    /// The label of the metric.
-    pub fn name(self) -> &'static str {
-        match self {
-            Reason::Alert => "alert",
-            Reason::Version => "version",
-            Reason::Cipher => "cipher",
-            Reason::Srtp => "srtp",
-            Reason::Certificate => "certificate",
-            Reason::Signature => "signature",
-            Reason::Fingerprint => "fingerprint",
-            Reason::Finished => "finished",
-            Reason::Timeout => "timeout",
-            Reason::Malformed => "malformed",
-        }
-    }
-
-    /// Whether no later datagram can mend it.
-    fn is_final(self) -> bool {
-        !matches!(self, Reason::Alert | Reason::Version | Reason::Cipher | Reason::Malformed)
-    }
 }
 
 impl Failure {
@@ -339,13 +278,5 @@ mod tests {
         patience.notes.error(&Error::ReceiveQueueFull);
         patience.look(began);
         assert_eq!((patience.over(began + GRACE), patience.poll_timeout()), (None, None));
-    }
-
-    #[test]
-    fn reasons_are_numbered_as_listed_and_have_names_of_their_own() {
-        for (at, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, at);
-            assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
-        }
     }
 }

@@ -422,7 +422,7 @@ fn an_answer_to_our_offer_is_read_by_the_same_rules() {
 }
 
 #[test]
-fn our_offer_lists_what_is_published_first_and_opus_before_its_redundant_form() {
+fn server_offer_lists_the_published_codec_first_and_opus_before_its_redundant_form() {
     for (codec, profile, rtpmap) in [
         (Codec::Vp8, 0, "VP8/90000"),
         (Codec::Vp9, 0, "VP9/90000"),

@@ -1,15 +1,17 @@
-//! In which order does our own offer list its payload types?
+//! In which order does the server's own offer list its payload types?
 //!
-//! What is published comes first. An answerer may take the first codec of a section alone: GStreamer's
-//! webrtcbin does. RFC 3264 §6.1 lets it, and calls the order of an m= line a preference. Retransmissions
-//! and redundancy follow their codec, because a peer that takes only redundant audio decodes none.
+//! The published codec comes first. An answerer may take only the first codec of a section, and
+//! GStreamer's webrtcbin does so. RFC 3264 §6.1 permits this, and calls the order of an m= line a
+//! preference. Retransmissions and redundancy follow their codec, because a peer that accepts only
+//! redundant audio decodes none.
 
 use super::description::{Description, Section};
 use super::payloads::{Meaning, Payload};
 use crate::format::Published;
 use media::MediaKind;
 
-/// Sorts the payload types of each m= line of our offer for a viewer of `published`. Lines do not move.
+/// Sorts the payload types of each m= line of the server's offer to a viewer of `published`. The
+/// order of the lines stays.
 pub(super) fn with_published_first(offer: &str, published: &Published) -> String {
     let Ok(description) = Description::parse(offer) else { return offer.to_owned() };
     let mut sections = description.sections.iter();

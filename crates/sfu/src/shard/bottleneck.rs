@@ -1,13 +1,16 @@
-//! Which viewers share a bottleneck, and how much of it may each take?
+//! Which viewers share a bottleneck, and how much of it may each use?
 //!
-//! Those who watch from one home or office have one address and one way out of it; each of their estimators finds a part of
-//! what it carries, and who came first keeps more. So viewers of one address that find their way full at the same moments, again
-//! and again, are taken for one bottleneck group (after RFC 8382, which looks for bottlenecks that flows share, by what their delays have
-//! in common). Once a second they agree (as RFC 8699 couples the rates of such flows): what came through to all of them when the way was full
-//! is what it carries, each has the same part of that, and one of them looks whether there is more.
+//! The viewers of one home or office have one address and one access link. Each of their estimators
+//! measures only a part of the link, and the first viewer keeps more. Viewers at one address that
+//! find their paths full at the same moments, again and again, therefore form a bottleneck group
+//! (after RFC 8382, which detects shared bottlenecks from common features of delays). The group
+//! agrees once a second (as RFC 8699 couples the rates of such flows): the sum of the rates that
+//! arrived when the path was full is its capacity, each member has an equal share, and one member,
+//! the scout, probes for more.
 //!
-//! An address alone proves nothing: a carrier's NAT has thousands behind one, each with a way of its own. Only who has just come counts
-//! as one of those who are there, for some seconds, so that it does not take their share from them before that can be known.
+//! The same address alone proves nothing: a carrier's NAT has thousands of viewers behind one
+//! address, each with its own path. Only a new viewer counts as a member for some seconds, so that
+//! it does not take the members' share before its membership is known.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,17 +20,17 @@ use super::guard::Turn;
 use super::{Command, Shard};
 use crate::bwe::{Found, Share};
 
-/// Moments at which a viewer's way was found full, the latest in any place.
+/// Moments at which a viewer's path was found full, in any order.
 pub type CongestionTimes = [Option<Instant>; 4];
 
-/// A viewer as the others of its bottleneck group need to know it.
+/// The state of a viewer that its bottleneck group needs.
 #[derive(Debug, Clone, Copy)]
 pub struct BottleneckMember {
-    /// Its shard, and its key there.
+    /// The viewer's shard, and its key there.
     pub who: (u8, usize),
-    /// The moments.
+    /// Moments at which its path was found full.
     pub congested_at: CongestionTimes,
-    /// What it found out.
+    /// Its measurements.
     pub found: Found,
 }
 
@@ -41,18 +44,18 @@ pub(super) struct BottleneckGroups {
 struct BottleneckGroup {
     viewers: Vec<Candidate>,
     agreed_at: Option<Instant>,
-    /// Since when the group has members.
+    /// Start of the group; `None` without members.
     formed_at: Option<Instant>,
-    /// The most that came through to all of them lately, fading.
+    /// The highest recent sum of the members' received rates, fading.
     most_bps: f32,
-    /// What the way carries for all of them, as of which moment; `None` as long as there are no members.
+    /// The capacity of the path for all members; `None` without members.
     capacity: Option<Capacity>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Capacity {
     bps: f32,
-    /// What it was when the way was full last, and when that was: more has been found since, by trains.
+    /// The capacity when the path was last full, and that moment. Probes have raised `bps` since.
     full_bps: f32,
     full_at: Instant,
 }
@@ -62,53 +65,59 @@ struct Candidate {
     member: BottleneckMember,
     came_at: Instant,
     heard_at: Instant,
-    /// When it was last known to share a bottleneck with others here.
+    /// The last moment at which the viewer was known to share a bottleneck with others here.
     shared_at: Option<Instant>,
-    /// How often in a row others here have found their way full, and it did not.
+    /// Number of consecutive congestion events of the others that this viewer did not share.
     missed: u8,
 }
 
-/// More behind one address are no household: nobody looks who fits whom.
+/// Most viewers of a group. More viewers behind one address are not a household, and are not
+/// compared.
 const MAX_MEMBERS: usize = 16;
-/// They agree so often.
+/// Interval of the agreement.
 const AGREE_EVERY: Duration = Duration::from_secs(1);
-/// Viewers are looked at every second; who was not is gone.
+/// A viewer without a report for this time is removed. Viewers report every second.
 const FORGOTTEN_AFTER: Duration = Duration::from_millis(2_500);
-/// Moments before that say nothing of now.
+/// Age up to which a congestion event counts.
 const LATELY: Duration = Duration::from_secs(30);
-/// Members stay so for so long without a common moment: the more careful they are, the rarer those become.
+/// Time for which a member stays without a common event: the more careful the members are, the
+/// rarer events become.
 const MEMBERS_FOR: Duration = Duration::from_secs(600);
-/// For so long after it came, or they were found to be members, a viewer is taken for one of them …
+/// Time for which a viewer counts as a member after it came, or after the group was formed.
 const NEW_FOR: Duration = Duration::from_secs(60);
-/// … and nobody is any more who did not notice so often in a row that it was full for others.
+/// A viewer leaves the group after this many consecutive congestion events that it did not share.
 const MISSED: u8 = 4;
-/// A full queue is noticed by those behind it within a feedback interval and a round trip. A guess.
+/// Events of two viewers within this time are one event: a full queue is noticed by all viewers
+/// behind it within a feedback interval and a round trip. A guess.
 const SAME_MOMENT: Duration = Duration::from_millis(500);
-/// Once may be chance.
+/// Number of common events that make a member. One may be chance.
 const LEAST_MOMENTS: usize = 2;
-/// So many moments of its own: it has a bottleneck of its own.
+/// Number of events without others after which a viewer has a bottleneck of its own.
 const OWN_MOMENTS: usize = 3;
-/// Of what came through when the way was full, what may be sent from then on. libwebrtc lowers each flow to 0.85; that one of them
-/// notices first has lowered the sum already.
+/// Share of the capacity that may be sent after a full moment. libwebrtc lowers each flow to 0.85;
+/// here the first member that noticed has already lowered the sum.
 const USED_OF_FULL: f32 = 0.93;
-/// What came through when the way was full is measured over half a second, of which it was full for a part: so much of the
-/// difference to what was known is believed …
+/// The rate at a full moment is measured over half a second, and the path was full for a part of it
+/// only. The capacity therefore moves by this part of the difference: the first towards a higher
+/// rate, the second towards a lower one.
 const BELIEVED_MORE: f32 = 0.5;
 const BELIEVED_LESS: f32 = 0.25;
-/// … and of less nothing, unless the way was full so short a time ago: key frames for all of them fill it for a moment.
+/// A lower rate counts only if the path was full within this time before. Otherwise key frames for
+/// all members may have filled it for a moment.
 const AGAIN: Duration = Duration::from_secs(4);
-/// Room that was found is taken in steps of at most this part of all.
+/// Largest increase of the capacity by one probe, as a part of it.
 const STEP: f32 = 0.15;
-/// What came through a second ago counts for this much: half of it in seven seconds. A machine that stands still for a moment looks like
-/// a network that carries nothing.
+/// Weight of the received rate of a second ago: half of it after seven seconds. A machine that
+/// stalls for a moment looks like a network that carries nothing.
 const FADING: f32 = 0.9;
-/// … and while there is trouble, for this much.
+/// Weight of the same rate in a second full moment within [`AGAIN`].
 const BELIEVED_OF_MOST: f32 = 0.8;
-/// A train of a tenth of a second tells so much of what it seems to; the rest was a pause of others, or a queue that it filled. A guess.
+/// Part of a probe's result that counts. The rest of a train of a tenth of a second was a pause of
+/// others, or a queue that it filled. A guess.
 const CERTAIN: f32 = 0.9;
 
 impl BottleneckGroups {
-    /// A viewer at this address, here or on another shard, has told how it is.
+    /// Records the report of a viewer at this address, on this shard or another one.
     pub(super) fn note(&mut self, now: Instant, address: IpAddr, member: BottleneckMember) {
         let group = self.groups.entry(network_of(address)).or_default();
         if let Some(known) = group.viewers.iter_mut().find(|known| known.member.who == member.who) {
@@ -118,7 +127,7 @@ impl BottleneckGroups {
         }
     }
 
-    /// Those of a shard who are at this address, if it is time for them to agree.
+    /// Returns the keys of a shard's viewers at this address, if the agreement is due.
     fn due(&self, now: Instant, address: IpAddr, shard: u8) -> Vec<usize> {
         let here = self.groups.get(&network_of(address)).filter(|group| group.viewers.len() > 1);
         let here =
@@ -127,12 +136,12 @@ impl BottleneckGroups {
         whos.filter(|who| who.0 == shard).map(|who| who.1).collect()
     }
 
-    /// They agree. Returns the share of each member.
+    /// Computes the shares of all members.
     fn compute_shares(&mut self, now: Instant, address: IpAddr) -> Vec<((u8, usize), Share)> {
         let Some(group) = self.groups.get_mut(&network_of(address)) else { return Vec::new() };
         group.agreed_at = Some(now);
         group.viewers.retain(|known| now.saturating_duration_since(known.heard_at) < FORGOTTEN_AFTER);
-        // Where more are known, these are not all that there are.
+        // There may be further viewers, which are not in this list.
         if group.viewers.len() >= MAX_MEMBERS {
             return Vec::new();
         }
@@ -150,12 +159,12 @@ impl BottleneckGroups {
         members.iter().map(|one| (one.who, Share { is_scout: Some(one.who) == scout, ..share })).collect()
     }
 
-    /// Forgets all that is known of the viewers at an address: a panic may have left it half changed.
+    /// Drops the state of an address, which a panic may have left half changed.
     pub(super) fn forget(&mut self, address: IpAddr) {
         self.groups.remove(&network_of(address));
     }
 
-    /// Forgets who was not heard of for long.
+    /// Removes viewers without a recent report.
     pub(super) fn clean(&mut self, now: Instant) {
         self.groups.retain(|_, group| {
             group.viewers.iter().any(|known| now.saturating_duration_since(known.heard_at) < FORGOTTEN_AFTER)
@@ -178,7 +187,8 @@ impl BottleneckGroup {
             let others: Vec<CongestionTimes> = others.map(|(_, known)| known.member.congested_at).collect();
             let is_common = |at: &Instant| others.iter().any(|theirs| is_among(*at, theirs));
             let lonely = lately(now, &ours).filter(|at| !is_common(at)).count();
-            // Where others are members already, one moment says as much as two elsewhere.
+            // In a group that already has members, one common event proves as much as two do
+            // elsewhere.
             let moments = if self.viewers[n].shared_at.is_none() && is_formed { 1 } else { LEAST_MOMENTS };
             let shares =
                 others.iter().any(|theirs| lately(now, &ours).filter(|at| is_among(*at, theirs)).count() >= moments);
@@ -191,7 +201,7 @@ impl BottleneckGroup {
         }
     }
 
-    /// Those who share the bottleneck; nobody if they are not two.
+    /// Returns the viewers that share the bottleneck; empty if there are fewer than two.
     fn members(&self, now: Instant) -> Vec<BottleneckMember> {
         let Some(formed_at) = self.formed_at else { return Vec::new() };
         let is_new = |known: &Candidate| {
@@ -201,7 +211,7 @@ impl BottleneckGroup {
         members.map(|known| known.member).collect()
     }
 
-    /// The way was full for some here.
+    /// Counts a moment at which the path of some viewers was full.
     fn on_congestion(&mut self, at: Instant) {
         let noticed = |known: &Candidate| is_among(at, &known.member.congested_at);
         if self.viewers.iter().filter(|known| noticed(known)).count() > 1 {
@@ -224,7 +234,7 @@ impl BottleneckGroup {
         let mut capacity = match (self.capacity, latest) {
             (Some(mut known), Some(latest)) if latest > known.full_at + SAME_MOMENT => {
                 let is_again = latest.saturating_duration_since(known.full_at) < AGAIN;
-                // What trains found and media did not is not there.
+                // Capacity found by probes that media did not reach does not exist.
                 let limit = known.bps.min(known.full_bps.max(all));
                 let carried = if all > limit { limit + (all - limit) * BELIEVED_MORE } else { limit };
                 let least = self.most_bps * if is_again { BELIEVED_OF_MOST } else { 1.0 };
@@ -250,7 +260,7 @@ impl BottleneckGroup {
     }
 }
 
-/// What a train found beside all that the others were sent.
+/// Returns the additional capacity that a probe found beside the media of all others.
 fn room(members: &[BottleneckMember], carried: f32) -> f32 {
     let Some(scout) = members.iter().find(|one| one.found.proved_bps > 0.0) else { return 0.0 };
     let others = members.iter().filter(|one| one.who != scout.who).map(|one| one.found.now_bps);
@@ -258,7 +268,7 @@ fn room(members: &[BottleneckMember], carried: f32) -> f32 {
 }
 
 impl Shard {
-    /// A viewer is looked at, once a second.
+    /// Updates the group of a viewer; called once a second.
     pub(super) fn update_bottleneck_group(&mut self, now: Instant, key: usize) {
         let Some((address, member)) = self.bottleneck_member(key) else { return };
         self.bottlenecks.note(now, address, member);
@@ -292,7 +302,7 @@ impl Shard {
     }
 }
 
-/// The network behind an address: one address of IPv4, 64 bits of IPv6 (RFC 6177).
+/// Returns the network of an address: one address of IPv4, 64 bits of IPv6 (RFC 6177).
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -304,7 +314,7 @@ fn lately(now: Instant, congested_at: &CongestionTimes) -> impl Iterator<Item = 
     congested_at.iter().flatten().copied().filter(move |at| now.saturating_duration_since(*at) < LATELY)
 }
 
-/// Whether somebody's way was found full at the moment when another's was.
+/// Returns `true` if another viewer's path was full at this moment.
 fn is_among(at: Instant, theirs: &CongestionTimes) -> bool {
     let apart = |a: Instant, b: Instant| a.saturating_duration_since(b).max(b.saturating_duration_since(a));
     theirs.iter().flatten().any(|other| apart(at, *other) < SAME_MOMENT)
@@ -314,7 +324,7 @@ fn is_among(at: Instant, theirs: &CongestionTimes) -> bool {
 mod tests {
     use super::*;
 
-    /// Seconds since the start.
+    /// Returns the time some seconds after the start.
     fn after(start: Instant, seconds: f32) -> Instant {
         start + Duration::from_secs_f32(seconds)
     }
@@ -324,7 +334,7 @@ mod tests {
         BottleneckMember { who: (0, key), congested_at: moments.map(|at| (at > 0.0).then(|| after(start, at))), found }
     }
 
-    /// Shares by key, after `told` was told at `seconds`.
+    /// Returns the shares by key, computed after the reports `told` at `seconds`.
     fn agree(
         groups: &mut BottleneckGroups,
         start: Instant,
@@ -340,7 +350,7 @@ mod tests {
     const WITH_THEM: [f32; 4] = [8.3, 5.5, 4.2, 1.5];
 
     #[test]
-    fn who_finds_its_way_full_when_others_do_gets_the_same_as_they() {
+    fn viewers_congested_at_the_same_moments_get_equal_shares() {
         let start = Instant::now();
         let [a, b] = [member(start, 1, 3e6, OFTEN), member(start, 2, 1e6, WITH_THEM)];
         let mut groups = BottleneckGroups::default();
@@ -360,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_counts_as_one_of_them_until_it_is_known_not_to_be() {
+    fn new_viewer_counts_as_a_member_until_it_has_missed_common_moments() {
         let start = Instant::now();
         let mut groups = BottleneckGroups::default();
         let [a, b] = [member(start, 1, 2e6, OFTEN), member(start, 2, 2e6, WITH_THEM)];
@@ -381,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_no_loss_of_capacity_and_trouble_that_goes_on_is() {
+    fn burst_keeps_the_capacity_and_lasting_congestion_lowers_it() {
         let start = Instant::now();
         let mut groups = BottleneckGroups::default();
         let told = |bps: f32, at: f32| {
@@ -397,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_train_found_is_for_all_and_taken_back_if_media_do_not_find_it() {
+    fn capacity_found_by_a_probe_is_shared_and_taken_back_if_media_do_not_reach_it() {
         let start = Instant::now();
         let mut groups = BottleneckGroups::default();
         let [mut a, b] = [member(start, 1, 2e6, OFTEN), member(start, 2, 2e6, OFTEN)];
@@ -411,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_behind_one_address_is_left_alone_and_nobody_is_remembered_for_long() {
+    fn crowd_behind_one_address_forms_no_group_and_silent_viewers_are_removed() {
         let start = Instant::now();
         let mut groups = BottleneckGroups::default();
         let crowd: Vec<BottleneckMember> = (0..1_000).map(|key| member(start, key, 1e6, OFTEN)).collect();

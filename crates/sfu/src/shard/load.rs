@@ -1,7 +1,8 @@
 //! How busy is a shard, and what bit rate may each viewer still be sent?
 //!
-//! The shard thread reports how long it slept, the send queue how long it takes to serve all viewers of
-//! a stream once. What the pace of a viewer's own network holds back is no part of that. While it takes too long, the shard lowers the bit rate at which it
+//! The shard thread reports how long it slept, and the send queue how long it takes to serve all
+//! viewers of a stream once. Time for which the pace of a viewer's own network holds packets back
+//! is not part of that. While a round takes too long, the shard lowers the bit rate at which it
 //! forwards the video of any viewer: of each stream the layers above that rate are left out, first
 //! temporal ones, then larger pictures, in the order in which the stream offers them. The rate is
 //! raised again in steps while the core has time to spare.
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Load {
     began_at: Option<Instant>,
     slept: Duration,
-    /// Rounds that ended within the window: the sum of their times in seconds, and how many.
+    /// Rounds that ended within the window: the sum of their times in seconds, and their number.
     rounds: (f64, u32),
     status: LoadStatus,
     /// Windows in a row that were late and in which the queues did not shorten.
@@ -24,7 +25,7 @@ pub(super) struct Load {
     back_off: Duration,
 }
 
-/// What a shard tells of its load.
+/// The load of a shard.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LoadStatus {
     /// Share of the time in which the shard's thread was not asleep, 0 to 1, over about a second.
@@ -103,7 +104,8 @@ impl Load {
         self.status
     }
 
-    /// Whether a measuring window is over, so that [`Load::look`] has something to decide.
+    /// Returns `true` if a measuring window is over, so that [`Load::look`] has something to
+    /// decide.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.began_at.is_none_or(|at| now.saturating_duration_since(at) >= WINDOW)
     }
@@ -167,7 +169,7 @@ impl Load {
     }
 }
 
-/// Measures how long it takes until all viewers of a stream were served.
+/// Measures the time until all viewers of a stream were served.
 #[derive(Debug, Default)]
 pub(super) struct RoundTimer {
     began_at: Option<Instant>,
@@ -175,13 +177,13 @@ pub(super) struct RoundTimer {
 }
 
 impl RoundTimer {
-    /// New packets came, and no viewer was waiting.
+    /// Starts a round: new packets arrived, and no viewer was waiting.
     pub(super) fn begin(&mut self, now: Instant) {
         *self = RoundTimer { began_at: Some(now), served: 0 };
     }
 
-    /// One of `viewers` was served. Returns how long the round took if it was the last; the next
-    /// one begins.
+    /// Counts one of `viewers` as served. Returns the time of the round if it was the last one; the
+    /// next round then begins.
     pub(super) fn on_served(&mut self, now: Instant, viewers: usize) -> Option<Duration> {
         self.served += 1;
         if self.served < viewers {
@@ -195,9 +197,9 @@ impl RoundTimer {
 /// The highest bit rates of one viewer's video that any watched stream offers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct OfferedRates {
-    /// Of everything that is offered.
+    /// The rate of all layers offered.
     pub(super) largest_bps: u64,
-    /// Of what the bound lets through.
+    /// The rate of the layers that the bound lets through.
     pub(super) shown_bps: u64,
 }
 
@@ -322,7 +324,7 @@ mod tests {
         assert_eq!(timer.on_served(at(20), 3), None);
         assert_eq!(timer.on_served(at(30), 3), None);
         assert_eq!(timer.on_served(at(50), 3), Some(Duration::from_millis(40)));
-        // Packets came meanwhile: the round goes on.
+        // Packets arrived meanwhile: the round goes on.
         assert_eq!(timer.on_served(at(60), 2), None);
         assert_eq!(timer.on_served(at(70), 2), Some(Duration::from_millis(20)));
         timer.begin(at(500));

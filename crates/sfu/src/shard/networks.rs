@@ -1,28 +1,29 @@
-//! What are the networks of a shard's viewers like?
+//! Which properties do the networks of a shard's viewers have?
 
 use media::MediaKind;
 
 use crate::stream::choice::Reason;
 use crate::viewer::Viewer;
 
-/// The networks of all viewers of a shard, in numbers that fit a dashboard.
+/// Counts of the networks of all viewers of a shard, for a dashboard.
 #[derive(Debug, Clone, Default)]
 pub struct Networks {
-    /// Viewers by why they are shown what they are shown ([`Reason::ALL`]).
+    /// Viewers by the reason for their layer ([`Reason::ALL`]).
     pub by_reason: [u32; Reason::ALL.len()],
-    /// Bits a second, of viewers that give feedback: how many have at most that of [`ESTIMATES_BPS`], and in the end all.
+    /// Viewers with feedback by estimate: the number of viewers with at most each of
+    /// [`ESTIMATES_BPS`], and at the end of all.
     pub estimates: [u32; ESTIMATES_BPS.len() + 1],
-    /// Their sum.
+    /// Sum of the estimates.
     pub estimates_sum: f64,
-    /// Viewers in whose network a queue stands that everybody would notice: over 100 ms.
+    /// Viewers with a noticeable queue in their network: over 100 ms.
     pub queued: u32,
     /// Viewers whose network loses more than one packet in fifty.
     pub lossy: u32,
-    /// Changes from one encoding to another, of viewers that are there.
+    /// Changes of encoding, of the viewers that are present.
     pub switches: u64,
 }
 
-/// Bounds that estimates are counted by.
+/// Upper bounds of the classes of estimates, in bits per second.
 pub const ESTIMATES_BPS: [u32; 7] = [100_000, 250_000, 500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000];
 const QUEUED_MS: f32 = 100.0;
 const MANY_LOST: f32 = 0.02;

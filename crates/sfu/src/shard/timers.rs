@@ -1,6 +1,7 @@
-//! When does a shard have to look at whom?
+//! When is each session of a shard due?
 //!
-//! A heap of wishes. One that has been overtaken is not taken out; whoever it wakes sees that there is nothing to do.
+//! A heap of times. An outdated entry stays in the heap; the session that it wakes finds nothing to
+//! do.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,7 +9,7 @@ use std::time::Instant;
 
 use media::StreamId;
 
-/// Who is to be looked at.
+/// The session or the task that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
     Publisher(usize),
@@ -17,7 +18,7 @@ pub(super) enum Due {
     KeyFrame(StreamId),
 }
 
-/// Wishes by time.
+/// Due times in their order.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Due)>>,

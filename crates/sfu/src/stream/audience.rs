@@ -1,44 +1,46 @@
-//! What do the networks of all who watch a stream carry?
+//! Which bit rates do the networks of a stream's viewers carry?
 //!
-//! Counted once a second, so that a publisher can be asked for pictures of the bit rates that its audience has use for, and
-//! for no others; nor for more layers or more pictures a second than anybody is to be shown.
+//! The audience is counted once a second. With the counts a publisher is asked for the bit rates,
+//! layers and frame rates that its viewers need, and for no others.
 
 use media::packet::MAX_ENCODINGS;
 
 use super::choice::Preferences;
 use super::encoding_limits::EncodingLimits;
 
-/// How many viewers there are, by what their networks carry for the video. Of one place 65,535 at most: more weigh no more.
+/// Numbers of viewers by the bit rate that their networks have for the video. A place counts at
+/// most 65,535 viewers; more have no more weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Audience {
-    /// What each encoding has, as far as it came.
+    /// The limits of each encoding, as far as it was received.
     limits: [EncodingLimits; MAX_ENCODINGS],
-    /// Viewers whose network carries at least [`Audience::bits_per_second`] of this place, and less than of the next: those that
-    /// may be shown everything, and those that wish no larger picture than an encoding's.
+    /// Viewers whose network carries at least [`Audience::bits_per_second`] of a place and less
+    /// than of the next one: first the viewers that may get everything, then, for each encoding,
+    /// the viewers that prefer no larger picture.
     free: [u16; PLACES],
     bounded: [[u16; PLACES]; MAX_ENCODINGS],
-    /// Viewers that wish this encoding and no other.
+    /// Viewers that prefer this encoding and no other.
     pinned: [u32; MAX_ENCODINGS],
-    /// What of each encoding somebody has use for.
+    /// The need for each encoding.
     needs: [Need; MAX_ENCODINGS],
 }
 
-/// How much of an encoding its viewers have use for, the most demanding of them. Nobody: nothing.
+/// The need for an encoding: that of the most demanding viewer. Without a viewer it is zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Need {
-    /// The highest spatial layer; `u8::MAX`: all there are.
+    /// The highest spatial layer; `u8::MAX`: all layers.
     pub spatial: u8,
-    /// The highest temporal layer; `u8::MAX`: all there are.
+    /// The highest temporal layer; `u8::MAX`: all layers.
     pub temporal: u8,
-    /// Pictures a second; `u16::MAX`: all there are.
+    /// Frames per second; `u16::MAX`: the full rate.
     pub frame_rate: u16,
 }
 
 impl Need {
-    /// All there is.
+    /// All layers at the full frame rate.
     pub const ALL: Need = Need { spatial: u8::MAX, temporal: u8::MAX, frame_rate: u16::MAX };
 
-    /// What the more demanding of two has use for.
+    /// Returns the higher of two needs.
     #[must_use]
     pub fn or(self, other: Need) -> Need {
         Need {
@@ -49,13 +51,15 @@ impl Need {
     }
 }
 
-/// Of fewer pictures a second than this none is asked for: a pause of 400 ms looks like the end of an encoding (`encodings`).
+/// Lowest frame rate that a publisher is asked for: a pause of 400 ms looks like the end of an
+/// encoding (`track`).
 const LEAST_FRAME_RATE: u16 = 5;
 
-/// From 50 kb/s to 9 Mb/s; whoever has more, or is not known to have less, counts to the last.
+/// Number of places, from 50 kb/s to 9 Mb/s. Viewers with a higher or an unknown rate count to the
+/// last place.
 pub const PLACES: usize = 181;
 const FIRST_BPS: f64 = 50_000.0;
-/// So many places double the rate: 3 % from one to the next.
+/// Number of places in which the rate doubles: 3 % from one to the next.
 const PLACES_PER_DOUBLING: f64 = 24.0;
 
 impl Default for Audience {
@@ -65,7 +69,7 @@ impl Default for Audience {
 }
 
 impl Audience {
-    /// Nobody watches yet what has encodings of these limits, as far as is known.
+    /// Makes an audience without viewers, of encodings with these limits.
     pub fn new(limits: [EncodingLimits; MAX_ENCODINGS]) -> Audience {
         let nobody = [0; PLACES];
         Audience {
@@ -77,18 +81,19 @@ impl Audience {
         }
     }
 
-    /// Nobody watches what this audience watches.
+    /// Returns an audience of the same encodings without viewers.
     #[must_use]
     pub fn emptied(&self) -> Audience {
         Audience::new(self.limits)
     }
 
-    /// The least that viewers of a place have.
+    /// Returns the lowest bit rate of a place.
     pub fn bits_per_second(place: usize) -> f64 {
         FIRST_BPS * (place as f64 / PLACES_PER_DOUBLING).exp2()
     }
 
-    /// A viewer watches. `carried`: bits a second that its network carries for the video, if that is bounded.
+    /// Adds a viewer. `carried`: bits per second that its network has for the video, if that is
+    /// bounded.
     pub fn add_viewer(&mut self, carried: Option<u64>, preferences: &Preferences) {
         if preferences.is_hidden {
             return;
@@ -105,7 +110,8 @@ impl Audience {
         };
         let viewers = &mut places[carried.map_or(PLACES - 1, place_of)];
         *viewers = viewers.saturating_add(1);
-        // It may be shown what fits its wish and its network, or else the smallest.
+        // The viewer may get the encodings that fit its preferences and its network, or else the
+        // smallest.
         let smallest = self.limits.iter().filter_map(EncodingLimits::pixels).min();
         let most = bound.and_then(|encoding| self.limits[encoding].pixels());
         for encoding in 0..MAX_ENCODINGS {
@@ -117,7 +123,7 @@ impl Audience {
         }
     }
 
-    /// One who wishes this may be shown that encoding.
+    /// Adds the need of a viewer that may get this encoding.
     fn add_need(&mut self, encoding: usize, preferences: &Preferences, carried: Option<u64>) {
         let one = Need {
             spatial: self.limits[encoding].spatial_for(preferences, carried),
@@ -127,8 +133,8 @@ impl Audience {
         self.needs[encoding] = self.needs[encoding].or(one);
     }
 
-    /// The largest encoding of which a viewer that wishes this may be shown something, or else the smallest, as it is given it
-    /// (`choice`); `None` if no encoding is known to be larger.
+    /// Returns the largest encoding that a viewer with these preferences may get, or else the
+    /// smallest, as `choice` would choose it; `None` if no encoding is known to be larger.
     fn largest_within(&self, preferences: &Preferences) -> Option<usize> {
         let known = self.limits.iter().enumerate().filter_map(|(encoding, limits)| Some((limits.size()?, encoding)));
         let within = known.clone().filter(|(size, _)| !preferences.is_exceeded(*size)).max();
@@ -136,7 +142,7 @@ impl Audience {
         within.or(known.min()).filter(|_| is_bounded).map(|(_, encoding)| encoding)
     }
 
-    /// Together with the viewers of another shard.
+    /// Adds the viewers of another shard.
     #[must_use]
     pub fn with(mut self, other: &Audience) -> Audience {
         let add = |mine: &mut [u16; PLACES], theirs: &[u16; PLACES]| {
@@ -149,32 +155,32 @@ impl Audience {
         self
     }
 
-    /// Viewers by place that may be shown everything.
+    /// Returns the number of viewers by place that may get everything.
     pub fn places(&self) -> impl Iterator<Item = (usize, u32)> {
         occupied(&self.free)
     }
 
-    /// Viewers by place that wish no larger picture than that of this encoding.
+    /// Returns the number of viewers by place that prefer no larger picture than this encoding's.
     pub fn places_within(&self, encoding: usize) -> impl Iterator<Item = (usize, u32)> {
         self.bounded.get(encoding).into_iter().flat_map(occupied)
     }
 
-    /// How many wish this encoding and no other.
+    /// Returns the number of viewers that prefer this encoding and no other.
     pub fn pinned(&self, encoding: usize) -> u32 {
         self.pinned.get(encoding).copied().unwrap_or(0)
     }
 
-    /// What of this encoding somebody has use for.
+    /// Returns the need for an encoding.
     pub fn need(&self, encoding: usize) -> Need {
         self.needs.get(encoding).copied().unwrap_or_default()
     }
 
-    /// What this encoding has, as far as it came.
+    /// Returns the limits of an encoding, as far as it was received.
     pub fn limits(&self, encoding: usize) -> EncodingLimits {
         self.limits.get(encoding).copied().unwrap_or_default()
     }
 
-    /// All who look.
+    /// Returns the number of viewers that are not hidden.
     pub fn viewers(&self) -> u32 {
         let placed = self.free.iter().chain(self.bounded.as_flattened());
         placed.map(|viewers| u32::from(*viewers)).chain(self.pinned).sum()
@@ -187,7 +193,7 @@ fn occupied(places: &[u16; PLACES]) -> impl Iterator<Item = (usize, u32)> {
 
 fn place_of(bits_per_second: u64) -> usize {
     let place = (bits_per_second.max(1) as f64 / FIRST_BPS).log2() * PLACES_PER_DOUBLING;
-    // A hair above, so that the lower end of a place belongs to it.
+    // Slightly above, so that the lower end of a place belongs to the place.
     (place + 1e-6).clamp(0.0, (PLACES - 1) as f64) as usize
 }
 
@@ -212,7 +218,7 @@ mod tests {
         }
     }
 
-    /// 720, 180 and 360 lines; of the fourth nothing came.
+    /// Encodings of 720, 180 and 360 lines; the fourth was not received.
     fn sizes() -> [EncodingLimits; MAX_ENCODINGS] {
         let none = EncodingLimits::default();
         [limits(1_280, 720, &[2_000_000]), limits(320, 180, &[150_000]), limits(640, 360, &[500_000]), none]
@@ -249,7 +255,7 @@ mod tests {
         assert_eq!(audience.emptied(), Audience::new(sizes()));
     }
 
-    /// What such viewers (what they wish, and what their networks carry) need of each encoding.
+    /// Returns the needs for each encoding of viewers with these preferences and networks.
     fn needs(limits: [EncodingLimits; MAX_ENCODINGS], viewers: &[(Preferences, Option<u64>)]) -> [Need; MAX_ENCODINGS] {
         let mut audience = Audience::new(limits);
         viewers.iter().for_each(|(preferences, carried)| audience.add_viewer(*carried, preferences));
@@ -268,7 +274,8 @@ mod tests {
         assert_eq!(rates(&[(slow(15), None)]), [15, 15, 15]);
         assert_eq!(rates(&[(slow(15), None), (slow(20), None)]), [20, 20, 20]);
         assert_eq!(rates(&[(slow(1), None)]), [5, 5, 5]);
-        // Who sees no more than the middle one leaves the largest to the other.
+        // A viewer that gets at most the middle encoding leaves the largest one to the other
+        // viewer.
         let small = Preferences { max_width: Some(640), ..Preferences::default() };
         assert_eq!(rates(&[(slow(15), None), (small, None)]), [15, ANY, ANY]);
         assert_eq!(rates(&[(slow(15), None), (Preferences::default(), Some(600_000))]), [15, ANY, ANY]);

@@ -1,55 +1,55 @@
-//! Which encoding, and which layers of it, is a viewer to be shown?
+//! Which encoding, and which of its layers, does a viewer get?
 //!
-//! The largest picture that it wishes and its network carries. Up only when the network carries clearly more
-//! than that takes, and after an attempt that failed only some time later, so that a viewer at the border does not change
-//! to and fro ([`UpgradeBackoff`]).
+//! The largest picture that the viewer prefers and its network carries. An upgrade needs a network
+//! with clearly more room than the layer takes, and waits after a failed attempt, so that a viewer
+//! at the border does not alternate ([`UpgradeBackoff`]).
 
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::layers::LayerId;
 
-/// What a viewer wishes of a video.
+/// A viewer's preferences for a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Preferences {
-    /// This encoding and no other, as long as it is sent.
+    /// Only this encoding, while it is sent.
     pub encoding: Option<u8>,
     /// No picture with more lines, if there is a smaller one.
     pub max_height: Option<u16>,
     /// No picture with more columns, if there is a smaller one.
     pub max_width: Option<u16>,
-    /// No more pictures a second, if the publisher sends layers to choose from.
+    /// No higher frame rate, if the publisher sends layers to choose from.
     pub max_frame_rate: Option<u16>,
-    /// No higher spatial layer, of an encoding that has some.
+    /// No higher spatial layer, if the encoding has several.
     pub max_spatial: Option<u8>,
-    /// No higher temporal layer, of an encoding that has some.
+    /// No higher temporal layer, if the encoding has several.
     pub max_temporal: Option<u8>,
-    /// No picture at all: nobody looks.
+    /// No picture: the viewer's page is hidden.
     pub is_hidden: bool,
 }
 
 impl Preferences {
-    /// Whether a picture has more columns or lines than are wished.
+    /// Returns `true` if a picture has more columns or lines than preferred.
     pub fn is_exceeded(&self, (width, height): (u16, u16)) -> bool {
         self.max_width.is_some_and(|most| width > most) || self.max_height.is_some_and(|most| height > most)
     }
 
-    /// Whether so many pictures a second are clearly more than are wished.
+    /// Returns `true` if a frame rate is clearly above the preferred one.
     pub fn is_outrun(&self, frame_rate: u16) -> bool {
         self.max_frame_rate.is_some_and(|most| frame_rate > most.saturating_add(FRAME_RATE_TOLERANCE))
     }
 
-    /// Whether fewer layers within an encoding are wished than up to these.
+    /// Returns `true` if fewer layers within an encoding are preferred than up to `top`.
     pub fn has_fewer_layers(&self, top: (u8, u8)) -> bool {
         self.max_spatial.is_some_and(|most| top.0 > most) || self.max_temporal.is_some_and(|most| top.1 > most)
     }
 
-    /// Whether it has more layers within its encoding than are wished.
+    /// Returns `true` if an offer has more layers within its encoding than preferred.
     fn is_beyond(&self, offered: &Offered) -> bool {
         self.has_fewer_layers(offered.top)
     }
 
-    /// No more of a layer than is wished.
+    /// Returns a layer, reduced to the preferred layers of its encoding.
     fn bound(&self, layer: LayerId) -> LayerId {
         let most = |wished: Option<u8>| wished.unwrap_or(u8::MAX);
         let (spatial, temporal) = (most(self.max_spatial), most(self.max_temporal));
@@ -57,30 +57,30 @@ impl Preferences {
     }
 }
 
-/// Why a viewer is shown what it is shown.
+/// The reason for the layer that a viewer gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reason {
-    /// It is the best that there is.
+    /// It is the best one offered.
     #[default]
     Best,
-    /// The viewer wished it.
+    /// The viewer prefers it.
     Wished,
-    /// Its network carries no more.
+    /// The viewer's network carries no more.
     Network,
-    /// The viewer does not look at it.
+    /// The viewer's page is hidden.
     Hidden,
-    /// The viewer did not negotiate the codec that is published, and is sent nothing.
+    /// The viewer did not negotiate the published codec, and is sent nothing.
     Codec,
     /// The server's core cannot send more to each of its viewers.
     Load,
 }
 
 impl Reason {
-    /// All of them, in the order of their numbers.
+    /// All reasons, in the order of their numbers.
     pub const ALL: [Reason; 6] =
         [Reason::Best, Reason::Wished, Reason::Network, Reason::Hidden, Reason::Codec, Reason::Load];
 
-    /// The word for the API.
+    /// Returns the word for the API.
     pub fn name(self) -> &'static str {
         match self {
             Reason::Best => "best",
@@ -93,38 +93,39 @@ impl Reason {
     }
 }
 
-/// An encoding that comes, or less than all layers of it.
+/// An encoding that is being received, with all or some of its layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offered {
-    /// What it is.
+    /// The encoding and the layers.
     pub layer: LayerId,
-    /// The highest layers within its encoding that it has: of a whole encoding, those that there are.
+    /// The highest layers within the encoding that the offer has; for a whole encoding, the highest
+    /// ones received.
     pub top: (u8, u8),
-    /// Columns of its picture; 0 if not known.
+    /// Columns of the picture; 0 if unknown.
     pub width: u16,
-    /// Lines of its picture; 0 if not known.
+    /// Lines of the picture; 0 if unknown.
     pub height: u16,
-    /// Pictures a second; 0 if not known yet.
+    /// Frames per second; 0 if not yet known.
     pub frame_rate: u16,
-    /// Bits a second; 0 if not known yet.
+    /// Bits per second; 0 if not yet known.
     pub bits_per_second: u64,
 }
 
-/// What a viewer's network carries for the video.
+/// The bit rate that a viewer's network has for the video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AvailableBitrate {
-    /// Bits a second.
+    /// Bits per second.
     pub bps: u64,
-    /// Others share its bottleneck, who are shown the same.
+    /// Other viewers, which get the same layer, share the bottleneck.
     pub is_shared: bool,
 }
 
-/// What is to be shown.
+/// The layer for a viewer, with the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
-    /// What; `None`: nothing.
+    /// The layer; `None`: no video.
     pub layer: Option<LayerId>,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
 }
 
@@ -133,19 +134,21 @@ pub struct Choice {
 /// `control::ladder` asks publishers for bit rates that leave this room.
 pub const ROOM_PERCENT: u64 = 110;
 
-/// What is shown stays while so many percent of it are carried: an estimate moves by a twentieth from moment to moment, and if
-/// it is really too much a queue tells.
+/// A layer stays while the network carries this percentage of its rate: estimates change by a
+/// twentieth from moment to moment, and a rate that is really too high causes a queue.
 const KEPT_PERCENT: u64 = 95;
 
-/// … and so many where others share the bottleneck. What an encoder sends beyond its rate for some seconds, it sends to all of them: all
-/// would fall at once, and climb again at once.
+/// The percentage for viewers of a shared bottleneck. An encoder that exceeds its rate for some
+/// seconds does so for all members: all would move down at once, and up again at once.
 const KEPT_PERCENT_OF_SHARED: u64 = 82;
 
-/// Wished rates of pictures are taken with so much tolerance: cameras do not keep theirs.
+/// Frames per second above a preferred rate that are tolerated, because cameras do not keep their
+/// rates exactly.
 const FRAME_RATE_TOLERANCE: u16 = 2;
 
-/// Chooses among `offered` (best first). `available`: what the viewer's network carries for the video, if known; `current`: what it is
-/// shown now; `may_upgrade`: whether more may be tried.
+/// Chooses among `offered` (best first). `available`: bit rate of the viewer's network for the
+/// video, if known; `current`: the layer that the viewer gets now; `may_upgrade`: whether a higher
+/// one may be tried.
 pub fn choose(
     offered: &[Offered],
     preferences: &Preferences,
@@ -157,7 +160,7 @@ pub fn choose(
         return Choice { layer: None, reason: Reason::Hidden };
     }
     let Some(last) = offered.last() else { return Choice { layer: Some(current), reason: Reason::Best } };
-    // Where every entry of an encoding is beyond the wish, the encoding itself is bounded.
+    // If every entry of an encoding is beyond the preferences, the encoding itself is reduced.
     let fulfils = |encoding: u8| offered.iter().any(|o| o.layer.encoding == encoding && !preferences.is_beyond(o));
     let bounded = |o: &Offered| Some(if preferences.is_beyond(o) { preferences.bound(o.layer) } else { o.layer });
     let is_whole = |o: &&Offered| o.layer == LayerId::whole(o.layer.encoding);
@@ -210,7 +213,8 @@ pub fn within_load(offered: &[Offered], max_bps: Option<u64>, current: LayerId) 
     (rest, rest.first().filter(|_| is_left_out).map_or(current, |best| best.layer))
 }
 
-/// When may a viewer be tried with more? At once, until an attempt has failed; then after some time, twice as long after each.
+/// Decides when a viewer may be tried with a higher layer: at once, until an attempt has failed;
+/// then after a wait that doubles with each failure.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UpgradeBackoff {
     went_up_at: Option<Instant>,
@@ -218,20 +222,22 @@ pub struct UpgradeBackoff {
     patience: Duration,
 }
 
-/// After the first attempt that failed: the estimator has settled by then, and the way to the top takes 10 s at most.
+/// Wait after the first failed attempt: the estimator has settled by then, and the climb to the top
+/// takes 10 s at most.
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest wait. A guess.
 const MAX_PATIENCE: Duration = Duration::from_secs(8);
-/// A step up that is taken back this soon was one that failed; one that lasts clears the record.
+/// An upgrade that is taken back within this time has failed; one that lasts longer clears the
+/// record.
 const FAILED_WITHIN: Duration = Duration::from_secs(5);
 
 impl UpgradeBackoff {
-    /// Whether more may be tried now.
+    /// Returns `true` if a higher layer may be tried now.
     pub fn allows_upgrade(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|at| now >= at)
     }
 
-    /// The viewer is given more.
+    /// Records that the viewer gets a higher layer.
     pub fn on_upgrade(&mut self, now: Instant) {
         if self.went_up_at.is_some_and(|at| now.saturating_duration_since(at) > FAILED_WITHIN) {
             self.patience = Duration::ZERO;
@@ -239,7 +245,7 @@ impl UpgradeBackoff {
         self.went_up_at = Some(now);
     }
 
-    /// Its network carries less than it was given.
+    /// Records that the viewer's network carries less than its layer takes.
     pub fn on_downgrade(&mut self, now: Instant) {
         let Some(at) = self.went_up_at.take() else { return };
         if now.saturating_duration_since(at) > FAILED_WITHIN {
@@ -325,7 +331,7 @@ mod tests {
         }
     }
 
-    /// What Chromium's VP8 with three temporal layers offers.
+    /// The offer of Chromium's VP8 with three temporal layers.
     const LAYERED: [Offered; 4] = [
         Offered { top: (0, 2), ..of(1, 360, 30, 500_000) },
         Offered { layer: LayerId::new(1, 0, 1), top: (0, 1), ..of(1, 360, 15, 300_000) },
@@ -349,7 +355,7 @@ mod tests {
         let (rest, current) = within_load(&LAYERED, Some(200_000), whole);
         assert_eq!((rest, current), (&LAYERED[2..], LayerId::whole(0)));
         assert_eq!(within_load(&[], Some(1), whole), (&[][..], whole));
-        // A viewer that wishes an encoding above the bound is given the best below it.
+        // A viewer that prefers an encoding above the bound gets the best one below it.
         let preferences = Preferences { encoding: Some(1), ..Preferences::default() };
         assert_eq!(choose(rest, &preferences, None, current, true).layer, Some(LayerId::whole(0)));
     }

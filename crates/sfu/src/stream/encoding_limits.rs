@@ -1,42 +1,48 @@
-//! How much of an encoding can its publisher send?
+//! Up to which size, layers and rates does a publisher send an encoding?
 //!
-//! What nobody needs is switched off at the publisher (`control::bound`), and what is not sent cannot be measured. So what
-//! came of an encoding when it was whole is kept, as long as its publisher is the same.
+//! Encodings without need are switched off at the publisher (`control::bound`), and cannot be
+//! measured then. The limits that were measured before are therefore kept while the publisher stays
+//! the same.
 
 use media::codec::Resolution;
 
 use super::choice::Preferences;
 
-/// The most that came of an encoding, and what its spatial layers took.
+/// The highest size, layers and frame rate received of an encoding, and the rates of its spatial
+/// layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EncodingLimits {
-    /// Columns and lines; `None` until a key frame came.
+    /// Columns and lines; `None` until a key frame was received.
     size: Option<(u16, u16)>,
     /// The highest spatial and temporal layer.
     top: (u8, u8),
-    /// Pictures a second.
+    /// Frames per second.
     frame_rate: u16,
-    /// The highest layers that come at the moment.
+    /// The highest layers received at the moment.
     now: (u8, u8),
-    /// Bits a second of each spatial layer with those below it: the most ever, and lately (as it was, while it pauses).
+    /// Bits per second of each spatial layer with those below it: the maximum, and the recent rate
+    /// (of a paused encoding, the rate before the pause).
     most: [u64; MAX_SPATIAL],
     lately: [u64; MAX_SPATIAL],
 }
 
-/// Spatial layers that are told apart; no encoder of browsers makes more.
+/// Number of spatial layers that are distinguished; no browser's encoder has more.
 pub const MAX_SPATIAL: usize = 3;
 
-/// A layer that is not sent must fit so well, in percent, before it is asked for: 10 % as for a viewer that is moved up (`choice`),
-/// and as much again because what it needed fades a little while it ends.
+/// A network must carry this percentage of the rate of a layer that is not sent, before the layer
+/// is requested: 10 % more as for a viewer's upgrade (`choice`), and 10 % more because the rate
+/// fades a little while the layer ends.
 const ROOM_PERCENT: u64 = 120;
-/// One that is sent is needed while so much of it is carried: a viewer keeps it at 95 %, and must not lose it to us.
+/// A layer that is sent is needed while the network carries this percentage of its rate. A viewer
+/// keeps it down to 95 %, and must not lose it because it was switched off.
 const KEPT_PERCENT: u64 = 90;
-/// What a layer needed fades by a part in so many at each look, as that of a whole encoding (`encodings`).
+/// The rate of a layer fades by one part in this many at each look, like that of a whole encoding
+/// (`track`).
 const FADES: u64 = 70;
 
 impl EncodingLimits {
-    /// Something of it came lately: a picture of this size, these layers, so many pictures a second. `bits`: bits a second by
-    /// spatial layer, each with those below it, as far as they are known.
+    /// Updates the limits from recent packets: a picture size, the highest layers, and a frame
+    /// rate. `bits`: bits per second by spatial layer, each with those below it, as far as known.
     pub(super) fn update(
         &mut self,
         size: Option<Resolution>,
@@ -58,28 +64,29 @@ impl EncodingLimits {
         }
     }
 
-    /// Columns and lines of the largest picture that came.
+    /// Returns columns and lines of the largest picture received.
     pub fn size(&self) -> Option<(u16, u16)> {
         self.size
     }
 
-    /// Pixels of the largest picture that came.
+    /// Returns the pixels of the largest picture received.
     pub(super) fn pixels(&self) -> Option<u32> {
         self.size.map(pixels)
     }
 
-    /// The highest spatial and temporal layer that came.
+    /// Returns the highest spatial and temporal layer received.
     pub fn top(&self) -> (u8, u8) {
         self.top
     }
 
-    /// Columns and lines of what a spatial layer shows: each is half of the next in both directions, with all encoders known to us.
+    /// Returns columns and lines of a spatial layer: half of the next one in both directions, with
+    /// all known encoders.
     fn size_of(&self, spatial: u8) -> Option<(u16, u16)> {
         let halvings = self.top.0.saturating_sub(spatial).min(15);
         self.size.map(|(width, height)| (width >> halvings, height >> halvings))
     }
 
-    /// The most bits a second that came of what may be of use to one who wishes this.
+    /// Returns the highest bit rate of the layers that a viewer with these preferences may get.
     pub(super) fn useful(&self, preferences: &Preferences) -> u64 {
         let within = (0..=self.top.0)
             .take(MAX_SPATIAL)
@@ -87,29 +94,31 @@ impl EncodingLimits {
         within.map(|spatial| self.most[usize::from(spatial)]).max().unwrap_or(0)
     }
 
-    /// Whether more of it came than one who wishes this has use for.
+    /// Returns `true` if more was received than a viewer with these preferences may get.
     pub(super) fn is_beyond(&self, preferences: &Preferences) -> bool {
         let is_large = self.size.is_some_and(|size| preferences.is_exceeded(size));
         self.has_come()
             && (is_large || preferences.is_outrun(self.frame_rate) || preferences.has_fewer_layers(self.top))
     }
 
-    /// Whether anything of it came that could be counted.
+    /// Returns `true` if countable packets were received.
     pub(super) fn has_come(&self) -> bool {
         self.most[0] > 0
     }
 
-    /// In how many sizes it came.
+    /// Returns the number of sizes received.
     pub(super) fn sizes(&self) -> usize {
         self.most.iter().filter(|bits| **bits > 0).count()
     }
 
-    /// Whether a network that carries so many bits a second for the video, if that is bounded, carries anything of it.
+    /// Returns `true` if a network carries any layer. `carried`: its bits per second for the video,
+    /// if bounded.
     pub(super) fn fits(&self, carried: Option<u64>) -> bool {
         self.is_carried(0, carried)
     }
 
-    /// The highest spatial layer that one has use for who wishes this and whose network carries so much; `u8::MAX`: all.
+    /// Returns the highest spatial layer for a viewer with these preferences and a network that
+    /// carries `carried`; `u8::MAX`: all layers.
     pub(super) fn spatial_for(&self, preferences: &Preferences, carried: Option<u64>) -> u8 {
         let is_wished = |spatial: u8| {
             preferences.max_spatial.is_none_or(|most| spatial <= most)
@@ -159,7 +168,8 @@ mod tests {
             [1_500_000, 1_500_000, 500_000, 0]
         );
         assert!(encoding.is_beyond(&preferences(Some(400))) && !encoding.is_beyond(&preferences(Some(720))));
-        // The one below is known to need less by now; the one that is not sent is not.
+        // The rate of the lower layer is known to have fallen; that of the layer that is not sent
+        // stays.
         assert!(encoding.fits(Some(100_000)) && !encoding.fits(Some(80_000)));
         assert_eq!(encoding.spatial_for(&preferences(None), Some(1_799_999)), 1);
         assert_eq!(encoding.spatial_for(&preferences(None), Some(1_800_000)), u8::MAX);

@@ -1,13 +1,13 @@
 //! When is a publisher asked for a key frame?
 //!
-//! Many viewers may want one at once and a key frame is expensive, so wishes are merged and
-//! requests are spaced by [`MIN_INTERVAL`]. Some publishers never answer (encoders behind a plain
-//! WHIP client); after [`UNRESPONSIVE_AFTER`] requests without a key frame a publisher counts as unresponsive, and nobody
-//! waits for it any more.
+//! Many viewers may need a key frame at once, and key frames are expensive. Their requests are
+//! therefore merged, and requests to the publisher are spaced by [`MIN_INTERVAL`]. Some publishers
+//! never answer (encoders behind a plain WHIP client). After [`UNRESPONSIVE_AFTER`] requests
+//! without a key frame a publisher counts as unresponsive, and viewers do not wait for it.
 
 use std::time::{Duration, Instant};
 
-/// Merges the wishes of all viewers of a track.
+/// Merges the requests of all viewers of a track.
 #[derive(Debug, Default)]
 pub struct KeyFrameRequests {
     wanted: bool,
@@ -17,24 +17,25 @@ pub struct KeyFrameRequests {
     answers: bool,
 }
 
-/// At most one request per this span towards a publisher (threat T13; the figure).
+/// Shortest interval between requests to a publisher (threat T13). A guess: two key frames a second
+/// are affordable.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How many requests may stay without a key frame before the publisher counts as unresponsive. A guess: one may
+/// Number of unanswered requests after which a publisher counts as unresponsive. A guess: one may
 /// be lost, a second one within a second hardly.
 pub const UNRESPONSIVE_AFTER: u32 = 2;
 
 /// A key frame this soon after a request counts as its answer. Encoders answer within a few frames;
-/// the longest round trip that we care for is 500 ms.
+/// the longest supported round trip is 500 ms.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
 
 impl KeyFrameRequests {
-    /// A viewer needs a key frame.
+    /// Records that a viewer needs a key frame.
     pub fn request(&mut self) {
         self.wanted = true;
     }
 
-    /// A key frame arrived.
+    /// Records that a key frame arrived.
     pub fn on_key_frame(&mut self, now: Instant) {
         self.wanted = false;
         if self.asked_at.is_some_and(|at| now.saturating_duration_since(at) <= ANSWER_WITHIN) {
@@ -43,7 +44,7 @@ impl KeyFrameRequests {
         }
     }
 
-    /// Returns whether to ask the publisher now; counts as asked.
+    /// Returns `true` if the publisher is to be asked now, and counts it as asked.
     pub fn poll_request(&mut self, now: Instant) -> bool {
         if !self.wanted || self.asked_at.is_some_and(|at| now < at + MIN_INTERVAL) {
             return false;
@@ -54,17 +55,18 @@ impl KeyFrameRequests {
         true
     }
 
-    /// When a pending wish may become a request; `None` if there is no wish or it need not wait.
+    /// Returns when a pending request may go to the publisher; `None` without a request, or if it
+    /// need not wait.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.asked_at.filter(|_| self.wanted).map(|at| at + MIN_INTERVAL)
     }
 
-    /// Whether it ever answered.
+    /// Returns `true` if the publisher has ever answered.
     pub fn answers(&self) -> bool {
         self.answers
     }
 
-    /// Whether waiting for this publisher's answer is in vain.
+    /// Returns `true` if waiting for this publisher's answer is useless.
     pub fn is_unresponsive(&self) -> bool {
         !self.answers && self.unanswered >= UNRESPONSIVE_AFTER
     }
@@ -108,7 +110,7 @@ mod tests {
             assert!(requests.poll_request(at(ms)));
         }
         assert!(requests.is_unresponsive());
-        // Its own periodic key frame, long after: still unresponsive to the next who ask.
+        // A later periodic key frame: the publisher is still unresponsive for the next request.
         requests.on_key_frame(at(9_000));
         assert!(requests.is_unresponsive());
 

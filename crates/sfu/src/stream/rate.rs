@@ -1,8 +1,8 @@
-//! How many bits a second come?
+//! How many bits per second are received?
 
 use std::time::{Duration, Instant};
 
-/// Measures over spans of [`SPAN`] and a little more; knows nothing before the first one is over.
+/// Measures the rate over spans of slightly more than [`SPAN`]; 0 before the first one ends.
 #[derive(Debug, Default)]
 pub struct Rate {
     began_at: Option<Instant>,
@@ -10,11 +10,11 @@ pub struct Rate {
     bits_per_second: u64,
 }
 
-/// Longer than a group of temporal layers, shorter than anybody notices.
+/// Span of a measurement: longer than a group of temporal layers, and too short to be noticed.
 const SPAN: Duration = Duration::from_millis(500);
 
 impl Rate {
-    /// So many bytes came.
+    /// Counts received bytes.
     pub fn add(&mut self, now: Instant, bytes: usize) {
         let began_at = *self.began_at.get_or_insert(now);
         let span = now.saturating_duration_since(began_at);
@@ -26,7 +26,7 @@ impl Rate {
         self.bytes += bytes;
     }
 
-    /// Bits a second in the span before.
+    /// Returns the bits per second of the last complete span.
     pub fn bits_per_second(&self) -> u64 {
         self.bits_per_second
     }

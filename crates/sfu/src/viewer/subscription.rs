@@ -206,7 +206,7 @@ pub struct SendOutcome {
 }
 
 /// What came since the key frame is sent at once up to this age; older, a new key frame is cheaper for everyone
-/// and shows no fast-forward. The issue allows 0.5 s of it: a second of 720p decodes in about 0.2 s.
+/// and shows no fast-forward. A second of 720p decodes in about 0.2 s.
 const SHORT_GROUP: Duration = Duration::from_millis(1_000);
 
 /// Between two parts of the past: longer than a wake-up, shorter than the shard's other timers, and

@@ -1,4 +1,4 @@
-//! On which core does this thread run, and who goes first on it?
+//! On which core does this thread run, and with which priority?
 
 use std::io;
 
@@ -16,8 +16,8 @@ pub fn pin_current_thread_to(cores: &[usize]) -> io::Result<()> {
     if cores.iter().any(|core| *core >= libc::CPU_SETSIZE as usize) {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    // SAFETY: a `cpu_set_t` is a bit field, all zeroes is the empty set, and every core is within it.
-    // The kernel reads as many bytes as we say it has; thread 0 is the calling one.
+    // SAFETY: a `cpu_set_t` is a bit field, all zeroes is the empty set, and every core is within
+    // it. The kernel reads as many bytes as we say it has; thread 0 is the calling one.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         cores.iter().for_each(|core| libc::CPU_SET(*core, &mut set));
@@ -26,11 +26,13 @@ pub fn pin_current_thread_to(cores: &[usize]) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets other threads go first where they compete for a core: `nice` as in nice(2), 0 to 19. For the calling thread alone.
+/// Lets other threads go first where they compete for a core: `nice` as in nice(2), 0 to 19. For
+/// the calling thread alone.
 ///
 /// Needs no privilege, because it only ever steps back.
 pub fn step_back(nice: i32) -> io::Result<()> {
-    // SAFETY: three numbers; 0 is the calling thread (on Linux the value is the thread's, not the process's).
+    // SAFETY: three numbers; 0 is the calling thread (on Linux the value is the thread's, not the
+    // process's).
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use libc::{c_int, cmsghdr};
 
-/// Room for the values of one datagram: at most the 40 bytes of `in6_pktinfo`, 32 for `SO_TIMESTAMPNS`, and 24 each for
-/// `SO_RXQ_OVFL` and `UDP_GRO`.
+/// Room for the values of one datagram: at most the 40 bytes of `in6_pktinfo`, 32 for
+/// `SO_TIMESTAMPNS`, and 24 each for `SO_RXQ_OVFL` and `UDP_GRO`.
 pub(super) const CONTROL_BYTES: usize = 160;
 
 /// A control buffer. Aligned like the `cmsghdr` it begins with.
@@ -92,7 +92,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// How many bytes are written.
+    /// Returns how many bytes are written.
     pub(super) fn used_bytes(&self) -> usize {
         self.used
     }
@@ -163,7 +163,7 @@ fn take<T: Plain>(bytes: &[u8]) -> Option<T> {
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// `CMSG_LEN`: a header and a value of so many bytes.
+/// `CMSG_LEN`: the length of a header and a value of `value_bytes` bytes.
 const fn len(value_bytes: usize) -> usize {
     // SAFETY: arithmetic.
     unsafe { libc::CMSG_LEN(value_bytes as u32) as usize }

@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// Raises the soft limit of open files to the hard one, which needs no privilege. Returns the limit as it is then.
+/// Raises the soft limit of open files to the hard one, which needs no privilege. Returns the limit
+/// as it is then.
 pub fn raise_open_files() -> io::Result<u64> {
     let mut limit = limit()?;
     if limit.rlim_cur < limit.rlim_max {

@@ -1,8 +1,8 @@
 //! Which datagrams are not worth waking up for?
 //!
 //! An open UDP port gets scans, stray games and floods. A filter of a dozen instructions inside
-//! the kernel (classic BPF, `socket(7)`) lets pass only what can be ours by its first byte (RFC
-//! 7983 §7) and length; the rest never takes room in the receive buffer, nor our time.
+//! the kernel (classic BPF, `socket(7)`) accepts a datagram by its first byte (RFC 7983 §7) and its
+//! length; other datagrams take neither room in the receive buffer nor CPU time of the shard.
 //!
 //! | first byte | is | shortest |
 //! |---|---|---|
@@ -10,7 +10,7 @@
 //! | 20..=63 | DTLS | 13 bytes: the record header of DTLS 1.2; the shorter ones of 1.3 carry a tag |
 //! | 128..=191 | RTP, RTCP | 12 bytes: an RTP header; SRTCP has 8 + 4 + tag at least |
 //!
-//! This is an economy, not a defence: whoever parses must still expect anything.
+//! The filter saves work; it is not a defence. Parsers must expect any input.
 
 use std::io;
 
@@ -22,8 +22,8 @@ use super::ancillary::Plain;
 use super::socket::{Socket, set_option};
 
 impl Socket {
-    /// Has the kernel drop what cannot be STUN, DTLS, RTP or RTCP from now on. What had arrived before
-    /// stays.
+    /// Has the kernel drop what cannot be STUN, DTLS, RTP or RTCP from now on. What had arrived
+    /// before stays.
     ///
     /// Returns whether the kernel agreed; all works without, only junk costs more. Dropped junk
     /// counts in [`Socket::kernel_drops`].
@@ -101,7 +101,7 @@ const fn to(from: u8, target: u8) -> u8 {
 mod tests {
     use super::super::testing::{arrivals, v4, v6};
 
-    /// The table above, once more.
+    /// Returns the verdict of the table above, computed independently.
     fn is_ours(datagram: &[u8]) -> bool {
         match datagram.first() {
             Some(0..=3) => datagram.len() >= 20 && datagram[4..8] == [0x21, 0x12, 0xa4, 0x42],

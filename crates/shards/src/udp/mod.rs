@@ -34,9 +34,10 @@
 //!
 //! All `unsafe` of the program is in this folder. Linux only.
 //!
-//! Deliberately not here: io_uring and AF_XDP. UDP segmentation offload comes first (`docs/performance.md`).
-//! No queue either: what the kernel does not take at once is lost and counted, since late media is
-//! worth less than the media behind it.
+//! Deliberately not here: io_uring and AF_XDP. UDP segmentation offload comes first
+//! (`docs/performance.md`). No queue either: datagrams that the kernel does not take within
+//! [`SendState`]'s wait of 1 ms are dropped and counted, because late media is worth less than the
+//! media behind it.
 //!
 //! Start reading at `socket.rs`, then `receive.rs` and `send.rs`.
 

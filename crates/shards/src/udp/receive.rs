@@ -1,10 +1,10 @@
 //! How do many datagrams come out of the kernel with one system call?
 //!
-//! A [`ReceiveBatch`] has room for 64 datagrams, is filled by `recvmmsg(2)` and read by iterating. The
-//! bytes are handed out mutable, since SRTP is decrypted where it lies.
+//! A [`ReceiveBatch`] has room for 64 datagrams, is filled by `recvmmsg(2)` and read by iterating.
+//! The bytes are handed out mutable, since SRTP is decrypted where it lies.
 //!
-//! Pointers into the batch's own memory are written anew before each call and read by nobody
-//! afterwards, so the batch may move between calls, and between threads.
+//! The pointers into the batch's own memory are written before each call and not read after it, so
+//! the batch may move between calls, and between threads.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::ancillary::{self, CONTROL_BYTES, Control};
 use super::socket::Socket;
 
-/// Datagrams received together, and the memory they lie in.
+/// Datagrams received by one system call, and their memory.
 pub struct ReceiveBatch {
     /// `slots` pieces of `slot_bytes`.
     memory: Box<[u8]>,
@@ -24,7 +24,7 @@ pub struct ReceiveBatch {
     vectors: Box<[libc::iovec]>,
     names: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
-    /// What lies in each of the first slots. Never more than there are slots, and never longer than one.
+    /// The contents of the first slots: at most one entry per slot, none longer than a slot.
     received: Vec<Slot>,
     truncated: u64,
     errors: u64,
@@ -33,7 +33,7 @@ pub struct ReceiveBatch {
 /// One received datagram.
 #[derive(Debug)]
 pub struct Datagram<'a> {
-    /// Who sent it.
+    /// The address of the sender.
     pub source: SocketAddr,
     /// The local address it was sent to; answer from there.
     pub destination_ip: Option<IpAddr>,
@@ -62,8 +62,8 @@ const SLOTS: usize = 64;
 const SLOT_BYTES: usize = 2_048;
 /// With `UDP_GRO` each slot may take many datagrams, so fewer do.
 const OFFLOAD_SLOTS: usize = 16;
-/// The most the kernel joins (`GRO_LEGACY_MAX_SIZE`), and some lines more: whole powers of two apart, the beginnings of all slots
-/// would push each other out of the caches.
+/// The most the kernel joins (`GRO_LEGACY_MAX_SIZE`), and some lines more: whole powers of two
+/// apart, the beginnings of all slots would push each other out of the caches.
 const OFFLOAD_SLOT_BYTES: usize = 65_536 + 17 * 64;
 /// How many errors in a row one call takes off the socket before it leaves the rest to the next.
 const MAX_ERRORS: usize = 16;
@@ -74,17 +74,17 @@ const MAX_ERRORS: usize = 16;
 unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {
-    /// Room for 64 datagrams of 2048 bytes: 128 KiB.
+    /// Creates a batch for 64 datagrams of 2048 bytes: 128 KiB.
     pub fn new() -> ReceiveBatch {
         ReceiveBatch::with_slots(SLOTS, SLOT_BYTES)
     }
 
-    /// Room as `socket` needs it: where the kernel joins datagrams, 16 times 64 KiB.
+    /// Creates a batch as `socket` needs it: 16 times 64 KiB where the kernel joins datagrams.
     pub fn for_socket(socket: &Socket) -> ReceiveBatch {
         if socket.has_receive_offload() { ReceiveBatch::with_offload() } else { ReceiveBatch::new() }
     }
 
-    /// Room for sockets on which the kernel joins datagrams, 16 times 64 KiB.
+    /// Creates a batch for sockets on which the kernel joins datagrams: 16 times 64 KiB.
     pub fn with_offload() -> ReceiveBatch {
         ReceiveBatch::with_slots(OFFLOAD_SLOTS, OFFLOAD_SLOT_BYTES)
     }
@@ -105,7 +105,7 @@ impl ReceiveBatch {
         }
     }
 
-    /// The datagrams, in the order of their arrival.
+    /// Returns the datagrams, in the order of their arrival.
     pub fn datagrams(&mut self) -> impl Iterator<Item = Datagram<'_>> {
         self.memory.chunks_exact_mut(self.slot_bytes).zip(&self.received).flat_map(|(memory, slot)| {
             memory[..slot.len_bytes].chunks_mut(slot.segment_bytes).map(|bytes| Datagram {
@@ -117,34 +117,35 @@ impl ReceiveBatch {
         })
     }
 
-    /// Who sent them; once for those that the kernel joined.
+    /// Returns the senders of the datagrams, one for each group that the kernel joined.
     pub fn sources(&self) -> impl Iterator<Item = SocketAddr> {
         self.received.iter().map(|slot| slot.source)
     }
 
-    /// How many datagrams [`ReceiveBatch::datagrams`] yields.
+    /// Returns how many datagrams [`ReceiveBatch::datagrams`] yields.
     pub fn len(&self) -> usize {
         let datagrams = |slot: &Slot| slot.len_bytes.div_ceil(slot.segment_bytes);
         self.received.iter().map(datagrams).sum()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether more may be waiting. When not, the socket was empty a moment ago, and asking again
-    /// would cost 0.4 µs for nothing.
+    /// Returns whether more datagrams may wait. If not, the socket was empty a moment ago, and
+    /// another call would cost 0.4 µs for nothing.
     pub fn is_full(&self) -> bool {
         self.received.len() == self.headers.len()
     }
 
-    /// How many datagrams were dropped so far because they were longer than a slot.
+    /// Returns how many datagrams were dropped so far because they were longer than a slot.
     pub fn truncated(&self) -> u64 {
         self.truncated
     }
 
-    /// How many errors were taken off the socket so far, such as a peer's "port unreachable".
+    /// Returns how many errors were taken off the socket so far, such as a peer's "port
+    /// unreachable".
     pub fn errors(&self) -> u64 {
         self.errors
     }
@@ -154,8 +155,8 @@ impl ReceiveBatch {
         self.point();
         let mut errors = 0;
         let count = loop {
-            // SAFETY: there are that many headers, and `point` has just made each of them point to a
-            // slot, a name and a control buffer of the lengths it says, all exclusively ours.
+            // SAFETY: there are that many headers, and `point` has just made each of them point to
+            // a slot, a name and a control buffer of the lengths it says, all exclusively ours.
             let count = unsafe {
                 libc::recvmmsg(
                     socket.as_raw_fd(),
@@ -172,11 +173,11 @@ impl ReceiveBatch {
             match error.raw_os_error() {
                 Some(libc::EAGAIN) => return Ok(0),
                 Some(libc::EINTR) => {}
-                // We called it wrongly.
+                // The call itself was wrong: a bug of ours.
                 Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::EINVAL) => {
                     return Err(error);
                 }
-                // One peer's trouble, or short memory. Asking takes it away.
+                // An error of one peer, or a shortage of memory. This call has cleared it.
                 _ => {
                     self.errors += 1;
                     errors += 1;
@@ -244,10 +245,10 @@ impl Default for ReceiveBatch {
 impl Socket {
     /// Takes what has arrived, up to a batch full, in place of what `batch` held before.
     ///
-    /// Returns how many messages the kernel gave; 0 means that none are waiting. The batch may yield
-    /// fewer datagrams (too long ones are dropped) or more (see
-    /// [`Options::receive_offload`](super::Options::receive_offload)). What goes wrong with one
-    /// peer is counted, and never an error.
+    /// Returns how many messages the kernel gave; 0 means that none are waiting. The batch may
+    /// yield fewer datagrams (too long ones are dropped) or more (see
+    /// [`Options::receive_offload`](super::Options::receive_offload)). An error of one peer is
+    /// counted and not returned.
     pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
         batch.fill(self)
     }
@@ -267,7 +268,8 @@ fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
             let v6 = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
             let ip = v6.sin6_addr.s6_addr.into();
             let port = u16::from_be(v6.sin6_port);
-            // The flow label is dropped: it is no part of who a peer is, and would break comparison.
+            // The flow label is dropped: it does not identify a peer, and comparisons would include
+            // it.
             Some(SocketAddrV6::new(ip, port, 0, v6.sin6_scope_id).into())
         }
         _ => None,
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_is_told_when_a_datagram_arrived() {
+    fn timestamps_name_the_arrival_of_each_datagram() {
         let told = |receive_timestamps| {
             let there = v4_with(&Options { receive_timestamps, ..Options::default() });
             v4().send_to(b"now", there.local_address()).unwrap();
@@ -313,7 +315,8 @@ mod tests {
         assert_eq!(told(false), [None], "nobody else is told");
         let [Some(arrived)] = told(true)[..] else { panic!("one was sent") };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        // The same clock, in the same units. The kernel may stamp a first datagram when it is read, and clocks are set.
+        // The same clock, in the same units. The kernel may stamp a first datagram when it is read,
+        // and clocks are set.
         assert!(now.abs_diff(arrived) < Duration::from_secs(600), "{now:?} {arrived:?}");
     }
 

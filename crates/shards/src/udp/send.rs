@@ -1,24 +1,24 @@
 //! How do many datagrams get into the kernel with few system calls?
 //!
-//! Messages go out 64 at a time (`sendmmsg(2)`), and a message of several datagrams is cut into them by
-//! the kernel or the network card (`UDP_SEGMENT`): measured at a sixth of the price of one
-//! `sendto` per datagram (`design/hot-path.md` §4).
+//! Messages go out 64 at a time (`sendmmsg(2)`), and a message of several datagrams is cut into
+//! them by the kernel or the network card (`UDP_SEGMENT`). Measured at a sixth of the CPU time of
+//! one `sendto` per datagram; `examples/udp_cost.rs` repeats the measurement.
 //!
 //! **A peer that fails** (unreachable, forbidden, too long) is counted and stepped over.
 //!
-//! **A message the kernel will not cut** goes out datagram by datagram. Reasons may lie in the machine
-//! (no checksum offload: EIO) or in one path (its MTU is smaller than the datagrams: EINVAL, EMSGSIZE
-//! since 6.14), and the error does not say which. So we stop asking to cut after
-//! [`REFUSALS_IN_A_ROW`] refusals without a success between, and even then try every
-//! [`RETRY_EVERY`]th: a peer that forges "fragmentation needed" cannot take the discount away
-//! from everybody for good.
+//! **A message the kernel will not cut** goes out datagram by datagram. Reasons may lie in the
+//! machine (no checksum offload: EIO) or in one path (its MTU is smaller than the datagrams:
+//! EINVAL, EMSGSIZE since 6.14), and the error does not say which. So we stop asking to cut after
+//! [`REFUSALS_IN_A_ROW`] refusals without a success between, and then still try one message in
+//! [`RETRY_EVERY`]: a peer that forges "fragmentation needed" cannot disable cutting for all
+//! viewers for good.
 //!
-//! **A full send buffer** (EAGAIN) is waited for, 1 ms in all per call; what does not go out then is
-//! dropped and counted. Waiting a moment, because an unprivileged process gets 208 KiB, less than
-//! one batch of key frames, and the card frees it in tens of microseconds: without, we would
-//! lose half a burst on an idle network. Not longer, and no queue, because a buffer that stays full
-//! means a saturated card: then loss is the truth that congestion control has to see, and delay
-//! would only hide it.
+//! **A full send buffer** (EAGAIN): a call waits for room, 1 ms in total; datagrams that find no
+//! room by then are dropped and counted. The wait exists because an unprivileged process gets a
+//! buffer of 208 KiB, less than one batch of key frames, and the card frees it in tens of
+//! microseconds: without the wait half a burst would be lost on an idle network. There is no longer
+//! wait and no queue, because a buffer that stays full means a saturated card: congestion control
+//! has to see the loss, and delay would hide it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -40,28 +40,31 @@ pub struct SendState {
     pieces: Sheet,
 }
 
-/// What became of a batch. All but `bytes`, `refused` and `waits` count datagrams.
+/// The result of sending a batch. All but `bytes`, `refused` and `waits` count datagrams.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct SendReport {
-    /// Taken by the kernel.
+    /// Datagrams that the kernel accepted.
     pub datagrams: u64,
-    /// Payload bytes of these.
+    /// Payload bytes of the accepted datagrams.
     pub bytes: u64,
-    /// Refused for their own sake: no route, forbidden, too long.
+    /// Datagrams that the kernel refused individually: no route, forbidden, too long.
     pub errors: u64,
-    /// Dropped because the send buffer stayed full.
+    /// Datagrams dropped because the send buffer stayed full.
     pub would_block: u64,
-    /// Messages the kernel would not cut, sent in pieces.
+    /// Messages that the kernel refused to cut, sent datagram by datagram.
     pub refused: u64,
-    /// How often we waited for room in the send buffer.
+    /// Number of waits for room in the send buffer.
     pub waits: u64,
 }
 
-/// How long one call may wait for room in all; see the module's comment. A guess.
+/// The total time that one call may wait for room in the send buffer; the module comment says why.
+/// A guess.
 const MAX_WAIT: Duration = Duration::from_millis(1);
-/// A guess: more than the messages of one batch to one peer behind a narrow path.
+/// Refusals without a success between them after which cutting is disabled. A guess: more than the
+/// messages of one batch to one peer behind a path with a small MTU.
 const REFUSALS_IN_A_ROW: u32 = 32;
-/// A guess: one failed system call in so many messages is not felt.
+/// With cutting disabled, one message in this many still asks for it. A guess: one failed system
+/// call among this many messages costs nothing noticeable.
 const RETRY_EVERY: u32 = 1_024;
 /// How many messages one system call takes. The kernel's bound is 1024; the gain is gone at 64.
 const MESSAGES: usize = 64;
@@ -98,8 +101,8 @@ impl Socket {
         self.send_through(&mut Kernel(self.as_raw_fd()), batch, state)
     }
 
-    /// Whether the kernel cuts messages into datagrams here, or has refused to for so long that we
-    /// do it ourselves.
+    /// Returns whether the kernel cuts messages into datagrams; `false` after [`REFUSALS_IN_A_ROW`]
+    /// refusals, when the socket sends datagrams one by one.
     pub fn has_send_offload(&self) -> bool {
         self.offload.is_used()
     }
@@ -135,11 +138,11 @@ struct Turn<'a, E> {
 }
 
 enum Step {
-    /// So many messages are done with, sent or not.
+    /// This number of messages is finished, sent or dropped.
     Done(usize),
-    /// The next message is one that the kernel would not cut.
+    /// The kernel refused to cut the next message.
     Refused,
-    /// There is no room.
+    /// The send buffer has no room.
     Blocked,
 }
 
@@ -231,7 +234,8 @@ impl<E: Exit> Turn<'_, E> {
         }
     }
 
-    /// Waits for room in the send buffer, within what is left of [`MAX_WAIT`]. Returns whether there is.
+    /// Waits for room in the send buffer for the remaining part of [`MAX_WAIT`]. Returns `true` if
+    /// there is room.
     fn wait(&mut self) -> bool {
         let now = Instant::now();
         let until = *self.wait_until.get_or_insert_with(|| {
@@ -242,12 +246,12 @@ impl<E: Exit> Turn<'_, E> {
     }
 }
 
-/// Whether the kernel may have said so because it would not cut the message.
+/// Returns whether the error code may mean that the kernel refused to cut the message.
 fn is_refusal(code: i32) -> bool {
     matches!(code, libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::ENOPROTOOPT | libc::EOPNOTSUPP)
 }
 
-/// The way out; tests put obstacles into it.
+/// The system call, which tests replace.
 trait Exit {
     /// Sends messages of `sheet` from `next` on. Returns how many, at least one, or why not
     /// the first of them.
@@ -269,9 +273,9 @@ impl Exit for Kernel {
     }
 }
 
-/// What `sendmmsg` wants to see, for up to [`MESSAGES`] messages.
+/// The arguments of `sendmmsg` for up to [`MESSAGES`] messages.
 ///
-/// Pointers are written anew before each call and read by nobody afterwards, so a sheet may move.
+/// The pointers are written before each call and not read after it, so a sheet may move.
 struct Sheet {
     messages: Vec<Message>,
     headers: Box<[libc::mmsghdr]>,
@@ -289,7 +293,8 @@ union Name {
 }
 
 // SAFETY: only the pointers in `headers` and `vectors` stand in the way. They point into this
-// sheet's own boxes and the batch, are written in `send`, which has `&mut`, and not read outside of it.
+// sheet's own boxes and the batch, are written in `send`, which has `&mut`, and not read outside of
+// it.
 unsafe impl Send for Sheet {}
 
 impl Sheet {
@@ -342,8 +347,9 @@ impl Sheet {
             count += 1;
         }
         // SAFETY: the first `count` headers have just been made to point to a name, a control
-        // buffer and bytes of the lengths they say. All outlive the call. The kernel writes only to the
-        // headers, which are ours; it does not write to `iov_base`, which may thus be from a `&`.
+        // buffer and bytes of the lengths they say. All outlive the call. The kernel writes only to
+        // the headers, which are ours; it does not write to `iov_base`, which may thus be from a
+        // `&`.
         let sent = unsafe { libc::sendmmsg(fd, self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT as _) };
         match sent {
             1.. => Ok(sent as usize),
@@ -395,7 +401,7 @@ fn write_control(message: &Message, control: &mut Control) -> usize {
     writer.used_bytes()
 }
 
-/// The datagrams of a message as messages of their own.
+/// Returns the datagrams of a message as messages of their own.
 fn datagrams(message: &Message) -> impl Iterator<Item = Message> {
     let Message { destination, source, start, len_bytes, segment_bytes, segments } = *message;
     (0..segments).map(move |place| {
@@ -420,12 +426,12 @@ impl Offload {
         Offload { is_known, refused_in_a_row: AtomicU32::new(0), spared: AtomicU32::new(0) }
     }
 
-    /// Whether messages usually go uncut to the kernel.
+    /// Returns whether messages usually go uncut to the kernel.
     pub(super) fn is_used(&self) -> bool {
         self.is_known && self.refused_in_a_row.load(Relaxed) < REFUSALS_IN_A_ROW
     }
 
-    /// Whether the next message is to go uncut.
+    /// Returns whether the next message is to go uncut.
     fn wants_next(&self) -> bool {
         if self.is_used() {
             return true;
@@ -659,7 +665,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_that_fills_up_within_pieces_drops_what_is_left() {
+    fn a_buffer_that_fills_up_within_pieces_drops_the_remaining_pieces() {
         let (sender, receiver) = (v4(), v4());
         let batch = batch_of(&[500, 500, 500], &receiver);
         let mut exit = Obstacles::new(&sender, [libc::EIO, libc::EAGAIN]);

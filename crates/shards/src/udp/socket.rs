@@ -18,8 +18,8 @@ use super::send::Offload;
 
 /// One UDP socket of one address family.
 ///
-/// Meant to be read and written by one thread. [`Socket::try_clone`] gives another thread a handle of
-/// its own.
+/// Meant to be read and written by one thread. [`Socket::try_clone`] gives another thread a handle
+/// of its own.
 #[derive(Debug)]
 pub struct Socket {
     socket: socket2::Socket,
@@ -39,13 +39,14 @@ pub struct Options {
     /// Bytes of datagrams the kernel may hold for us; 0 leaves the system's default. Without
     /// `CAP_NET_ADMIN`, `net.core.rmem_max` bounds it.
     pub receive_buffer_bytes: usize,
-    /// Bytes of datagrams that may wait for the network card; 0 leaves the system's default. Without
-    /// `CAP_NET_ADMIN`, `net.core.wmem_max` bounds it.
+    /// Bytes of datagrams that may wait for the network card; 0 leaves the system's default.
+    /// Without `CAP_NET_ADMIN`, `net.core.wmem_max` bounds it.
     pub send_buffer_bytes: usize,
-    /// Lets the kernel hand over several datagrams of one peer as one (`UDP_GRO`). Costs 1 MiB in the
-    /// [`ReceiveBatch`](super::ReceiveBatch) and pays when publishers send bursts.
+    /// Lets the kernel hand over several datagrams of one peer as one (`UDP_GRO`). Costs 1 MiB in
+    /// the [`ReceiveBatch`](super::ReceiveBatch) and pays when publishers send bursts.
     pub receive_offload: bool,
-    /// Has the kernel say when each datagram arrived (`SO_TIMESTAMPNS`): for those who measure, and come to read late.
+    /// Asks the kernel for the arrival time of each datagram (`SO_TIMESTAMPNS`). For load
+    /// generators, which may read a datagram long after its arrival.
     pub receive_timestamps: bool,
 }
 
@@ -67,26 +68,26 @@ impl Default for Options {
 /// Why a socket could not be opened, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Somebody else has the port.
+    /// Another program uses the port.
     #[error("UDP {address} is taken by another program; stop that one (`ss -ulpn` shows it) or choose another port")]
     PortInUse {
-        /// Where we wanted to be.
+        /// The address to bind.
         address: SocketAddr,
     },
-    /// We may not have the port.
+    /// The process lacks the permission for the port.
     #[error(
         "UDP {address} needs a permission this process lacks; choose a port above 1023 or grant CAP_NET_BIND_SERVICE"
     )]
     NotPermitted {
-        /// Where we wanted to be.
+        /// The address to bind.
         address: SocketAddr,
     },
-    /// The address is not one of this machine.
+    /// The machine does not have the address.
     #[error(
         "UDP {address} is not an address of this machine; choose one that `ip address` lists, or 0.0.0.0 or [::] for all"
     )]
     NotLocal {
-        /// Where we wanted to be.
+        /// The address to bind.
         address: SocketAddr,
     },
     /// The kernel has no such address family.
@@ -95,13 +96,13 @@ pub enum BindError {
         family(*.address)
     )]
     NoSuchFamily {
-        /// Where we wanted to be.
+        /// The address to bind.
         address: SocketAddr,
     },
     /// Anything else, such as too many open files.
     #[error("UDP {address} cannot be set up, {step} failed: {source}")]
     Other {
-        /// Where we wanted to be.
+        /// The address to bind.
         address: SocketAddr,
         /// The system call or socket option that failed.
         step: &'static str,
@@ -138,7 +139,7 @@ impl Socket {
         set_buffer(&socket, [libc::SO_SNDBUFFORCE, libc::SO_SNDBUF], options.send_buffer_bytes);
         socket.bind(&address.into()).map_err(failed("bind"))?;
         let local_address = socket.local_addr().map_err(failed("getsockname"))?.as_socket().unwrap_or(address);
-        // The kernel doubles what it is asked for, to cover its own overhead, and reports that.
+        // The kernel doubles the requested size for its own overhead, and reports the doubled size.
         let granted_receive_buffer_bytes = socket.recv_buffer_size().map_err(failed("SO_RCVBUF"))? / 2;
         // A kernel that does not know the option (before 4.18) would say EINVAL to each message.
         let offload = Offload::new(set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok());
@@ -152,7 +153,8 @@ impl Socket {
         })
     }
 
-    /// Returns another handle of the same port, for a thread that sends a few datagrams beside ours.
+    /// Returns another handle of the same port, for a thread that sends a few datagrams beside
+    /// ours.
     ///
     /// Counters start anew. Reading through it would take datagrams away from the shard.
     pub fn try_clone(&self) -> io::Result<Socket> {
@@ -166,17 +168,17 @@ impl Socket {
         })
     }
 
-    /// Sends one datagram at once, for those who have only one.
+    /// Sends one datagram immediately, without a batch.
     pub fn send_to(&self, datagram: &[u8], destination: SocketAddr) -> io::Result<()> {
         self.socket.send_to(datagram, &destination.into()).map(|_| ())
     }
 
-    /// Where the socket is bound.
+    /// Returns where the socket is bound.
     pub fn local_address(&self) -> SocketAddr {
         self.local_address
     }
 
-    /// How many bytes the kernel will really hold for us, in the measure of
+    /// Returns how many bytes the kernel will really hold for us, in the measure of
     /// [`Options::receive_buffer_bytes`].
     ///
     /// Tell the operator when it is less: `net.core.rmem_max` is too small then.
@@ -184,13 +186,13 @@ impl Socket {
         self.granted_receive_buffer_bytes
     }
 
-    /// Whether the kernel joins datagrams for us (`UDP_GRO`).
+    /// Returns whether the kernel joins datagrams for us (`UDP_GRO`).
     pub fn has_receive_offload(&self) -> bool {
         self.receive_offload
     }
 
-    /// How many datagrams the kernel has dropped here since the socket was opened, as of the last
-    /// one received (`SO_RXQ_OVFL`). Wraps around.
+    /// Returns how many datagrams the kernel has dropped here since the socket was opened, as of
+    /// the last one received (`SO_RXQ_OVFL`). Wraps around.
     ///
     /// Counts those that found the buffer full, and also those [turned
     /// away](Socket::turn_away_junk) or with a wrong checksum: the kernel has one counter for all.
@@ -266,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_foreign_address_is_told_apart() {
-        // TEST-NET-1 (RFC 5737) is nobody's; binding sends nothing.
+        // No machine has an address of TEST-NET-1 (RFC 5737). Binding sends nothing.
         let error = Socket::bind("192.0.2.1:0".parse().unwrap(), &Options::default()).unwrap_err();
         assert!(matches!(error, BindError::NotLocal { .. }), "{error}");
     }
@@ -296,7 +298,7 @@ mod tests {
         let six = Socket::bind("[::1]:0".parse().unwrap(), &Options::default()).unwrap();
         let mut four = loopback();
         four.set_port(six.local_address().port());
-        // Somebody else on this machine may have it; what matters is that we do not.
+        // Another program may use the port; the test asks only that this process does not.
         match Socket::bind(four, &Options::default()) {
             Ok(_) | Err(BindError::PortInUse { .. }) => {}
             Err(error) => panic!("{error}"),

@@ -1,4 +1,5 @@
-//! Sockets on this machine for the tests of this folder. They wait for the kernel, never for the clock.
+//! Sockets on this machine for the tests of this folder. They wait for the kernel, never for the
+//! clock.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -51,7 +52,7 @@ pub(super) fn arrivals(socket: &Socket, count: usize) -> Vec<Arrived> {
     arrived
 }
 
-/// The lengths of the next `count` datagrams.
+/// Returns the lengths of the next `count` datagrams.
 pub(super) fn lengths(socket: &Socket, count: usize) -> Vec<usize> {
     let arrived = arrivals(socket, count);
     arrived.iter().map(|datagram| datagram.bytes.len()).collect()

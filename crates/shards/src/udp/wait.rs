@@ -33,8 +33,8 @@ impl Poller {
         Poller { fds: fds.iter().map(watch).collect() }
     }
 
-    /// Sleeps until something can be read or `timeout` is over; `None` means without end, zero means not
-    /// at all.
+    /// Sleeps until something can be read or `timeout` is over; `None` means without end, zero
+    /// means not at all.
     ///
     /// May return early with nothing ready (a signal). Fails only when a descriptor was closed or
     /// the kernel is out of memory.
@@ -58,12 +58,12 @@ impl Poller {
 }
 
 impl Ready {
-    /// Whether the descriptor at `place` can be read.
+    /// Returns whether the descriptor at `place` can be read.
     pub fn contains(self, place: usize) -> bool {
         place < 32 && self.0 & (1 << place) != 0
     }
 
-    /// Whether time is over and nothing came.
+    /// Returns whether no descriptor can be read: the timeout has passed.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -76,17 +76,18 @@ impl Ready {
 /// # Why no wake-up is lost
 ///
 /// The waker puts its message into the mailbox *before* [`Waker::wake`]; the sleeper empties the
-/// mailbox *after* [`Waker::drain`]. Both then swap `is_woken`, and swaps of one atomic have an order:
+/// mailbox *after* [`Waker::drain`]. Both then swap `is_woken`, and swaps of one atomic have an
+/// order:
 ///
-/// - The waker's swap comes first: the sleeper's swap reads from it, or from a later one in an unbroken
-///   row of swaps, so by release and acquire it sees all that came before: the message is in the
-///   mailbox that it empties next. And the sleeper does come by: while `is_woken` is `true`, whoever
-///   made it so has written or is about to.
-/// - The sleeper's swap comes first: the first waker behind it reads `false` and writes. The sleeper's
-///   read is over by then, as it precedes its swap, so the next poll returns at once.
+/// - The waker's swap comes first: the sleeper's swap reads from it, or from a later one in an
+///   unbroken row of swaps, so by release and acquire it sees all that came before: the message is
+///   in the mailbox that it empties next. The sleeper does wake: while `is_woken` is `true`, the
+///   waker that set it has written to the eventfd or is about to.
+/// - The sleeper's swap comes first: the first waker behind it reads `false` and writes. The
+///   sleeper's read is over by then, as it precedes its swap, so the next poll returns at once.
 ///
-/// The read must precede the swap. The other way round a write could fall between them and
-/// be eaten with `is_woken` left `true`: then nobody would ever write again.
+/// The read must precede the swap. In the other order a write could fall between them and be
+/// consumed with `is_woken` left `true`: no waker would ever write again.
 ///
 /// A waker that is held up between its swap and its write wakes the sleeper for nothing, once.
 #[derive(Debug, Clone)]
@@ -97,14 +98,15 @@ pub struct Waker {
 #[derive(Debug)]
 struct Shared {
     event: OwnedFd,
-    /// Somebody has written, or is about to, and the sleeper has not got up yet.
+    /// A waker has written or is about to, and the sleeper has not drained the eventfd yet.
     is_woken: AtomicBool,
 }
 
 impl Waker {
     /// Opens an `eventfd(2)`.
     pub fn new() -> io::Result<Waker> {
-        // SAFETY: takes two integers; a result that is not negative is a descriptor nobody else owns.
+        // SAFETY: takes two integers; a result that is not negative is a new descriptor, which has
+        // no other owner.
         let event = unsafe {
             let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
             if fd < 0 {
@@ -115,8 +117,8 @@ impl Waker {
         Ok(Waker { shared: Arc::new(Shared { event, is_woken: AtomicBool::new(false) }) })
     }
 
-    /// Makes the sleeper's next or present [`Poller::wait`] return. Call it after the message is in its
-    /// mailbox.
+    /// Makes the sleeper's next or present [`Poller::wait`] return. Call it after the message is in
+    /// its mailbox.
     pub fn wake(&self) {
         if self.shared.is_woken.swap(true, AcqRel) {
             return;
@@ -127,11 +129,11 @@ impl Waker {
         unsafe { libc::write(self.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
-    /// Makes the next [`Waker::wake`] count again. Only for the thread that polls; call it before emptying
-    /// the mailbox, when [`Poller::wait`] says that it is ready.
+    /// Makes the next [`Waker::wake`] count again. Only for the thread that polls; call it before
+    /// emptying the mailbox, when [`Poller::wait`] says that it is ready.
     pub fn drain(&self) {
         let mut count = [0_u8; 8];
-        // SAFETY: the kernel writes 8 bytes into `count`, or none when nobody has written (EAGAIN).
+        // SAFETY: the kernel writes 8 bytes into `count`, or none if no waker has written (EAGAIN).
         unsafe { libc::read(self.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
         self.shared.is_woken.swap(false, AcqRel);
     }
@@ -156,8 +158,8 @@ fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize
         tv_nsec: t.subsec_nanos() as _,
     });
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `fds` is that long and exclusively ours; `timeout` is null or lives across the call; a null
-    // signal mask means to leave signals alone.
+    // SAFETY: `fds` is that long and exclusively ours; `timeout` is null or lives across the call;
+    // a null signal mask means to leave signals alone.
     let count = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout, std::ptr::null()) };
     if count >= 0 {
         return Ok(count as usize);
@@ -223,7 +225,8 @@ mod tests {
         assert!(poller.wait(NOW).unwrap().contains(0));
     }
 
-    /// Each thread waits until its message is read before it sends the next: one lost wake-up, and all stop.
+    /// Each thread waits until its message is read before it sends the next: one lost wake-up, and
+    /// all stop.
     #[test]
     fn no_wake_is_lost_among_threads_that_wait_for_an_answer() {
         const THREADS: usize = 4;
@@ -288,7 +291,7 @@ mod tests {
         threads.into_iter().for_each(|t| t.join().unwrap());
     }
 
-    /// How often the eventfd was written to. Takes it away.
+    /// Returns the number of writes to the eventfd, and resets it.
     fn writes(waker: &Waker) -> u64 {
         let mut count = [0_u8; 8];
         // SAFETY: the kernel writes 8 bytes into `count`.

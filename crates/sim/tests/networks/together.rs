@@ -11,7 +11,7 @@ fn joins_behind(story: &mut Story, shared: Bottleneck) -> Peer {
 }
 
 #[test]
-fn five_behind_one_bottleneck_share_it() {
+fn five_viewers_behind_one_bottleneck_share_it() {
     let bounds = [
         at_least("Jain", 0.99, 0.98),
         at_least("used", 0.6, 0.58),

@@ -1,11 +1,11 @@
-//! Which layer does a frame belong to, by its descriptor, in the words that all codecs share?
+//! Which layer does a frame belong to, according to its Dependency Descriptor?
 
 use super::{Descriptor, Indication, Structure};
 use crate::codec::FrameLayers;
 use crate::codec::layers::TemporalSwitch;
 use crate::seq::timestamp_is_later;
 
-/// Says the layers of the frames of one encoding.
+/// Derives the layers of the frames of one encoding.
 #[derive(Debug, Clone, Default)]
 pub struct DescribedLayers {
     /// The newest picture: its timestamp, and the number of its first frame.
@@ -13,12 +13,13 @@ pub struct DescribedLayers {
 }
 
 impl DescribedLayers {
-    /// What the descriptor of a packet with this RTP timestamp says of its frame.
+    /// Returns the layers of the frame whose packet has this RTP timestamp and descriptor.
     pub fn observe(&mut self, timestamp: u32, descriptor: &Descriptor, structure: &Structure) -> FrameLayers {
         let number = descriptor.frame_number;
         let first = match self.picture {
             Some((newest, first)) if newest == timestamp => first,
-            // Of a late packet's picture nothing is remembered: what it refers to counts as older.
+            // The picture of a late packet is not stored: the frames that it refers to count as
+            // older.
             Some((newest, _)) if !timestamp_is_later(timestamp, newest) => number,
             _ => {
                 self.picture = Some((timestamp, number));
@@ -44,7 +45,7 @@ impl DescribedLayers {
     }
 }
 
-/// After a frame that is a switch point of all higher temporal layers, they may follow.
+/// Returns whether the higher temporal layers may begin after this frame.
 fn switch(descriptor: &Descriptor, structure: &Structure) -> TemporalSwitch {
     let frame = &descriptor.dependencies;
     let above = (0..structure.target_count()).filter(|target| {
@@ -57,7 +58,7 @@ fn switch(descriptor: &Descriptor, structure: &Structure) -> TemporalSwitch {
     }
 }
 
-/// What the frame is to those who watch a higher spatial layer.
+/// Returns the frame's indications for the decode targets of higher spatial layers.
 fn above<'a>(descriptor: &'a Descriptor, structure: &'a Structure) -> impl Iterator<Item = Indication> + 'a {
     let frame = &descriptor.dependencies;
     let is_higher = move |target: &u8| structure.layers_of(*target).0 > frame.spatial;

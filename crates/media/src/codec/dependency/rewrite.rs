@@ -1,7 +1,7 @@
 //! How is a Dependency Descriptor written for a receiver that gets less than was sent?
 //!
-//! Its frame number and template id get the run's offsets, and the mask of active decode targets is told: put in where
-//! the sender told none. All else stays bit by bit.
+//! Its frame number and template id get the run's offsets, and the mask of active decode targets is
+//! told: put in where the sender told none. All else stays bit by bit.
 
 use super::{Head, SHORTEST, Structure};
 
@@ -10,15 +10,16 @@ use super::{Head, SHORTEST, Structure};
 pub struct Changes {
     /// Added to the frame number, modulo 2^16.
     pub frame_number: u16,
-    /// Added to the template id and to the structure's offset, modulo 64, so that templates of two structures that follow
-    /// one another are not taken for each other (appendix A.8.3, `template_id_offset`).
+    /// Added to the template id and to the structure's offset, modulo 64, so that templates of two
+    /// structures that follow one another are not taken for each other (appendix A.8.3,
+    /// `template_id_offset`).
     pub template_id: u8,
     /// The decode targets that the receiver gets, to be told with this packet.
     pub active_targets: Option<u32>,
 }
 
-/// Writes a descriptor anew into `out`. Returns its length; 0 if it does not fit, or cannot be read with `structure`, which
-/// is the one that came last (with this descriptor, perhaps).
+/// Writes a descriptor anew into `out`. Returns its length; 0 if it does not fit, or cannot be read
+/// with `structure`, which is the one that came last (with this descriptor, perhaps).
 pub fn rewrite(bytes: &[u8], structure: &Structure, changes: &Changes, out: &mut [u8]) -> usize {
     try_rewrite(bytes, structure, changes, out).unwrap_or(0)
 }
@@ -48,7 +49,8 @@ fn try_rewrite(bytes: &[u8], structure: &Structure, changes: &Changes, out: &mut
     Some(writer.at.div_ceil(8))
 }
 
-/// As [`rewrite`], of a descriptor that has a frame number and nothing that a structure is needed for.
+/// As [`rewrite`], of a descriptor that has a frame number and nothing that a structure is needed
+/// for.
 pub(super) fn rewrite_shortest(bytes: &[u8], changes: &Changes, out: &mut [u8]) -> usize {
     let mut writer = Writer { out, at: 0 };
     let head = Head::read(bytes).filter(|_| bytes.len() == SHORTEST);
@@ -95,7 +97,7 @@ impl Writer<'_> {
     }
 }
 
-/// The place of a bit in its byte.
+/// Returns the place of a bit in its byte.
 const fn mask(at: usize) -> u8 {
     0x80 >> (at % 8)
 }
@@ -135,7 +137,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_rewritten_says_the_same_but_for_the_changes(
+        fn rewritten_descriptor_differs_by_the_changes_only(
             template in 0u8..6,
             number in any::<u16>(),
             (frame_number, template_id, mask) in (any::<u16>(), 0u8..64, proptest::option::of(any::<u32>())),

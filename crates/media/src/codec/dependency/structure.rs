@@ -1,4 +1,5 @@
-//! Which layers does an encoding have, and what do its frames need? The templates of a Dependency Descriptor.
+//! Which layers does an encoding have, and what do its frames need? The templates of a Dependency
+//! Descriptor.
 
 use super::super::Resolution;
 use super::super::bits::Bits;
@@ -29,7 +30,7 @@ impl Indication {
     }
 }
 
-/// What a frame needs and who needs it.
+/// The frames that a frame needs, and the decode targets that need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dependencies {
     /// Spatial layer.
@@ -52,7 +53,7 @@ impl Dependencies {
         chains: [0; MAX_CHAINS],
     };
 
-    /// What the frame is to a decode target.
+    /// Returns the indication of the frame for a decode target.
     pub fn of_target(&self, target: u8) -> Indication {
         self.indications.get(usize::from(target)).copied().unwrap_or_default()
     }
@@ -75,7 +76,8 @@ impl Dependencies {
     }
 }
 
-/// What key frames say of all frames until the next: appendix A.8.2, `template_dependency_structure`.
+/// What key frames say of all frames until the next: appendix A.8.2,
+/// `template_dependency_structure`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Structure {
     pub(super) template_id_offset: u8,
@@ -87,7 +89,7 @@ pub struct Structure {
 }
 
 impl Structure {
-    /// How many decode targets there are; at least one.
+    /// Returns how many decode targets there are; at least one.
     pub fn target_count(&self) -> u8 {
         self.target_count
     }
@@ -97,13 +99,14 @@ impl Structure {
         u32::MAX.checked_shr(32u32.saturating_sub(u32::from(self.target_count))).unwrap_or(0)
     }
 
-    /// The highest spatial and temporal layer of a decode target: appendix A.8.2, `decode_target_layers`.
+    /// Returns the highest spatial and temporal layer of a decode target: appendix A.8.2,
+    /// `decode_target_layers`.
     pub fn layers_of(&self, target: u8) -> (u8, u8) {
         let needed = self.templates.iter().filter(|template| template.of_target(target) != Indication::NotPresent);
         needed.fold((0, 0), |(spatial, temporal), one| (spatial.max(one.spatial), temporal.max(one.temporal)))
     }
 
-    /// The decode targets of no higher layers than these, a bit each.
+    /// Returns the decode targets of no higher layers than these, a bit each.
     pub fn targets_within(&self, layers: (u8, u8)) -> u32 {
         let fits = |target: &u8| {
             let (spatial, temporal) = self.layers_of(*target);
@@ -112,12 +115,12 @@ impl Structure {
         (0..self.target_count).filter(fits).fold(0, |mask, target| mask | 1 << target)
     }
 
-    /// The size of a spatial layer, if told.
+    /// Returns the size of a spatial layer, if the structure contains it.
     pub fn resolution(&self, spatial: u8) -> Option<Resolution> {
         self.resolutions.get(usize::from(spatial)).copied().flatten()
     }
 
-    /// The chain that protects a decode target, if there are chains.
+    /// Returns the chain that protects a decode target, if there are chains.
     pub fn chain_of(&self, target: u8) -> Option<u8> {
         self.protected_by.get(usize::from(target)).copied().filter(|_| self.chain_count > 0)
     }
@@ -206,7 +209,7 @@ fn non_symmetric(bits: &mut Bits<'_>, count: u32) -> Option<u32> {
     Some(value.saturating_sub(short))
 }
 
-/// The low byte of a number that was read from at most 8 bits.
+/// Returns the low byte of a number that was read from at most 8 bits.
 pub(super) fn byte(number: u32) -> u8 {
     number.to_be_bytes()[3]
 }

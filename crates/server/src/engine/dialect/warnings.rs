@@ -1,4 +1,4 @@
-//! How is a publisher told what is wrong with what it sends?
+//! Which faults of its media is a publisher told of, and in which words?
 //!
 //! Shards notice it ([`sfu::publisher::warnings`]); here are the words. A stream's status has all that hold now, and the log
 //! has each once for a publisher's session.

@@ -1,6 +1,7 @@
 //! Behind a reverse proxy that shows the server below a path.
 
-use super::*;
+use crate::http::remote::Remote;
+use crate::http::tests::{House, ID, SDP};
 
 /// Everything that an answer of a publisher's and a viewer's way says of addresses.
 async fn addresses(house: &House, remote: &Remote, headers: &[(&str, &str)], path: &str) -> Vec<String> {
