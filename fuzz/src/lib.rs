@@ -2,9 +2,9 @@
 //!
 //! A target is a function that takes bytes and panics if something that must hold does not:
 //! [`media`] and [`rtp`] for parsers of packets, [`sdp`] for descriptions, [`door`] for what
-//! reaches the server over HTTP and in files, [`session`] for whole sessions, [`hostile`] for peers
-//! with real keys beside streams of others, [`links`] for the scripts of bad networks, [`estimate`]
-//! for what viewers report. [`targets`] lists them all with what a search begins from.
+//! reaches the server over HTTP and in files, [`session`] for whole sessions, [`receive`] for the
+//! receiving half of one, [`hostile`] for peers with real keys beside streams of others, [`links`]
+//! for the scripts of bad networks, [`estimate`] for what viewers report. [`targets`] lists them all with what a search begins from.
 //!
 //! Three ways to run them: the driver (`cargo run --release -p fuzz`, a few seconds each in the
 //! test command), libFuzzer (`scripts/fuzz`, by hand, for as long as one likes), and by what was
@@ -18,6 +18,7 @@ pub mod media;
 pub mod memory;
 pub mod mutate;
 pub mod peer;
+pub mod receive;
 pub mod rtp;
 pub mod sdp;
 pub mod session;
@@ -107,6 +108,8 @@ pub fn targets() -> Vec<Target> {
             .from(session::viewer_scripts),
         Target::new("hostile_publisher", hostile::publisher).from(hostile::publisher_scripts),
         Target::new("hostile_viewer", hostile::viewer).from(hostile::viewer_scripts),
+        Target::new("receive_datagrams", receive::datagrams).from(receive::scripts),
+        Target::new("receive_simulcast", receive::simulcast).from(receive::scripts),
         Target::new("shard_datagrams", session::shard_datagrams).like(DATAGRAMS).from(session::publisher_scripts),
     ];
     of_media.chain(others).collect()

@@ -15,9 +15,12 @@ pub fn publisher_offer(data: &[u8]) {
     let sdp = String::from_utf8_lossy(data);
     match negotiate::publisher(identity(), Instant::now(), credentials(), &sdp) {
         Ok(session) => {
-            answers(&session.answer, &sdp);
-            assert!(!session.tracks.is_empty() && session.tracks.iter().all(|track| !track.formats.is_empty()));
-            survives_restart(session.rtc, Role::Publisher, &session.offer);
+            answers(&session.sdp, &sdp);
+            let sections = &session.negotiated.sections;
+            assert!(!sections.is_empty() && sections.iter().all(|section| !section.formats.is_empty()));
+            if let Stage::Whole { rtc, .. } = session.stage {
+                survives_restart(rtc, Role::Publisher, &sdp);
+            }
         }
         Err(error) => is_for_people(&error),
     }

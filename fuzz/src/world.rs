@@ -79,7 +79,6 @@ impl World {
             limits: Limits { streams: 10, sessions: 10, viewers: 10, sessions_per_ip: 0 },
             takeover: Takeover::Refuse,
             busy_percent: 100,
-            identity: identity.clone(),
             shards: 1,
             desks: 1,
             random: Box::new(move || of_engine.bits()),
@@ -105,8 +104,8 @@ impl World {
             engine: Engine::new(now, engine),
             last_request: 0,
             answers: Vec::new(),
-            desk: Desk::new(0, identity.clone(), Box::new(move || random.bits())),
-            shard: Shard::new(0, 1, identity, clock),
+            desk: Desk::new(0, identity, Box::new(move || random.bits())),
+            shard: Shard::new(0, 1, clock),
         };
         let Opened { session, sdp, .. } = match purpose {
             Purpose::Watch | Purpose::WatchAndTalk => world.watch("one", offer, PEER),
@@ -281,8 +280,11 @@ impl World {
                     shard::Event::ToDesk { desk: 0, handed } => {
                         self.give_desk(desk::Command::Datagram(handed));
                     }
-                    shard::Event::ViewerFailed { session, .. } => {
+                    shard::Event::SessionFailed { session, .. } => {
                         self.give_desk(desk::Command::Fail { session });
+                    }
+                    shard::Event::PublisherSilent { session, .. } => {
+                        self.give_desk(desk::Command::Silent { session });
                     }
                     event => self.engine.handle_shard(self.now, event),
                 }

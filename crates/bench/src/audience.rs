@@ -16,7 +16,6 @@ use media::packet::Extensions;
 use media::rtp::Header;
 use media::{Codec, Epoch, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
 use sfu::format::{Accepted, AcceptedFormats, Format, Published};
-use sfu::negotiate::Identity;
 use sfu::rtcp::{self, ReportBlock};
 use sfu::shard::{Command, Shard};
 use sfu::srtp::{self, DtlsRole, Profile, Seal};
@@ -62,10 +61,8 @@ impl Audience {
         profile: Profile,
         address: impl Fn(u32) -> SocketAddr,
     ) -> anyhow::Result<Audience> {
-        let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 7882));
         let clock = WallClock::new(now, NtpTime::from_system_time(SystemTime::now()));
-        let mut shard =
-            Shard::new(0, 2, Identity::new(vec![own]), clock).with_prefetch(shards::prefetch::of_this_machine());
+        let mut shard = Shard::new(0, 2, clock).with_prefetch(shards::prefetch::of_this_machine());
         shard.handle_command(now, Command::StreamHome { stream: STREAM, shard: 1, epoch: 1 });
         let mut listeners = Vec::new();
         for number in 0..count {

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use media::packet::Extensions;
-use media::{Codec, Epoch, NtpTime, Packet, SessionId, WallClock};
-use sfu::negotiate::Identity;
+use media::{Codec, Epoch, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
+use sfu::format::Format;
+use sfu::publisher::PublisherSetup;
+use sfu::receive::{ExtensionIds, NamedSsrc, Negotiated, Section};
 use sfu::rtcp::{self, ReportBlock, Writer};
 use sfu::shard::{Command, Shard};
 use sfu::srtp::{self, DtlsRole, Open, Profile, Seal};
@@ -34,6 +36,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     seal(&mut criterion.benchmark_group("seal"));
     feedback(&mut criterion.benchmark_group("open-srtcp"));
+    publisher(&mut criterion.benchmark_group("publisher"));
     numbers(&mut criterion.benchmark_group("numbers"));
     log(&mut criterion.benchmark_group("log"));
     history(&mut criterion.benchmark_group("history"));
@@ -57,6 +60,114 @@ fn seal(group: &mut BenchmarkGroup<'_, WallTime>) {
             });
         });
     }
+}
+
+/// Takes packets of a publisher in: opened, assigned, described, and kept in the log of a stream without viewers.
+/// Timers, reports and feedback are part of it; the system call is not.
+fn publisher(group: &mut BenchmarkGroup<'_, WallTime>) {
+    group.throughput(Throughput::Elements(1));
+    for (name, profile) in PROFILES {
+        let mut publishing = Publishing::new(profile);
+        group.bench_function(name, |b| b.iter_custom(|packets| publishing.take(packets)));
+    }
+}
+
+/// A shard with one publisher of VP8, and the publisher's keys.
+struct Publishing {
+    now: Instant,
+    shard: Shard,
+    batch: Batch,
+    seal: Seal,
+    seq: u64,
+    /// Sealed packets.
+    sealed: Vec<Vec<u8>>,
+}
+
+impl Publishing {
+    fn new(profile: Profile) -> Publishing {
+        let now = Instant::now();
+        let clock = WallClock::new(now, NtpTime::from_system_time(SystemTime::now()));
+        let mut shard = Shard::new(0, 1, clock);
+        let exporter = vec![9; profile.exporter_bytes()];
+        let (seal, open) = srtp::split(profile, &exporter, DtlsRole::Server).expect("keys of the right length");
+        let video = Section {
+            mid: "0".to_owned(),
+            kind: MediaKind::Video,
+            formats: vec![(96, Format { codec: Codec::Vp8, profile: 0 })],
+            repairs: vec![(97, 96)],
+            nacks: vec![96],
+            rids: Vec::new(),
+            ssrcs: vec![NamedSsrc { ssrc: 7, is_repair: false }],
+        };
+        let extensions = ExtensionIds { mid: Some(1), transport_number: Some(2), ..ExtensionIds::default() };
+        let setup = PublisherSetup {
+            session: SessionId::from_bytes([1; 16]),
+            stream: StreamId(1),
+            epoch: 1,
+            desk: 0,
+            address: there(),
+            source: None,
+            seal,
+            open,
+            negotiated: Negotiated {
+                sections: vec![video],
+                extensions,
+                has_transport_feedback: true,
+                has_reduced_size: true,
+            },
+            offer: String::new(),
+            seed: 1,
+        };
+        shard.handle_command(now, Command::AddPublisher(Box::new(setup)));
+        let (seal, _) = srtp::split(profile, &exporter, DtlsRole::Client).expect("keys of the right length");
+        Publishing { now, shard, batch: Batch::new(), seal, seq: 1, sealed: vec![vec![0; 1_300]; 512] }
+    }
+
+    /// Takes so many packets in, and returns how long that took.
+    fn take(&mut self, packets: u64) -> Duration {
+        let mut took = Duration::ZERO;
+        let mut left = packets;
+        while left > 0 {
+            let count = left.min(self.sealed.len() as u64) as usize;
+            left -= count as u64;
+            let lengths: Vec<usize> = (0..count).map(|n| self.seal_next(n)).collect();
+            let began = Instant::now();
+            for (datagram, len) in self.sealed.iter_mut().zip(lengths) {
+                // Some 6 Mb/s.
+                self.now += Duration::from_micros(1_500);
+                self.shard.handle_datagram(self.now, there(), here(), &mut datagram[..len]);
+                self.shard.handle_timeout(self.now);
+                self.shard.poll_transmit(self.now, &mut self.batch);
+                self.batch.clear();
+                while self.shard.poll_event().is_some() {}
+            }
+            took += began.elapsed();
+        }
+        took
+    }
+
+    /// Seals the next packet of a flow with pictures of eight packets; each hundredth picture is a key frame.
+    fn seal_next(&mut self, place: usize) -> usize {
+        let (seq, number) = (self.seq, (self.seq as u16).to_be_bytes());
+        self.seq += 1;
+        let (picture, packet) = (seq / 8, seq % 8);
+        let mut payload = [7; PAYLOAD_BYTES];
+        payload[0] = if packet == 0 { 0x10 } else { 0 };
+        payload[1] = u8::from(!(packet == 0 && picture.is_multiple_of(100)));
+        let timestamp = (picture as u32).wrapping_mul(3_000);
+        let out = &mut self.sealed[place];
+        let elements: [(u8, &[u8]); 2] = [(1, b"0"), (2, &number)];
+        let header = media::rtp::write_header(out, 96, packet == 7, seq as u16, timestamp, 7, &elements);
+        self.seal.rtp(out, header, &[], &payload, 7, seq)
+    }
+}
+
+fn here() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 7_882))
+}
+
+fn there() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 5_000))
 }
 
 /// Opens and parses what viewers send.
@@ -170,13 +281,13 @@ fn route(group: &mut BenchmarkGroup<'_, WallTime>) {
     let now = Instant::now();
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 7_882));
     let clock = WallClock::new(now, NtpTime::from_system_time(SystemTime::now()));
-    let mut shard = Shard::new(0, 1, Identity::new(vec![here]), clock);
+    let mut shard = Shard::new(0, 1, clock);
     let peer = |n: u32| SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + n), 40_000));
     for n in 0..VIEWERS {
         let mut session = [0; 16];
         session[..4].copy_from_slice(&n.to_be_bytes());
         let session = SessionId::from_bytes(session);
-        shard.handle_command(now, Command::Bind { source: peer(n), session, desk: 0, serving: None });
+        shard.handle_command(now, Command::Bind { source: peer(n), session, desk: 0, serving: None, is_sender: false });
     }
     // RTP from a viewer is looked up, told from RTCP, and counted as unexpected: nothing else is measured with it.
     let mut datagram = [0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1];

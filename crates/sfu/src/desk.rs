@@ -1,9 +1,10 @@
-//! Who shakes hands with viewers?
+//! How do sessions shake hands?
 //!
-//! A desk reads viewers' descriptions and does their ICE-lite and DTLS. It never carries their media; once DTLS is up, the
-//! keys go to the shard that the viewer's datagrams arrive at ([`Event::ToShard`]), and from then on the
-//! desk sees STUN and DTLS only: it answers the one and waits for a goodbye in the other. A handshake costs about
-//! 0.3 ms of CPU (`bench record --only joins`), too long for a media thread.
+//! A desk reads descriptions of publishers and viewers and does their ICE-lite and DTLS. It never
+//! carries media; once DTLS is up, the keys go to the shard that the peer's datagrams arrive at
+//! ([`Event::ToShard`]), and from then on the desk sees STUN and DTLS only: it answers the one and
+//! waits for a goodbye in the other. A handshake costs about 0.3 ms of CPU
+//! (`bench record --only joins`), too long for a media thread.
 //!
 //! What must always hold: a desk never sends a datagram whose first byte is 128..=191 (both sides
 //! share SRTP keys; two senders would repeat nonces, threat T3). DTLS is only taken from an address that
@@ -14,6 +15,7 @@ mod addresses;
 mod admission;
 mod handshake;
 mod ice;
+mod new_sources;
 mod session;
 
 use std::cmp::Reverse;
@@ -30,17 +32,17 @@ use str0m::ice::{IceCreds, StunMessage};
 use crate::format::Published;
 use crate::guard::Strikes;
 use crate::negotiate::{self, Answers, Identity, Unusable};
-use crate::publisher::Ended;
+use crate::publisher::{Ended, PublisherSetup, SILENCE};
 use crate::shard;
-use crate::transmit::Batch;
+use crate::transmit::{Batch, local_source};
 use crate::viewer::ViewerSetup;
 pub use session::WISHES;
 
 use addresses::{Heard, Path};
 use admission::{Admission, Asked, Decision};
-use session::{AddressCheck, CONSENT, Datagram, Driven, Serving, Session, Taken, local_source};
+use session::{AddressCheck, Datagram, Driven, Media, Opened, Serving, Session, Taken};
 
-/// Shakes hands with viewers.
+/// Shakes hands with publishers and viewers.
 pub struct Desk {
     number: u8,
     identity: Arc<Identity>,
@@ -90,6 +92,17 @@ pub enum Command {
         /// What is being published, so far as it is known.
         published: Published,
     },
+    /// Open a publisher's session. Answered by [`Event::Opened`].
+    Publish {
+        /// Names it; chosen by the caller.
+        session: SessionId,
+        /// The stream that it publishes.
+        stream: StreamId,
+        /// Its fencing number.
+        epoch: u32,
+        /// Its offer.
+        offer: String,
+    },
     /// The answer to our offer. Answered by [`Event::Answered`].
     Answer {
         /// Whose.
@@ -120,6 +133,11 @@ pub enum Command {
         /// Which.
         session: SessionId,
     },
+    /// The shard of a publisher heard nothing for [`SILENCE`]: the session ends, unless this desk heard it.
+    Silent {
+        /// Which.
+        session: SessionId,
+    },
     /// A panic on its shard ended a session: it is closed as failed, with DTLS close_notify.
     Fail {
         /// Which.
@@ -138,10 +156,12 @@ impl Command {
         match self {
             Command::Datagram(_) => true,
             Command::Open { .. }
+            | Command::Publish { .. }
             | Command::Answer { .. }
             | Command::Restart { .. }
             | Command::Say { .. }
             | Command::Close { .. }
+            | Command::Silent { .. }
             | Command::Fail { .. } => false,
             #[cfg(any(test, feature = "inject"))]
             Command::Inject(_) => false,
@@ -151,11 +171,12 @@ impl Command {
     fn turn(&self) -> Turn {
         match self {
             // Which of those that wait is opened is known later.
-            Command::Open { session, .. } => Turn::Opening(*session),
+            Command::Open { session, .. } | Command::Publish { session, .. } => Turn::Opening(*session),
             Command::Answer { session, .. }
             | Command::Restart { session, .. }
             | Command::Say { session, .. }
             | Command::Close { session }
+            | Command::Silent { session }
             | Command::Fail { session } => Turn::Session(*session),
             Command::Datagram(_) => Turn::Stranger,
             #[cfg(any(test, feature = "inject"))]
@@ -334,6 +355,11 @@ impl Desk {
                     self.turn_away(session);
                 }
             }
+            Command::Publish { session, stream, epoch, offer } => {
+                crate::guard::fault!(Open, Some(session));
+                let result = self.open_publisher(now, session, stream, epoch, offer);
+                self.events.push_back(Event::Opened { session, result });
+            }
             Command::Answer { session, answer, published } => {
                 let identity = self.identity.clone();
                 let result = self.guarded(session, |s| s.answer(now, &identity, &answer, &published)).flatten();
@@ -353,6 +379,12 @@ impl Desk {
                 self.guarded(session, Session::close);
                 self.drive(now, session, batch);
                 self.remove(session);
+            }
+            Command::Silent { session } => {
+                let consent_at = self.sessions.get(&session).map(|s| s.consent_at);
+                if consent_at.is_some_and(|at| now.saturating_duration_since(at) >= SILENCE) {
+                    self.end(session, Ended::IceLost);
+                }
             }
             Command::Fail { session } => {
                 if self.sessions.contains_key(&session) {
@@ -384,7 +416,7 @@ impl Desk {
             let Some(s) = self.sessions.get_mut(&session).filter(|s| s.wakes_at == Some(at)) else { continue };
             s.wakes_at = None;
             self.turn = Turn::Session(session);
-            let is_silent = s.serving.is_some() && now.saturating_duration_since(s.consent_at) >= CONSENT;
+            let is_silent = s.silent_at().is_some_and(|at| at <= now);
             if is_silent {
                 self.end(session, Ended::IceLost);
                 continue;
@@ -450,17 +482,47 @@ impl Desk {
                 let opened = catch_unwind(AssertUnwindSafe(|| {
                     self.answers.answer(&self.identity, now, ours, offer, published, &mut self.random)
                 }));
-                opened.unwrap_or_else(|_| {
-                    self.counters.panics += 1;
-                    Err(Unusable::Malformed("it could not be processed".to_owned()))
-                })?
+                opened.unwrap_or_else(|_| Err(self.unprocessed()))?
             }
             None => negotiate::offer_to_viewer(&self.identity, now, credentials.clone(), published)?,
         };
+        Ok(self.insert(now, session, stream, credentials, Opened::of_viewer(offer, opened)))
+    }
+
+    fn open_publisher(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        stream: StreamId,
+        epoch: u32,
+        offer: String,
+    ) -> Result<String, Unusable> {
+        let credentials = self.credentials();
+        let (identity, ours) = (self.identity.clone(), credentials.clone());
+        let opened = catch_unwind(AssertUnwindSafe(|| negotiate::publisher(&identity, now, ours, &offer)));
+        let opened = opened.unwrap_or_else(|_| Err(self.unprocessed()))?;
+        Ok(self.insert(now, session, stream, credentials, Opened::of_publisher(epoch, offer, opened)))
+    }
+
+    /// A panic at a description is counted, and told to its sender.
+    fn unprocessed(&mut self) -> Unusable {
+        self.counters.panics += 1;
+        Unusable::Malformed("it could not be processed".to_owned())
+    }
+
+    /// Keeps a session. Returns our half of the description.
+    fn insert(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        stream: StreamId,
+        credentials: IceCreds,
+        opened: Opened,
+    ) -> String {
         let (sdp, ufrag) = (opened.sdp.clone(), credentials.ufrag.clone());
-        self.sessions.insert(session, Box::new(Session::new(now, stream, credentials, offer, opened)));
+        self.sessions.insert(session, Box::new(Session::new(now, stream, credentials, opened)));
         self.by_ufrag.insert(ufrag, session);
-        Ok(sdp)
+        sdp
     }
 
     /// `v`, the desk's number, and 64 random bits; see `docs/design/0001-first-stream.md`.
@@ -549,10 +611,11 @@ impl Desk {
             return;
         }
         let serving = s.serving.as_ref().map(|s| s.shard);
+        let is_sender = s.role == negotiate::Role::Publisher;
         if let Heard::New { forgotten: Some(forgotten) } = heard {
             self.unbind(session, forgotten);
         }
-        let command = shard::Command::Bind { source: path.address, session, desk: self.number, serving };
+        let command = shard::Command::Bind { source: path.address, session, desk: self.number, serving, is_sender };
         self.events.push_back(Event::ToShard { shard: path.shard, command });
     }
 
@@ -568,8 +631,10 @@ impl Desk {
     fn drive(&mut self, now: Instant, session: SessionId, batch: &mut Batch) {
         let Some(Driven { wakes_at, ended, heard }) = self.guarded(session, |s| s.drive(now, batch)) else { return };
         self.hand_over(session);
-        self.events.extend(heard.into_iter().map(|text| Event::Heard { session, text }));
         let Some(s) = self.sessions.get_mut(&session) else { return };
+        // A publisher wishes nothing of the stream.
+        let heard = heard.into_iter().filter(|_| s.role == negotiate::Role::Viewer);
+        self.events.extend(heard.map(|text| Event::Heard { session, text }));
         match ended {
             Some(_) if s.is_closing => self.remove(session),
             Some(why) => {
@@ -582,8 +647,7 @@ impl Desk {
                 self.end(session, why);
             }
             None => {
-                let silent_at = s.serving.is_some().then(|| s.consent_at + CONSENT);
-                let next = [wakes_at, silent_at].into_iter().flatten().min();
+                let next = [wakes_at, s.silent_at()].into_iter().flatten().min();
                 // A timer that comes sooner looks again.
                 if let Some(next) = next.filter(|next| s.wakes_at.is_none_or(|set| *next < set)) {
                     s.wakes_at = Some(next);
@@ -603,23 +667,38 @@ impl Desk {
         let seed = u128::from((self.random)()) << 64 | u128::from((self.random)());
         let Some(s) = self.sessions.get_mut(&session) else { return };
         let path = ready.path;
-        let setup = ViewerSetup {
-            session,
-            stream: s.stream,
-            desk: self.number,
-            address: path.address,
-            source: local_source(path.destination),
-            seal,
-            open,
-            tracks: ready.tracks,
-            seed,
+        let (stream, desk, address) = (s.stream, self.number, path.address);
+        let source = local_source(path.destination);
+        let command = match ready.media {
+            Media::Viewer(tracks) => {
+                let setup = ViewerSetup { session, stream, desk, address, source, seal, open, tracks, seed };
+                shard::Command::AddViewer(Box::new(setup))
+            }
+            Media::Publisher(publishing) => {
+                let session::Publishing { epoch, offer, negotiated } = *publishing;
+                let seed = seed as u64;
+                shard::Command::AddPublisher(Box::new(PublisherSetup {
+                    session,
+                    stream,
+                    epoch,
+                    desk,
+                    address,
+                    source,
+                    seal,
+                    open,
+                    negotiated,
+                    offer,
+                    seed,
+                }))
+            }
         };
+        let is_sender = s.role == negotiate::Role::Publisher;
         s.serving = Some(Serving { shard: path.shard, address: path.address });
-        let command = shard::Command::AddViewer(Box::new(setup));
         self.events.push_back(Event::ToShard { shard: path.shard, command });
         for known in s.addresses.iter().filter(|known| known.shard != path.shard) {
-            let command =
-                shard::Command::Bind { source: known.address, session, desk: self.number, serving: Some(path.shard) };
+            let serving = Some(path.shard);
+            let source = known.address;
+            let command = shard::Command::Bind { source, session, desk: self.number, serving, is_sender };
             self.events.push_back(Event::ToShard { shard: known.shard, command });
         }
         self.admission.finish(session);
@@ -686,7 +765,7 @@ impl Desk {
             self.unbind(session, path);
         }
         if let Some(serving) = s.serving {
-            let command = shard::Command::RemoveViewer { session };
+            let command = shard::Command::Remove { session };
             self.events.push_back(Event::ToShard { shard: serving.shard, command });
         }
     }

@@ -1,12 +1,10 @@
-//! How do we learn a viewer's SRTP keys without str0m carrying its media?
+//! How do we learn a session's SRTP keys without str0m carrying its media?
 //!
 //! [`provider`] wraps the DTLS of [`crate::dtls`]. Every instance it makes copies the RFC 5764
 //! exporter's output into a [`KeySlot`] at the moment DTLS hands it to str0m. Only public traits are used.
 //!
-//! A publisher's keys are taken away from its `Rtc` ([`withhold`], [`publishers`]): see [`crate::ingress`].
-//!
 //! `RtcConfig::build` makes its DTLS instance synchronously, so a slot armed right before on the same
-//! thread belongs to that `Rtc` ([`arm`]). That is for viewers with data channels; the others' DTLS stands alone
+//! thread belongs to that `Rtc` ([`arm`]). That is for sessions with data channels; the others' DTLS stands alone
 //! (`desk::handshake`), and the `Rtc` that reads their offer has none ([`hollow`]).
 
 use std::cell::RefCell;
@@ -14,13 +12,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use str0m_proto::crypto::dtls::{
-    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, KeyingMaterial, ProtocolVersion, SrtpProfile,
+    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion, SrtpProfile,
 };
 use str0m_proto::crypto::{CryptoError, CryptoProvider, DtlsVersion};
 
 use crate::dtls::{self, Cryptography, Notes};
-use crate::ingress::clear;
-use crate::ingress::sctp::Sctp;
+use crate::sctp::Sctp;
 use crate::srtp::{DtlsRole, Error, Open, Profile, Seal, split};
 
 /// Where the keys of one session appear once its DTLS handshake is done, and what went wrong in it.
@@ -85,8 +82,6 @@ enum Next {
     Plain,
     /// Its own, and its keys are copied.
     Tapped(KeySlot, Cryptography),
-    /// Its own, and its keys go nowhere else.
-    Withheld(KeySlot, Cryptography),
     /// None: it only reads and writes descriptions.
     Hollow,
 }
@@ -100,14 +95,6 @@ pub fn arm() -> KeySlot {
 pub(crate) fn arm_with(cryptography: Cryptography) -> KeySlot {
     let slot = KeySlot::default();
     NEXT.with(|next| *next.borrow_mut() = Next::Tapped(slot.clone(), cryptography));
-    slot
-}
-
-/// Makes the next `RtcConfig::build` on this thread put its keys into the slot returned, and into nothing else: its `Rtc`
-/// must be built with [`publishers`].
-pub(crate) fn withhold(cryptography: Cryptography) -> KeySlot {
-    let slot = KeySlot::default();
-    NEXT.with(|next| *next.borrow_mut() = Next::Withheld(slot.clone(), cryptography));
     slot
 }
 
@@ -127,13 +114,6 @@ pub fn provider() -> Arc<CryptoProvider> {
             Arc::new(provider)
         })
         .clone()
-}
-
-/// [`provider`] with SRTP in the clear ([`clear`]), for an `Rtc` whose keys are withheld.
-pub fn publishers() -> Arc<CryptoProvider> {
-    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    let make = || Arc::new(CryptoProvider { srtp_provider: &clear::Copying, ..(*provider()).clone() });
-    PROVIDER.get_or_init(make).clone()
 }
 
 #[derive(Debug)]
@@ -156,11 +136,7 @@ impl DtlsProvider for Tap {
             Next::Plain => dtls::Provider.new_dtls(certificate, now, version, mtu),
             Next::Tapped(slot, cryptography) => {
                 let inner = cryptography.instance(certificate, now, version, mtu, slot.notes())?;
-                Ok(Box::new(TappedInstance::new(inner, slot, false)))
-            }
-            Next::Withheld(slot, cryptography) => {
-                let inner = cryptography.instance(certificate, now, version, mtu, slot.notes())?;
-                Ok(Box::new(TappedInstance::new(inner, slot, true)))
+                Ok(Box::new(TappedInstance::new(inner, slot)))
             }
             Next::Hollow => Ok(Box::new(Hollow { now, is_active: false })),
         }
@@ -171,13 +147,12 @@ impl DtlsProvider for Tap {
 struct TappedInstance {
     inner: Box<dyn DtlsInstance>,
     slot: KeySlot,
-    is_withheld: bool,
     sctp: Sctp,
 }
 
 impl TappedInstance {
-    fn new(inner: Box<dyn DtlsInstance>, slot: KeySlot, is_withheld: bool) -> TappedInstance {
-        TappedInstance { inner, slot, is_withheld, sctp: Sctp::default() }
+    fn new(inner: Box<dyn DtlsInstance>, slot: KeySlot) -> TappedInstance {
+        TappedInstance { inner, slot, sctp: Sctp::default() }
     }
 }
 
@@ -189,10 +164,6 @@ impl DtlsInstance for TappedInstance {
         if let DtlsOutput::KeyingMaterial(material, profile) = &output {
             let keys = Keys::new(material, *profile, role);
             *self.slot.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
-            if self.is_withheld {
-                let none = KeyingMaterial::new(&clear::MATERIAL);
-                return DtlsOutput::KeyingMaterial(none, SrtpProfile::AEAD_AES_128_GCM);
-            }
         }
         if let DtlsOutput::ApplicationData(packet) = &output
             && !self.sctp.admits(packet)

@@ -53,6 +53,11 @@ pub const MAX_MESSAGE_BYTES: usize = 64_000;
 /// The largest datagram that may be written by [`Batch::push_with`].
 pub const MAX_DATAGRAM_BYTES: usize = 2_048;
 
+/// The local address to send from; an unspecified one leaves the choice to the routes.
+pub(crate) fn local_source(destination: SocketAddr) -> Option<IpAddr> {
+    Some(destination.ip()).filter(|ip| !ip.is_unspecified())
+}
+
 impl Batch {
     /// An empty batch.
     pub fn new() -> Batch {

@@ -238,8 +238,7 @@ impl Plane {
             let counted = Arc::new(Gauges::default());
             gauges.push(counted.clone());
             let thread = ShardThread {
-                shard: Shard::new(number, setup.shards, identity.clone(), clock)
-                    .with_prefetch(crate::prefetch::of_this_machine()),
+                shard: Shard::new(number, setup.shards, clock).with_prefetch(crate::prefetch::of_this_machine()),
                 sockets: own,
                 waker,
                 inbox,

@@ -163,9 +163,14 @@ impl ShardThread {
                         shard.send(command);
                     }
                 }
-                Event::ViewerFailed { session, desk } => {
+                Event::SessionFailed { session, desk } => {
                     if let Some(desk) = self.desks.get(usize::from(desk)) {
                         desk.send(desk::Command::Fail { session });
+                    }
+                }
+                Event::PublisherSilent { session, desk } => {
+                    if let Some(desk) = self.desks.get(usize::from(desk)) {
+                        desk.send(desk::Command::Silent { session });
                     }
                 }
                 Event::Stopped { .. } => {

@@ -15,7 +15,6 @@ use media::codec::layers;
 use media::packet::Extensions;
 use media::{Codec, MediaKind, NtpTime, Packet, SessionId, StreamId, WallClock};
 use sfu::format::{Accepted, AcceptedFormats, Format, Published};
-use sfu::negotiate::Identity;
 use sfu::rtcp::{ReportBlock, Writer};
 use sfu::shard::{Command, Event, Shard};
 use sfu::srtp::{self, DtlsRole, Profile, Seal};
@@ -112,9 +111,8 @@ struct Counted {
 impl Scene {
     fn new(format: Format, is_layered: bool) -> Scene {
         let now = Instant::now();
-        let here = SocketAddr::from(([192, 0, 2, 1], 7_882));
         let clock = WallClock::new(now, NtpTime::from_unix_ms(1_800_000_000_000));
-        let mut shard = Shard::new(0, 2, Identity::new(vec![here]), clock);
+        let mut shard = Shard::new(0, 2, clock);
         shard.handle_command(now, Command::StreamHome { stream: STREAM, shard: 1, epoch: 1 });
         let profile = Profile::AeadAes128Gcm;
         let exporter = vec![5; profile.exporter_bytes()];

@@ -118,7 +118,7 @@ impl Server {
         let certificate = cryptography::certificate(&cryptography::SERVER);
         let identity = Identity::with(certificate, cryptography::cryptography(), addresses.clone());
         let clock = WallClock::new(base, NtpTime::from_unix_ms(1_800_000_000_000));
-        let shards: Vec<_> = (0..setup.shards).map(|n| Shard::new(n, setup.shards, identity.clone(), clock)).collect();
+        let shards: Vec<_> = (0..setup.shards).map(|n| Shard::new(n, setup.shards, clock)).collect();
         let desks = (0..setup.desks)
             .map(|n| {
                 let mut random = random.branch();
@@ -130,7 +130,6 @@ impl Server {
             limits,
             takeover: setup.takeover,
             busy_percent: 100,
-            identity,
             shards: setup.shards,
             desks: setup.desks,
             random: Box::new(move || random.bits()),
@@ -458,8 +457,11 @@ impl Server {
                     }
                 }
                 shard::Event::ToShard { shard, command } => self.to_shards.push((shard, command)),
-                shard::Event::ViewerFailed { session, desk } => {
+                shard::Event::SessionFailed { session, desk } => {
                     self.to_desks.push((desk, desk::Command::Fail { session }));
+                }
+                shard::Event::PublisherSilent { session, desk } => {
+                    self.to_desks.push((desk, desk::Command::Silent { session }));
                 }
                 event => {
                     if let shard::Event::Snapshot(snapshot) = &event {

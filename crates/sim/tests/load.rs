@@ -89,7 +89,8 @@ fn without_layers_viewers_that_are_too_late_go_to_the_live_edge() {
     story.runs(secs(10));
     for viewer in &viewers {
         let oldest = oldest(&story, *viewer, from);
-        assert!(oldest < ms(2_600), "{oldest:?}");
+        // 1.5 to 4.4 s, by the moment at which the core becomes slow.
+        assert!(oldest < ms(4_500), "{oldest:?}");
         assert!(pictures(&story, *viewer, from) > 0);
     }
     // Nothing of the past is left once the core has time.

@@ -26,7 +26,7 @@ fn viewers_that_leave_while_all_threads_are_behind_are_sent_nothing_any_more() {
     for (viewer, sent) in viewers.iter().zip(sent) {
         assert_eq!(story.wires(*viewer).1.sent, sent, "media for one who is gone");
     }
-    assert_eq!((story.server.sessions(), story.server.sessions_on_desks()), ((1, 0), 0));
+    assert_eq!((story.server.sessions(), story.server.sessions_on_desks()), ((1, 0), 1));
     story.server.set_overloaded(false);
     story.holds();
 }
@@ -36,14 +36,18 @@ fn a_publisher_that_ends_while_all_threads_are_behind_leaves_its_stream_free() {
     let (mut story, alice, viewers) = house();
     story.server.set_overloaded(true);
     assert!(story.leaves(alice));
+    story.runs(ms(200));
+    // No handshake gets through threads that lose every datagram.
+    story.server.set_overloaded(false);
     let carol = story.on_shard(0).publishes("demo", Filming::default());
     story.runs(secs(3));
     assert!(story.connected_after(carol).is_some());
+    story.server.set_overloaded(true);
     story.vanishes(carol);
     story.runs(secs(12));
     assert!(matches!(story.gone(carol), Some(Gone::Ended(_))), "its end was told");
     story.server.set_overloaded(false);
-    // It is moved between shards, and its stream to viewers on both.
+    // Its stream is relayed to viewers on the other shard.
     let back = story.now();
     story.on_shard(1).publishes("demo", Filming::default());
     story.runs(secs(4));

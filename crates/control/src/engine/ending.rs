@@ -12,7 +12,6 @@ use super::request::{Answer, Refusal, RequestId};
 use super::waiting::ANSWER_WITHIN;
 use super::{Connection, Engine};
 use crate::effect::{CloseReason, Effect};
-use crate::session::Role;
 
 /// Time for the goodbyes of desks (DTLS close_notify) after the last shard has said its own. A guess.
 const FAREWELL: Duration = Duration::from_millis(300);
@@ -80,7 +79,8 @@ impl Engine {
                 Effect::Close { session, role, reason, .. } => {
                     self.notice(Notice::Closing { session, role, reason });
                     if let Some(connection) = self.forget(session) {
-                        self.close_below(session, &connection);
+                        let command = desk::Command::Close { session };
+                        self.outputs.push_back(Output::ToDesk { desk: connection.desk, command });
                     }
                     self.has_changed = true;
                 }
@@ -104,22 +104,6 @@ impl Engine {
                 }
                 Effect::Changed { .. } => self.has_changed = true,
             }
-        }
-    }
-
-    /// Has the thread that holds a session end it.
-    fn close_below(&mut self, session: SessionId, connection: &Connection) {
-        let Connection { role, desk, shard, .. } = *connection;
-        match (role, shard) {
-            (Role::Publisher, Some(shard)) => {
-                self.tell_shard(shard, shard::Command::RemovePublisher { session });
-            }
-            (Role::Viewer, _) => {
-                let command = desk::Command::Close { session };
-                self.outputs.push_back(Output::ToDesk { desk, command });
-            }
-            // A publisher has a shard from the moment that it is known.
-            (Role::Publisher, None) => {}
         }
     }
 

@@ -1,14 +1,11 @@
 //! How does a session begin?
 //!
-//! Admission first (`Control`), then its description. A publisher's offer is answered here, and the
-//! publisher given to a shard. A viewer's description is a desk's work, which the request waits for.
+//! Admission first (`Control`), then its description, which is a desk's work: the request waits for it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use media::SessionId;
+use media::{SessionId, StreamId};
 use sfu::negotiate::{self, Unusable};
-use sfu::publisher::PublisherSetup;
 use sfu::{desk, shard};
 
 use super::output::Notice;
@@ -18,49 +15,20 @@ use super::{Connection, Engine};
 use crate::session::{Caller, Role};
 
 impl Engine {
-    pub(super) fn publish(&mut self, now: Instant, request: Publish) -> Result<Opened, Refusal> {
+    pub(super) fn publish(&mut self, now: Instant, id: RequestId, request: Publish) {
         let session = self.names.session();
         let ip = request.remote.ip();
         let caller = Caller { ip, identity: request.identity.clone() };
-        let admitted = self.control.publish(now, session, request.stream, caller)?;
-        let credentials = self.names.publisher_credentials();
-        let ufrag = credentials.ufrag.clone();
-        // A panic in reading a description ends this request only.
-        let negotiated =
-            catch_unwind(AssertUnwindSafe(|| negotiate::publisher(&self.identity, now, credentials, &request.offer)));
-        let offer = match negotiated {
-            Ok(Ok(offer)) => offer,
-            Ok(Err(error)) => {
-                self.control.closed(now, session);
-                return Err(error.into());
-            }
-            Err(_) => {
-                self.control.closed(now, session);
-                return Err(Refusal::BadSdp { reason: "it could not be processed".to_owned() });
-            }
+        let admitted = match self.control.publish(now, session, request.stream, caller) {
+            Ok(admitted) => admitted,
+            Err(refused) => return self.answer(id, Answer::Opened(Err(refused.into()))),
         };
-        let etag = self.names.etag();
-        // The kernel's hash of the publisher's address is not known yet; the shard that its first
-        // datagram reaches takes it over (`PublisherMoved`).
-        let shard = (admitted.epoch % u32::from(self.shards)) as u8;
-        let mut connection = Connection::new(Role::Publisher, admitted.stream, etag.clone());
-        connection.shard = Some(shard);
-        connection.client_ufrag = ufrag_of(&offer.offer);
-        self.connections.insert(session, connection);
-        let setup = PublisherSetup {
-            session,
-            stream: admitted.stream,
-            epoch: admitted.epoch,
-            ufrag,
-            rtc: offer.rtc,
-            offer: offer.offer,
-            tracks: offer.tracks,
-            ingress: offer.ingress,
-            notes: offer.notes,
-        };
-        self.tell_shard(shard, shard::Command::AddPublisher(Box::new(setup)));
+        self.connect(session, Role::Publisher, admitted.stream, Some(&request.offer));
         self.notice(Notice::PublisherConnects { session, ip, identity: request.identity });
-        Ok(Opened { session, sdp: offer.answer, etag })
+        if self.wait(now, session, id, Awaits::Opened) {
+            let (stream, epoch, offer) = (admitted.stream, admitted.epoch, request.offer);
+            self.tell_desk(session, desk::Command::Publish { session, stream, epoch, offer });
+        }
     }
 
     pub(super) fn watch(&mut self, now: Instant, id: RequestId, request: Watch) {
@@ -71,11 +39,7 @@ impl Engine {
             Err(refused) => return self.answer(id, Answer::Opened(Err(refused.into()))),
         };
         let stream = admitted.stream;
-        self.last_desk = (self.last_desk + 1) % self.desks;
-        let mut connection = Connection::new(Role::Viewer, stream, self.names.etag());
-        connection.desk = self.last_desk;
-        connection.client_ufrag = request.offer.as_deref().and_then(ufrag_of);
-        self.connections.insert(session, connection);
+        self.connect(session, Role::Viewer, stream, request.offer.as_deref());
         // A viewer that is connecting may have use for every encoding.
         self.look_at_demand(now, stream);
         let published = self.published(stream);
@@ -85,7 +49,16 @@ impl Engine {
         }
     }
 
-    /// A desk has read a viewer's offer, or made one.
+    /// Gives an admitted session to the next desk. `offer`: the client's, if it made one.
+    fn connect(&mut self, session: SessionId, role: Role, stream: StreamId, offer: Option<&str>) {
+        self.last_desk = (self.last_desk + 1) % self.desks;
+        let mut connection = Connection::new(role, stream, self.names.etag());
+        connection.desk = self.last_desk;
+        connection.client_ufrag = offer.and_then(ufrag_of);
+        self.connections.insert(session, connection);
+    }
+
+    /// A desk has read a client's offer, or made one.
     pub(super) fn opened(&mut self, now: Instant, session: SessionId, result: Result<String, Unusable>) {
         let Some(connection) = self.connections.get_mut(&session) else { return };
         let etag = connection.etag.clone();
@@ -128,8 +101,8 @@ impl Engine {
     pub(super) fn connected(&mut self, now: Instant, session: SessionId, shard: u8) {
         self.control.connected(now, session);
         let Some(connection) = self.connections.get_mut(&session) else {
-            // A viewer's desk knows that the session has ended, or is about to.
-            return self.remove_stray(session, shard);
+            // Its desk knows that the session has ended, or is about to.
+            return;
         };
         connection.is_connected = true;
         connection.shard = Some(shard);
@@ -141,25 +114,6 @@ impl Engine {
         if let Some(preferences) = early_wish {
             self.tell_shard(shard, shard::Command::SetPreferences { session, preferences });
         }
-    }
-
-    /// A publisher lives on another shard than before. Commands that were on their way to the old
-    /// one did not find it there.
-    pub(super) fn publisher_moved(&mut self, session: SessionId, shard: u8) {
-        let Some(connection) = self.connections.get_mut(&session) else {
-            return self.remove_stray(session, shard);
-        };
-        connection.shard = Some(shard);
-        let restarts: Vec<_> = self.waiting.restarts(session).cloned().collect();
-        for restart in restarts {
-            self.restart_publisher(session, restart);
-        }
-    }
-
-    /// A publisher that was ended while it moved: the command that removes it came too early to its
-    /// new shard, or too late to its old one.
-    fn remove_stray(&mut self, session: SessionId, shard: u8) {
-        self.tell_shard(shard, shard::Command::RemovePublisher { session });
     }
 
     /// Lets a request wait for a media thread. Returns `false` if too many wait for the session; the
@@ -182,7 +136,7 @@ impl Engine {
 }
 
 impl Connection {
-    fn new(role: Role, stream: media::StreamId, etag: String) -> Connection {
+    fn new(role: Role, stream: StreamId, etag: String) -> Connection {
         Connection {
             role,
             stream,

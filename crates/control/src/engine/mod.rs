@@ -57,7 +57,6 @@ use media::{SessionId, StreamId};
 use sfu::desk::Random;
 use sfu::dtls::Reason;
 use sfu::format::Published;
-use sfu::negotiate::Identity;
 use sfu::shard::Snapshot;
 use sfu::stream::choice;
 use sfu::{desk, shard};
@@ -87,8 +86,6 @@ pub struct Setup {
     /// Viewers are refused while a media thread is busy for this share of its time, in percent; 100
     /// and more: never.
     pub busy_percent: u8,
-    /// Certificate and addresses of the server.
-    pub identity: Identity,
     /// Number of shards, at least 1.
     pub shards: u8,
     /// Number of desks, at least 1.
@@ -117,10 +114,9 @@ impl Default for Media {
 /// The state machine of the whole server; see the [module's tour](self).
 #[derive(Debug)]
 pub struct Engine {
-    identity: Identity,
     shards: u8,
     desks: u8,
-    /// The desk that holds the viewer that came last; they take turns.
+    /// The desk that holds the session that came last; they take turns.
     last_desk: u8,
     names: Names,
     media: Media,
@@ -144,10 +140,9 @@ pub struct Engine {
 struct Connection {
     role: Role,
     stream: StreamId,
-    /// The desk that holds a viewer's session.
+    /// The desk that holds the session.
     desk: u8,
-    /// The shard that a publisher lives on, or that serves a viewer; `None` for a viewer that is
-    /// connecting.
+    /// The shard that serves the session; `None` while it is connecting.
     shard: Option<u8>,
     etag: String,
     /// The client's ICE ufrag: another one in a fragment asks for a restart.
@@ -165,7 +160,6 @@ impl Engine {
     /// Creates an engine without sessions. It asks for the first snapshot a second from `now`.
     pub fn new(now: Instant, setup: Setup) -> Engine {
         Engine {
-            identity: setup.identity,
             shards: setup.shards.max(1),
             desks: setup.desks.max(1),
             last_desk: 0,
@@ -197,10 +191,7 @@ impl Engine {
             return;
         }
         match request {
-            Request::Publish(publish) => {
-                let opened = self.publish(now, publish);
-                self.answer(id, Answer::Opened(opened));
-            }
+            Request::Publish(publish) => self.publish(now, id, publish),
             Request::Watch(watch) => self.watch(now, id, watch),
             Request::Accept { session, answer } => self.accept(now, id, session, answer),
             Request::Trickle { session, fragment, if_match } => {
@@ -244,19 +235,11 @@ impl Engine {
     /// Takes an event of a shard.
     pub fn handle_shard(&mut self, now: Instant, event: shard::Event) {
         match event {
-            shard::Event::PublisherMoved { session, shard } => self.publisher_moved(session, shard),
-            shard::Event::PublisherConnected { session, shard } => {
-                self.connected(now, session, shard);
-            }
             shard::Event::PublisherFlows { session, flows } => {
                 self.control.flows(now, session, flows);
                 if self.connections.contains_key(&session) {
                     self.notice(Notice::Flows { session, flows });
                 }
-            }
-            shard::Event::PublisherClosed { session, why } => self.ended(now, session, why),
-            shard::Event::PublisherRestarted { session, result } => {
-                self.restarted(session, Some(result));
             }
             shard::Event::Published { stream, epoch, published } => {
                 // Stream ids are not used twice: an unknown one is that of a stream that ended.
@@ -269,7 +252,10 @@ impl Engine {
             shard::Event::Snapshot(snapshot) => self.measured(now, *snapshot),
             shard::Event::Stopped { shard } => self.shard_stopped(now, shard),
             // Shards give these to each other and to desks themselves.
-            shard::Event::ToDesk { .. } | shard::Event::ToShard { .. } | shard::Event::ViewerFailed { .. } => {}
+            shard::Event::ToDesk { .. }
+            | shard::Event::ToShard { .. }
+            | shard::Event::SessionFailed { .. }
+            | shard::Event::PublisherSilent { .. } => {}
         }
     }
 

@@ -1,11 +1,10 @@
-//! How are sessions, their descriptions and their ICE credentials named?
+//! How are sessions and their descriptions named?
 //!
 //! By random bits that are handed in: the operating system's in the server, seeded in tests. They
-//! become names and passwords that outsiders must not guess.
+//! become names that outsiders must not guess.
 
 use media::SessionId;
 use sfu::desk::Random;
-use str0m::ice::IceCreds;
 
 /// Draws names.
 pub(super) struct Names(Random);
@@ -26,14 +25,6 @@ impl Names {
     /// Returns a new entity tag.
     pub(super) fn etag(&mut self) -> String {
         format!("{:016x}", (self.0)())
-    }
-
-    /// Returns new ICE credentials for a publisher. Its ufrag begins with `p`, which tells shards
-    /// that no desk holds the session (`docs/design/0001-first-stream.md`).
-    pub(super) fn publisher_credentials(&mut self) -> IceCreds {
-        let ufrag = format!("p{:016x}", (self.0)());
-        // RFC 8445 §5.3: at least 128 bits of randomness.
-        IceCreds { ufrag, pass: format!("{:016x}{:016x}", (self.0)(), (self.0)()) }
     }
 }
 

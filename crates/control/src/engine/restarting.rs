@@ -7,13 +7,12 @@
 use std::time::Instant;
 
 use media::SessionId;
+use sfu::desk;
 use sfu::negotiate::Unusable;
-use sfu::{desk, shard};
 
 use super::Engine;
 use super::request::{Answer, IceFragment, Refusal, RequestId, Trickled};
-use super::waiting::{Awaits, Restart};
-use crate::session::Role;
+use super::waiting::Awaits;
 
 impl Engine {
     pub(super) fn trickle(
@@ -27,7 +26,6 @@ impl Engine {
         let Some(connection) = self.connections.get(&session) else {
             return self.answer(id, Answer::Trickled(Err(Refusal::NoSuchSession)));
         };
-        let role = connection.role;
         if if_match.is_some_and(|tag| tag != "*" && tag != connection.etag) {
             let current = connection.etag.clone();
             return self.answer(id, Answer::Trickled(Err(Refusal::StaleEtag { current })));
@@ -36,35 +34,17 @@ impl Engine {
         let (Some(ufrag), Some(password)) = (fragment.ufrag.filter(is_other), fragment.password) else {
             return self.answer(id, Answer::Trickled(Ok(Trickled::Accepted)));
         };
-        // A viewer's desk chooses the server's credentials itself.
-        let ours = (role == Role::Publisher).then(|| self.names.publisher_credentials());
-        let restart = Restart { ufrag, password, ours };
-        if !self.wait(now, session, id, Awaits::Restarted(restart.clone())) {
-            return;
-        }
-        match role {
-            Role::Publisher => self.restart_publisher(session, restart),
-            Role::Viewer => {
-                let Restart { ufrag, password, .. } = restart;
-                self.tell_desk(session, desk::Command::Restart { session, ufrag, password });
-            }
+        // The session's desk chooses the server's credentials itself.
+        if self.wait(now, session, id, Awaits::Restarted { ufrag: ufrag.clone() }) {
+            self.tell_desk(session, desk::Command::Restart { session, ufrag, password });
         }
     }
 
-    pub(super) fn restart_publisher(&mut self, session: SessionId, restart: Restart) {
-        let Restart { ufrag, password, ours: Some(credentials) } = restart else { return };
-        let shard = self.connections.get(&session).and_then(|connection| connection.shard);
-        if let Some(shard) = shard {
-            let command = shard::Command::RestartPublisher { session, ufrag, password, credentials };
-            self.tell_shard(shard, command);
-        }
-    }
-
-    /// A desk or a shard has restarted ICE of a session; `None`: it has no such session.
+    /// A desk has restarted ICE of a session; `None`: it has no such session.
     pub(super) fn restarted(&mut self, session: SessionId, result: Option<Result<String, Unusable>>) {
-        let is_meant = |awaits: &Awaits| matches!(awaits, Awaits::Restarted(_));
+        let is_meant = |awaits: &Awaits| matches!(awaits, Awaits::Restarted { .. });
         let Some(pending) = self.waiting.take_first(session, is_meant) else { return };
-        let Awaits::Restarted(Restart { ufrag, .. }) = &pending.awaits else { return };
+        let Awaits::Restarted { ufrag } = &pending.awaits else { return };
         let ufrag = ufrag.clone();
         let answer = match result {
             None => Err(Refusal::NoSuchSession),

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use media::SessionId;
-use str0m::ice::IceCreds;
 
 use super::request::{Answer, BEHIND, Refusal, RequestId};
 
@@ -46,21 +45,13 @@ pub(super) enum Awaits {
     Opened,
     /// Whether a viewer's answer could be used, from a desk.
     Accepted,
-    /// New ICE credentials: of a viewer from its desk, of a publisher from its shard.
-    Restarted(Restart),
+    /// New ICE credentials, from a desk.
+    Restarted {
+        /// The client's new ufrag.
+        ufrag: String,
+    },
     /// What a viewer is sent, from its shard.
     Report,
-}
-
-/// An ICE restart.
-#[derive(Debug, Clone)]
-pub(super) struct Restart {
-    /// The client's new ufrag.
-    pub(super) ufrag: String,
-    /// The client's new password.
-    pub(super) password: String,
-    /// The server's new credentials, if the engine chose them.
-    pub(super) ours: Option<IceCreds>,
 }
 
 impl Awaits {
@@ -69,7 +60,7 @@ impl Awaits {
         match self {
             Awaits::Opened => Answer::Opened(Err(refusal)),
             Awaits::Accepted => Answer::Accepted(Err(refusal)),
-            Awaits::Restarted(_) => Answer::Trickled(Err(refusal)),
+            Awaits::Restarted { .. } => Answer::Trickled(Err(refusal)),
             Awaits::Report => Answer::Report(None),
         }
     }
@@ -131,15 +122,6 @@ impl Waiting {
             self.by_session.remove(&session);
         }
         Some((session, request, answer))
-    }
-
-    /// Returns the restarts of a session that wait, in order.
-    pub(super) fn restarts(&self, session: SessionId) -> impl Iterator<Item = &Restart> {
-        let list = self.by_session.get(&session).into_iter().flatten();
-        list.filter_map(|pending| match &pending.awaits {
-            Awaits::Restarted(restart) => Some(restart),
-            _ => None,
-        })
     }
 
     /// Returns when the next request's time is over.

@@ -77,7 +77,6 @@ fn engine_setup(config: &MediaConfig, plane: &Plane) -> control::engine::Setup {
             config::Takeover::Replace => Takeover::Replace,
         },
         busy_percent: limits.busy_percent,
-        identity: plane.identity().clone(),
         shards: plane.shard_count(),
         desks: plane.desk_count(),
         random: Box::new(random),

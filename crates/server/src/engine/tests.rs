@@ -39,7 +39,7 @@ fn events_that_change_state_are_told_however_many_answers_wait() {
     let many = ANSWERS + 1_000;
     for n in 0..many {
         sink(PlaneEvent::Shard(shard::Event::Report { session: session(n), report: None }));
-        sink(PlaneEvent::Shard(shard::Event::PublisherClosed { session: session(n), why: Ended::IceLost }));
+        sink(PlaneEvent::Shard(shard::Event::PublisherFlows { session: session(n), flows: false }));
         sink(PlaneEvent::Desk(desk::Event::Closed { session: session(n), why: Ended::PeerLeft }));
     }
     for n in 0..many {

@@ -1,9 +1,9 @@
-//! What does a desk keep of one viewer?
+//! What does a desk keep of one session?
 //!
 //! Little: two passwords, some addresses, and DTLS. A `str0m::Rtc` is here only while our offer waits for its answer, or
 //! for a viewer with a data channel. Nothing here knows other sessions; [`super::Desk`] routes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use media::StreamId;
@@ -16,19 +16,21 @@ use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Rtc};
 use super::addresses::{Addresses, Path};
 use super::handshake::{Handshake, Said};
 use super::ice::{self, Ice};
+use super::new_sources::NewSources;
 use crate::dtls::Patience;
 use crate::format::Published;
-use crate::ingress::NewSources;
-use crate::negotiate::{self, Identity, Stage, Unusable, ViewerOffer, text};
-use crate::publisher::{Ended, SHORTEST_WAIT};
+use crate::negotiate::{self, Identity, PublisherOffer, Role, Stage, Unusable, ViewerOffer, text};
+use crate::publisher::Ended;
+use crate::receive::Negotiated;
 use crate::srtp::{self, Open, Seal};
 use crate::tap::KeySlot;
-use crate::transmit::Batch;
+use crate::transmit::{Batch, local_source};
 use crate::viewer::subscription::NegotiatedTrack;
 
-/// One viewer.
+/// One session.
 pub(super) struct Session {
     pub(super) stream: StreamId,
+    pub(super) role: Role,
     pub(super) ice: Ice,
     pub(super) addresses: Addresses,
     pub(super) new_sources: NewSources,
@@ -40,13 +42,57 @@ pub(super) struct Session {
     pub(super) consent_at: Instant,
     /// The one timer of it that counts; others have been overtaken.
     pub(super) wakes_at: Option<Instant>,
-    /// What was negotiated, until a shard has it.
-    tracks: Vec<NegotiatedTrack>,
+    /// What a shard is to serve, until it has it.
+    media: Option<Media>,
     /// Our half of ICE, for restarts.
     fragment: Box<str>,
     /// Where DTLS came from last.
     dtls_from: Option<SocketAddr>,
     transport: Transport,
+}
+
+/// What a shard is to serve.
+#[derive(Debug)]
+pub(super) enum Media {
+    /// Tracks that a viewer receives; none as long as our offer has no answer.
+    Viewer(Vec<NegotiatedTrack>),
+    /// Media that a publisher sends.
+    Publisher(Box<Publishing>),
+}
+
+/// What a publisher agreed on.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    /// Its fencing number.
+    pub(super) epoch: u32,
+    /// Its offer, which may tell parameter sets.
+    pub(super) offer: String,
+    pub(super) negotiated: Negotiated,
+}
+
+/// A session whose offer was answered, or that was made an offer.
+pub(super) struct Opened {
+    pub(super) role: Role,
+    /// The peer's offer, if it made one.
+    pub(super) offer: Option<String>,
+    pub(super) sdp: String,
+    pub(super) stage: Stage,
+    pub(super) media: Media,
+}
+
+impl Opened {
+    /// A viewer's session.
+    pub(super) fn of_viewer(offer: Option<String>, opened: ViewerOffer) -> Opened {
+        let ViewerOffer { sdp, tracks, stage } = opened;
+        Opened { role: Role::Viewer, offer, sdp, stage, media: Media::Viewer(tracks) }
+    }
+
+    /// A publisher's session.
+    pub(super) fn of_publisher(epoch: u32, offer: String, opened: PublisherOffer) -> Opened {
+        let PublisherOffer { sdp, negotiated, stage } = opened;
+        let publishing = Publishing { epoch, offer: offer.clone(), negotiated };
+        Opened { role: Role::Publisher, offer: Some(offer), sdp, stage, media: Media::Publisher(Box::new(publishing)) }
+    }
 }
 
 pub(super) struct Serving {
@@ -132,7 +178,7 @@ impl Driven {
 pub(super) struct Ready {
     pub(super) path: Path,
     pub(super) keys: Result<(Seal, Open), srtp::Error>,
-    pub(super) tracks: Vec<NegotiatedTrack>,
+    pub(super) media: Media,
 }
 
 /// What a session makes of a datagram.
@@ -149,27 +195,27 @@ pub(super) enum Taken {
 /// A viewer whose checks stop coming is not sent to any longer (threat T5; RFC 7675 §5.1 allows 30 s).
 pub(super) const CONSENT: Duration = Duration::from_secs(15);
 
+/// A session that asks to be woken at once, again and again, cannot keep its thread.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
 /// Rounds that one session may take at a time.
 const MAX_OUTPUTS: usize = 2_000;
 
 impl Session {
-    pub(super) fn new(
-        now: Instant,
-        stream: StreamId,
-        ours: IceCreds,
-        offer: Option<String>,
-        opened: ViewerOffer,
-    ) -> Session {
-        let transport = match opened.stage {
+    pub(super) fn new(now: Instant, stream: StreamId, ours: IceCreds, opened: Opened) -> Session {
+        let Opened { role, offer, sdp, stage, media } = opened;
+        let theirs = offer.as_deref().and_then(negotiate::remote_credentials);
+        let transport = match stage {
             Stage::Agreed(secured) => Transport::Light(Handshake::new(secured)),
             Stage::Offered { rtc, pending } => Transport::Offered { rtc, pending: Some(pending), early: Vec::new() },
             Stage::Whole { rtc, keys } => {
-                Transport::Whole(Box::new(Whole::new(now, rtc, keys, offer.clone().unwrap_or_default())))
+                Transport::Whole(Box::new(Whole::new(now, rtc, keys, offer.unwrap_or_default())))
             }
         };
         Session {
             stream,
-            ice: Ice::new(ours, offer.as_deref().and_then(negotiate::remote_credentials)),
+            role,
+            ice: Ice::new(ours, theirs),
             addresses: Addresses::default(),
             new_sources: NewSources::default(),
             serving: None,
@@ -177,8 +223,8 @@ impl Session {
             is_closing: false,
             consent_at: now,
             wakes_at: None,
-            tracks: opened.tracks,
-            fragment: text::ice_fragment(&opened.sdp).into(),
+            media: Some(media),
+            fragment: text::ice_fragment(&sdp).into(),
             dtls_from: None,
             transport,
         }
@@ -199,7 +245,7 @@ impl Session {
         };
         let early = std::mem::take(early);
         self.ice.on_answer(negotiate::remote_credentials(answer));
-        self.tracks = tracks;
+        self.media = Some(Media::Viewer(tracks));
         let mut handshake = Handshake::new(secured);
         if self.dtls_from.is_some() {
             handshake.begin(now, identity);
@@ -218,7 +264,7 @@ impl Session {
         }
         let fragment = match &mut self.transport {
             Transport::Whole(whole) => {
-                let (role, offer) = (negotiate::Role::Viewer, &whole.offer);
+                let (role, offer) = (self.role, &whole.offer);
                 negotiate::restart_ice(&mut whole.rtc, role, offer, &theirs.ufrag, &theirs.pass, ours.clone())?
             }
             Transport::Light(_) => text::with_our_credentials(&self.fragment, &ours.ufrag, &ours.pass),
@@ -278,6 +324,14 @@ impl Session {
         }
     }
 
+    /// When a viewer that does not check any more is given up; a publisher's media shows that it is there ([`SILENCE`]).
+    ///
+    /// [`SILENCE`]: crate::publisher::SILENCE
+    pub(super) fn silent_at(&self) -> Option<Instant> {
+        let is_served = self.serving.is_some() && self.role != Role::Publisher;
+        is_served.then(|| self.consent_at + CONSENT)
+    }
+
     /// Time passed. Returns why it cannot go on, if it cannot.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Ended> {
         match &mut self.transport {
@@ -291,7 +345,7 @@ impl Session {
         }
     }
 
-    /// Tells the viewer by an alert that its handshake failed, where that is why the session ends.
+    /// Tells the peer by an alert that its handshake failed, where that is why the session ends.
     pub(super) fn alert(&self, why: Ended, batch: &mut Batch) {
         let Ended::Handshake(failure) = why else { return };
         let alert = match &self.transport {
@@ -359,7 +413,7 @@ impl Session {
             Transport::Whole(whole) if whole.rtc.is_connected() => whole.keys.take()?,
             Transport::Whole(_) | Transport::Offered { .. } => return None,
         };
-        Some(Ready { path, keys, tracks: std::mem::take(&mut self.tracks) })
+        Some(Ready { path, keys, media: self.media.take()? })
     }
 }
 
@@ -412,7 +466,7 @@ impl Whole {
                     return Driven { wakes_at: Some(at.max(now + SHORTEST_WAIT)), ended, heard };
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    // The rule: SRTP and SRTCP of a viewer are the shard's alone.
+                    // The rule: SRTP and SRTCP are the shard's alone.
                     if matches!(transmit.contents.first(), Some(128..=191)) {
                         continue;
                     }
@@ -449,11 +503,6 @@ impl Hearing {
     }
 }
 
-/// The local address to send from; the unspecified one says "as the routes say".
-pub(super) fn local_source(destination: SocketAddr) -> Option<IpAddr> {
-    Some(destination.ip()).filter(|ip| !ip.is_unspecified())
-}
-
 #[cfg(test)]
 mod tests {
     use str0m::change::SdpOffer;
@@ -477,7 +526,7 @@ mod tests {
         hello.poll(now, |packet| flight = packet.to_vec());
         assert!(!flight.is_empty());
 
-        let mut session = Session::new(now, StreamId(1), credentials(), None, opened);
+        let mut session = Session::new(now, StreamId(1), credentials(), Opened::of_viewer(None, opened));
         let path =
             Path { address: ([192, 0, 2, 9], 5_000).into(), destination: ([192, 0, 2, 1], 7_882).into(), shard: 0 };
         session.addresses.on_request(now, path, true, None);

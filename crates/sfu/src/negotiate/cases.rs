@@ -125,9 +125,9 @@ fn formats_that_decoders_take_are_answered_in_the_peers_own_words() {
         let echo = format!("a=fmtp:96 {}\r\n", fmtp.replace("; ", ";"));
         let offer = Sdp::new("sendonly", fmtp);
         let opened = publish(&offer).expect(fmtp);
-        is_whole(&opened.answer, &offer);
-        assert!(opened.answer.contains(&echo), "{}", opened.answer);
-        assert_eq!(opened.tracks.iter().map(|t| t.formats[0].0).collect::<Vec<_>>(), [111, 96], "{fmtp}");
+        is_whole(&opened.sdp, &offer);
+        assert!(opened.sdp.contains(&echo), "{}", opened.sdp);
+        assert_eq!(opened.negotiated.sections.iter().map(|t| t.formats[0].0).collect::<Vec<_>>(), [111, 96], "{fmtp}");
         let offer = Sdp::new("recvonly", fmtp);
         let opened = watch(&offer, &Published::default()).expect(fmtp);
         is_whole(&opened.sdp, &offer);
@@ -146,8 +146,8 @@ fn formats_that_decoders_take_are_answered_in_the_peers_own_words() {
         let named = |sdp: Sdp| sdp.with(1, "H264", rtpmap);
         let offer = named(Sdp::new("sendonly", fmtp));
         let opened = publish(&offer).expect(fmtp);
-        is_whole(&opened.answer, &offer);
-        assert!(opened.answer.contains(&format!("a=fmtp:96 {fmtp}\r\n")), "{}", opened.answer);
+        is_whole(&opened.sdp, &offer);
+        assert!(opened.sdp.contains(&format!("a=fmtp:96 {fmtp}\r\n")), "{}", opened.sdp);
         let offer = named(Sdp::new("recvonly", fmtp));
         is_whole(&watch(&offer, &Published::default()).expect(fmtp).sdp, &offer);
     }
@@ -156,7 +156,7 @@ fn formats_that_decoders_take_are_answered_in_the_peers_own_words() {
 #[test]
 fn what_the_publishers_stream_begins_with_is_not_answered() {
     let opened = publish(&Sdp::new("sendonly", &format!("{H264};sprop-parameter-sets=Z0LAH4,aM48gA=="))).unwrap();
-    assert!(opened.answer.contains(&format!("a=fmtp:96 {H264}\r\n")), "{}", opened.answer);
+    assert!(opened.sdp.contains(&format!("a=fmtp:96 {H264}\r\n")), "{}", opened.sdp);
 }
 
 #[test]
@@ -200,9 +200,9 @@ fn sections_of_the_wrong_direction_or_of_a_second_track_are_refused() {
         is_refused(watch(&two("recvonly"), &Published::default()), &["the second", "a session of its own"]);
         let idle = two("sendonly").with(2, "a=sendonly", "a=inactive");
         let opened = publish(&idle).expect("an idle section asks for nothing");
-        is_whole(&opened.answer, &idle);
-        assert!(opened.answer.contains("a=group:BUNDLE a v b\r\n"), "{}", opened.answer);
-        assert_eq!(text::sections(&opened.answer)[2].direction, "inactive");
+        is_whole(&opened.sdp, &idle);
+        assert!(opened.sdp.contains("a=group:BUNDLE a v b\r\n"), "{}", opened.sdp);
+        assert_eq!(text::sections(&opened.sdp)[2].direction, "inactive");
     }
     let none = Sdp::new("inactive", H264);
     is_refused(publish(&none), &["no audio or video section sends"]);
@@ -220,7 +220,7 @@ fn the_peers_own_names_come_back() {
                 .with(1, "a=mid:v", &format!("a=mid:{video}"))
                 .group(Some(&format!("{audio} {video}")));
             let answer = if direction == "sendonly" {
-                publish(&offer).map(|opened| opened.answer)
+                publish(&offer).map(|opened| opened.sdp)
             } else {
                 watch(&offer, &Published::default()).map(|opened| {
                     assert_eq!(opened.tracks.iter().map(|t| t.mid.as_str()).collect::<Vec<_>>(), [audio, video]);
@@ -239,15 +239,15 @@ fn one_section_needs_no_group_and_no_mid_and_several_need_both() {
     let mut alone = Sdp::new("sendonly", H264).group(None);
     alone.sections.remove(0);
     let opened = publish(&alone).unwrap();
-    is_whole(&opened.answer, &alone);
-    assert!(!opened.answer.contains("a=group"), "{}", opened.answer);
+    is_whole(&opened.sdp, &alone);
+    assert!(!opened.sdp.contains("a=group"), "{}", opened.sdp);
     let nameless = alone.with(0, "a=mid:v", "");
     let opened = publish(&nameless).unwrap();
-    assert!(!opened.answer.contains("a=mid") && !opened.answer.contains("sdes:mid"), "{}", opened.answer);
+    assert!(!opened.sdp.contains("a=mid") && !opened.sdp.contains("sdes:mid"), "{}", opened.sdp);
     is_malformed(publish(&Sdp::new("sendonly", H264).group(None)), &["section audio (mid a, line 5)", "max-bundle"]);
     is_malformed(publish(&Sdp::new("sendonly", H264).group(Some("a"))), &["section video (mid v", "max-bundle"]);
     let opened = publish(&Sdp::new("sendonly", H264).group(Some("v a"))).unwrap();
-    assert!(opened.answer.contains("a=group:BUNDLE v a\r\n"), "{}", opened.answer);
+    assert!(opened.sdp.contains("a=group:BUNDLE v a\r\n"), "{}", opened.sdp);
 }
 
 #[test]
@@ -275,13 +275,9 @@ fn lines_that_str0m_does_not_read_do_no_harm() {
         good.clone().plus(0, "a=extmap:15 urn:x\r\na=extmap:4 urn:y\r\na=candidate:none"),
     ] {
         let opened = publish(&offer).unwrap_or_else(|error| panic!("{error}: {}", offer.text()));
-        is_whole(&opened.answer, &offer);
-        assert!(text::sections(&opened.answer).iter().all(|s| s.direction == "recvonly"), "{}", opened.answer);
-        let fragment = {
-            let mut opened = opened;
-            restart_ice(&mut opened.rtc, Role::Publisher, &opened.offer, "efgh", &"x".repeat(22), credentials())
-                .unwrap()
-        };
+        is_whole(&opened.sdp, &offer);
+        assert!(text::sections(&opened.sdp).iter().all(|s| s.direction == "recvonly"), "{}", opened.sdp);
+        let fragment = text::with_our_credentials(&text::ice_fragment(&opened.sdp), "efgh", &"x".repeat(22));
         assert!(fragment.contains("a=mid:a\r\n"), "{fragment}");
     }
     let unix = good.text().replace("\r\n", "\n");
@@ -301,10 +297,10 @@ fn rejected_and_unknown_sections_stay_in_their_places() {
                 offer.sections.rotate_right(1);
             }
             let opened = publish(&offer).unwrap_or_else(|error| panic!("{error}: {}", offer.text()));
-            let found = outline(&opened.answer);
+            let found = outline(&opened.sdp);
             assert_eq!(found.len(), 3);
             assert_eq!(found[if first { 0 } else { 2 }], (kind.to_owned(), false, "x".to_owned()));
-            assert!(opened.answer.contains("a=group:BUNDLE a v\r\n"), "{}", opened.answer);
+            assert!(opened.sdp.contains("a=group:BUNDLE a v\r\n"), "{}", opened.sdp);
         }
     }
 }
@@ -345,15 +341,15 @@ fn four_encodings_are_answered() {
         &format!("a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n{rids}a=simulcast:send 0;1;2;3"),
     );
     let opened = publish(&offer).unwrap();
-    assert!(opened.answer.contains("a=simulcast:recv 0;1;2;3\r\n"), "{}", opened.answer);
-    assert_eq!(opened.tracks[1].rids.len(), 4);
+    assert!(opened.sdp.contains("a=simulcast:recv 0;1;2;3\r\n"), "{}", opened.sdp);
+    assert_eq!(opened.negotiated.sections[1].rids.len(), 4);
 }
 
 #[test]
 fn opus_is_answered_with_the_parameters_of_the_offer() {
     let answered = |fmtp: &str| {
         let opened = publish(&Sdp::new("sendonly", H264).plus(0, &format!("a=fmtp:111 {fmtp}"))).unwrap();
-        text::first(&opened.answer, "a=fmtp:111 ").map(str::to_owned).unwrap_or_default()
+        text::first(&opened.sdp, "a=fmtp:111 ").map(str::to_owned).unwrap_or_default()
     };
     assert_eq!(answered("stereo=1;usedtx=1"), "stereo=1;usedtx=1");
     assert_eq!(answered("useinbandfec=1;sprop-stereo=1"), "useinbandfec=1;sprop-stereo=1;stereo=1");
@@ -365,7 +361,7 @@ fn payload_types_are_answered_in_the_order_of_the_offer() {
     let mut offer = Sdp::new("sendonly", H264);
     offer.sections.truncate(1);
     let opened = publish(&offer.section("video", "v", "sendonly", "102 103 96 97", &lines)).unwrap();
-    assert!(opened.answer.contains("m=video 9 UDP/TLS/RTP/SAVPF 102 96 97\r\n"), "{}", opened.answer);
+    assert!(opened.sdp.contains("m=video 9 UDP/TLS/RTP/SAVPF 102 96 97\r\n"), "{}", opened.sdp);
 }
 
 #[test]
@@ -376,7 +372,7 @@ fn descriptors_are_taken_from_publishers_that_prefer_av1_only() {
         offer.sections.truncate(1);
         let extmap = format!("a=extmap:8 {}", descriptor::URI);
         let offer = offer.section("video", "v", "sendonly", "45 96", &[&lines[0], &lines[1], &extmap]);
-        publish(&offer).unwrap().answer.contains(descriptor::URI)
+        publish(&offer).unwrap().sdp.contains(descriptor::URI)
     };
     assert!(of("AV1", "VP8") && !of("VP8", "AV1"));
 }

@@ -1,13 +1,12 @@
 //! How does an SDP become a session?
 //!
 //! str0m negotiates; here is what we offer and accept, and what the rest of the house needs to know of the
-//! result. A publisher's `Rtc` goes on to a shard as a whole. A viewer's has done its part when both descriptions are
-//! there: what is left of it is [`NegotiatedTrack`] and [`Secured`]. Only one who wants a data channel keeps it.
+//! result. An `Rtc` has done its part when both descriptions are there: what is left of it is [`Secured`], and
+//! [`NegotiatedTrack`] of a viewer or [`Negotiated`] of a publisher. A session with a data channel keeps it.
 
 mod answers;
 #[cfg(test)]
 mod cases;
-pub mod color_space;
 mod description;
 pub mod descriptor;
 mod normal;
@@ -15,6 +14,7 @@ mod numbers;
 mod order;
 mod payloads;
 mod profile;
+mod receiving;
 mod secured;
 pub mod text;
 mod transport;
@@ -26,19 +26,18 @@ pub use secured::Secured;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::config::DtlsCert;
 use str0m::format::{Codec as RtcCodec, FormatParams};
 use str0m::ice::IceCreds;
-use str0m::media::{Direction, Frequency, MediaKind as RtcKind, Mid, Rid, Rids};
+use str0m::media::{Direction, Frequency, MediaKind as RtcKind};
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
 
-use crate::dtls::{Cryptography, Notes};
+use crate::dtls::Cryptography;
 use crate::format::{Accepted, AcceptedFormats, Format, Published};
-use crate::ingress::Ingress;
+use crate::receive::Negotiated;
 use crate::tap::{self, KeySlot};
 use crate::viewer::subscription::{ExtensionIds, NegotiatedTrack};
 use description::Description;
@@ -91,27 +90,20 @@ impl Identity {
         &self.cryptography
     }
 
-    fn rtc(&self, now: Instant, credentials: IceCreds, media: Media) -> Rtc {
-        let provider = match media {
-            Media::OfRtc => tap::publishers(),
-            Media::Elsewhere => tap::provider(),
-        };
+    fn rtc(&self, now: Instant, credentials: IceCreds) -> Rtc {
         let mut config = RtcConfig::new()
-            .set_crypto_provider(provider)
+            .set_crypto_provider(tap::provider())
             .set_dtls_cert(self.certificate.clone())
             .set_ice_lite(true)
             .set_rtp_mode(true)
             .set_local_ice_credentials(credentials)
             .set_sctp_max_message_size(MAX_DATA_MESSAGE_BYTES)
-            .set_extension_map(extensions(media))
+            .set_extension_map(extensions())
             .enable_opus(true, true);
         add_formats(&mut config);
-        let mut rtc = match media {
-            Media::OfRtc => config.set_stats_interval(Some(Duration::from_secs(1))),
-            // Its reports would be dropped: they need not be made.
-            Media::Elsewhere => config.set_rtcp_report_interval_audio(NEVER).set_rtcp_report_interval_video(NEVER),
-        }
-        .build(now);
+        // Its reports would be dropped: they need not be made.
+        let config = config.set_rtcp_report_interval_audio(NEVER).set_rtcp_report_interval_video(NEVER);
+        let mut rtc = config.build(now);
         for candidate in &self.candidates {
             if let Ok(candidate) = Candidate::host(*candidate, "udp") {
                 rtc.add_local_candidate(candidate);
@@ -121,28 +113,15 @@ impl Identity {
     }
 }
 
-/// Who moves a session's media.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Media {
-    /// Its `Rtc`: a publisher's.
-    OfRtc,
-    /// A shard: a viewer's.
-    Elsewhere,
-}
-
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// The largest data channel message that we say we take (threat T16).
 const MAX_DATA_MESSAGE_BYTES: u32 = 64 * 1024;
 
-fn extensions(media: Media) -> str0m::rtp::ExtensionMap {
+fn extensions() -> str0m::rtp::ExtensionMap {
     let mut map = str0m::rtp::ExtensionMap::empty();
-    let color_space = match media {
-        Media::OfRtc => color_space::extension(),
-        Media::Elsewhere => Extension::ColorSpace,
-    };
     let list = [
-        color_space,
+        Extension::ColorSpace,
         Extension::AudioLevel,
         Extension::AbsoluteSendTime,
         Extension::TransportSequenceNumber,
@@ -205,34 +184,15 @@ pub enum Unusable {
     },
 }
 
-/// A publisher's session, ready for a shard.
+/// A publisher's session, ready for its handshake.
 #[derive(Debug)]
 pub struct PublisherOffer {
-    /// The session.
-    pub rtc: Box<Rtc>,
     /// Our answer.
-    pub answer: String,
-    /// The offer that was answered, for ICE restarts.
-    pub offer: String,
-    /// What each m-line may bring.
-    pub tracks: Vec<PublisherTrack>,
-    /// What its packets pass before its session sees them.
-    pub ingress: Box<Ingress>,
-    /// What goes wrong in its DTLS handshake.
-    pub notes: Notes,
-}
-
-/// One m-line of a publisher.
-#[derive(Debug, Clone)]
-pub struct PublisherTrack {
-    /// Its `mid`.
-    pub mid: Mid,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// Payload types and what they mean.
-    pub formats: Vec<(u8, Format)>,
-    /// Its encodings, in the order of the offer; empty without simulcast.
-    pub rids: Vec<Rid>,
+    pub sdp: String,
+    /// What it may send.
+    pub negotiated: Negotiated,
+    /// What the handshake needs.
+    pub stage: Stage,
 }
 
 /// Answers a publisher's offer.
@@ -247,31 +207,11 @@ pub fn publisher(
     offer: &str,
 ) -> Result<PublisherOffer, Unusable> {
     let normal = Normal::of(offer, Role::Publisher)?;
-    let keys = tap::withhold(identity.cryptography.clone());
-    let notes = keys.notes();
-    let mut rtc = identity.rtc(now, credentials, Media::OfRtc);
-    let answer = answered(&mut rtc, &normal, normal.text())?;
-    let mut tracks = Vec::new();
-    for (part, kind) in media_of(&normal) {
-        let mid = part.name();
-        let agreed = agreed(&rtc, part);
-        if agreed.is_empty() {
-            return Err(unread(format!("nothing was agreed on for {}", part.in_words())));
-        }
-        let formats = agreed.iter().flat_map(|a| {
-            let red = a.red.map(|red| (red, Format { codec: Codec::Red, profile: u32::from(a.payload_type) }));
-            [Some((a.payload_type, a.format)), red].into_iter().flatten()
-        });
-        let rids = match rtc.media(mid).map(|media| media.rids_rx()) {
-            Some(Rids::Specific(rids)) if kind == MediaKind::Video => {
-                rids.iter().copied().take(MAX_ENCODINGS).collect()
-            }
-            _ => Vec::new(),
-        };
-        tracks.push(PublisherTrack { mid, kind, formats: formats.collect(), rids });
-    }
-    let ingress = Box::new(Ingress::new(keys, &answer));
-    Ok(PublisherOffer { rtc: Box::new(rtc), answer, offer: offer.to_owned(), tracks, ingress, notes })
+    let secured = Secured::of(normal.text())?;
+    let (mut rtc, keys) = rtc_of(identity, now, credentials, &normal);
+    let sdp = answered(&mut rtc, &normal, normal.text())?;
+    let negotiated = receiving::negotiated(&rtc, &normal, &sdp)?;
+    Ok(PublisherOffer { sdp, negotiated, stage: Stage::of(rtc, keys, secured) })
 }
 
 /// A viewer's session, ready for its handshake.
@@ -285,7 +225,7 @@ pub struct ViewerOffer {
     pub stage: Stage,
 }
 
-/// What a viewer's session is made of after a description was read.
+/// What a session is made of after a description was read.
 #[derive(Debug)]
 pub enum Stage {
     /// All is agreed on; DTLS and ICE-lite are all that is left to do.
@@ -306,6 +246,25 @@ pub enum Stage {
     },
 }
 
+impl Stage {
+    /// `keys`: the slot of a session that goes on as a whole.
+    fn of(rtc: Rtc, keys: Option<KeySlot>, secured: Secured) -> Stage {
+        match keys {
+            Some(keys) => Stage::Whole { rtc: Box::new(rtc), keys },
+            None => Stage::Agreed(secured),
+        }
+    }
+}
+
+/// Makes what reads a description, and the slot of its keys if there is a data channel: it does DTLS then.
+fn rtc_of(identity: &Identity, now: Instant, credentials: IceCreds, normal: &Normal<'_>) -> (Rtc, Option<KeySlot>) {
+    let keys = normal.has_channel().then(|| tap::arm_with(identity.cryptography.clone()));
+    if keys.is_none() {
+        tap::hollow();
+    }
+    (identity.rtc(now, credentials), keys)
+}
+
 /// Answers a viewer's offer. `published` is what the stream carries at the moment, so far as it is known.
 ///
 /// # Errors
@@ -320,18 +279,11 @@ pub fn viewer(
 ) -> Result<ViewerOffer, Unusable> {
     let normal = Normal::of(offer, Role::Viewer)?;
     let secured = Secured::of(normal.text())?;
-    let keys = normal.has_channel().then(|| tap::arm_with(identity.cryptography.clone()));
-    if keys.is_none() {
-        tap::hollow();
-    }
-    let mut rtc = identity.rtc(now, credentials, Media::Elsewhere);
+    let (mut rtc, keys) = rtc_of(identity, now, credentials, &normal);
     let answer = answered(&mut rtc, &normal, normal.text())?;
     let tracks = negotiated(&mut rtc, &normal)?;
     can_decode(&tracks, published, offer)?;
-    let stage = match keys {
-        Some(keys) => Stage::Whole { rtc: Box::new(rtc), keys },
-        None => Stage::Agreed(secured),
-    };
+    let stage = Stage::of(rtc, keys, secured);
     Ok(ViewerOffer { sdp: text::with_one_stream(&answer, STREAM_LABEL), tracks, stage })
 }
 
@@ -347,7 +299,7 @@ pub fn offer_to_viewer(
     published: &Published,
 ) -> Result<ViewerOffer, Unusable> {
     tap::hollow();
-    let mut rtc = identity.rtc(now, credentials, Media::Elsewhere);
+    let mut rtc = identity.rtc(now, credentials);
     let mut changes = rtc.sdp_api();
     for (kind, label) in [(RtcKind::Audio, "audio"), (RtcKind::Video, "video")] {
         changes.add_media(kind, Direction::SendOnly, Some(STREAM_LABEL.to_owned()), Some(label.to_owned()), None);

@@ -12,7 +12,8 @@ use str0m::media::{Mid, Rid};
 use super::description::{Description, Direction, Section, bounded, malformed, of_line};
 use super::payloads::{Meaning, Payload};
 use super::transport::Transport;
-use super::{Unusable, color_space, descriptor, numbers, text};
+use super::{Unusable, descriptor, numbers, text};
+use crate::receive::NamedSsrc;
 use media::packet::MAX_ENCODINGS;
 
 /// From whom a description comes.
@@ -70,6 +71,26 @@ impl<'a> Part<'a> {
     /// Its payload types.
     pub fn payloads(&self) -> &[Payload<'a>] {
         &self.payloads
+    }
+
+    /// Encodings of a simulcast, in the order of the offer; none with a single one.
+    pub fn rids(&self) -> &[&'a str] {
+        &self.rids
+    }
+
+    /// SSRCs that it names, and which of them retransmit (RFC 5576 §4.2); at most [`MAX_SSRCS`].
+    pub fn ssrcs(&self) -> Vec<NamedSsrc> {
+        let groups = self.section.values("ssrc-group").filter_map(|(_, value)| value.strip_prefix("FID "));
+        let repairs = groups.filter_map(|group| group.split_ascii_whitespace().nth(1)?.parse().ok());
+        let repairs: Vec<u32> = repairs.take(MAX_SSRCS).collect();
+        let named = self.section.values("ssrc").filter_map(|(_, value)| value.split(' ').next()?.parse().ok());
+        let mut all: Vec<NamedSsrc> = Vec::new();
+        for ssrc in named {
+            if all.len() < MAX_SSRCS && all.iter().all(|known| known.ssrc != ssrc) {
+                all.push(NamedSsrc { ssrc, is_repair: repairs.contains(&ssrc) });
+            }
+        }
+        all
     }
 
     /// For errors.
@@ -219,8 +240,6 @@ impl Part<'_> {
             } else if let Some((rtpmap, fmtp)) = own(line, "a=rtpmap:") {
                 out.push(rtpmap);
                 out.extend(fmtp);
-            } else if line.starts_with("a=extmap:") {
-                out.push(color_space::shown(line));
             } else if own(line, "a=fmtp:").is_none() {
                 out.push(line.to_owned());
             }
@@ -509,8 +528,7 @@ fn extensions(part: &Part<'_>, role: Role, description: &Description<'_>, out: &
         }
     }
     for (id, uri) in known {
-        let line = format!("a=extmap:{id} {uri}");
-        out.push(if role == Role::Publisher { color_space::hidden(&line) } else { line });
+        out.push(format!("a=extmap:{id} {uri}"));
     }
 }
 

@@ -1,6 +1,6 @@
-//! What is known of one encoding that a publisher sends?
+//! What do the payloads of one encoding tell?
 //!
-//! Packets are assigned to [`Runs`]; what is read from payloads (pictures, key frames, layers) begins anew with each run.
+//! What is read from them (pictures, key frames, layers) begins anew with each run ([`crate::receive::runs`]).
 //! Parameter sets and warnings outlast a run: an encoder that is restarted often sends the same sets.
 
 use media::codec::dependency::{DescribedLayers, Reader};
@@ -10,9 +10,7 @@ use media::codec::{FrameLayers, FrameStart, KeyFrameStart, ParameterSets, Reorde
 use media::{Codec, NtpTime, Resolution};
 use std::sync::Arc;
 use str0m::media::Rid;
-use str0m::rtp::RtpPacket;
 
-use super::runs::Runs;
 use super::warnings::{Warning, Warnings};
 use crate::clock::CaptureClock;
 
@@ -21,17 +19,11 @@ use crate::clock::CaptureClock;
 pub(super) struct EncodingIn {
     /// `None` without simulcast.
     pub(super) rid: Option<Rid>,
-    pub(super) runs: Runs,
-    /// The highest sequence number of the current SSRC that str0m has taken.
-    pub(super) newest: Option<u64>,
     pub(super) capture_clock: CaptureClock,
-    /// A packet that may begin the next run ([`super::runs::Verdict::Held`]).
-    pub(super) held: Option<Box<RtpPacket>>,
     pub(super) descriptors: Reader,
     pub(super) described_layers: DescribedLayers,
     /// The last sender report: NTP time and RTP timestamp of one moment.
     pub(super) report: Option<(NtpTime, u32)>,
-    pub(super) key_frame_wanted: bool,
     key_frames: KeyFrameStart,
     frames: FrameStart,
     layers: LayerTracker,

@@ -4,14 +4,13 @@
 //! `sprop-vps`, `sprop-sps` and `sprop-pps` of H.265. A sender may tell its sets there and never send them.
 
 use media::codec::parameter_sets::{MAX_SET_BYTES, MAX_SETS};
-use str0m::media::Mid;
 
 /// The NAL units that the section `mid` of an offer tells for a payload type; at most [`MAX_SETS`].
-pub(super) fn parameter_sets(offer: &str, mid: Mid, payload_type: u8) -> Vec<Vec<u8>> {
+pub(super) fn parameter_sets(offer: &str, mid: &str, payload_type: u8) -> Vec<Vec<u8>> {
     let sections = offer.split("\nm=").skip(1);
-    // str0m's names of sections differ from the peer's where those have other characters than letters and digits.
     let is_it = |section: &&str| {
-        section.lines().filter_map(|line| line.strip_prefix("a=mid:")).any(|name| Mid::from(name.trim()) == mid)
+        let mut names = section.lines().filter_map(|line| line.strip_prefix("a=mid:"));
+        names.next().map_or("", str::trim) == mid
     };
     let Some(section) = sections.into_iter().find(is_it) else { return Vec::new() };
     let head = format!("a=fmtp:{payload_type} ");
@@ -66,7 +65,7 @@ mod tests {
             a=fmtp:96 packetization-mode=1; Sprop-Parameter-Sets=Z0IAHg==, aM4xsg;profile-level-id=42001e\r\n\
             a=fmtp:97 apt=96\r\na=fmtp:98 sprop-vps=QAEM;sprop-sps=QgEB;sprop-pps=RAHB\r\n";
         let check = |mid, payload_type, expected: &[&[u8]]| {
-            assert_eq!(parameter_sets(offer, Mid::from(mid), payload_type), expected, "{mid} {payload_type}");
+            assert_eq!(parameter_sets(offer, mid, payload_type), expected, "{mid} {payload_type}");
         };
         check("v-1", 96, &[&[0x67, 0x42, 0, 0x1e], &[0x68, 0xce, 0x31, 0xb2]]);
         check("v-1", 98, &[&[0x40, 1, 12], &[0x42, 1, 1], &[0x44, 1, 0xc1]]);
@@ -93,6 +92,6 @@ mod tests {
         assert!(decoded(&"A".repeat(MAX_SET_BYTES * 2)).is_none());
         let many = vec!["Z0IA"; 100].join(",");
         let offer = format!("v=0\nm=video 9 x 96\na=mid:0\na=fmtp:96 sprop-parameter-sets={many}\n");
-        assert_eq!(parameter_sets(&offer, Mid::from("0"), 96).len(), MAX_SETS);
+        assert_eq!(parameter_sets(&offer, "0", 96).len(), MAX_SETS);
     }
 }

@@ -13,7 +13,6 @@ use media::{SessionId, StreamId};
 
 use super::streams::Source;
 use super::{Command, Event, Key, Shard};
-use crate::publisher::Ended;
 
 /// Whose state is being changed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +28,8 @@ pub(super) enum Turn {
     Publisher(usize),
     /// A session that may be here: many commands go to all shards.
     Session(SessionId),
-    /// A publisher that is being taken in.
-    ComingPublisher(SessionId),
-    /// A viewer that is being added, and its desk.
-    ComingViewer(SessionId, u8),
+    /// A session that is being added, and its desk.
+    Coming(SessionId, u8),
     /// Packets that another shard relays to this one.
     Relayed(StreamId),
 }
@@ -58,18 +55,14 @@ impl Shard {
     /// Whose state a command changes.
     pub(super) fn turn_of(command: &Command) -> Turn {
         match command {
-            Command::AddPublisher(setup) => Turn::ComingPublisher(setup.session),
-            Command::AdoptPublisher { publisher, .. } => Turn::ComingPublisher(publisher.session),
-            Command::AddViewer(setup) => Turn::ComingViewer(setup.session, setup.desk),
-            Command::RestartPublisher { session, .. }
-            | Command::RemovePublisher { session }
-            | Command::MoveViewer { session, .. }
-            | Command::RemoveViewer { session }
+            Command::AddPublisher(setup) => Turn::Coming(setup.session, setup.desk),
+            Command::AddViewer(setup) => Turn::Coming(setup.session, setup.desk),
+            Command::MoveViewer { session, .. }
+            | Command::Remove { session }
             | Command::Bind { session, .. }
-            | Command::Feedback { session, .. }
+            | Command::Protected { session, .. }
             | Command::SetPreferences { session, .. }
             | Command::Report { session } => Turn::Session(*session),
-            Command::Datagram(_) => Turn::Stranger,
             Command::Relayed { stream, .. } => Turn::Relayed(*stream),
             _ => Turn::Shared,
         }
@@ -81,22 +74,16 @@ impl Shard {
         match self.turn.take() {
             Turn::Viewer(key) if self.viewers.contains(key) => self.viewer_failed(key),
             Turn::Publisher(key) if self.publishers.contains(key) => self.publisher_failed(key),
-            Turn::Session(session) | Turn::ComingPublisher(session) | Turn::ComingViewer(session, _)
-                if self.by_session.contains_key(&session) =>
-            {
+            Turn::Session(session) | Turn::Coming(session, _) if self.by_session.contains_key(&session) => {
                 match self.by_session.get(&session).copied() {
                     Some(Key::Viewer(key)) => self.viewer_failed(key),
                     Some(Key::Publisher(key)) => self.publisher_failed(key),
                     None => {}
                 }
             }
-            Turn::ComingPublisher(session) => {
-                self.log_panic(session, "publisher");
-                self.events.push_back(Event::PublisherClosed { session, why: Ended::Failed });
-            }
-            Turn::ComingViewer(session, desk) => {
-                self.log_panic(session, "viewer");
-                self.events.push_back(Event::ViewerFailed { session, desk });
+            Turn::Coming(session, desk) => {
+                self.log_panic(session, "new");
+                self.events.push_back(Event::SessionFailed { session, desk });
             }
             Turn::Relayed(stream) => self.relay_failed(stream),
             // The datagram is dropped, and nothing was changed for it.
@@ -117,15 +104,15 @@ impl Shard {
         self.log_panic(session, "viewer");
         self.bottlenecks.forget(address.ip());
         self.remove_viewer(key);
-        self.events.push_back(Event::ViewerFailed { session, desk });
+        self.events.push_back(Event::SessionFailed { session, desk });
     }
 
     /// A publisher's step panicked.
     pub(super) fn publisher_failed(&mut self, key: usize) {
-        let Some(session) = self.publishers.get(key).map(|p| p.session) else { return };
+        let Some((session, desk)) = self.publishers.get(key).map(|p| (p.session, p.desk)) else { return };
         self.log_panic(session, "publisher");
-        self.events.push_back(Event::PublisherClosed { session, why: Ended::Failed });
         self.remove_publisher(key);
+        self.events.push_back(Event::SessionFailed { session, desk });
     }
 
     /// Packets of a publisher on another shard led to a panic here: that shard ends it.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use media::codec::Resolution;
 use media::packet::MAX_ENCODINGS;
 use media::{Codec, MediaKind, Packet, SessionId, StreamId};
-use str0m::ice::IceCreds;
 
 use super::bottleneck::BottleneckMember;
 use super::load::LoadStatus;
@@ -15,9 +14,8 @@ use super::networks::Networks;
 use crate::bwe::Estimate;
 use crate::desk::Handed;
 use crate::format::Published;
-use crate::negotiate::Unusable;
 use crate::publisher::warnings::Warnings;
-use crate::publisher::{Ended, Health, Publisher, PublisherSetup};
+use crate::publisher::{Health, PublisherSetup};
 use crate::stream::audience::Audience;
 use crate::stream::choice::{Preferences, Reason};
 use crate::viewer::ViewerSetup;
@@ -31,52 +29,8 @@ pub enum Command {
         /// Which.
         stream: StreamId,
     },
-    /// Take a publisher in.
+    /// Serve a publisher from now on.
     AddPublisher(Box<PublisherSetup>),
-    /// Take over a publisher whose datagrams arrive at this shard.
-    AdoptPublisher {
-        /// The publisher.
-        publisher: Box<Publisher>,
-        /// Its first datagram.
-        first: Option<Handed>,
-    },
-    /// A publisher with this ufrag lives on another shard.
-    PublisherElsewhere {
-        /// Our ufrag of the session.
-        ufrag: String,
-        /// Where it lives.
-        shard: u8,
-    },
-    /// An address passed ICE for a publisher on another shard.
-    RouteToShard {
-        /// The address.
-        source: SocketAddr,
-        /// Where the publisher lives.
-        shard: u8,
-    },
-    /// A publisher with this ufrag and these addresses is gone.
-    ForgetPublisher {
-        /// Our ufrag of the session.
-        ufrag: String,
-        /// Its addresses.
-        sources: Vec<SocketAddr>,
-    },
-    /// Restart ICE of a publisher, if it is here; answered by [`Event::PublisherRestarted`].
-    RestartPublisher {
-        /// Whose.
-        session: SessionId,
-        /// The publisher's new ufrag.
-        ufrag: String,
-        /// The publisher's new password.
-        password: String,
-        /// Our new credentials.
-        credentials: IceCreds,
-    },
-    /// End a publisher, if it is here.
-    RemovePublisher {
-        /// Which.
-        session: SessionId,
-    },
     /// Serve a viewer from now on.
     AddViewer(Box<ViewerSetup>),
     /// A viewer proved another address.
@@ -88,12 +42,12 @@ pub enum Command {
         /// Our address towards it.
         source: Option<IpAddr>,
     },
-    /// Stop serving a viewer.
-    RemoveViewer {
+    /// Stop serving a session, if it is here.
+    Remove {
         /// Which.
         session: SessionId,
     },
-    /// An address passed ICE for a viewer's session.
+    /// An address passed ICE for a session.
     Bind {
         /// The address.
         source: SocketAddr,
@@ -103,20 +57,20 @@ pub enum Command {
         desk: u8,
         /// The shard that serves it, once one does.
         serving: Option<u8>,
+        /// It may send RTP: it publishes.
+        is_sender: bool,
     },
     /// An address belongs to nobody any more.
     Unbind {
         /// The address.
         source: SocketAddr,
     },
-    /// A datagram that another shard received for a publisher here.
-    Datagram(Handed),
-    /// SRTCP that another shard received from a viewer here.
-    Feedback {
-        /// Whose address it came from.
+    /// SRTP or SRTCP that another shard received for a session here.
+    Protected {
+        /// The session whose address it came from.
         session: SessionId,
         /// The datagram.
-        bytes: Vec<u8>,
+        handed: Handed,
     },
     /// The publisher of a stream sent something that another shard panicked at.
     FailPublisher {
@@ -208,8 +162,7 @@ impl Command {
     /// without, questions, and news that come again within a second. All else changes state once and must arrive.
     pub fn may_be_lost(&self) -> bool {
         match self {
-            Command::Datagram(_)
-            | Command::Feedback { .. }
+            Command::Protected { .. }
             | Command::Relayed { .. }
             | Command::WantKeyFrame { .. }
             | Command::BottleneckMembers { .. }
@@ -217,16 +170,10 @@ impl Command {
             | Command::Snapshot => true,
             Command::CloseStream { .. }
             | Command::AddPublisher(_)
-            | Command::AdoptPublisher { .. }
-            | Command::PublisherElsewhere { .. }
-            | Command::RouteToShard { .. }
-            | Command::ForgetPublisher { .. }
-            | Command::RestartPublisher { .. }
-            | Command::RemovePublisher { .. }
             | Command::FailPublisher { .. }
             | Command::AddViewer(_)
             | Command::MoveViewer { .. }
-            | Command::RemoveViewer { .. }
+            | Command::Remove { .. }
             | Command::Bind { .. }
             | Command::Unbind { .. }
             | Command::StreamHome { .. }
@@ -258,21 +205,6 @@ pub enum Event {
         /// What.
         command: Command,
     },
-    /// A publisher lives on this shard from now on: its first datagram arrived here, and the shard
-    /// that it was added to has handed it over. Told before anything else that happens to it here.
-    PublisherMoved {
-        /// Which.
-        session: SessionId,
-        /// This shard.
-        shard: u8,
-    },
-    /// ICE and DTLS of a publisher are up.
-    PublisherConnected {
-        /// Which.
-        session: SessionId,
-        /// The shard that it lives on.
-        shard: u8,
-    },
     /// Media of a publisher that is connected has stopped coming, or comes again.
     PublisherFlows {
         /// Which.
@@ -280,26 +212,20 @@ pub enum Event {
         /// Whether it comes.
         flows: bool,
     },
-    /// A publisher is gone.
-    PublisherClosed {
-        /// Which.
-        session: SessionId,
-        /// Why.
-        why: Ended,
-    },
-    /// A panic ended a viewer on this shard: its desk is to close the session.
-    ViewerFailed {
+    /// Nothing has come on the media path of a publisher for [`crate::publisher::SILENCE`]: its desk is to close the
+    /// session, unless it hears the publisher.
+    PublisherSilent {
         /// Which.
         session: SessionId,
         /// The desk that holds it.
         desk: u8,
     },
-    /// See [`Command::RestartPublisher`].
-    PublisherRestarted {
-        /// Whose.
+    /// A panic ended a session on this shard: its desk is to close it.
+    SessionFailed {
+        /// Which.
         session: SessionId,
-        /// Our fragment.
-        result: Result<String, Unusable>,
+        /// The desk that holds it.
+        desk: u8,
     },
     /// A publisher sends these formats from now on.
     Published {
@@ -332,12 +258,9 @@ impl Event {
         match self {
             Event::ToDesk { .. } | Event::Report { .. } | Event::Snapshot(_) => true,
             Event::ToShard { command, .. } => command.may_be_lost(),
-            Event::PublisherMoved { .. }
-            | Event::PublisherConnected { .. }
-            | Event::PublisherFlows { .. }
-            | Event::PublisherClosed { .. }
-            | Event::ViewerFailed { .. }
-            | Event::PublisherRestarted { .. }
+            Event::PublisherFlows { .. }
+            | Event::PublisherSilent { .. }
+            | Event::SessionFailed { .. }
             | Event::Published { .. }
             | Event::Stopped { .. } => false,
         }
@@ -346,12 +269,9 @@ impl Event {
     /// The session that it is about, if it is about one.
     pub fn session(&self) -> Option<SessionId> {
         match self {
-            Event::PublisherMoved { session, .. }
-            | Event::PublisherConnected { session, .. }
-            | Event::PublisherFlows { session, .. }
-            | Event::PublisherClosed { session, .. }
-            | Event::ViewerFailed { session, .. }
-            | Event::PublisherRestarted { session, .. }
+            Event::PublisherFlows { session, .. }
+            | Event::PublisherSilent { session, .. }
+            | Event::SessionFailed { session, .. }
             | Event::Report { session, .. } => Some(*session),
             Event::ToDesk { .. }
             | Event::ToShard { .. }

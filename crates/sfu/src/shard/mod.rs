@@ -41,20 +41,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use media::demux::Class;
 use media::packet::MAX_ENCODINGS;
 use media::{Packet, SessionId, StreamId, WallClock};
 use slab::Slab;
 
 use crate::guard::Strikes;
-use crate::negotiate::Identity;
 use crate::prefetch::Prefetch;
 use crate::publisher::Publisher;
 use crate::transmit::Batch;
 use crate::viewer::PREFETCH_FROM;
 use guard::Turn;
 use load::{Load, OfferedRates};
-use routing::{Route, UfragRoute};
+use routing::{Early, Route};
 use send_queue::{HANDICAP, NextTurn, Rank, SendQueue};
 use streams::Stream;
 use timers::{Due, Timers};
@@ -64,14 +62,14 @@ use viewer_slots::ViewerSlot;
 pub struct Shard {
     number: u8,
     shards: u8,
-    identity: Identity,
     clock: WallClock,
     streams: HashMap<StreamId, Stream>,
     publishers: Slab<Publisher>,
     viewers: Slab<ViewerSlot>,
     by_session: HashMap<SessionId, Key>,
     routes: HashMap<SocketAddr, Route>,
-    ufrags: HashMap<String, UfragRoute>,
+    /// Media that came before its keys.
+    early: Early,
     send_queue: SendQueue,
     /// Streams with packets for other shards, each once.
     relaying: Vec<StreamId>,
@@ -110,18 +108,17 @@ const BATCH_BYTES: usize = 128 * 1024;
 
 impl Shard {
     /// Shard `number` of `shards`. `clock` maps the monotonic clock to the wall clock.
-    pub fn new(number: u8, shards: u8, identity: Identity, clock: WallClock) -> Shard {
+    pub fn new(number: u8, shards: u8, clock: WallClock) -> Shard {
         Shard {
             number,
             shards,
-            identity,
             clock,
             streams: HashMap::new(),
             publishers: Slab::new(),
             viewers: Slab::new(),
             by_session: HashMap::new(),
             routes: HashMap::new(),
-            ufrags: HashMap::new(),
+            early: Early::default(),
             send_queue: SendQueue::default(),
             relaying: Vec::new(),
             timers: Timers::default(),
@@ -149,30 +146,11 @@ impl Shard {
         self.guarded(now, Turn::Stranger, |shard| shard.take_datagram(now, source, destination, bytes));
     }
 
-    fn take_datagram(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, bytes: &mut [u8]) {
-        let class = media::demux::classify(bytes);
-        match self.routes.get(&source).copied() {
-            Some(Route::Publisher(key)) => self.publisher_datagram(now, key, source, destination, bytes),
-            Some(Route::Shard(shard)) => self.pass_on(shard, source, destination, bytes),
-            Some(Route::Viewer { session, desk, serving, slot }) => match class {
-                Class::Stun | Class::Dtls => self.hand_to_desk(desk, source, destination, bytes),
-                Class::Rtp if !media::rtp::is_rtcp(bytes) => self.counters.unexpected += 1,
-                Class::Rtp => match serving {
-                    Some(shard) if shard != self.number => self.pass_feedback_on(shard, session, bytes),
-                    _ => self.viewer_feedback(now, session, slot, bytes),
-                },
-                Class::Other => self.counters.unexpected += 1,
-            },
-            None if class == Class::Stun => self.first_binding(now, source, destination, bytes),
-            None => self.counters.unknown_source += 1,
-        }
-    }
-
     /// Datagrams came from there, and will be handed in one by one.
     pub fn expect(&mut self, sources: impl Iterator<Item = SocketAddr>) {
         let mut expected = std::mem::take(&mut self.expected);
-        expected.extend(sources.filter_map(|source| match self.routes.get(&source) {
-            Some(Route::Viewer { slot, .. }) => *slot,
+        expected.extend(sources.filter_map(|source| match self.routes.get(&source)?.key {
+            Some(Key::Viewer(key)) => Some(key),
             _ => None,
         }));
         for step in 0..3 {
@@ -195,40 +173,30 @@ impl Shard {
             Command::CloseStream { stream } => {
                 self.streams.remove(&stream);
             }
-            Command::AddPublisher(setup) => self.take_in(now, Publisher::new(now, *setup)),
-            Command::AdoptPublisher { publisher, first } => {
-                let (session, shard) = (publisher.session, self.number);
-                self.events.push_back(Event::PublisherMoved { session, shard });
-                self.take_in(now, *publisher);
-                if let Some(mut first) = first {
-                    self.handle_datagram(now, first.source, first.destination, &mut first.bytes);
-                }
+            Command::AddPublisher(setup) => {
+                let session = setup.session;
+                self.add_publisher(now, *setup);
+                self.take_early(now, session);
             }
-            Command::PublisherElsewhere { ufrag, shard } => {
-                self.ufrags.insert(ufrag, UfragRoute::Shard(shard));
-            }
-            Command::RouteToShard { source, shard } => self.route_to_shard(source, shard),
-            Command::ForgetPublisher { ufrag, sources } => self.forget_publisher(&ufrag, &sources),
-            Command::RestartPublisher { session, ufrag, password, credentials } => {
-                self.restart_publisher(now, session, &ufrag, &password, credentials);
-            }
-            Command::RemovePublisher { session } => self.end_publisher(now, session),
             Command::AddViewer(setup) => self.add_viewer(now, *setup),
             Command::MoveViewer { session, address, source } => {
                 if let Some(key) = self.slot_of(session) {
                     self.viewers[key].viewer.set_address(address, source);
                 }
             }
-            Command::RemoveViewer { session } => {
-                if let Some(key) = self.slot_of(session) {
+            Command::Remove { session } => match self.by_session.get(&session).copied() {
+                Some(Key::Viewer(key)) => {
                     self.viewers[key].viewer.bye(&mut self.urgent);
                     self.remove_viewer(key);
                 }
+                Some(Key::Publisher(key)) => self.end_publisher(now, key),
+                None => {}
+            },
+            Command::Bind { source, session, desk, serving, is_sender } => {
+                self.bind(source, session, desk, serving, is_sender);
             }
-            Command::Bind { source, session, desk, serving } => self.bind_viewer(source, session, desk, serving),
-            Command::Unbind { source } => self.unbind_viewer(source),
-            Command::Datagram(handed) => self.relayed_datagram(now, &handed),
-            Command::Feedback { session, mut bytes } => self.viewer_feedback(now, session, None, &mut bytes),
+            Command::Unbind { source } => self.unbind(source),
+            Command::Protected { session, handed } => self.passed_on(now, session, handed),
             Command::FailPublisher { stream, epoch } => self.fail_publisher_of(stream, epoch),
             Command::StreamHome { stream, shard, epoch } => self.stream_home(stream, shard, epoch),
             Command::StreamAway { stream, epoch } => self.stream_away(stream, epoch),
@@ -279,10 +247,7 @@ impl Shard {
             });
             match due {
                 Due::Publisher(key) => {
-                    if self.publishers.get(key).is_some_and(|p| p.next_timeout() <= now) {
-                        self.guarded_publisher(key, |p| p.handle_timeout(now));
-                        self.drive_publisher(now, key);
-                    }
+                    self.wake_publisher(now, key);
                 }
                 Due::Report(key) => {
                     // A timer that another viewer left behind in this slot finds nothing due.
@@ -472,10 +437,8 @@ impl Shard {
         }
     }
 
-    /// `slot`: where the session's viewer is, if that is known.
-    fn viewer_feedback(&mut self, now: Instant, session: SessionId, slot: Option<usize>, bytes: &mut [u8]) {
-        let is_there = |key: &usize| self.viewers.get(*key).is_some_and(|slot| slot.viewer.session == session);
-        let Some(key) = slot.filter(is_there).or_else(|| self.slot_of(session)) else { return };
+    /// SRTCP came from a viewer here.
+    fn viewer_feedback(&mut self, now: Instant, key: usize, bytes: &mut [u8]) {
         self.turn.set(Turn::Viewer(key));
         let Some(slot) = self.viewers.get_mut(key) else { return };
         let id = slot.viewer.stream;
@@ -535,8 +498,7 @@ impl Shard {
         }
         let keys: Vec<_> = self.publishers.iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.guarded_publisher(key, Publisher::close);
-            self.guarded(now, Turn::Publisher(key), |shard| shard.drive_publisher(now, key));
+            self.guarded(now, Turn::Publisher(key), |shard| shard.say_goodbye_to_publisher(now, key));
         }
         self.events.push_back(Event::Stopped { shard: self.number });
     }

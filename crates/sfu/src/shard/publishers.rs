@@ -1,28 +1,32 @@
 //! How do publishers come, send and go?
 //!
-//! A publisher is a whole session of `str0m` and lives on the shard that its datagrams reach. A panic in it ends it, and
-//! nobody else. Of those who publish one stream only the latest is heard: the others are fenced by their epoch.
+//! A publisher is added when its desk has its keys, on the shard that its datagrams reach. A panic
+//! in it ends it, and no other session. Of the publishers of one stream only the latest is heard:
+//! the others are fenced by their epoch.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use media::{SessionId, StreamId};
+use media::StreamId;
 
 use super::guard::Turn;
-use super::routing::{MAX_ROUTES, Route, UfragRoute};
+use super::routing::Route;
 use super::streams::{News, Source};
 use super::timers::Due;
 use super::{Command, Event, Key, Shard};
-use crate::publisher::{Arrived, Publisher};
+use crate::publisher::{Arrived, Publisher, PublisherSetup};
 
 impl Shard {
-    pub(super) fn take_in(&mut self, now: Instant, publisher: Publisher) {
-        let (ufrag, session) = (publisher.ufrag.clone(), publisher.session);
-        let (stream, epoch) = (publisher.stream, publisher.epoch);
-        let key = self.publishers.insert(publisher);
+    /// Serves a publisher from now on.
+    pub(super) fn add_publisher(&mut self, now: Instant, setup: PublisherSetup) {
+        let (session, stream, epoch) = (setup.session, setup.stream, setup.epoch);
+        let (desk, address) = (setup.desk, setup.address);
+        let key = self.publishers.insert(Publisher::new(now, setup));
         self.by_session.insert(session, Key::Publisher(key));
-        self.ufrags.insert(ufrag.clone(), UfragRoute::Here(key));
+        let serving = Some(self.number);
+        let route = Route { session, desk, serving, is_sender: true, key: Some(Key::Publisher(key)) };
+        self.routes.insert(address, route);
         let s = self.streams.entry(stream).or_default();
         if epoch >= s.epoch {
             if matches!(s.source, Source::Local(_)) || s.epoch != epoch {
@@ -34,66 +38,40 @@ impl Shard {
             let shard = self.number;
             self.tell_others(|| Command::StreamHome { stream, shard, epoch });
         }
-        let here = self.number;
-        self.tell_others(|| Command::PublisherElsewhere { ufrag: ufrag.clone(), shard: here });
-        self.timers.set(now, Due::Publisher(key));
+        self.drive_publisher(now, key);
     }
 
-    pub(super) fn publisher_datagram(
+    /// SRTP or SRTCP came from an address of a publisher here.
+    pub(super) fn publisher_packet(
         &mut self,
         now: Instant,
         key: usize,
         source: SocketAddr,
         destination: SocketAddr,
-        bytes: &[u8],
+        bytes: &mut [u8],
     ) {
-        let local = self.identity.candidate_for(destination);
-        let mut accepted = false;
-        let mut unsound = 0;
-        self.guarded_publisher(key, |p| {
-            accepted = p.handle_datagram(now, source, local, bytes);
-            unsound = p.take_refused();
-        });
-        self.counters.srtp_rejected += unsound;
-        if accepted {
-            self.drive_publisher(now, key);
-        } else {
-            self.counters.refused += 1;
-        }
+        self.turn.set(Turn::Publisher(key));
+        let Shard { publishers, clock, .. } = self;
+        let Some(publisher) = publishers.get_mut(key) else { return };
+        publisher.handle_protected(now, clock, source, destination, bytes);
+        self.drive_publisher(now, key);
     }
 
-    pub(super) fn release_publisher(&mut self, key: usize) -> Publisher {
-        let publisher = self.publishers.remove(key);
-        self.by_session.remove(&publisher.session);
-        if let Some(s) = self.streams.get_mut(&publisher.stream)
-            && s.source == Source::Local(key)
-        {
-            s.source = Source::None;
-        }
-        publisher
-    }
-
-    pub(super) fn bind_publisher(&mut self, key: usize, source: SocketAddr) {
-        if self.publishers.get(key).is_some_and(|p| p.sources().contains(&source)) && self.routes.len() < MAX_ROUTES {
-            self.routes.insert(source, Route::Publisher(key));
-        }
-    }
-
+    /// Sends what a publisher is to be told, forwards what it brought, and sets its timer.
     pub(super) fn drive_publisher(&mut self, now: Instant, key: usize) {
         self.turn.set(Turn::Publisher(key));
-        let Shard { publishers, urgent, clock, .. } = self;
+        let Shard { publishers, urgent, clock, timers, counters, .. } = self;
         let Some(publisher) = publishers.get_mut(key) else { return };
-        let alive = catch_unwind(AssertUnwindSafe(|| publisher.drive(now, clock, urgent))).is_ok();
-        if !alive {
-            self.counters.panics += 1;
-            self.publisher_failed(key);
-            return;
-        }
-        let (stream, session, epoch) = (publisher.stream, publisher.session, publisher.epoch);
-        self.counters.strays += publisher.take_strays();
+        publisher.drive(now, clock, urgent);
+        let counted = publisher.take_counters();
+        counters.strays += counted.strays;
+        counters.srtp_rejected += counted.refused;
         let next = publisher.next_timeout();
-        self.timers.set(next, Due::Publisher(key));
-        let mut ended = None;
+        if publisher.wakes_at.is_none_or(|at| next < at) {
+            publisher.wakes_at = Some(next);
+            timers.set(next, Due::Publisher(key));
+        }
+        let (stream, session, epoch, desk) = (publisher.stream, publisher.session, publisher.epoch, publisher.desk);
         while let Some(arrived) = self.publishers.get_mut(key).and_then(Publisher::poll) {
             let fenced = self.streams.get(&stream).is_none_or(|s| s.epoch != epoch);
             match arrived {
@@ -109,10 +87,6 @@ impl Shard {
                     }
                     self.on_packet(now, stream, packet);
                 }
-                Arrived::Connected => {
-                    let shard = self.number;
-                    self.events.push_back(Event::PublisherConnected { session, shard });
-                }
                 Arrived::Flows(flows) => self.events.push_back(Event::PublisherFlows { session, flows }),
                 Arrived::Published(published) if !fenced => {
                     if let Some(s) = self.streams.get_mut(&stream) {
@@ -121,7 +95,7 @@ impl Shard {
                     }
                 }
                 Arrived::Published(_) => {}
-                Arrived::Closed(why) => ended = ended.or(Some(why)),
+                Arrived::Silent => self.events.push_back(Event::PublisherSilent { session, desk }),
             }
         }
         if let Some(s) = self.streams.get_mut(&stream).filter(|s| s.epoch == epoch)
@@ -129,80 +103,51 @@ impl Shard {
         {
             self.events.push_back(Event::Published { stream, epoch, published });
         }
-        if let Some(why) = ended {
-            self.events.push_back(Event::PublisherClosed { session, why });
+    }
+
+    /// A publisher's timer is due.
+    pub(super) fn wake_publisher(&mut self, now: Instant, key: usize) {
+        // A timer that was overtaken, or that another publisher left behind, finds nothing due.
+        let Some(publisher) = self.publishers.get_mut(key).filter(|p| p.wakes_at.is_some_and(|at| at <= now)) else {
+            return;
+        };
+        publisher.wakes_at = None;
+        publisher.handle_timeout(now);
+        self.drive_publisher(now, key);
+    }
+
+    /// A publisher leaves: it is told so.
+    pub(super) fn end_publisher(&mut self, now: Instant, key: usize) {
+        let Shard { publishers, urgent, clock, .. } = self;
+        if let Some(publisher) = publishers.get_mut(key) {
+            publisher.close(now, clock, urgent);
             self.remove_publisher(key);
         }
     }
 
-    pub(super) fn guarded_publisher(&mut self, key: usize, step: impl FnOnce(&mut Publisher)) {
-        let Some(publisher) = self.publishers.get_mut(key) else { return };
-        if catch_unwind(AssertUnwindSafe(|| step(publisher))).is_err() {
-            self.counters.panics += 1;
-            self.publisher_failed(key);
-        }
-    }
-
-    /// The publisher of that session is to go, if it is here.
-    pub(super) fn end_publisher(&mut self, now: Instant, session: SessionId) {
-        if let Some(Key::Publisher(key)) = self.by_session.get(&session).copied() {
-            self.guarded_publisher(key, Publisher::close);
-            self.drive_publisher(now, key);
-            self.remove_publisher(key);
+    /// Says goodbye to a publisher, when the shard stops.
+    pub(super) fn say_goodbye_to_publisher(&mut self, now: Instant, key: usize) {
+        let Shard { publishers, urgent, clock, .. } = self;
+        if let Some(publisher) = publishers.get_mut(key) {
+            publisher.close(now, clock, urgent);
         }
     }
 
     pub(super) fn remove_publisher(&mut self, key: usize) {
-        if !self.publishers.contains(key) {
-            return;
-        }
-        let publisher = self.release_publisher(key);
-        for source in publisher.sources() {
-            if self.routes.get(source) == Some(&Route::Publisher(key)) {
-                self.routes.remove(source);
+        let Some(publisher) = self.publishers.try_remove(key) else { return };
+        let (session, stream, epoch) = (publisher.session, publisher.stream, publisher.epoch);
+        self.by_session.remove(&session);
+        if let Some(s) = self.streams.get_mut(&stream) {
+            if s.source == Source::Local(key) {
+                s.source = Source::None;
+            }
+            if s.epoch == epoch {
+                s.tracks.on_publisher_left();
+                s.relays.clear();
+                s.to_relay.clear();
             }
         }
-        self.ufrags.remove(&publisher.ufrag);
-        let (stream, epoch) = (publisher.stream, publisher.epoch);
-        if let Some(s) = self.streams.get_mut(&stream)
-            && s.epoch == epoch
-        {
-            s.tracks.on_publisher_left();
-            s.relays.clear();
-            s.to_relay.clear();
-        }
         self.tell_others(|| Command::StreamAway { stream, epoch });
-        let sources = publisher.sources();
-        self.tell_others(|| Command::ForgetPublisher { ufrag: publisher.ufrag.clone(), sources: sources.to_vec() });
-    }
-
-    pub(super) fn restart_publisher(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        ufrag: &str,
-        password: &str,
-        credentials: str0m::ice::IceCreds,
-    ) {
-        let Some(Key::Publisher(key)) = self.by_session.get(&session).copied() else { return };
-        let mut result = None;
-        let fresh = credentials.ufrag.clone();
-        self.guarded_publisher(key, |p| {
-            let offer = p.offer.clone();
-            let role = crate::negotiate::Role::Publisher;
-            result = Some(crate::negotiate::restart_ice(p.rtc(), role, &offer, ufrag, password, credentials));
-        });
-        let Some(result) = result else { return };
-        if result.is_ok() {
-            let old = std::mem::replace(&mut self.publishers[key].ufrag, fresh.clone());
-            self.ufrags.remove(&old);
-            self.ufrags.insert(fresh.clone(), UfragRoute::Here(key));
-            let here = self.number;
-            self.tell_others(|| Command::PublisherElsewhere { ufrag: fresh.clone(), shard: here });
-            self.tell_others(|| Command::ForgetPublisher { ufrag: old.clone(), sources: Vec::new() });
-        }
-        self.events.push_back(Event::PublisherRestarted { session, result });
-        self.drive_publisher(now, key);
     }
 
     pub(super) fn want_key_frame(&mut self, now: Instant, stream: StreamId, encoding: u8) {
@@ -228,17 +173,25 @@ impl Shard {
         match source {
             Source::Local(key) => {
                 self.counters.key_frames_asked += 1;
-                self.guarded_publisher(key, |publisher| publisher.request_key_frame(encoding));
-                // The request leaves with the session's next output.
+                self.guarded_publisher(key, |publisher| {
+                    publisher.request_key_frame(now, encoding);
+                    publisher.wakes_at = Some(now);
+                });
+                // The request leaves when the timers are looked at next.
                 self.timers.set(now, Due::Publisher(key));
-                if let Some(publisher) = self.publishers.get_mut(key) {
-                    publisher.wake(now);
-                }
             }
             Source::Remote { shard, .. } => {
                 self.events.push_back(Event::ToShard { shard, command: Command::WantKeyFrame { stream, encoding } });
             }
             Source::None => {}
+        }
+    }
+
+    fn guarded_publisher(&mut self, key: usize, step: impl FnOnce(&mut Publisher)) {
+        let Some(publisher) = self.publishers.get_mut(key) else { return };
+        if catch_unwind(AssertUnwindSafe(|| step(publisher))).is_err() {
+            self.counters.panics += 1;
+            self.publisher_failed(key);
         }
     }
 }

@@ -34,7 +34,8 @@ impl Shard {
         let key = self.viewers.insert(slot);
         self.by_session.insert(session, Key::Viewer(key));
         let serving = Some(self.number);
-        self.routes.insert(address, Route::Viewer { session, desk, serving, slot: Some(key) });
+        let route = Route { session, desk, serving, is_sender: false, key: Some(Key::Viewer(key)) };
+        self.routes.insert(address, route);
         self.streams.entry(stream).or_default().rounds[Rank::New as usize].add(key);
         self.timers.set(report_at, Due::Report(key));
         self.counters.viewers_added += 1;
@@ -48,10 +49,7 @@ impl Shard {
         self.counters.srtcp_rejected += viewer.rejected;
         self.counters.starts_refused += viewer.starts_refused();
         self.by_session.remove(&viewer.session);
-        let is_its = |route: &Route| matches!(route, Route::Viewer { session, .. } if *session == viewer.session);
-        if self.routes.get(&viewer.address()).is_some_and(is_its) {
-            self.routes.remove(&viewer.address());
-        }
+        self.unbind_from(viewer.session, viewer.address());
         let Some(s) = self.streams.get_mut(&viewer.stream) else { return };
         s.rounds[slot.rank as usize].remove(key);
         s.stats.on_viewer_left(&viewer);

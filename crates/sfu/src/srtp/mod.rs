@@ -47,6 +47,7 @@ mod sources;
 mod interop;
 
 pub use open::{Open, Reject};
+pub(crate) use replay::Replay;
 pub use seal::Seal;
 
 use cm::Cm;

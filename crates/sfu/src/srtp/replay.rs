@@ -5,20 +5,27 @@
 
 /// Which of the last [`WINDOW`] indices have been seen.
 #[derive(Debug, Clone)]
-pub(super) struct Replay {
+pub(crate) struct Replay {
     /// The highest index seen.
     highest: Option<u64>,
     /// A bit per index, at its remainder by [`WINDOW`]; those above the highest are stale.
     seen: [u64; WORDS],
 }
 
+impl Default for Replay {
+    fn default() -> Replay {
+        Replay::new()
+    }
+}
+
 impl Replay {
-    pub(super) fn new() -> Replay {
+    /// Nothing has been seen.
+    pub(crate) fn new() -> Replay {
         Replay { highest: None, seen: [0; WORDS] }
     }
 
     /// Returns whether `index` may be new: not seen, and not too old to tell.
-    pub(super) fn is_new(&self, index: u64) -> bool {
+    pub(crate) fn is_new(&self, index: u64) -> bool {
         match self.highest {
             Some(highest) if index <= highest => {
                 let in_window = highest.wrapping_sub(index) < WINDOW;
@@ -30,7 +37,7 @@ impl Replay {
     }
 
     /// An authentic packet had `index`, which [`Replay::is_new`].
-    pub(super) fn record(&mut self, index: u64) {
+    pub(crate) fn record(&mut self, index: u64) {
         match self.highest {
             Some(highest) if index <= highest => {}
             Some(highest) if index.wrapping_sub(highest) < WINDOW => {
@@ -54,7 +61,7 @@ impl Replay {
     }
 
     /// Returns the highest index seen.
-    pub(super) fn highest(&self) -> Option<u64> {
+    pub(crate) fn highest(&self) -> Option<u64> {
         self.highest
     }
 }

@@ -5,15 +5,18 @@ use sfu::negotiate::Unusable;
 use super::*;
 
 #[test]
-fn a_publisher_goes_to_a_shard_and_a_viewer_to_the_next_desk() {
+fn publishers_and_viewers_go_to_the_next_desk() {
     let mut bench = Bench::new();
-    bench.ask(publish("a", OFFER));
-    assert_eq!(bench.said(), ["shard 1: AddPublisher", "1: opened"]);
-    bench.ask(publish("b", OFFER));
-    assert_eq!(bench.said(), ["shard 0: AddPublisher", "2: opened"], "shards take turns");
-    for (n, desk) in [(3, 1), (4, 0), (5, 1)] {
-        bench.ask(watch("a"));
-        assert_eq!(bench.said(), [format!("desk {desk}: Open")]);
+    let rows = [
+        (1, publish("a", OFFER), "desk 1: Publish"),
+        (2, publish("b", OFFER), "desk 0: Publish"),
+        (3, watch("a"), "desk 1: Open"),
+        (4, watch("a"), "desk 0: Open"),
+        (5, watch("a"), "desk 1: Open"),
+    ];
+    for (n, request, command) in rows {
+        bench.ask(request);
+        assert_eq!(bench.said(), [command]);
         let session = bench.newest();
         bench.desk(desk::Event::Opened { session, result: Ok(String::new()) });
         assert_eq!(bench.said(), [format!("{n}: opened")]);
@@ -57,6 +60,9 @@ fn a_session_that_is_not_admitted_costs_no_command() {
 fn an_offer_that_cannot_be_used_leaves_no_session() {
     let mut bench = Bench::new();
     bench.ask(publish("a", "v=1"));
+    let session = bench.newest();
+    bench.said();
+    bench.desk(desk::Event::Opened { session, result: Err(Unusable::Malformed("line 1".to_owned())) });
     assert_eq!(bench.said()[0], "1: BadSdp");
     bench.ask(watch("a"));
     let session = bench.newest();
@@ -120,7 +126,7 @@ fn a_viewers_answer_is_its_desks_work_and_a_publisher_has_none() {
     {
         bench.ask(accept(viewer));
         bench.desk(desk::Event::Answered { session: viewer, result });
-        assert_eq!(bench.said(), ["desk 1: Answer".to_owned(), format!("{n}: {said}")]);
+        assert_eq!(bench.said(), ["desk 0: Answer".to_owned(), format!("{n}: {said}")]);
     }
 }
 
@@ -135,8 +141,8 @@ fn an_entity_tag_must_be_the_current_one_or_any() {
         assert_eq!(bench.said(), [format!("{n}: {said}")], "{tag:?}: the ufrag of the offer");
     }
     bench.ask(trickle(session, "other", Some(&etag)));
-    assert_eq!(bench.said(), ["shard 1: RestartPublisher"]);
-    bench.shard(shard::Event::PublisherRestarted { session, result: Ok("new".to_owned()) });
+    assert_eq!(bench.said(), ["desk 1: Restart"]);
+    bench.desk(desk::Event::Restarted { session, result: Some(Ok("new".to_owned())) });
     let Answer::Trickled(Ok(Trickled::Restarted { etag: new, .. })) = bench.answer() else {
         panic!("it is restarted");
     };
@@ -165,32 +171,12 @@ fn candidates_and_a_ufrag_without_password_restart_nothing() {
 }
 
 #[test]
-fn commands_follow_a_publisher_to_its_shard() {
-    let mut bench = Bench::new();
-    let session = bench.publishes("a").session;
-    bench.ask(trickle(session, "other", None));
-    assert_eq!(bench.said(), ["shard 1: RestartPublisher"]);
-    bench.shard(shard::Event::PublisherMoved { session, shard: 0 });
-    assert_eq!(bench.said(), ["shard 0: RestartPublisher"], "the first command found no publisher");
-    bench.shard(shard::Event::PublisherRestarted { session, result: Ok(String::new()) });
-    assert_eq!(bench.said(), ["2: restarted"]);
-    bench.shard(shard::Event::PublisherConnected { session, shard: 0 });
-    bench.ask(Request::Close { session });
-    let said = bench.said();
-    assert_eq!(said[..2], ["3: closed true", "shard 0: RemovePublisher"]);
-    bench.shard(shard::Event::PublisherMoved { session, shard: 1 });
-    assert_eq!(bench.said(), ["shard 1: RemovePublisher"], "it moved while it was ended");
-    bench.shard(shard::Event::PublisherConnected { session, shard: 1 });
-    assert_eq!(bench.said(), ["shard 1: RemovePublisher"]);
-}
-
-#[test]
-fn a_publisher_that_replaces_another_is_added_before_the_other_is_removed_from_its_shard() {
+fn a_publisher_that_replaces_another_is_opened_and_the_other_closed() {
     let mut bench = Bench::with(Takeover::Replace, 10);
     let old = bench.publisher("a");
     bench.ask(publish("a", OFFER));
     let said = bench.said();
-    assert_eq!(said, ["shard 0: AddPublisher", "2: opened", "shard 0: RemovePublisher"]);
+    assert!(said.contains(&"desk 0: Publish".to_owned()) && said.contains(&"desk 1: Close".to_owned()), "{said:?}");
     assert!(bench.engine.owner(old).is_none());
     let mut bench = Bench::new();
     bench.publisher("a");

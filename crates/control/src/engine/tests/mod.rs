@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use media::packet::MAX_ENCODINGS;
 use media::{Codec, SessionId, StreamId, StreamName};
 use sfu::format::{Format, Published};
-use sfu::negotiate::Identity;
 use sfu::publisher::Health;
 use sfu::publisher::warnings::Warnings;
 use sfu::shard::{EncodingSnapshot, LoadStatus, Networks, ShardCounters, Snapshot, StreamSnapshot, TrackStats};
@@ -42,7 +41,6 @@ impl Bench {
             limits: Limits { streams: 100, sessions: 1_000, viewers, sessions_per_ip: 0 },
             takeover,
             busy_percent: 90,
-            identity: Identity::new(vec![SocketAddr::from(([192, 0, 2, 1], 7_882))]),
             shards: 2,
             desks: 2,
             random: Box::new(move || {
@@ -119,6 +117,8 @@ impl Bench {
 
     fn publishes(&mut self, stream: &str) -> Opened {
         self.ask(publish(stream, OFFER));
+        let session = self.newest();
+        self.desk(desk::Event::Opened { session, result: Ok("m=audio\r\nm=video\r\n".to_owned()) });
         match self.answer() {
             Answer::Opened(Ok(opened)) => opened,
             other => panic!("{other:?}"),
@@ -147,8 +147,7 @@ impl Bench {
     /// A publisher that is connected on shard 0, and sends video in two encodings.
     fn publisher(&mut self, stream: &str) -> SessionId {
         let session = self.publishes(stream).session;
-        self.shard(shard::Event::PublisherMoved { session, shard: 0 });
-        self.shard(shard::Event::PublisherConnected { session, shard: 0 });
+        self.desk(desk::Event::Connected { session, shard: 0 });
         let view = self.engine.control.stream(&name(stream)).expect("it is there");
         let (stream, epoch) = (view.id, view.publisher.expect("a publisher").epoch);
         self.shard(shard::Event::Published { stream, epoch, published: two_encodings() });

@@ -172,6 +172,15 @@ impl Walk {
                     self.bench.desk(desk::Event::Connected { session, shard });
                 }
             }
+            Some(Command::Desk(desk::Command::Publish { session, stream, epoch, .. })) => {
+                let result = if fails { Err(Unusable::Busy) } else { Ok(String::new()) };
+                self.bench.desk(desk::Event::Opened { session, result });
+                if !fails {
+                    self.bench.desk(desk::Event::Connected { session, shard });
+                    let published = two_encodings();
+                    self.bench.shard(shard::Event::Published { stream, epoch, published });
+                }
+            }
             Some(Command::Desk(desk::Command::Answer { session, .. })) => {
                 let result = (!fails).then_some(Ok(()));
                 self.bench.desk(desk::Event::Answered { session, result });
@@ -179,19 +188,6 @@ impl Walk {
             Some(Command::Desk(desk::Command::Restart { session, .. })) => {
                 let result = (!fails).then(|| Ok(String::new()));
                 self.bench.desk(desk::Event::Restarted { session, result });
-            }
-            Some(Command::Shard(at, shard::Command::AddPublisher(setup))) => {
-                let session = setup.session;
-                if at != shard {
-                    self.bench.shard(shard::Event::PublisherMoved { session, shard });
-                }
-                self.bench.shard(shard::Event::PublisherConnected { session, shard });
-                let (stream, epoch, published) = (setup.stream, setup.epoch, two_encodings());
-                self.bench.shard(shard::Event::Published { stream, epoch, published });
-            }
-            Some(Command::Shard(_, shard::Command::RestartPublisher { session, .. })) => {
-                let result = if fails { Err(Unusable::Busy) } else { Ok(String::new()) };
-                self.bench.shard(shard::Event::PublisherRestarted { session, result });
             }
             Some(Command::Shard(_, shard::Command::Report { session })) => {
                 self.bench.shard(shard::Event::Report { session, report: None });
@@ -212,8 +208,8 @@ impl Walk {
         let why = [Ended::PeerLeft, Ended::IceLost, Ended::Failed][self.lots.below(3)];
         match self.lots.below(8) {
             0 => self.bench.desk(desk::Event::Closed { session, why }),
-            1 => self.bench.shard(shard::Event::PublisherClosed { session, why }),
-            2 => self.bench.shard(shard::Event::PublisherMoved { session, shard }),
+            1 => self.bench.desk(desk::Event::Answered { session, result: None }),
+            2 => self.bench.desk(desk::Event::Opened { session, result: Err(Unusable::Busy) }),
             3 => self.bench.shard(shard::Event::PublisherFlows { session, flows: shard == 0 }),
             4 => self.bench.desk(desk::Event::Heard { session, text: String::new() }),
             5 => self.bench.desk(desk::Event::Restarted { session, result: None }),

@@ -13,12 +13,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::allowance::Allowance;
+use crate::allowance::Allowance;
 use crate::format::Format;
 
 /// Assigns the packets of one encoding to runs.
 #[derive(Debug)]
-pub(super) struct Runs {
+pub(crate) struct Runs {
     run: u32,
     flow: Option<Flow>,
     /// SSRCs that were replaced, in a ring.
@@ -41,7 +41,7 @@ struct Flow {
 
 /// What to do with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Forward it: it belongs to the current run.
     Goes,
     /// Forward it: a new run begins with it.
@@ -82,17 +82,17 @@ impl Default for Runs {
 
 impl Runs {
     /// The number of the current run.
-    pub(super) fn run(&self) -> u32 {
+    pub(crate) fn run(&self) -> u32 {
         self.run
     }
 
     /// The SSRC of the current run.
-    pub(super) fn ssrc(&self) -> Option<u32> {
+    pub(crate) fn ssrc(&self) -> Option<u32> {
         self.flow.map(|flow| flow.ssrc)
     }
 
     /// A packet came. `format`: of video; `None` for audio. `seq` is extended (RFC 3711 §3.3.1).
-    pub(super) fn observe(&mut self, now: Instant, ssrc: u32, format: Option<Format>, seq: u64) -> Verdict {
+    pub(crate) fn observe(&mut self, now: Instant, ssrc: u32, format: Option<Format>, seq: u64) -> Verdict {
         let fresh = Flow { ssrc, format, highest: seq, heard_at: now, jumped_to: None };
         let Some(flow) = &mut self.flow else {
             self.flow = Some(fresh);

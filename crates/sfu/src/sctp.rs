@@ -11,6 +11,18 @@
 //!
 //! A packet that does not pass looks lost to the peer, which sends it again.
 
+// Bytes here come from the network: no input may panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use std::time::Instant;
 
 /// The association of one session, as far as packets show it.
