@@ -246,7 +246,7 @@ mod tests {
         let alert = pair.ours.alert(failure).expect("the peer is told");
         assert!(pair.theirs.receive(pair.now, &pair.them, &alert).is_err());
         pair.theirs.failures.look(pair.now);
-        let heard = pair.theirs.failures.over(pair.now + dtls::GRACE).and_then(|heard| heard.alert);
+        let heard = pair.theirs.failures.over(pair.now + crate::dtls::GRACE).and_then(|heard| heard.alert);
         assert_eq!(heard, Some(42), "bad_certificate");
         assert_eq!(pair.ours.alert(failure), None, "once");
     }

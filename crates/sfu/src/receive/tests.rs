@@ -204,7 +204,7 @@ fn a_lost_packet_is_asked_for_and_what_a_retransmission_restores_is_delivered_on
     assert_eq!(pair.send(&Send::repair(502, 3)), Outcome::Nothing);
     assert_eq!(pair.send(&Send::video(3)), Outcome::Nothing, "the original, after it was restored");
     pair.wait(10_000);
-    assert_eq!(pair.asked(), []);
+    assert!(pair.asked().is_empty());
     let counters = pair.receiver.counters();
     assert_eq!((counters.restored, counters.asked_for, counters.strays), (2, 2, 0));
 }
@@ -217,7 +217,7 @@ fn audio_without_nack_is_not_asked_for() {
         assert_eq!(pair.delivered(&packet), [(0, seq)]);
     }
     pair.wait(900);
-    assert_eq!(pair.asked(), []);
+    assert!(pair.asked().is_empty());
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_jump_of_numbers_is_held_until_the_next_packet_proves_it() {
     assert_eq!(pair.delivered(&Send::video(10_000)), []);
     assert_eq!(pair.delivered(&Send::video(10_001)), [(1, 10_000), (1, 10_001)]);
     pair.wait(100);
-    assert_eq!(pair.asked(), [], "what was jumped over is not missing");
+    assert!(pair.asked().is_empty(), "what was jumped over is not missing");
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn the_round_trip_is_known_when_our_wall_clock_comes_back() {
     pair.wait(5);
     assert_eq!(pair.asked(), [2]);
     pair.wait(49);
-    assert_eq!(pair.asked(), []);
+    assert!(pair.asked().is_empty());
     pair.wait(2);
     assert_eq!(pair.asked(), [2]);
 }
