@@ -16,8 +16,8 @@
 //! story.holds();
 //! ```
 //!
-//! A story that is about chance is [`told`] with many seeds: `SIM_SEEDS` says how many, `SIM_SEED` which one. Figures of all of them keep to
-//! bounds.
+//! A story about chance is [`told`] with many seeds: `SIM_SEEDS` sets their number, `SIM_SEED` one
+//! seed. The figures of all seeds must keep to bounds.
 //!
 //! A story that fails prints the line that replays it. str0m draws ids (SSRCs, ufrags) from a generator of its own, and
 //! signatures differ in length: a replay is the same in what matters to most stories, but not to the bit. Where five viewers press
