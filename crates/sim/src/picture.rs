@@ -152,8 +152,8 @@ fn head(codec: Codec, is_key: bool, part: usize, parts: usize, place: Place) -> 
             let flags = 0x80 | u8::from(!is_key) << 6 | u8::from(is_first) << 3 | u8::from(is_last) << 2;
             let mut head = vec![flags, id_high, id_low];
             if let Some((temporal, base, _)) = place.layer {
-                // L: TID, U; TL0PICIDX. Pictures of higher layers refer to the last picture of the
-                // two lower layers or a later one.
+                // L: TID, U; TL0PICIDX. A picture of a higher layer refers to the newest picture of
+                // the lower layers.
                 head[0] |= 0x20;
                 head.extend([temporal << 5 | u8::from(temporal < 2) << 4, base]);
             }

@@ -41,8 +41,8 @@ pub struct Seen {
     pub bits_per_second: f64,
 }
 
-/// Shortest gap that counts as a freeze. webrtc-stats counts gaps that are 150 ms
-/// longer than usual.
+/// Shortest gap that counts as a freeze. webrtc-stats counts gaps that are 150 ms longer than
+/// usual.
 const FREEZE: Duration = Duration::from_millis(200);
 
 impl Story {
