@@ -349,7 +349,7 @@ impl Browser {
         }
     }
 
-    /// Returns the payload type that was negotiated for the camera's codec.
+    /// The payload type that was negotiated for what the camera sends.
     fn payload_type(&self, kind: MediaKind, mid: Option<Mid>) -> Option<str0m::media::Pt> {
         let Role::Camera(camera) = &self.role else { return None };
         let agreed = self.rtc.media(mid?)?.remote_pts();
@@ -373,7 +373,7 @@ impl Browser {
     }
 }
 
-/// Returns a browser's offer, changed according to its habits.
+/// What a browser offers, changed as its habits want.
 fn edited(sdp: String, habits: &Habits) -> String {
     if !habits.without_rtx && !habits.rtx_for_vp8_only {
         return sdp;

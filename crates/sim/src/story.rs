@@ -156,7 +156,7 @@ impl Story {
         }
     }
 
-    // ---- peers join
+    // ---- who comes
 
     /// Sets the links of peers that join from now on.
     pub fn path(&mut self, path: Path) -> &mut Story {
@@ -204,7 +204,7 @@ impl Story {
     ///
     /// # Errors
     ///
-    /// The server's refusal.
+    /// What the server says against it.
     pub fn tries_to_publish(&mut self, stream: &str, filming: Filming, habits: Habits) -> Result<Peer, NotOpened> {
         let stream = StreamName::parse(stream).expect("a legal name");
         let habits = Habits { only: habits.only.or(Some(filming.codec)), with_red: filming.with_red, ..habits };
@@ -241,7 +241,7 @@ impl Story {
     ///
     /// # Errors
     ///
-    /// The server's refusal.
+    /// What the server says against it.
     pub fn tries_to_watch(&mut self, stream: &str, habits: Habits) -> Result<Peer, NotOpened> {
         let stream = StreamName::parse(stream).expect("a legal name");
         let mut browser = self.browser(Role::Screen(Screen::new(self.base)), &habits);

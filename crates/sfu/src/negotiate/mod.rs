@@ -297,8 +297,7 @@ pub enum Stage {
     },
 }
 
-/// Answers a viewer's offer. `published` has the codecs of the stream at the moment, as far as
-/// known.
+/// Answers a viewer's offer. `published` is what the stream carries at the moment, so far as it is known.
 ///
 /// # Errors
 ///
