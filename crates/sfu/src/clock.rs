@@ -1,34 +1,35 @@
-//! When was something captured, by the server's clock, and can that be right?
+//! When was a packet captured, by the server's clock, and is this plausible?
 //!
-//! A publisher tells capture times by its own wall clock (abs-capture-time), or its sender reports map
-//! RTP timestamps to it. [`SenderClock`] finds how far that clock is from the server's.
-//! [`CaptureClock`] judges the result: nothing arrives before it was captured.
+//! A publisher sends capture times of its own wall clock (abs-capture-time), or its sender reports
+//! map RTP timestamps to this clock. [`SenderClock`] measures the offset of that clock from the
+//! server's. [`CaptureClock`] checks the result: a capture precedes its arrival.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use media::{NtpTime, WallClock};
 
-/// How far a publisher's wall clock is from ours.
+/// The offset of a publisher's wall clock from the server's.
 ///
-/// Every sender report tells "now, by my clock"; it arrives later by the time it was on its way. The least
-/// difference seen in a while is the clock's offset plus the shortest way: on a LAN exact to a millisecond,
-/// over the internet wrong by the one-way delay.
+/// Every sender report has its sending time by the publisher's clock, and arrives later by its
+/// delay. The least difference of recent reports is the offset plus the shortest delay: on a LAN
+/// exact to a millisecond, over the internet wrong by the one-way delay.
 #[derive(Debug, Default)]
 pub(crate) struct SenderClock {
     offset_ms: Option<f64>,
     window: VecDeque<f64>,
 }
 
-/// Reports looked back on: at one a second and track, half a minute. A clock drifts 1 ms in that time at most.
+/// Number of reports that are kept: at one a second and track, half a minute. A clock drifts 1 ms
+/// in that time at most.
 const CLOCK_WINDOW: usize = 64;
 
-/// Reports that are later than the quickest one by more than this tell of a clock that was set back.
-/// A guess: a report waits a second in no queue that media survives.
+/// A report that is later than the quickest one by more than this shows that the clock was set
+/// back. A guess: a report waits a second in no queue that media survives.
 const CLOCK_STEP_MS: f64 = 1_000.0;
 
 impl SenderClock {
-    /// A report that said `said` arrived.
+    /// Records a report that arrived at `arrived` and was sent at `said` by the publisher's clock.
     pub(crate) fn on_sender_report(&mut self, arrived: NtpTime, said: NtpTime) {
         let difference_ms = arrived.difference_ms(said);
         if self.offset_ms.is_some_and(|offset| difference_ms > offset + CLOCK_STEP_MS) {
@@ -41,33 +42,34 @@ impl SenderClock {
         self.offset_ms = self.window.iter().copied().reduce(f64::min);
     }
 
-    /// A moment of the publisher's clock by the server's; `None` before the first report.
+    /// Converts a time of the publisher's clock to the server's; `None` before the first report.
     pub(crate) fn to_server(&self, theirs: NtpTime) -> Option<NtpTime> {
         Some(NtpTime::from_unix_ms_f64(theirs.to_unix_ms_f64() + self.offset_ms?))
     }
 }
 
-/// Judges the capture times of one encoding.
+/// Checks the capture times of one encoding.
 #[derive(Debug, Default)]
 pub(crate) struct CaptureClock {
-    /// When a capture time last could not be right.
+    /// The last moment at which a capture time was implausible.
     wrong_at: Option<Instant>,
 }
 
-/// So much later than its arrival a capture may seem: the offset includes the shortest way of a report,
-/// and media may take a shorter one by the jitter of the first reports. A guess.
+/// Time after its arrival at which a capture is still plausible: the offset includes the shortest
+/// delay of a report, and media may have a shorter one by the jitter of the first reports. A guess.
 const UNCERTAIN_MS: f64 = 20.0;
 
-/// A capture that seems longer ago than this is of another clock. A guess: encoders that delay
-/// on purpose are set to some ten seconds.
+/// Highest plausible age of a capture. An older one belongs to another clock. A guess: encoders
+/// with a deliberate delay are set to some ten seconds.
 const LONGEST_AGO_MS: f64 = 60_000.0;
 
-/// A clock that could not be right is not believed for so long afterwards. A guess: it would be shown
-/// in turns with "unknown" otherwise.
+/// Time for which a clock is distrusted after an implausible capture time. A guess: the age would
+/// otherwise alternate with "unknown".
 const DISTRUSTED: Duration = Duration::from_secs(10);
 
 impl CaptureClock {
-    /// Whether something that arrived at `arrived_at` can have been captured at `captured_at`.
+    /// Returns `true` if a packet that arrived at `arrived_at` can have been captured at
+    /// `captured_at`.
     pub(crate) fn can_be(&mut self, clock: &WallClock, arrived_at: Instant, captured_at: NtpTime) -> bool {
         let ago_ms = clock.at(arrived_at).difference_ms(captured_at);
         if !(-UNCERTAIN_MS..=LONGEST_AGO_MS).contains(&ago_ms) {

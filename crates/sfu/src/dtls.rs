@@ -37,7 +37,7 @@ pub use reason::Reason;
 pub use verify::CertificateKind;
 use verify::Verifier;
 
-/// Makes DTLS instances that share what can be shared.
+/// Makes DTLS instances that share the configuration and the key.
 #[derive(Debug)]
 pub(crate) struct Provider;
 
@@ -166,7 +166,8 @@ impl KeyProvider for Keys {
         if let Some(key) = last.as_ref().filter(|key| key.der.as_slice() == der) {
             return Ok(Box::new(key.clone()));
         }
-        // Ours is P-256 in PKCS #8, as all certificates of browsers are; other kinds are read the long way.
+        // The process's key is P-256 in PKCS #8, like those of all browsers; other kinds take
+        // dimpl's slower path.
         let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der) else {
             return self.of_others.load_private_key(der);
         };
@@ -216,7 +217,7 @@ impl SigningKey for Key {
     }
 }
 
-/// The most records that dimpl reads from one datagram; it drops one with more.
+/// The most records that dimpl reads from one datagram; it drops a datagram with more.
 const MAX_RECORDS: usize = 8;
 
 /// Splits a datagram into runs of at most [`MAX_RECORDS`] records. OpenSSL writes a client's last flight in fragments of
@@ -231,7 +232,7 @@ fn runs_of_records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
             let length = packet.get(end + 11..end + 13).map(|length| u16::from_be_bytes([length[0], length[1]]));
             match length.map(|length| end + 13 + usize::from(length)) {
                 Some(next) if next < packet.len() => end = next,
-                // The last record, or what is none: dimpl says so.
+                // The last record, or bytes that are no record: dimpl reports the fault.
                 _ => return Some(packet),
             }
         }
@@ -250,11 +251,12 @@ struct Instance {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Handshake,
-    /// The handshake is done, and keys for SRTP did not come yet.
+    /// The handshake is complete; keys for SRTP have not come yet.
     Connected,
-    /// Nothing more is noted.
+    /// No further results are recorded.
     Done,
-    /// The peer's certificate is larger than what there is room for: nothing comes out any more, keys least of all.
+    /// The peer's certificate is larger than the buffer: the instance returns nothing more, above
+    /// all no keys.
     Refused {
         needed: usize,
     },
@@ -287,12 +289,12 @@ impl DtlsInstance for Instance {
             DtlsOutput::PeerCert(certificate) => self.notes.certificate(certificate),
             DtlsOutput::Connected => self.stage = Stage::Connected,
             DtlsOutput::KeyingMaterial(..) => self.stage = Stage::Done,
-            // The keys follow right after: here they do not.
+            // Keys would follow directly: there are none.
             DtlsOutput::Timeout(_) if self.stage == Stage::Connected => {
                 self.stage = Stage::Done;
                 self.notes.failure(Failure::new(Reason::Srtp));
             }
-            // Records that we write fit; a certificate of the peer's need not.
+            // Records that are sent fit; a certificate of the peer may not.
             DtlsOutput::BufferTooSmall { needed } if self.stage == Stage::Handshake => {
                 self.stage = Stage::Refused { needed: *needed };
                 self.notes.failure(Failure::new(Reason::Certificate));
@@ -360,7 +362,8 @@ mod tests {
         let one = shared(Some(1_200)).unwrap();
         let other = shared(Some(1_200)).unwrap();
         assert_eq!(one.mtu(), 1_200);
-        // Another test may have been first with another MTU; then this one is made anew, and still right.
+        // Another test may have been first with another MTU; then this one is made anew, and is
+        // still correct.
         assert!(Arc::ptr_eq(&one, &other) || shared(Some(1_300)).unwrap().mtu() == 1_300);
         assert_eq!(shared(Some(1_000)).unwrap().mtu(), 1_000);
     }

@@ -1,54 +1,57 @@
-//! Does media still come of a publisher?
+//! Does a publisher still send media?
 //!
-//! One that is killed says nothing: no DELETE, no BYE, no close_notify. Long before ICE is given up for lost, those who
-//! watch should read that the stream has paused.
+//! A publisher that is killed sends nothing: no DELETE, no BYE, no close_notify. Viewers should
+//! learn that the stream has paused long before ICE times out.
 //!
-//! What counts is what says that media is being sent: RTP, and sender reports. A still screen without sound may bring no RTP
-//! for as long as it likes; its sender goes on with sender reports, and who has stopped sending changes to receiver reports
-//! (RFC 3550 §6.4). ICE checks and receiver reports say that somebody is there, not that there is something to see.
+//! RTP and sender reports count, because they show that media is being sent. A still screen without
+//! sound may cause no RTP for any time; its sender continues with sender reports, while a client
+//! that has stopped sending changes to receiver reports (RFC 3550 §6.4). ICE checks and receiver
+//! reports show that the client exists, not that it sends media.
 //!
-//! Who has muted everything stays live: muted tracks send silence and black pictures, and Chromium goes on with sender
-//! reports also when tracks are taken away or switched off (`replaceTrack(null)`, `active: false`). Viewers see what was
-//! shown last, and it is not ours to say that there is no more to come.
+//! A publisher with muted tracks stays live: muted tracks send silence and black pictures, and
+//! Chromium continues with sender reports also when tracks are removed or switched off
+//! (`replaceTrack(null)`, `active: false`). Viewers keep the last picture, and the server does not
+//! know whether more will come.
 
 use std::time::{Duration, Instant};
 
-/// Without RTP and sender reports for so long, a publisher is quiet.
+/// Time without RTP and sender reports after which a publisher is quiet.
 ///
-/// Sound comes every 20 ms, with discontinuous transmission every 400 ms; pictures of the lowest layer come a few times a
-/// second. Where neither comes there are sender reports: libwebrtc's for video are 0.5 to 1.5 s apart. Shorter would call
-/// still screens paused; longer leaves viewers before a frozen picture that is called live. A report that is lost on top of
-/// that pauses the stream for a moment, as a stall of the network does: then the picture stands still for everybody.
+/// Sound comes every 20 ms, with discontinuous transmission every 400 ms; pictures of the lowest
+/// layer come a few times a second. Without both there are sender reports: libwebrtc's for video
+/// are 0.5 to 1.5 s apart. A shorter time would pause streams of still screens; a longer one would
+/// show a frozen picture as live. The loss of one more report pauses the stream for a moment, like
+/// a stall of the network, in which the picture stands still for all viewers.
 pub const QUIET_AFTER: Duration = Duration::from_secs(2);
 
-/// Who looks later than this after it should have was away itself, and what came meanwhile may still wait in its socket.
-/// A guess: many times what a busy shard is late by.
+/// A check that is late by more than this means that the server itself was stalled, and that media
+/// of this time may still wait in its socket. A guess: many times the usual delay of a busy shard.
 const AWAY: Duration = Duration::from_millis(250);
 
-/// Whether media comes of a publisher.
+/// Whether a publisher sends media.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
     /// It is not connected yet.
     #[default]
     Connecting,
-    /// Media comes, or is expected.
+    /// Media is received, or expected.
     Flowing {
-        /// When it is quiet, unless something comes.
+        /// Time at which the publisher becomes quiet, unless media arrives.
         quiet_at: Instant,
     },
-    /// None has come for [`QUIET_AFTER`].
+    /// No media has arrived for [`QUIET_AFTER`].
     Quiet,
 }
 
 impl Flow {
-    /// ICE and DTLS are up: media should come. Only the first time counts.
+    /// Starts the measurement when ICE and DTLS are established. Only the first call counts.
     pub fn begin(&mut self, now: Instant) {
         if *self == Flow::Connecting {
             *self = Flow::Flowing { quiet_at: now + QUIET_AFTER };
         }
     }
 
-    /// RTP or a sender report came. Returns whether it was quiet before.
+    /// Records RTP or a sender report. Returns `true` if the publisher was quiet before.
     pub fn on_media(&mut self, at: Instant) -> bool {
         let was_quiet = *self == Flow::Quiet;
         if *self != Flow::Connecting {
@@ -57,7 +60,7 @@ impl Flow {
         was_quiet
     }
 
-    /// Time passed. Returns whether it is quiet from now on.
+    /// Handles the passing of time. Returns `true` if the publisher becomes quiet now.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         let Flow::Flowing { quiet_at } = *self else { return false };
         if now < quiet_at {
@@ -68,7 +71,7 @@ impl Flow {
         !was_away
     }
 
-    /// When to [`handle_timeout`](Self::handle_timeout).
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Instant> {
         match *self {
             Flow::Flowing { quiet_at } => Some(quiet_at),
@@ -81,8 +84,9 @@ impl Flow {
 mod tests {
     use super::*;
 
-    /// Told when media comes and when it is looked at, in ms after the connection; returns when it became quiet (`false`) and
-    /// when media came again (`true`). It is looked at whenever it asks for it.
+    /// Plays media at the times `comes` and all timeouts up to `until`, in ms after the connection.
+    /// Returns the times at which the publisher became quiet (`false`) and at which media returned
+    /// (`true`).
     fn told(comes: &[u64], until: u64) -> Vec<(u64, bool)> {
         let start = Instant::now();
         let mut flow = Flow::default();
@@ -102,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_quiet() {
+    fn publisher_without_media_and_sender_reports_becomes_quiet() {
         #[track_caller]
         fn check(what: &str, comes: impl IntoIterator<Item = u64>, until: u64, expected: &[(u64, bool)]) {
             let comes: Vec<u64> = comes.into_iter().take_while(|at| *at < until).collect();
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_away_itself_listens_first() {
+    fn late_check_waits_for_media_before_the_publisher_is_quiet() {
         let start = Instant::now();
         let woken = start + QUIET_AFTER + 4 * AWAY;
         let mut flow = Flow::default();

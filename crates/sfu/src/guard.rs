@@ -1,8 +1,8 @@
 //! How many panics that belong to no session may a thread survive?
 //!
-//! A panic in a session's step removes the session, which bounds how often it can happen. A panic in code that all
-//! sessions share removes nothing and may come again at once: after a few the thread ends, and the process with it, so
-//! that a supervisor starts a sound one.
+//! A panic in a session's step removes the session, which bounds the number of such panics. A panic
+//! in code that all sessions share removes nothing and may repeat at once. After a few of them the
+//! thread ends, and the process with it, so that a supervisor starts a new one.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,16 @@ pub struct Strikes {
     since: Option<Instant>,
 }
 
-/// Panics that are survived within [`WITHIN`]. A guess: more than chance, fewer than an operator would miss.
+/// Number of panics within [`WITHIN`] that are survived. A guess: more than chance, fewer than an
+/// operator would miss.
 const MOST: u32 = 8;
 
-/// A guess: a fault that spins reaches [`MOST`] within milliseconds.
+/// Window in which panics count. A guess: a fault that repeats at once reaches [`MOST`] within
+/// milliseconds.
 const WITHIN: Duration = Duration::from_secs(10);
 
 impl Strikes {
-    /// One more panic. Returns whether the thread may go on.
+    /// Counts a panic. Returns `true` if the thread may continue.
     pub fn survives(&mut self, now: Instant) -> bool {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= WITHIN) {
             *self = Strikes { count: 0, since: Some(now) };
@@ -30,7 +32,7 @@ impl Strikes {
     }
 }
 
-/// Panics at a named place if a test armed it; nothing in the product. See `inject`.
+/// Panics at a named place if a test has armed it; expands to nothing in the product. See `inject`.
 macro_rules! fault {
     ($point:ident, $session:expr) => {
         #[cfg(any(test, feature = "inject"))]

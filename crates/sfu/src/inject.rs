@@ -1,8 +1,8 @@
-//! Makes a named place panic, so that tests can see what a panic ends.
+//! Makes a named place panic, so that tests can check the consequences of a panic.
 //!
-//! Exists only in unit tests and under the feature `inject`, which dev-dependencies alone switch on; in the product
-//! `guard::fault!` expands to nothing. Faults are kept per thread: tests in one process do not meet, and a
-//! thread of the media plane is armed by `Command::Inject`.
+//! Exists only in unit tests and under the feature `inject`, which only dev-dependencies enable; in
+//! the product `guard::fault!` expands to nothing. Faults are kept per thread, so that tests in one
+//! process do not affect each other, and a thread of the media plane is armed by `Command::Inject`.
 
 use std::cell::RefCell;
 
@@ -17,11 +17,11 @@ pub enum Point {
     Feedback,
     /// A viewer's sender report.
     Report,
-    /// A viewer's wish.
+    /// A viewer's preferences are set.
     SetPreferences,
     /// A viewer is being added.
     Add,
-    /// A viewer is told the share that its bottleneck group agreed on.
+    /// A viewer gets its share of its bottleneck group.
     SetShare,
     /// A viewer is counted for a snapshot.
     Snapshot,
@@ -29,22 +29,22 @@ pub enum Point {
     Arrived,
     /// A timer of a shard that belongs to no session.
     Timer,
-    /// A desk tells a shard whose an address is.
+    /// A desk binds an address to a session on a shard.
     Bind,
     /// A desk opens a session.
     Open,
-    /// The command that brings the fault, which belongs to no session.
+    /// The command that arms the fault, which belongs to no session.
     Command,
 }
 
-/// What is to panic.
+/// A panic to be injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// Where.
+    /// The place of the panic.
     pub point: Point,
-    /// For which session; `None`: any, or a place without one.
+    /// The session in whose turn it happens; `None`: any session, or a place without one.
     pub session: Option<SessionId>,
-    /// How often.
+    /// Number of panics.
     pub times: u32,
 }
 
@@ -62,7 +62,7 @@ pub fn arm(fault: Fault) {
     FAULTS.with_borrow_mut(|faults| faults.push(fault));
 }
 
-/// How many panics of this thread's faults are still to come.
+/// Returns the number of panics of this thread that are still to come.
 pub fn left() -> u32 {
     FAULTS.with_borrow(|faults| faults.iter().map(|fault| fault.times).sum())
 }

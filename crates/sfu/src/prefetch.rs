@@ -1,11 +1,13 @@
-//! What will be needed soon, so that the processor fetches it meanwhile?
+//! Which memory will be needed soon, so that the processor can fetch it meanwhile?
 //!
-//! A round over thousands of viewers finds none of them in a cache: each brings some forty lines of memory, one wait after
-//! another. Asked for some viewers ahead they come while others are served.
+//! A round over thousands of viewers finds none of them in a cache: each needs about forty cache
+//! lines, and waits for one after another. If they are prefetched some viewers ahead, they arrive
+//! while others are served.
 //!
-//! To ask is an instruction without effect on what a program computes, but no safe one: the floor above hands it in.
+//! A prefetch is an instruction without effect on the results of a program, but not a safe one, so
+//! floor 3 passes it in.
 
-/// Asks for memory; by default nobody is asked.
+/// Prefetches memory; by default it does nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Prefetch {
     at: fn(*const u8, usize),
@@ -13,19 +15,20 @@ pub struct Prefetch {
 }
 
 impl Prefetch {
-    /// `at` is told where memory begins and how many bytes of it will be needed. `behind` is told where a value stands,
-    /// its bytes, and how many bytes are needed at each address that stands in it.
+    /// `at` gets the start of a memory range and the number of bytes that will be needed. `behind`
+    /// gets the address of a value, its size in bytes, and the number of bytes that are needed at
+    /// each address that the value contains.
     pub fn new(at: fn(*const u8, usize), behind: fn(*const u8, usize, usize)) -> Prefetch {
         Prefetch { at, behind }
     }
 
-    /// This value will be needed.
+    /// Prefetches this value.
     pub fn ask<T: ?Sized>(self, value: &T) {
         (self.at)(std::ptr::from_ref(value).cast(), size_of_val(value));
     }
 
-    /// What this value leads to will be needed, so many bytes of it: for values of other crates that keep to themselves where
-    /// that is. The value itself should be near by now.
+    /// Prefetches `bytes` bytes behind each address in this value: for values of other crates whose
+    /// pointers are private. The value itself should be in the cache by now.
     pub fn ask_behind<T>(self, value: &T, bytes: usize) {
         (self.behind)(std::ptr::from_ref(value).cast(), size_of::<T>(), bytes);
     }
@@ -48,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_where_the_value_stands() {
+    fn prefetch_gets_the_address_of_the_value() {
         let prefetch = Prefetch::new(
             |at, len| ASKED.set((at.addr(), len)),
             |at, len, bytes| ASKED.set((at.addr(), 1_000 * len + bytes)),

@@ -1,8 +1,9 @@
-//! Where do datagrams stand between the machine that makes them and the system call that sends them?
+//! Where are datagrams between the machine that makes them and the system call that sends them?
 //!
 //! A [`Batch`] is one contiguous arena plus a list of messages into it. A message is one or more
 //! datagrams to the same peer: all of [`Message::segment_bytes`], the last possibly shorter, so
-//! that the kernel can cut it (`UDP_SEGMENT`). Nothing is allocated per packet once the arena has grown.
+//! that the kernel can cut it (`UDP_SEGMENT`). Nothing is allocated per packet once the arena has
+//! grown.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,7 +18,7 @@ pub struct Batch {
 /// One or more datagrams to one peer, contiguous in the arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message {
-    /// Where to.
+    /// The destination address.
     pub destination: SocketAddr,
     /// The local address to send from, where it matters (several addresses on one machine).
     pub source: Option<IpAddr>,
@@ -27,7 +28,7 @@ pub struct Message {
     pub len_bytes: usize,
     /// Size of each datagram; only the last may be shorter.
     pub segment_bytes: usize,
-    /// How many datagrams the kernel makes of it.
+    /// Number of datagrams that the kernel cuts it into.
     pub segments: usize,
 }
 
@@ -46,7 +47,8 @@ impl Message {
     }
 }
 
-/// The most datagrams in one message. Linux takes 64 (`UDP_MAX_SEGMENTS`, 128 since 6.9), and 64 KiB in all.
+/// The most datagrams in one message. Linux accepts 64 (`UDP_MAX_SEGMENTS`, 128 since 6.9), and 64
+/// KiB in total.
 pub const MAX_SEGMENTS: usize = 32;
 /// The most bytes in one message: an IPv4 datagram's 65,507, rounded down.
 pub const MAX_MESSAGE_BYTES: usize = 64_000;

@@ -1,7 +1,8 @@
-//! Who publishes and who watches in the simulated world?
+//! Which clients publish and watch in the simulated world?
 //!
-//! A stock `str0m::Rtc` in RTP mode: a full ICE agent, its own DTLS and SRTP, its own NACKs, nothing shared with the
-//! server but the library. What it shows is in [`crate::camera`] and [`crate::screen`]; here is the connection.
+//! A stock `str0m::Rtc` in RTP mode: a full ICE agent, its own DTLS and SRTP, its own NACKs. It
+//! shares nothing with the server but the library. This file has the connection; [`crate::camera`]
+//! and [`crate::screen`] have the media.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -26,18 +27,18 @@ pub(crate) const RIDS: [&str; 4] = ["q", "h", "f", "x"];
 /// As long may one kind be asked for before it is the other's turn: str0m asks every 33 ms.
 const TURN: Duration = Duration::from_millis(35);
 
-/// What str0m keeps to send again by default.
+/// Packets that str0m keeps for retransmission by default.
 const RTX_CACHE_PACKETS: usize = 2_000;
 const RTX_CACHE_AGE: Duration = Duration::from_secs(3);
 
-/// What a browser is for.
+/// The role of a browser.
 #[derive(Debug)]
 pub(crate) enum Role {
     Camera(Camera),
     Screen(Screen),
 }
 
-/// What is unusual about a browser.
+/// Unusual properties of a browser.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Habits {
     /// Its offer has no RTX.
@@ -46,17 +47,17 @@ pub struct Habits {
     pub rtx_for_vp8_only: bool,
     /// Its payload type of Opus, if not 111.
     pub opus_payload_type: Option<u8>,
-    /// It knows RED.
+    /// It supports RED.
     pub with_red: bool,
-    /// It lets the server make the offer.
+    /// It requests an offer of the server.
     pub waits_for_offer: bool,
-    /// So long its answer to that is on the way, while it begins with ICE and DTLS.
+    /// Delay of its answer to the server's offer; ICE and DTLS begin before.
     pub answers_after: Duration,
-    /// It knows this video codec only.
+    /// It supports this video codec only.
     pub only: Option<media::Codec>,
-    /// It notes the RTCP that it gets.
+    /// It records the RTCP that it receives.
     pub notes_rtcp: bool,
-    /// It wants a data channel too.
+    /// It also opens a data channel.
     pub with_channel: bool,
 }
 
@@ -72,26 +73,26 @@ pub(crate) struct Browser {
     pub(crate) opened_at: Instant,
     pub(crate) connected_at: Option<Instant>,
     pub(crate) ended: Option<Goodbye>,
-    /// RTCP BYE came, for this many SSRCs.
+    /// Number of SSRCs in RTCP BYEs received.
     pub(crate) byes: usize,
     /// When it wrote its last sender report, and the wall clock there; of those that note RTCP.
     pub(crate) reported: Option<(Instant, SystemTime)>,
     pub(crate) audio: Option<Mid>,
     pub(crate) video: Option<Mid>,
     pub(crate) wakes_at: Instant,
-    /// Frozen: it neither sends nor receives any more.
+    /// It neither sends nor receives any more.
     pub(crate) is_gone: bool,
     pending: Option<SdpPendingOffer>,
-    /// It asks again for whatever is missing, RTX or not, as GStreamer does.
+    /// It requests every missing packet again, with or without RTX, as GStreamer does.
     nacks_all: bool,
 }
 
-/// How a browser learned that its session is over.
+/// The way in which a browser learned that its session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goodbye {
-    /// The server said so (close_notify).
+    /// The server sent close_notify.
     Said,
-    /// ICE found nobody any more.
+    /// ICE lost the connection.
     IceLost,
     /// str0m gave up.
     Failed,
@@ -204,7 +205,8 @@ impl Browser {
         use sfu::negotiate::text::{first, with_our_credentials};
         let ufrag = first(fragment, "a=ice-ufrag:").expect("a ufrag");
         let password = first(fragment, "a=ice-pwd:").expect("a password");
-        // The old answer's candidates are of the old generation; those of the fragment count.
+        // The candidates of the old answer belong to the old generation; those of the fragment
+        // count.
         let old = with_our_credentials(&self.answer, ufrag, password);
         let kept = old.lines().filter(|line| !line.starts_with("a=candidate:"));
         let mut answer: String = kept.flat_map(|line| [line, "\r\n"]).collect();
@@ -225,7 +227,7 @@ impl Browser {
         let _ = self.rtc.handle_input(input);
     }
 
-    /// Lets it do what is due. What it sends goes into `out`.
+    /// Performs the work that is due. Datagrams to send go into `out`.
     pub(crate) fn drive(&mut self, now: Instant, out: &mut Vec<(SocketAddr, Vec<u8>)>) {
         if self.is_gone {
             self.wakes_at = now + Duration::from_secs(3_600);
@@ -342,7 +344,7 @@ impl Browser {
         }
     }
 
-    /// Sends again whatever is asked for, as libwebrtc does within its send rate. str0m stops at a
+    /// Retransmits every requested packet, as libwebrtc does within its send rate. str0m stops at a
     /// repair share of 15 %, which random loss of 10 % exceeds in every other second.
     fn answers_every_nack(&mut self) {
         let sizes = RIDS.iter().map(|rid| Some(Rid::from(*rid))).chain([None]);

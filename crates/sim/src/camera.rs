@@ -1,6 +1,6 @@
-//! What does a publisher send, and when?
+//! Which media does a publisher send, and when?
 //!
-//! A camera films pictures of one codec and sounds of Opus. It counts who asks it for key frames.
+//! A camera sends pictures of one codec and sounds of Opus, and counts the requests for key frames.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,33 +12,35 @@ use crate::clock::wall_clock;
 use crate::picture::{Place, Stamp, payloads, redundant_sound, sound};
 use crate::random::Random;
 
-/// How a camera films.
+/// The settings of a camera.
 #[derive(Debug, Clone, Copy)]
 pub struct Filming {
     /// The codec of its pictures.
     pub codec: Codec,
-    /// Pictures a second; fractions are fine.
+    /// Frames per second; fractions are allowed.
     pub frame_rate: f64,
-    /// Of the pictures; of the largest ones, where there are several sizes.
+    /// Bit rate of the pictures; with several sizes, of the largest one.
     pub bits_per_second: u64,
-    /// Sizes that are sent of each picture, at most four: each takes a quarter of the bits of the next (simulcast). Size 0 is
-    /// the smallest.
+    /// Number of sizes of each picture, at most four: each has a quarter of the bit rate of the
+    /// next (simulcast). Size 0 is the smallest.
     pub sizes: u8,
-    /// Temporal layers of each size, one to three: the rates of pictures double from one to the next (VP8, VP9).
+    /// Number of temporal layers of each size, one to three: the frame rate doubles from one to the
+    /// next (VP8, VP9).
     pub temporal_layers: u8,
-    /// Its pictures differ in size as those of an encoder do: those of layer 0 have twice as many bits as others, and chance has a say.
+    /// Pictures differ in bits as those of an encoder do: those of layer 0 have twice as many bits
+    /// as others, with random variation.
     pub varies: bool,
-    /// Between two key frames, if nobody asks.
+    /// Interval of key frames without requests.
     pub key_frame_interval: Duration,
     /// It does not answer requests for key frames.
     pub is_unresponsive: bool,
-    /// Between being captured and being sent.
+    /// Time between capture and sending.
     pub encoding: Duration,
-    /// Whether there is sound, and how long one lasts.
+    /// Duration of one packet of sound; `None`: no sound.
     pub sound: Option<Duration>,
     /// Sounds are sent as RED.
     pub with_red: bool,
-    /// It tells when pictures were captured (abs-capture-time).
+    /// It sends capture times (abs-capture-time).
     pub tells_capture_time: bool,
     /// It uses the last of the codec's negotiated profiles, not the first.
     pub last_profile: bool,
@@ -83,9 +85,9 @@ pub struct Camera {
     video: Clockwork,
     audio: Clockwork,
     sound_before: Vec<u8>,
-    /// By size.
+    /// The state by size.
     sized: [Sized; MAX_SIZES],
-    /// When somebody asked for a key frame, of any size.
+    /// Times of requests for a key frame, of any size.
     pub asked_at: Vec<Instant>,
     shortest: Option<Duration>,
     /// Pictures sent.
@@ -96,20 +98,22 @@ pub struct Camera {
     pub packets: u64,
 }
 
-/// What is told apart of sizes.
+/// The state of one size.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sized {
     sequence: u64,
     key_frame_at: Option<Instant>,
     key_frame_wanted: bool,
-    /// When somebody asked for a key frame.
+    /// Time of a request for a key frame.
     asked_at: Option<Instant>,
-    /// Nothing of this size is sent.
+    /// This size is switched off.
     is_off: bool,
-    /// Bits a second that it was asked to send at most, and that it sends: an encoder takes a while to get there.
+    /// Highest requested bit rate, and current bit rate: an encoder takes a while to reach a new
+    /// one.
     asked_bps: Option<f64>,
     sent_bps: f64,
-    /// Pictures sent, of which layer 0 how many, the number of the last of each layer, and pictures since the key frame.
+    /// Pictures sent; of these, pictures of layer 0; the number of the last picture of each layer;
+    /// and pictures since the key frame.
     pictures: u16,
     bases: u8,
     last_of_layer: [u32; 3],
@@ -117,14 +121,15 @@ struct Sized {
 }
 
 impl Sized {
-    /// Bits a second of the next picture; `usual` if nobody asked for anything else.
+    /// Returns the bit rate of the next picture; `usual` without a request for another one.
     fn bits_per_second(&mut self, usual: u64) -> f64 {
         let Some(asked) = self.asked_bps else { return usual as f64 };
         self.sent_bps += (asked - self.sent_bps) / if asked > self.sent_bps { FOLLOWS_UP } else { FOLLOWS_DOWN };
         self.sent_bps
     }
 
-    /// Where a picture stands among the others of its size, and which one it is made from.
+    /// Returns the place of a picture among the others of its size, and the number of the picture
+    /// that it refers to.
     fn place(&mut self, number: u32, is_key: bool, filming: &Filming, size: u8) -> (Place, u32) {
         self.since_key = if is_key { 0 } else { self.since_key + 1 };
         let pattern: &[(u8, bool)] = match filming.temporal_layers {
@@ -144,7 +149,7 @@ impl Sized {
         }
         self.bases = self.bases.wrapping_add(u8::from(layer == 0));
         self.pictures = self.pictures.wrapping_add(1);
-        // Encoders of different sizes begin to count anywhere.
+        // Encoders of different sizes start at different picture ids.
         let id = filming.first_picture_id.wrapping_add(u16::from(size) * 9_000).wrapping_add(self.pictures) & 0x7fff;
         let base = self.bases.wrapping_add(size * 77);
         let layer = (filming.temporal_layers > 1).then_some((layer, base, is_sync));
@@ -153,16 +158,17 @@ impl Sized {
 }
 
 const MAX_SIZES: usize = 4;
-/// Pictures that an encoder takes for most of the way to another rate, up and down. A guess: Chromium's is there after some seconds.
+/// Number of pictures in which an encoder comes most of the way to another bit rate, up and down. A
+/// guess: Chromium's takes some seconds.
 const FOLLOWS_UP: f64 = 30.0;
 const FOLLOWS_DOWN: f64 = 8.0;
-/// Bits of pictures of each of three temporal layers, of the mean: libvpx gives layer 0 40 % of all for a quarter of the pictures, and
-/// 20 and 40 % to the others.
+/// Bits of pictures of each of three temporal layers, relative to the mean: libvpx gives layer 0 40
+/// % of all bits for a quarter of the pictures, and 20 and 40 % to the others.
 const OF_LAYERS: [f64; 3] = [1.6, 0.8, 0.8];
-/// Stamps of pictures of the next size name a source higher by this.
+/// Difference of the source numbers in the stamps of one size and the next.
 pub(crate) const SIZE_STEP: u32 = 1_000;
 
-/// When the next picture or sound is due.
+/// The time of the next picture or sound.
 #[derive(Debug)]
 struct Clockwork {
     began_at: Option<Instant>,
@@ -170,7 +176,7 @@ struct Clockwork {
     sequence: u64,
 }
 
-/// A packet that the camera wants sent.
+/// A packet to send.
 pub(crate) struct Filmed {
     pub(crate) kind: MediaKind,
     pub(crate) size: u8,
@@ -237,16 +243,16 @@ impl Camera {
         self.filming.sizes
     }
 
-    /// Stops sending one size, as an encoder does whose uplink is short, or begins again.
+    /// Stops one size, as an encoder does when its uplink is too narrow, or starts it again.
     pub fn switch(&mut self, size: u8, is_on: bool) {
         self.sized[usize::from(size)].is_off = !is_on;
         self.sized[usize::from(size)].key_frame_wanted = is_on;
     }
 
-    /// Is asked to send of a size so many bits a second at most, or nothing.
+    /// Sets the highest bit rate of a size; `None` switches it off.
     pub(crate) fn sends(&mut self, size: u8, most_bps: Option<u64>) {
         let smaller = 1 << (self.filming.sizes - 1 - size.min(self.filming.sizes - 1));
-        // As our page: half the lines need about a third of the bits.
+        // The rule of the publish page: half the lines need about a third of the bits.
         let most = self.filming.bits_per_second as f64 / f64::from(smaller).powf(1.5);
         let Some(sized) = self.sized.get_mut(usize::from(size)) else { return };
         let was_off = std::mem::replace(&mut sized.is_off, most_bps.is_none());
@@ -259,10 +265,10 @@ impl Camera {
         }
     }
 
-    /// Somebody asks for a key frame of a size.
+    /// Requests a key frame of a size.
     pub(crate) fn asked(&mut self, now: Instant, size: u8) {
         let sized = &mut self.sized[usize::from(size)];
-        // str0m takes SRTCP that a link has doubled a second time.
+        // str0m also accepts the second copy of SRTCP that a link has duplicated.
         if sized.asked_at.is_some_and(|at| now < at + Duration::from_millis(2)) {
             return;
         }
@@ -274,17 +280,17 @@ impl Camera {
         self.sized[usize::from(size)].key_frame_wanted |= !self.filming.is_unresponsive;
     }
 
-    /// How it films.
+    /// Returns the settings.
     pub(crate) fn films(&self) -> &Filming {
         &self.filming
     }
 
-    /// How it films from now on.
+    /// Returns the settings for changes.
     pub fn filming(&mut self) -> &mut Filming {
         &mut self.filming
     }
 
-    /// The shortest time between two requests for a key frame of one size.
+    /// Returns the shortest time between two requests for a key frame of one size.
     pub fn shortest_between_requests(&self) -> Option<Duration> {
         self.shortest
     }
@@ -299,7 +305,7 @@ impl Camera {
         Some(clockwork.began_at? + Duration::from_secs_f64(f64::from(clockwork.number) / rate))
     }
 
-    /// Returns what is due.
+    /// Returns the packets that are due.
     pub(crate) fn film(&mut self, now: Instant) -> Vec<Filmed> {
         self.video.began_at.get_or_insert(now);
         self.audio.began_at.get_or_insert(now);
@@ -340,7 +346,7 @@ impl Camera {
             sized.key_frame_wanted = false;
             self.key_frames += 1;
         }
-        // A key frame is as large as about six others.
+        // A key frame has the bits of about six other pictures.
         let usual = filming.bits_per_second >> (2 * (filming.sizes - 1 - size));
         let bits_per_second = self.sized[usize::from(size)].bits_per_second(usual);
         let mut each = (bits_per_second / 8.0 / filming.frame_rate) as usize;
@@ -356,7 +362,7 @@ impl Camera {
         }
         let list = payloads(stamp, place, if is_key { each * 6 } else { each }, &mut self.random);
         let count = list.len();
-        // Encodings begin anywhere, as those of browsers do.
+        // The timestamps of encodings start anywhere, as those of browsers do.
         let timestamp = self.timestamp(&self.video, captured_at, 90_000).wrapping_add(u32::from(size) * 77_777);
         for (part, payload) in list.into_iter().enumerate() {
             let sequence = &mut self.sized[usize::from(size)].sequence;
@@ -398,7 +404,7 @@ impl Camera {
         self.audio.number += 1;
     }
 
-    /// The stamp of a sound.
+    /// Returns the stamp of a sound.
     fn stamp(&self, number: u32, is_key: bool, captured_at: Instant) -> Stamp {
         Stamp {
             source: self.source,

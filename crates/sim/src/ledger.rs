@@ -1,25 +1,26 @@
-//! Does every datagram of the server keep what was promised, whatever the story is?
+//! Do the server's datagrams keep the promises that hold in every story?
 //!
-//! Looks at datagrams from outside, as an eavesdropper could: no SRTP or SRTCP nonce is used for two different
-//! datagrams (threat T3), and nobody is sent media who did not prove an address.
+//! The ledger sees datagrams from outside, as an eavesdropper does. It checks that no SRTP or SRTCP
+//! nonce is used for two different datagrams (threat T3), and that media goes only to addresses
+//! that were proved.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use media::demux::{Class, classify};
 
-/// What was sent under which nonce.
+/// The datagrams sent under each nonce.
 #[derive(Debug, Default)]
 pub struct Ledger {
     rtp: HashMap<(usize, u32), Encoding>,
     rtcp: HashMap<(usize, u32, u32), u64>,
-    /// Datagrams that repeated one sent before, byte by byte.
+    /// Number of datagrams that repeated an earlier one byte by byte.
     pub identical: u64,
-    /// SRTP datagrams seen.
+    /// Number of SRTP datagrams.
     pub packets: u64,
     /// The largest datagram.
     pub largest_bytes: usize,
-    /// Nonces that were used for two different datagrams, in words.
+    /// Descriptions of nonces that were used for two different datagrams.
     pub reused: Vec<String>,
 }
 
@@ -30,7 +31,7 @@ struct Encoding {
 }
 
 impl Ledger {
-    /// The server sends this to a peer.
+    /// Checks a datagram of the server to a peer.
     pub fn note(&mut self, peer: usize, bytes: &[u8]) {
         self.largest_bytes = self.largest_bytes.max(bytes.len());
         if classify(bytes) != Class::Rtp || bytes.len() < 16 {
@@ -41,7 +42,8 @@ impl Ledger {
         let hash = hasher.finish();
         let u32_at = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         if media::rtp::is_rtcp(bytes) {
-            // RFC 7714 §9.1: the index stands at the very end; AES-CM, whose tag stands there, is not used here.
+            // RFC 7714 §9.1: the index is at the very end. AES-CM, whose tag is there, is not used
+            // here.
             let key = (peer, u32_at(4), u32_at(bytes.len() - 4) & 0x7fff_ffff);
             if self.rtcp.insert(key, hash).is_some_and(|before| before != hash) {
                 self.reused.push(format!("SRTCP index {} of SSRC {:x} to peer {peer}", key.2, key.1));
@@ -62,7 +64,8 @@ impl Ledger {
         }
     }
 
-    /// The highest index of any encoding sent to a peer, as far as an eavesdropper can tell.
+    /// Returns the highest index of any encoding sent to a peer, as far as an eavesdropper can see
+    /// it.
     pub fn highest_index(&self, peer: usize) -> u64 {
         self.rtp.iter().filter(|(key, _)| key.0 == peer).filter_map(|(_, e)| e.highest).max().unwrap_or_default()
     }

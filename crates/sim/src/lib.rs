@@ -16,8 +16,8 @@
 //! story.holds();
 //! ```
 //!
-//! A story that is about chance is [`told`] with many seeds: `SIM_SEEDS` says how many, `SIM_SEED` which one. Figures of all of them keep to
-//! bounds.
+//! A story about chance is [`told`] with many seeds: `SIM_SEEDS` sets their number, `SIM_SEED` one
+//! seed. The figures of all seeds must keep to bounds.
 //!
 //! A story that fails prints the line that replays it: the same seed gives the same run, to the byte. The random numbers of
 //! the libraries are seeded (`chance`), keys and signatures follow from the seed (`cryptography`), the world begins at one

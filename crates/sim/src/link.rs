@@ -1,8 +1,8 @@
-//! What happens to a datagram on its way?
+//! What happens to a datagram on its path?
 //!
-//! A [`Link`] describes one direction, a [`Wire`] is one in use. A datagram may be lost, delayed, queued behind
-//! others, overtaken or doubled. Jitter alone keeps the order, as a queue in a router does; only
-//! [`Link::reordering`] breaks it.
+//! A [`Link`] describes one direction, a [`Wire`] is one in use. A datagram may be lost, delayed,
+//! queued behind others, overtaken or duplicated. Jitter alone keeps the order, as a queue in a
+//! router does; only [`Link::reordering`] breaks it.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub struct Link {
     is_cut: bool,
 }
 
-/// What the receiver's kernel holds until the receiver reads.
+/// Capacity of the receiver's socket, and the interval at which the receiver reads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Socket {
     datagrams: u32,
@@ -39,7 +39,7 @@ struct Burst {
     longest: Duration,
 }
 
-/// The longest that a datagram waits behind others before it is dropped, unless said otherwise: a router's buffer. A guess.
+/// Default of the longest queueing time before a datagram is dropped: a router's buffer. A guess.
 const QUEUE: Duration = Duration::from_millis(200);
 
 /// A burst of the average length takes half of this for each datagram of media (200 a second). A
@@ -50,7 +50,7 @@ const DATAGRAM_TIME: Duration = Duration::from_millis(10);
 /// Headers of IP and UDP.
 const HEADER_BYTES: usize = 28;
 
-/// How far a reordered datagram falls behind. A guess: two to three packets at 2 Mb/s.
+/// Delay of a reordered datagram. A guess: two to three packets at 2 Mb/s.
 const FALLS_BEHIND: Duration = Duration::from_millis(12);
 
 impl Link {
@@ -80,45 +80,45 @@ impl Link {
         Link { is_cut: true, ..Link::good() }
     }
 
-    /// Up to this much more delay, anew for every datagram.
+    /// Adds up to this much delay, drawn anew for every datagram.
     pub fn jitter(self, jitter: Duration) -> Link {
         Link { jitter, ..self }
     }
 
-    /// This share is lost, each on its own.
+    /// Loses this share of datagrams, independently.
     pub fn loss(self, loss: f64) -> Link {
         Link { loss, ..self }
     }
 
-    /// Bursts begin at this share of datagrams and are this long on average; at the latest they end
-    /// after [`DATAGRAM_TIME`] for each of these.
+    /// Bursts begin at this share of datagrams and are this long on average; they end after
+    /// [`DATAGRAM_TIME`] for each of these datagrams at the latest.
     pub fn bursts(self, begins: f64, datagrams: f64) -> Link {
         let longest = DATAGRAM_TIME.mul_f64(datagrams);
         Link { burst: Some(Burst { begins, ends: 1.0 / datagrams, longest }), ..self }
     }
 
-    /// This share is overtaken by those behind it.
+    /// This share of datagrams is overtaken by later ones.
     pub fn reordering(self, reordering: f64) -> Link {
         Link { reordering, ..self }
     }
 
-    /// This share arrives twice.
+    /// This share of datagrams arrives twice.
     pub fn duplication(self, duplication: f64) -> Link {
         Link { duplication, ..self }
     }
 
-    /// A datagram waits behind others for so long at most; 200 ms if nothing is said.
+    /// Sets the longest queueing time; 200 ms by default.
     pub fn queue(self, queue: Duration) -> Link {
         Link { queue, ..self }
     }
 
-    /// No more than this, with a queue before it.
+    /// Limits the bit rate, with a queue before the limit.
     pub fn rate(self, bits_per_second: u64) -> Link {
         Link { bits_per_second: Some(bits_per_second), ..self }
     }
 
-    /// The receiver reads at this interval, and between two reads its socket holds so many datagrams
-    /// and bytes of payload: the rest is lost.
+    /// The receiver reads at this interval, and between two reads its socket holds this number of
+    /// datagrams and of bytes of payload; the rest is lost.
     pub fn socket(self, datagrams: u32, bytes: usize, read_every: Duration) -> Link {
         Link { socket: Some(Socket { datagrams, bytes, read_every }), ..self }
     }
@@ -139,7 +139,7 @@ pub struct Path {
 }
 
 impl Path {
-    /// The same both ways.
+    /// Makes a path of equal directions.
     pub fn both(link: Link) -> Path {
         Path { up: link, down: link }
     }
@@ -148,7 +148,7 @@ impl Path {
 /// A link in use.
 #[derive(Debug)]
 pub struct Wire {
-    /// What it is like at the moment.
+    /// Its current properties.
     pub link: Link,
     random: Random,
     is_bad: bool,
@@ -156,18 +156,18 @@ pub struct Wire {
     free_at: Option<Instant>,
     last_at: Option<Instant>,
     began_at: Option<Instant>,
-    /// When the receiver reads next, and what it will find.
+    /// The receiver's next read, and the datagrams and bytes that it will find.
     held: (Option<Instant>, u32, usize),
-    /// Datagrams given to it.
+    /// Number of datagrams given to it.
     pub sent: u64,
-    /// Datagrams that it lost.
+    /// Number of datagrams that it lost.
     pub lost: u64,
-    /// Bytes that it carried, headers of IP and UDP included.
+    /// Bytes carried, with headers of IP and UDP.
     pub bytes: u64,
 }
 
 impl Wire {
-    /// A wire that draws its own lots.
+    /// Makes a wire with its own random numbers.
     pub fn new(link: Link, random: Random) -> Wire {
         Wire {
             link,
@@ -184,7 +184,7 @@ impl Wire {
         }
     }
 
-    /// Takes a datagram of `bytes`. Returns when it arrives: never, once or twice.
+    /// Carries a datagram of `bytes`. Returns its arrivals: none, one or two.
     pub fn carry(&mut self, now: Instant, bytes: usize) -> [Option<Instant>; 2] {
         self.sent += 1;
         let arrives = self.first_arrival(now, bytes);
@@ -236,7 +236,8 @@ impl Wire {
         }
     }
 
-    /// When the receiver reads what arrives at `at`; `None` if its socket is full.
+    /// Returns the time at which the receiver reads a datagram that arrives at `at`; `None` if its
+    /// socket is full.
     fn read_at(&mut self, at: Instant, bytes: usize, socket: Socket) -> Option<Instant> {
         let began_at = *self.began_at.get_or_insert(at);
         let each = socket.read_every.as_nanos().max(1);
@@ -260,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_of_a_link_is_what_happens() {
+    fn link_has_the_properties_that_were_set() {
         let now = Instant::now();
         let share = |link: Link| {
             let mut wire = Wire::new(link, Random::new(7));

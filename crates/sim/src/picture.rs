@@ -1,7 +1,9 @@
-//! What is in the packets of a simulated camera, and how does a screen know that they arrived as they were?
+//! Which payloads does a simulated camera send, and how does a screen check that they arrived
+//! unchanged?
 //!
-//! Payloads begin as their codec's RTP format says, so that a server can tell pictures and key frames, and end
-//! with a [`Stamp`]: which picture, which part of it, captured when, and a checksum over all before.
+//! Payloads begin according to their codec's RTP format, so that a server can recognise pictures
+//! and key frames. They end with a [`Stamp`]: the numbers of the picture and the packet, the
+//! capture time, and a checksum over all bytes before.
 
 use std::time::Duration;
 
@@ -10,24 +12,24 @@ use media::codec::layers::{PictureId, PictureNumbers, write_numbers};
 
 use crate::random::Random;
 
-/// What the end of every payload says.
+/// The contents of the end of every payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// Which camera.
+    /// Number of the camera.
     pub source: u32,
-    /// Which picture or sound, counted from 0.
+    /// Number of the picture or sound, counted from 0.
     pub number: u32,
-    /// Which packet of it.
+    /// Number of the packet within it.
     pub part: u16,
-    /// How many packets it has.
+    /// Number of its packets.
     pub parts: u16,
-    /// Whether a decoder can start here.
+    /// A decoder can start here.
     pub is_key: bool,
-    /// What it is coded with.
+    /// Its codec.
     pub codec: Codec,
-    /// The number of the picture that this one is made from, if it is no key frame.
+    /// The number of the picture that it refers to, if it is not a key frame.
     pub refers_to: u32,
-    /// When it was captured, since the world began.
+    /// Capture time since the world began.
     pub captured: Duration,
 }
 
@@ -37,7 +39,7 @@ pub const STAMP_BYTES: usize = 32;
 const MAGIC: [u8; 3] = *b"SIM";
 
 impl Stamp {
-    /// Reads the stamp of a payload; `None` if there is none, or a byte before it has changed.
+    /// Reads the stamp of a payload; `None` if there is none, or if a byte before it has changed.
     pub fn read(payload: &[u8]) -> Option<Stamp> {
         let (body, stamp) = payload.split_at_checked(payload.len().checked_sub(STAMP_BYTES)?)?;
         let u32_at = |at: usize| u32::from_be_bytes([stamp[at], stamp[at + 1], stamp[at + 2], stamp[at + 3]]);
@@ -58,7 +60,7 @@ impl Stamp {
         })
     }
 
-    /// Puts the stamp at the end of a payload.
+    /// Appends the stamp to a payload.
     pub fn put(&self, payload: &mut Vec<u8>) {
         let mut stamp = [0; STAMP_BYTES];
         stamp[..3].copy_from_slice(&MAGIC);
@@ -75,7 +77,7 @@ impl Stamp {
     }
 }
 
-/// FNV-1a over all but the picture's numbers, which a server may change.
+/// FNV-1a over all bytes except the picture's numbers, which a server may change.
 fn checksum(codec: Codec, body: &[u8], stamp: &[u8]) -> u32 {
     let (head, rest) = body.split_at(body.len().min(8));
     let mut head = head.to_vec();
@@ -88,15 +90,15 @@ fn checksum(codec: Codec, body: &[u8], stamp: &[u8]) -> u32 {
 /// The largest payload: a browser's, 1,200 bytes of datagram.
 const MAX_PAYLOAD: usize = 1_150;
 
-/// What VP8 and VP9 say of a picture before it.
+/// The numbers of a picture in front of VP8 and VP9.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Place {
     /// 15 bits.
     pub id: u16,
-    /// How often 1280x720 is halved.
+    /// Number of times that 1280x720 is halved.
     pub halvings: u8,
-    /// Its temporal layer, the index of the last picture of layer 0, and whether it needs no other of its layer; `None` if
-    /// there are no layers.
+    /// Its temporal layer, the index of the last picture of layer 0, and whether it needs no other
+    /// picture of its layer; `None` without layers.
     pub layer: Option<(u8, u8, bool)>,
 }
 
@@ -110,7 +112,7 @@ pub fn payloads(stamp: Stamp, place: Place, bytes: usize, random: &mut Random) -
     (0..parts)
         .map(|part| {
             let mut payload = head(codec, stamp.is_key, part, parts, place);
-            // One random byte is as good as many, and cheaper.
+            // One random byte tests as much as many, and costs less.
             payload.resize(payload.len() + each, random.bits() as u8);
             Stamp { part: part as u16, parts: parts as u16, ..stamp }.put(&mut payload);
             if sets == 1 && part == 0 {
@@ -121,7 +123,7 @@ pub fn payloads(stamp: Stamp, place: Place, bytes: usize, random: &mut Random) -
         .collect()
 }
 
-/// What a payload begins with.
+/// Returns the beginning of a payload.
 fn head(codec: Codec, is_key: bool, part: usize, parts: usize, place: Place) -> Vec<u8> {
     let is_first = part == 0;
     let is_last = part + 1 == parts;
@@ -150,7 +152,8 @@ fn head(codec: Codec, is_key: bool, part: usize, parts: usize, place: Place) -> 
             let flags = 0x80 | u8::from(!is_key) << 6 | u8::from(is_first) << 3 | u8::from(is_last) << 2;
             let mut head = vec![flags, id_high, id_low];
             if let Some((temporal, base, _)) = place.layer {
-                // L: TID, U; TL0PICIDX. Pictures of higher layers are made from what came after the last of the two lower ones.
+                // L: TID, U; TL0PICIDX. A picture of a higher layer refers to the newest picture of
+                // the lower layers.
                 head[0] |= 0x20;
                 head.extend([temporal << 5 | u8::from(temporal < 2) << 4, base]);
             }
@@ -207,17 +210,17 @@ fn head(codec: Codec, is_key: bool, part: usize, parts: usize, place: Place) -> 
 const SPS: [u8; 9] = [0x67, 0x42, 0xe0, 0x1f, 0xf4, 0x02, 0x80, 0x2d, 0xc8];
 const PPS: [u8; 4] = [0x68, 0xce, 0x3c, 0x80];
 
-/// Whether a payload is a parameter set alone, as the server sends them before a key frame of which
-/// it does not know that it brings its own.
+/// Returns `true` for a payload with a parameter set alone. The server sends such packets before a
+/// key frame that may lack its own.
 pub fn is_parameter_set(payload: &[u8]) -> bool {
     payload == SPS || payload == PPS
 }
 
-/// Where the length of the SEI stands in what [`head`] begins an H.264 key frame with.
+/// Position of the SEI's length in the beginning of an H.264 key frame, as [`head`] writes it.
 const SEI_LENGTH_AT: usize = 1 + 2 + 9 + 2 + 4;
 
-/// Writes the length of the last unit of a STAP-A, which holds stuffing and stamp; the checksum leaves the
-/// length out, so it is made anew.
+/// Writes the length of the last unit of a STAP-A, which holds padding and the stamp, and computes
+/// the checksum anew, because it does not cover the length.
 fn close_aggregation(payload: &mut [u8]) {
     let length = (payload.len() - SEI_LENGTH_AT - 2) as u16;
     payload[SEI_LENGTH_AT..SEI_LENGTH_AT + 2].copy_from_slice(&length.to_be_bytes());
@@ -227,14 +230,15 @@ fn close_aggregation(payload: &mut [u8]) {
     payload[at + 28..].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// A sound of Opus.
+/// Returns the payload of a sound of Opus.
 pub fn sound(stamp: Stamp, bytes: usize) -> Vec<u8> {
     let mut payload = vec![0xfc; bytes.max(1)];
     stamp.put(&mut payload);
     payload
 }
 
-/// A RED payload (RFC 2198 §3) of the sound before and this one, both of payload type `opus`.
+/// Returns a RED payload (RFC 2198 §3) of the sound before and this one, both of payload type
+/// `opus`.
 pub fn redundant_sound(opus: u8, before: &[u8], offset: u16, primary: &[u8]) -> Vec<u8> {
     let word = u32::from(offset & 0x3fff) << 10 | (before.len() as u32 & 0x3ff);
     let mut payload = vec![0x80 | opus, (word >> 16) as u8, (word >> 8) as u8, word as u8, opus];

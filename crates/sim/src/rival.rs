@@ -1,31 +1,32 @@
-//! Who else fills a bottleneck?
+//! Which other traffic fills a bottleneck?
 //!
-//! A [`Rival`] downloads something over the same bottleneck as viewers do, as TCP Reno would (RFC 5681): it sends as much as
-//! its window allows, which grows with what arrives and halves when something is lost. It fills whatever queue there is.
+//! A [`Rival`] downloads over the same bottleneck as viewers, like TCP Reno (RFC 5681): it sends as
+//! much as its window allows. The window grows with each arrival and halves after a loss, so a
+//! download fills any queue.
 
 use std::time::{Duration, Instant};
 
 /// A download.
 #[derive(Debug)]
 pub(crate) struct Rival {
-    /// Which bottleneck it goes through.
+    /// Number of its bottleneck.
     pub(crate) bottleneck: usize,
     one_way: Duration,
-    /// Packets that may be under way.
+    /// Number of packets that may be under way.
     window: f64,
     threshold: f64,
     under_way: u32,
-    /// Packets sent: the number of the next.
+    /// Number of the next packet.
     next: u64,
-    /// Losses of packets before this one were answered already.
+    /// Losses of packets before this one were already answered.
     recovers_until: u64,
-    /// When the last packet that was not lost left the bottleneck.
+    /// Time at which the last packet that was not lost left the bottleneck.
     left_at: Option<Instant>,
     /// Bytes that arrived.
     pub(crate) bytes: u64,
 }
 
-/// A full packet, with headers of IP and TCP.
+/// Size of a full packet, with headers of IP and TCP.
 pub(crate) const PACKET_BYTES: usize = 1_448;
 /// RFC 6928
 const FIRST_WINDOW: f64 = 10.0;
@@ -47,7 +48,7 @@ impl Rival {
         }
     }
 
-    /// The number of a packet that may be sent now; then it counts as sent.
+    /// Returns the number of a packet that may be sent now, and counts it as sent.
     pub(crate) fn poll_packet(&mut self) -> Option<u64> {
         if f64::from(self.under_way) >= self.window {
             return None;
@@ -57,14 +58,14 @@ impl Rival {
         Some(self.next - 1)
     }
 
-    /// When the sender learns what became of a packet that leaves the bottleneck at `left`, or was lost there: that is known when
-    /// those behind it arrive, which wait for all that is in the queue.
+    /// Returns when the sender learns the fate of a packet that leaves the bottleneck at `left` or
+    /// is lost there. A loss is known when later packets arrive, which wait for the whole queue.
     pub(crate) fn learns_at(&mut self, now: Instant, left: Option<Instant>) -> Instant {
         self.left_at = left.or(self.left_at);
         self.left_at.unwrap_or(now).max(now) + self.one_way * 2
     }
 
-    /// A packet arrived, and its acknowledgement too.
+    /// Counts a packet that arrived and was acknowledged.
     pub(crate) fn arrived(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);
         self.bytes += PACKET_BYTES as u64;
@@ -72,7 +73,7 @@ impl Rival {
         self.window += if self.window < self.threshold { 1.0 } else { 1.0 / self.window };
     }
 
-    /// A packet was lost. RFC 6582: all losses of one window are one event.
+    /// Counts a lost packet. RFC 6582: all losses of one window are one event.
     pub(crate) fn lost(&mut self, number: u64) {
         self.under_way = self.under_way.saturating_sub(1);
         if number < self.recovers_until {
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_doubles_then_creeps_and_halves_once_for_what_was_lost_of_it() {
+    fn window_doubles_then_creeps_and_halves_once_for_its_losses() {
         let mut rival = Rival::new(0, Duration::from_millis(20));
         let round = |rival: &mut Rival| {
             let sent = std::iter::from_fn(|| rival.poll_packet()).count();

@@ -1,9 +1,9 @@
-//! What does a viewer see and hear, and is it as it should be?
+//! Which pictures and sounds does a viewer get, and are they correct?
 //!
-//! A screen plays as a browser does: it puts packets in order, shows a picture when all of it is there and the one
-//! before it was shown (or it is a key frame), gives up on what stays missing, and asks for a key frame when it
-//! cannot go on. It notes every [`Shown`] picture, and as a `problem` whatever must never happen, however bad the
-//! network is.
+//! A screen plays like a browser: it orders packets, shows a picture when the picture is complete
+//! and the one before it was shown (or it is a key frame), gives up on packets that stay missing,
+//! and requests a key frame when it cannot continue. It records every [`Shown`] picture, and as a
+//! `problem` every event that must not happen on any network.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,16 +17,16 @@ use crate::picture::{Stamp, is_parameter_set};
 /// A picture that was shown, or a sound that was played.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown {
-    /// When, since the world began.
+    /// Time since the world began.
     pub at: Duration,
     /// Its RTP timestamp.
     pub timestamp: u32,
-    /// What its packets said.
+    /// The stamp of its packets.
     pub stamp: Stamp,
 }
 
 impl Shown {
-    /// How old it was.
+    /// Returns its age when it was shown.
     pub fn age(&self) -> Duration {
         self.at.saturating_sub(self.stamp.captured)
     }
@@ -40,42 +40,42 @@ pub struct Screen {
     pub(crate) audio: Intake,
     /// Pictures, in the order in which they were shown.
     pub pictures: Vec<Shown>,
-    /// Sounds, in the order in which they came.
+    /// Sounds, in the order of arrival.
     pub sounds: Vec<Shown>,
-    /// Pictures that were shown a second time.
+    /// Number of pictures shown a second time.
     pub repeated: u32,
-    /// Pictures that were given up because packets stayed missing.
+    /// Number of pictures given up because packets stayed missing.
     pub given_up: u32,
-    /// Key frames it asked for.
+    /// Number of key frames requested.
     pub asked: u32,
-    /// What must never happen and did.
+    /// Events that must never happen.
     pub problems: Vec<String>,
-    /// How far apart lips and sound are, by the sender reports, in milliseconds.
+    /// Differences between picture and sound according to the sender reports, in milliseconds.
     pub lip_sync_ms: Vec<f64>,
     video_report: Option<(SystemTime, u32)>,
     audio_report: Option<(SystemTime, u32)>,
-    /// A report came since the last picture: it is about the pictures that come now.
+    /// A report arrived after the last picture: it is about the pictures that follow.
     report_is_new: bool,
     next: Option<u64>,
-    /// The numbers of the picture shown last, and which number the packet after it has.
+    /// The numbers of the picture shown last, and the number of the packet after it.
     numbers: Option<(PictureNumbers, u64)>,
-    /// Since when the next picture cannot be shown.
+    /// Time since which the next picture cannot be shown.
     stuck_at: Option<Instant>,
     asked_at: Option<Instant>,
-    /// It shows what comes and asks for nothing.
+    /// It shows all media and requests nothing.
     pub(crate) is_patient: bool,
 }
 
-/// The packets of one kind.
+/// The packets of one kind of media.
 #[derive(Debug, Default)]
 pub struct Intake {
     held: BTreeMap<u64, Held>,
     missing: BTreeMap<u64, Instant>,
     first: Option<u64>,
     highest: Option<u64>,
-    /// Packets that came.
+    /// Number of packets received.
     pub packets: u64,
-    /// Packets that came after later ones: repaired, or overtaken.
+    /// Number of packets that arrived after later ones: retransmitted, or overtaken.
     pub late: u64,
     first_was_key: Option<bool>,
 }
@@ -89,24 +89,24 @@ struct Held {
     came_at: Instant,
 }
 
-/// How long a missing packet is waited for. libwebrtc waits about as long before it asks for a key frame.
+/// Longest wait for a missing packet. libwebrtc waits about as long before it requests a key frame.
 const PATIENCE: Duration = Duration::from_millis(1_000);
 
-/// How often a key frame is asked for.
+/// Interval of requests for a key frame.
 const ASK_INTERVAL: Duration = Duration::from_millis(300);
 
 impl Intake {
-    /// Packets that have been missing for longer than `since`.
+    /// Returns the number of packets that have been missing for longer than `since`.
     pub fn missing(&self, now: Instant, since: Duration) -> usize {
         self.missing.values().filter(|at| now.saturating_duration_since(**at) >= since).count()
     }
 
-    /// Whether the packet with the lowest number began a key frame.
+    /// Returns `true` if the packet with the lowest number began a key frame.
     pub fn began_with_a_key_frame(&self) -> bool {
         self.first_was_key == Some(true)
     }
 
-    /// The highest extended sequence number.
+    /// Returns the highest extended sequence number.
     pub fn highest(&self) -> Option<u64> {
         self.highest
     }
@@ -157,23 +157,23 @@ impl Screen {
         }
     }
 
-    /// What came of pictures.
+    /// Returns the received packets of pictures.
     pub fn video(&self) -> &Intake {
         &self.video
     }
 
-    /// What came of sound.
+    /// Returns the received packets of sound.
     pub fn audio(&self) -> &Intake {
         &self.audio
     }
 
-    /// The longest time between two pictures that lie after `from`.
+    /// Returns the longest time between two pictures after `from`.
     pub fn longest_freeze(&self, from: Duration) -> Duration {
         let after: Vec<_> = self.pictures.iter().filter(|p| p.at >= from).collect();
         after.windows(2).map(|w| w[1].at - w[0].at).max().unwrap_or_default()
     }
 
-    /// The first picture that was no older than `age` when it was shown.
+    /// Returns the first picture that was no older than `age` when it was shown.
     pub fn first_younger_than(&self, age: Duration) -> Option<&Shown> {
         self.pictures.iter().find(|p| p.age() <= age)
     }
@@ -220,7 +220,7 @@ impl Screen {
         self.play(now);
     }
 
-    /// Shows all that can be shown.
+    /// Shows all pictures that can be shown.
     fn play(&mut self, now: Instant) {
         loop {
             let Some(next) = self.next.or_else(|| self.key_frame_after(0)) else {
@@ -240,7 +240,8 @@ impl Screen {
                     self.next = Some(next + 1);
                 }
                 Look::Whole { stamp, timestamp, end } => {
-                    // What it is made from was shown lately, and since then nothing of another source.
+                    // The picture that it refers to was shown recently, and no picture of another
+                    // source since.
                     let lately = self.pictures.iter().rev().take(16);
                     let follows = lately
                         .take_while(|shown| shown.stamp.source == stamp.source)
@@ -257,11 +258,12 @@ impl Screen {
                     self.next = Some(end);
                 }
                 Look::Incomplete => {
-                    // Something later is there: how long already?
+                    // A later packet is there: for how long?
                     let waited = self.video.held.range(next..).find(|(seq, _)| self.is_after_gap(next, **seq));
                     let is_lost = waited.is_some_and(|(_, h)| now.saturating_duration_since(h.came_at) > PATIENCE);
                     let later_key = self.key_frame_after(next + 1);
-                    // A decoder needs nothing of what is before a whole key frame, and does not wait for it (libwebrtc).
+                    // A decoder needs no picture before a complete key frame, and does not wait for
+                    // one (libwebrtc).
                     let is_whole = later_key.is_some_and(|key| matches!(self.picture_at(key), Look::Whole { .. }));
                     match later_key {
                         Some(key) if is_lost || is_whole => {
@@ -295,7 +297,7 @@ impl Screen {
         let Some(first) = self.video.held.get(&next) else { return Look::Incomplete };
         let Some(stamp) = first.stamp else { return Look::Filler };
         if stamp.part != 0 {
-            // Its beginning was not sent to us: it cannot be shown.
+            // The beginning of the picture was not sent to this viewer: it cannot be shown.
             return match self.video.held.get(&(next + 1)) {
                 Some(_) => Look::Filler,
                 None => Look::Incomplete,
@@ -321,7 +323,8 @@ impl Screen {
         Look::Whole { stamp, timestamp: first.timestamp, end: next + u64::from(stamp.parts) }
     }
 
-    /// A decoder takes pictures in the order of their numbers, and waits for those that lie between (libwebrtc: VP8).
+    /// A decoder takes pictures in the order of their numbers, and waits for missing numbers
+    /// (libwebrtc: VP8).
     fn compare_numbers(&mut self, now: Instant, next: u64, end: u64, codec: Codec) {
         let Some(held) = self.video.held.get(&next) else { return };
         let (numbers, temporal) = (held.numbers, held.temporal);
@@ -362,7 +365,7 @@ impl Screen {
         self.video.held.range(from..).find(|(_, held)| begins(held)).map(|(seq, _)| *seq)
     }
 
-    /// Looks at the clock. Returns whether a key frame is to be asked for.
+    /// Checks the clock. Returns `true` if a key frame is to be requested.
     pub(crate) fn look(&mut self, now: Instant) -> bool {
         if self.video.packets == 0 {
             return false;
@@ -408,7 +411,7 @@ impl Screen {
 }
 
 enum Look {
-    /// A packet that is no part of a picture that can be shown.
+    /// A packet that belongs to no picture that can be shown.
     Filler,
     Whole {
         stamp: Stamp,

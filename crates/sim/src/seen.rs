@@ -1,13 +1,13 @@
-//! What did a viewer get in some time?
+//! Which quality did a viewer get over some time?
 //!
-//! [`Story::marks`] begins to look, [`Story::seen`] says what was to be seen since.
+//! [`Story::marks`] starts a measurement, [`Story::seen`] returns its figures.
 
 use std::time::Duration;
 
 use crate::camera::SIZE_STEP;
 use crate::story::{Peer, Story};
 
-/// A viewer, and from when on one looks.
+/// A viewer, and the start of the measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     viewer: Peer,
@@ -15,39 +15,43 @@ pub struct Mark {
     bytes: u64,
 }
 
-/// What somebody saw and heard in some time.
+/// The figures of a viewer over some time.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
     /// The longest time without a new picture.
     pub longest_freeze: Duration,
-    /// Share of the time in which nothing moved: of gaps between pictures, what is longer than [`FREEZE`].
+    /// Share of the time in which the picture stood still: the gaps between pictures that are longer
+    /// than [`FREEZE`].
     pub frozen: f64,
-    /// Pictures shown, of those that were filmed. What comes late may make it a little more than 1.
+    /// Pictures shown, as a share of the pictures filmed. Late pictures may raise it slightly above
+    /// 1.
     pub pictures: f64,
-    /// Sounds that came, of those that were made.
+    /// Sounds received, as a share of the sounds sent.
     pub sounds: f64,
     /// The longest time without sound.
     pub silence: Duration,
-    /// How much longer than its way half of the sounds took: queues that we fill, mostly.
+    /// Median of the additional delay of sounds over the one-way delay: mostly queues that the
+    /// server fills.
     pub queue: Duration,
-    /// … and the slowest twentieth.
+    /// The additional delay that the slowest twentieth of the sounds exceeds.
     pub long_queue: Duration,
-    /// Share of the pictures that were of the largest size.
+    /// Share of the pictures in the largest size.
     pub top: f64,
-    /// Bits a second that came, with headers of IP and UDP.
+    /// Received bits per second, with headers of IP and UDP.
     pub bits_per_second: f64,
 }
 
-/// What a viewer would call a freeze. webrtc-stats counts from 150 ms more than usual on.
+/// Shortest gap that counts as a freeze. webrtc-stats counts gaps that are 150 ms longer than
+/// usual.
 const FREEZE: Duration = Duration::from_millis(200);
 
 impl Story {
-    /// Looks at a viewer from now on.
+    /// Starts a measurement of a viewer.
     pub fn marks(&self, viewer: Peer) -> Mark {
         Mark { viewer, from: self.now(), bytes: self.wires(viewer).1.bytes }
     }
 
-    /// What a viewer saw of a publisher since the mark.
+    /// Returns the figures of a viewer of a publisher since the mark.
     pub fn seen(&self, publisher: Peer, mark: Mark) -> Seen {
         let Mark { viewer, from, bytes } = mark;
         let seconds = (self.now() - from).as_secs_f64();
@@ -82,13 +86,13 @@ impl Story {
     }
 }
 
-/// Times between neighbours, beginning and end included.
+/// Returns the times between consecutive moments, including both ends.
 fn gaps(from: Duration, moments: &[Duration], to: Duration) -> Vec<Duration> {
     let ends = [from].into_iter().chain(moments.iter().copied());
     ends.zip(moments.iter().copied().chain([to])).map(|(one, next)| next.saturating_sub(one)).collect()
 }
 
-/// Whether so much is shared fairly (Jain et al. 1984): 1 if everybody has the same, `1 / n` if one has all.
+/// Returns the fairness of rates (Jain et al. 1984): 1 if all are equal, `1 / n` if one has all.
 pub fn jain(rates: &[f64]) -> f64 {
     let sum: f64 = rates.iter().sum();
     let squares: f64 = rates.iter().map(|rate| rate * rate).sum();
@@ -107,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_all_is_not_fair() {
+    fn one_rate_of_all_is_not_fair() {
         assert_eq!(jain(&[2.0, 2.0, 2.0, 2.0]), 1.0);
         assert_eq!(jain(&[8.0, 0.0, 0.0, 0.0]), 0.25);
     }

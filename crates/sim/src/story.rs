@@ -1,7 +1,7 @@
-//! How is a story told?
+//! How does a story run?
 //!
-//! A [`Story`] is a small world: one server, some browsers, links between them, and a clock that jumps from one
-//! event to the next. It is the only one who moves time. What HTTP would carry happens at once.
+//! A [`Story`] is a small world: one server, some browsers, links between them, and a clock that
+//! jumps from one event to the next. Only the story moves time. Messages of HTTP take no time.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -30,7 +30,7 @@ use crate::server::{Gone, Server, Setup};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Peer(usize);
 
-/// A link that several peers are behind.
+/// A link that several peers share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bottleneck(usize);
 
@@ -51,7 +51,7 @@ pub struct Story {
     by_address: HashMap<SocketAddr, usize>,
     calendar: BinaryHeap<Reverse<(Instant, u64, Arrival)>>,
     posted: u64,
-    /// What the server sent, seen from outside.
+    /// The server's datagrams, seen from outside.
     pub ledger: Ledger,
     strays: HashMap<SocketAddr, Stray>,
     next_host: u32,
@@ -64,7 +64,7 @@ pub struct Story {
     wants_shard: Option<u8>,
     is_loud: bool,
     out: Vec<(SocketAddr, Vec<u8>)>,
-    /// Panics that the test made happen; there are no others.
+    /// Number of panics that the test has injected; there must be no others.
     pub injected: u64,
     run: Run,
     runs_file: Option<PathBuf>,
@@ -72,17 +72,17 @@ pub struct Story {
 
 struct Seat {
     browser: Browser,
-    /// As the world sees it; the same as the browser's own, unless a NAT has changed it.
+    /// Its address as the world sees it: the browser's own, unless a NAT has changed it.
     public: SocketAddr,
     up: Wire,
     down: Wire,
-    /// What its way down goes through first.
+    /// The bottleneck that its downlink goes through first.
     behind: Option<usize>,
     stream: StreamName,
     source: u32,
 }
 
-/// At whom something arrives.
+/// The receiver of an arrival.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Arrival {
     Server {
@@ -95,32 +95,33 @@ enum Arrival {
         source: SocketAddr,
         bytes: Vec<u8>,
     },
-    /// The sender of a download learns of a packet.
+    /// The sender of a download learns the fate of a packet.
     Rival {
         rival: usize,
         lost: Option<u64>,
     },
 }
 
-/// What came to an address where nobody lives.
+/// Datagrams to an address without a peer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stray {
     /// Bytes of all datagrams.
     pub bytes: usize,
-    /// How many.
+    /// Number of datagrams.
     pub datagrams: usize,
-    /// How many of them were SRTP or SRTCP.
+    /// Number of SRTP and SRTCP datagrams among them.
     pub media: usize,
 }
 
 impl Story {
-    /// A story with one shard and one desk. Its seed is that of the test's name, or `SIM_SEED`.
+    /// Makes a story with one shard and one desk. Its seed is derived from the test's name, or is
+    /// `SIM_SEED`.
     #[allow(clippy::new_without_default, reason = "a story begins, it is not a default")]
     pub fn new() -> Story {
         Story::with(Setup::default())
     }
 
-    /// A story with another server.
+    /// Makes a story with another server.
     pub fn with(setup: Setup) -> Story {
         let name = std::thread::current().name().unwrap_or("story").to_owned();
         let of_name =
@@ -128,7 +129,7 @@ impl Story {
         Story::seeded(setup, seed_of_environment().unwrap_or(of_name & 0xffff_ffff))
     }
 
-    /// A story of this seed.
+    /// Makes a story with this seed.
     pub fn seeded(setup: Setup, seed: u64) -> Story {
         let mut story = Story::beginning_at(clock::beginning(), setup, seed);
         story.run = Run::new();
@@ -182,49 +183,49 @@ impl Story {
 
     // ---- who comes
 
-    /// What links of those who come from now on are like.
+    /// Sets the links of peers that join from now on.
     pub fn path(&mut self, path: Path) -> &mut Story {
         self.path = path;
         self
     }
 
-    /// A link towards those who are behind it.
+    /// Makes a link that peers can share.
     pub fn bottleneck(&mut self, link: Link) -> Bottleneck {
         self.bottlenecks.push(Wire::new(link, self.random.branch()));
         Bottleneck(self.bottlenecks.len() - 1)
     }
 
-    /// Those who come from now on are in one home: they have one address, and what comes down to them goes through this first, then
-    /// through a link of their own.
+    /// Puts peers that join from now on into one home: they have one address, and their downlinks
+    /// go through this bottleneck first, then through links of their own.
     pub fn behind(&mut self, bottleneck: Bottleneck) -> &mut Story {
         self.behind = Some(bottleneck.0);
         self
     }
 
-    /// Somebody behind a bottleneck downloads something, `one_way` from where it lies, and never ends.
+    /// Starts an endless download behind a bottleneck, from a server at this one-way delay.
     pub fn downloads(&mut self, behind: Bottleneck, one_way: Duration) -> Download {
         self.rivals.push(Rival::new(behind.0, one_way));
         self.drive_rival(self.rivals.len() - 1);
         Download(self.rivals.len() - 1)
     }
 
-    /// Bytes of a download that arrived.
+    /// Returns the bytes of a download that arrived.
     pub fn downloaded(&self, download: Download) -> u64 {
         self.rivals[download.0].bytes
     }
 
-    /// Whoever comes next has an address that reaches this shard first.
+    /// The next peer gets an address whose datagrams reach this shard first.
     pub fn on_shard(&mut self, shard: u8) -> &mut Story {
         self.wants_shard = Some(shard);
         self
     }
 
-    /// Someone publishes.
+    /// Adds a publisher.
     pub fn publishes(&mut self, stream: &str, filming: Filming) -> Peer {
         self.tries_to_publish(stream, filming, Habits::default()).expect("admitted")
     }
 
-    /// Someone wants to publish.
+    /// Tries to add a publisher.
     ///
     /// # Errors
     ///
@@ -244,23 +245,24 @@ impl Story {
         Ok(self.seat(browser, stream))
     }
 
-    /// A publisher sends what its audience has use for, from now on, as our page does.
+    /// Lets a publisher send the layers that its audience needs from now on, as the publish page
+    /// does.
     pub fn follows_audience(&mut self, publisher: Peer) -> &mut Story {
         self.followers.push(publisher);
         self
     }
 
-    /// Someone watches.
+    /// Adds a viewer.
     pub fn watches(&mut self, stream: &str) -> Peer {
         self.tries_to_watch(stream, Habits::default()).expect("admitted")
     }
 
-    /// Someone with habits watches.
+    /// Adds a viewer with habits.
     pub fn watches_with(&mut self, stream: &str, habits: Habits) -> Peer {
         self.tries_to_watch(stream, habits).expect("admitted")
     }
 
-    /// Someone wants to watch.
+    /// Tries to add a viewer.
     ///
     /// # Errors
     ///
@@ -303,10 +305,10 @@ impl Story {
         Peer(peer)
     }
 
-    /// An address that nobody has.
+    /// Returns an unused address.
     pub fn new_address(&mut self) -> SocketAddr {
         self.next_host += 1;
-        // Those behind a bottleneck are at home there: one address, other ports.
+        // Peers behind a bottleneck are in one home: one address, different ports.
         let host = self.behind.map_or(self.next_host, |home| 0x00ff_0000 + home as u32);
         let [_, a, b, c] = host.to_be_bytes();
         let wanted = self.wants_shard.take();
@@ -319,9 +321,9 @@ impl Story {
         }
     }
 
-    // ---- what happens to them
+    // ---- events of peers
 
-    /// A peer's links are like this from now on.
+    /// Sets the links of a peer from now on.
     pub fn link(&mut self, peer: Peer, path: Path) -> &mut Story {
         let seat = &mut self.peers[peer.0];
         seat.up.link = path.up;
@@ -329,7 +331,7 @@ impl Story {
         self
     }
 
-    /// A peer leaves as it should: by HTTP DELETE.
+    /// Ends a peer's session by HTTP DELETE.
     pub fn leaves(&mut self, peer: Peer) -> bool {
         self.say(format_args!("{} leaves", self.describe(peer)));
         let session = self.session(peer);
@@ -338,7 +340,7 @@ impl Story {
         was_there
     }
 
-    /// A peer closes its connection and says so there, but not by HTTP.
+    /// Closes a peer's connection by DTLS, without HTTP.
     pub fn hangs_up(&mut self, peer: Peer) {
         self.say(format_args!("{} hangs up", self.describe(peer)));
         let browser = &mut self.peers[peer.0].browser;
@@ -347,14 +349,14 @@ impl Story {
         self.drive_peer(peer.0);
     }
 
-    /// A peer is gone from one moment to the next and says nothing.
+    /// Removes a peer without a goodbye.
     pub fn vanishes(&mut self, peer: Peer) {
         self.say(format_args!("{} vanishes", self.describe(peer)));
         self.peers[peer.0].browser.is_gone = true;
         self.by_address.remove(&self.peers[peer.0].public.clone());
     }
 
-    /// A NAT gives a peer another address. Returns the old one.
+    /// Moves a peer to another address of its NAT. Returns the old one.
     pub fn moves(&mut self, peer: Peer) -> SocketAddr {
         let address = self.new_address();
         let seat = &mut self.peers[peer.0];
@@ -365,7 +367,7 @@ impl Story {
         old
     }
 
-    /// A peer restarts ICE. Returns whether the server took part.
+    /// Restarts a peer's ICE. Returns `true` if the server took part.
     pub fn restarts_ice(&mut self, peer: Peer) -> bool {
         self.say(format_args!("{} restarts ICE", self.describe(peer)));
         let session = self.session(peer);
@@ -380,7 +382,7 @@ impl Story {
         took_part
     }
 
-    /// A peer restarts ICE, and the server's answer never reaches it.
+    /// Restarts a peer's ICE; the server's answer never reaches the peer.
     pub fn restarts_ice_in_vain(&mut self, peer: Peer) {
         let session = self.session(peer);
         // A client chooses new credentials for each restart (RFC 8445 §9).
@@ -406,13 +408,13 @@ impl Story {
         self.after_server();
     }
 
-    /// Which size of a publisher's pictures a viewer was shown last; 0 is the smallest.
+    /// Returns the size that a viewer was shown last; 0 is the smallest.
     pub fn size(&self, publisher: Peer, viewer: Peer) -> Option<u32> {
         let shown = self.screen(viewer).pictures.last()?;
         Some((shown.stamp.source - self.source(publisher)) / SIZE_STEP)
     }
 
-    /// An operator ends a stream.
+    /// Ends a stream, as an operator does.
     pub fn kicks(&mut self, stream: &str) -> bool {
         let name = StreamName::parse(stream).expect("a legal name");
         let kicked = self.server.kick(self.now, &name);
@@ -420,13 +422,13 @@ impl Story {
         kicked
     }
 
-    /// The server is told to stop.
+    /// Stops the server.
     pub fn shuts_down(&mut self) {
         self.server.shut_down(self.now);
         self.after_server();
     }
 
-    /// A datagram from anywhere reaches the server now.
+    /// Delivers a datagram from any source to the server now.
     pub fn forges(&mut self, source: SocketAddr, bytes: &[u8]) {
         let destination = self.server.addresses()[0];
         self.server.receive(self.now, source, destination, &mut bytes.to_vec());
@@ -434,7 +436,7 @@ impl Story {
         self.after_server();
     }
 
-    /// A viewer asks for a key frame, needed or not.
+    /// Makes a viewer request a key frame, needed or not.
     pub fn asks_for_key_frame(&mut self, peer: Peer) {
         let browser = &mut self.peers[peer.0].browser;
         let Some(mid) = browser.video else { return };
@@ -445,7 +447,7 @@ impl Story {
         self.drive_peer(peer.0);
     }
 
-    /// Somebody sends an offer to watch that is damaged, and is never heard of again.
+    /// Sends a damaged offer to watch; the client sends nothing else.
     pub fn watches_with_damaged_offer(&mut self, stream: &str) {
         let stream = StreamName::parse(stream).expect("a legal name");
         let habits = Habits::default();
@@ -466,12 +468,12 @@ impl Story {
 
     // ---- time
 
-    /// Since the world began.
+    /// Returns the time since the world began.
     pub fn now(&self) -> Duration {
         self.now - self.base
     }
 
-    /// The moment itself.
+    /// Returns the current moment.
     pub fn instant(&self) -> Instant {
         self.now
     }
@@ -494,7 +496,7 @@ impl Story {
         self
     }
 
-    /// Lets time pass until something is so. Returns how long it took, or `None` if `limit` was not enough.
+    /// Lets time pass until a condition holds. Returns how long it took, or `None` after `limit`.
     pub fn runs_until(&mut self, limit: Duration, mut is_so: impl FnMut(&mut Story) -> bool) -> Option<Duration> {
         let began = self.now;
         while self.now < began + limit {
@@ -532,7 +534,7 @@ impl Story {
                     let browser = &mut self.peers[peer].browser;
                     browser.receive(self.now, source, &bytes);
                     browser.wakes_at = self.now;
-                    // str0m is to be asked after every change.
+                    // str0m has to be polled after every change.
                     self.drive_peer(peer);
                 }
             }
@@ -615,12 +617,12 @@ impl Story {
 
     // ---- questions
 
-    /// Whether a stream can be seen; `None` if nobody is in it.
+    /// Returns the state of a stream; `None` if it has no session.
     pub fn state(&self, stream: &str) -> Option<control::State> {
         self.server.state(&StreamName::parse(stream).expect("a legal name"))
     }
 
-    /// What a viewer sees.
+    /// Returns a viewer's screen.
     pub fn screen(&self, peer: Peer) -> &Screen {
         match &self.peers[peer.0].browser.role {
             Role::Screen(screen) => screen,
@@ -628,7 +630,7 @@ impl Story {
         }
     }
 
-    /// A viewer shows what comes and never asks for a key frame.
+    /// Makes a viewer show all media and never request a key frame.
     pub fn is_patient(&mut self, peer: Peer) -> &mut Story {
         match &mut self.peers[peer.0].browser.role {
             Role::Screen(screen) => screen.is_patient = true,
@@ -637,7 +639,7 @@ impl Story {
         self
     }
 
-    /// How a publisher films.
+    /// Returns a publisher's settings.
     pub(crate) fn films(&self, peer: Peer) -> &Filming {
         match &self.peers[peer.0].browser.role {
             Role::Camera(camera) => camera.films(),
@@ -645,7 +647,7 @@ impl Story {
         }
     }
 
-    /// What a publisher does.
+    /// Returns a publisher's camera.
     pub fn camera(&mut self, peer: Peer) -> &mut Camera {
         match &mut self.peers[peer.0].browser.role {
             Role::Camera(camera) => camera,
@@ -653,64 +655,65 @@ impl Story {
         }
     }
 
-    /// What a camera stamps on its pictures.
+    /// Returns the source number in the stamps of a publisher.
     pub fn source(&self, peer: Peer) -> u32 {
         self.peers[peer.0].source
     }
 
-    /// A peer's session.
+    /// Returns a peer's session.
     pub fn session(&self, peer: Peer) -> SessionId {
         self.peers[peer.0].browser.session.expect("opened")
     }
 
-    /// When a peer was connected, counted from when it came.
+    /// Returns the time from a peer's join to its connection.
     pub fn connected_after(&self, peer: Peer) -> Option<Duration> {
         let browser = &self.peers[peer.0].browser;
         Some(browser.connected_at? - browser.opened_at)
     }
 
-    /// When a peer came, since the world began.
+    /// Returns the time of a peer's join since the world began.
     pub fn came_at(&self, peer: Peer) -> Duration {
         self.peers[peer.0].browser.opened_at - self.base
     }
 
-    /// How a peer learned that its session is over.
+    /// Returns the way in which a peer learned that its session has ended.
     pub fn goodbye(&self, peer: Peer) -> Option<Goodbye> {
         self.peers[peer.0].browser.ended
     }
 
-    /// SSRCs that RTCP BYE named to a peer that notes RTCP.
+    /// Returns the number of SSRCs in RTCP BYEs to a peer that records RTCP.
     pub fn byes(&self, peer: Peer) -> usize {
         self.peers[peer.0].browser.byes
     }
 
-    /// Why the server ended a peer's session, if it did.
+    /// Returns the server's reason to end a peer's session, if it did.
     pub fn gone(&self, peer: Peer) -> Option<Gone> {
         let session = self.session(peer);
         self.server.ended.iter().find(|(ended, _)| *ended == session).map(|(_, why)| *why)
     }
 
-    /// A peer's address as the world sees it.
+    /// Returns a peer's address as the world sees it.
     pub fn address(&self, peer: Peer) -> SocketAddr {
         self.peers[peer.0].public
     }
 
-    /// What came to an address where nobody lives.
+    /// Returns the datagrams to an address without a peer.
     pub fn stray(&self, address: SocketAddr) -> Stray {
         self.strays.get(&address).copied().unwrap_or_default()
     }
 
-    /// The wires of a peer: up and down.
+    /// Returns the wires of a peer: up and down.
     pub fn wires(&self, peer: Peer) -> (&Wire, &Wire) {
         (&self.peers[peer.0].up, &self.peers[peer.0].down)
     }
 
-    /// The highest index of any encoding sent to a peer.
+    /// Returns the highest index of any encoding sent to a peer.
     pub fn highest_index(&self, peer: Peer) -> u64 {
         self.ledger.highest_index(peer.0)
     }
 
-    /// The STUN request with which a peer proves an address, as anyone who knows its passwords could make it.
+    /// Returns the STUN request by which a peer proves an address, as any owner of its passwords
+    /// could make it.
     pub fn binding_request(&mut self, peer: Peer, nominates: bool) -> Vec<u8> {
         use str0m::ice::{StunMessage, TransId};
         let browser = &mut self.peers[peer.0].browser;
@@ -725,22 +728,22 @@ impl Story {
         bytes[..len].to_vec()
     }
 
-    /// Lots for the story itself.
+    /// Returns the story's own random numbers.
     pub fn random(&mut self) -> &mut Random {
         &mut self.random
     }
 
-    /// Everyone who ever came.
+    /// Returns all peers that have joined.
     pub fn everyone(&self) -> impl Iterator<Item = Peer> + use<> {
         (0..self.peers.len()).map(Peer)
     }
 
-    /// Whether a peer publishes.
+    /// Returns `true` if a peer publishes.
     pub fn is_camera(&self, peer: Peer) -> bool {
         matches!(self.peers[peer.0].browser.role, Role::Camera(_))
     }
 
-    /// What must hold in every story, at any time.
+    /// Checks the invariants of every story.
     pub fn holds(&mut self) {
         assert!(
             self.ledger.reused.is_empty(),
@@ -754,7 +757,7 @@ impl Story {
             match &seat.browser.role {
                 Role::Screen(screen) => assert!(screen.problems.is_empty(), "peer {n}: {:#?}", screen.problems),
                 Role::Camera(camera) => {
-                    // A request may be late by as much as a link is jittery, and links change.
+                    // A request may be late by the jitter of a link, and links change.
                     let jitter = Duration::from_millis(200);
                     let shortest = camera.shortest_between_requests().unwrap_or(Duration::from_secs(3_600));
                     assert!(
@@ -770,7 +773,7 @@ impl Story {
         self.after_server();
     }
 
-    /// Says something, if `SIM_LOUD` is set.
+    /// Prints a line if `SIM_LOUD` is set.
     pub fn say(&self, what: impl std::fmt::Display) {
         if self.is_loud {
             println!("{:>10.3} {what}", self.now().as_secs_f64());
@@ -817,13 +820,13 @@ impl Drop for Story {
     }
 }
 
-/// The seeds that a story is told with: so many, or as many as `SIM_SEEDS` says, or only `SIM_SEED`.
+/// Returns the seeds of a story: `usually` seeds, the number in `SIM_SEEDS`, or only `SIM_SEED`.
 pub fn seeds(usually: u64) -> Vec<u64> {
     let of_environment = std::env::var("SIM_SEEDS").ok().map(|text| text.parse().expect("SIM_SEEDS is a number"));
     seed_of_environment().map_or_else(|| (0..of_environment.unwrap_or(usually)).collect(), |seed| vec![seed])
 }
 
-/// The seed that the environment asks for.
+/// Returns the seed in the environment.
 pub fn seed_of_environment() -> Option<u64> {
     let text = std::env::var("SIM_SEED").ok()?;
     let seed = text.strip_prefix("0x").map_or_else(|| text.parse().ok(), |hex| u64::from_str_radix(hex, 16).ok());

@@ -1,11 +1,12 @@
-//! How is one story told with many seeds?
+//! How is one story played with many seeds?
 //!
-//! What is measured differs from seed to seed, and now and then chance is hard on a viewer. So a figure has two bounds: one that every
-//! seed keeps to, and a closer one for half of them, which notices when things become worse as a rule.
+//! Figures differ from seed to seed, and single seeds are unlucky. A figure therefore has two
+//! bounds: one for every seed, and a tighter one for half of the seeds, which detects a general
+//! regression.
 
 use crate::story::seeds;
 
-/// What a figure may be.
+/// The bounds of a figure.
 #[derive(Debug, Clone, Copy)]
 pub struct Bound {
     what: &'static str,
@@ -24,22 +25,23 @@ impl Bound {
     }
 }
 
-/// A figure that is `every` at most, whatever the seed is, and `half` at most for half of the seeds.
+/// A figure that is at most `every` for every seed, and at most `half` for half of the seeds.
 pub const fn at_most(what: &'static str, half: f64, every: f64) -> Bound {
     Bound { what, is_most: true, every, half }
 }
 
-/// A figure that is `every` at least, whatever the seed is, and `half` at least for half of the seeds.
+/// A figure that is at least `every` for every seed, and at least `half` for half of the seeds.
 pub const fn at_least(what: &'static str, half: f64, every: f64) -> Bound {
     Bound { what, is_most: false, every, half }
 }
 
-/// Tells a story with as many seeds, unless the environment says which (`SIM_SEED`) or how many (`SIM_SEEDS`). It returns a figure for
-/// each of the bounds. Prints them: the least, those that 5 %, half and 95 % of the seeds stay below, the most, and whose the worst is.
+/// Plays a story with `usually` seeds, unless the environment sets one (`SIM_SEED`) or their number
+/// (`SIM_SEEDS`). The story returns a figure for each bound. Prints of each figure the minimum, the
+/// 5th, 50th and 95th percentile, the maximum, and the seed of the worst.
 ///
 /// # Panics
 ///
-/// If bounds are not kept, with the lines that replay it.
+/// If bounds are not kept; the message has the lines that replay it.
 pub fn told<const N: usize>(usually: u64, bounds: [Bound; N], story: impl Fn(u64) -> [f64; N]) {
     let name = std::thread::current().name().unwrap_or("story").to_owned();
     let seeds = seeds(usually);
@@ -53,7 +55,8 @@ pub fn told<const N: usize>(usually: u64, bounds: [Bound; N], story: impl Fn(u64
     assert!(broken.is_empty(), "{name}:\n{}", broken.join("\n"));
 }
 
-/// Prints what a figure was, each value with its seed; returns what is wrong with that.
+/// Prints the values of a figure with the worst seed. Returns the bounds that are not kept, in
+/// words.
 fn judged(name: &str, bound: &Bound, mut values: Vec<(f64, u64)>, are_many: bool) -> Vec<String> {
     values.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (what, word) = (bound.what, bound.word());
@@ -96,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_keeps_to_nothing() {
+    fn figure_that_is_not_a_number_keeps_to_no_bound() {
         assert!(!judged("a_story", &at_most("it", 1.0, 1.0), vec![(f64::NAN, 3)], false).is_empty());
         assert!(!judged("a_story", &at_least("it", 0.0, 0.0), vec![(f64::NAN, 3)], false).is_empty());
     }

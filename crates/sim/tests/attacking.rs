@@ -1,8 +1,8 @@
-//! Strangers send what they like: nothing changes for anybody.
+//! Datagrams from strangers change no session.
 
 use sim::{Filming, Setup, Story, ms, secs};
 
-/// A ClientHello of DTLS 1.2, as far as the first bytes go, and then anything.
+/// Returns datagrams that begin like a ClientHello of DTLS 1.2 and continue with random bytes.
 fn client_hello(story: &mut Story) -> Vec<u8> {
     let mut bytes =
         vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 100, 1, 0, 0, 88, 0, 0, 0, 0, 0, 0, 0, 88, 0xfe, 0xfd];
@@ -22,7 +22,7 @@ fn junk(story: &mut Story) -> Vec<u8> {
             _ => *first,
         };
     }
-    // Some of it claims to be RTCP.
+    // Some of it has the payload type of RTCP.
     if bytes.len() > 1 && story.random().happens(0.3) {
         bytes[1] = 192 + story.random().below(32) as u8;
     }
@@ -68,7 +68,7 @@ fn forged_client_hellos_stop_no_handshake() {
         let stranger = story.new_address();
         for n in 0..40 {
             let hello = client_hello(&mut story);
-            // From strangers, and in bob's name.
+            // From a stranger's address, and from bob's.
             let source = if n % 2 == 0 { stranger } else { story.address(bob) };
             story.forges(source, &hello);
             story.runs(ms(5));
@@ -86,7 +86,7 @@ fn forged_client_hellos_stop_no_handshake() {
 fn replayed_datagrams_change_nothing() {
     use sim::{Link, Path};
     let mut story = Story::new();
-    // Every datagram arrives twice: that is a replay.
+    // Every datagram arrives twice: the second one is a replay.
     story.path(Path::both(Link::good().duplication(1.0)));
     story.publishes("demo", Filming::default());
     let bob = story.watches("demo");
@@ -99,7 +99,7 @@ fn replayed_datagrams_change_nothing() {
 }
 
 #[test]
-fn a_viewer_who_cannot_stop_asking_costs_the_publisher_two_key_frames_a_second() {
+fn viewer_that_requests_without_end_costs_the_publisher_two_key_frames_a_second() {
     let mut story = Story::new();
     let alice = story.publishes("demo", Filming::default());
     let bob = story.watches("demo");

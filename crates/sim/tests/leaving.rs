@@ -1,4 +1,4 @@
-//! Somebody has to go: are they told, and is everything freed?
+//! Sessions end: do the peers learn it, and is all their state freed?
 
 use sim::{Filming, Gone, Goodbye, Habits, Link, Path, Setup, Story, ms, secs};
 
@@ -23,7 +23,7 @@ fn is_empty(story: &mut Story) {
 }
 
 #[test]
-fn a_kick_ends_everybody_in_a_stream_and_nobody_else() {
+fn kick_ends_all_sessions_of_a_stream_and_no_others() {
     let mut story = Story::with(Setup { shards: 2, ..Setup::default() });
     let alice = story.publishes("demo", Filming::default());
     let bob = story.watches_with("demo", ATTENTIVE);
@@ -63,7 +63,7 @@ fn a_shutdown_says_goodbye_to_all() {
 }
 
 #[test]
-fn whoever_leaves_leaves_nothing_behind() {
+fn leaving_sessions_leave_no_state_behind() {
     let mut story = Story::with(Setup { shards: 2, desks: 2, ..Setup::default() });
     let alice = story.publishes("demo", Filming::default());
     let viewers: Vec<_> = (0..10).map(|_| story.watches("demo")).collect();
@@ -79,7 +79,7 @@ fn whoever_leaves_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_viewer_who_hangs_up_is_gone_at_once() {
+fn viewer_that_hangs_up_is_removed_at_once() {
     for with_channel in [false, true] {
         let mut story = Story::new();
         story.publishes("demo", Filming::default());

@@ -6,7 +6,7 @@ use media::Codec;
 use sfu::stream::choice::Preferences;
 use sim::{Filming, Peer, Story, ms, secs};
 
-/// The oldest picture that a viewer was shown from `from` on.
+/// Returns the age of the oldest picture that a viewer was shown after `from`.
 fn oldest(story: &Story, viewer: Peer, from: Duration) -> Duration {
     let shown = story.screen(viewer).pictures.iter().filter(|shown| shown.at >= from);
     shown.map(sim::Shown::age).max().expect("pictures were shown")
@@ -23,12 +23,12 @@ fn a_full_core_leaves_out_layers_until_viewers_are_in_time_and_sends_them_again_
     let alice = story.publishes("demo", filming);
     story.runs(secs(2));
     let viewers: Vec<_> = (0..6).map(|_| story.watches("demo")).collect();
-    // Viewers are served after others for 10 s after they joined.
+    // For 10 s after they joined, viewers are served after others.
     story.runs(secs(12));
     for viewer in &viewers {
         assert_eq!(story.size(alice, *viewer), Some(2));
     }
-    // About 6 x 270 datagrams a second are needed.
+    // Full rates need about 6 x 270 datagrams a second.
     story.server.set_core(Some(1_000));
     story.runs(secs(10));
     assert!(story.server.load(0).max_bps.is_some());
@@ -61,7 +61,7 @@ fn a_full_core_leaves_out_pictures_before_it_leaves_out_sizes() {
     let from = story.now();
     story.runs(secs(3));
     let before = pictures(&story, viewers[0], from);
-    // A little less than what is needed.
+    // A little less than the full rates need.
     story.server.set_core(Some(1_400));
     story.runs(secs(10));
     let from = story.now();
@@ -93,7 +93,7 @@ fn without_layers_viewers_that_are_too_late_go_to_the_live_edge() {
         assert!(oldest < ms(4_500), "{oldest:?}");
         assert!(pictures(&story, *viewer, from) > 0);
     }
-    // Nothing of the past is left once the core has time.
+    // No backlog is left once the core has time.
     story.server.set_core(None);
     story.runs(secs(2));
     let from = story.now();

@@ -36,7 +36,7 @@ fn a_viewer_whose_address_changes_is_followed_after_it_answered() {
     let freeze = story.screen(bob).longest_freeze(from);
     println!("longest freeze {freeze:?}, {} checks of ours", story.server.desk_counters().address_checks);
     assert!(story.gone(bob).is_none(), "{:?}", story.gone(bob));
-    // Until its next check comes from there, we do not know; str0m checks every 3 s or so.
+    // The server learns the new address at the next check; str0m checks about every 3 s.
     assert!(freeze < secs(5), "{freeze:?}");
     assert!(story.screen(bob).pictures.last().is_some_and(|p| p.age() < ms(100)));
     assert!(story.server.desk_counters().address_checks >= 1);
@@ -146,7 +146,7 @@ fn a_viewer_with_a_data_channel_moves_and_restarts_ice_too() {
 }
 
 #[test]
-fn whoever_has_a_session_of_their_own_takes_nobodys_address() {
+fn session_cannot_take_the_address_of_another_session() {
     let mut story = Story::with(Setup { shards: 2, desks: 2, ..Setup::default() });
     story.publishes("demo", Filming::default());
     let bob = story.watches("demo");
@@ -161,7 +161,7 @@ fn whoever_has_a_session_of_their_own_takes_nobodys_address() {
             story.forges(story.address(bob), &request);
             story.runs(secs(1));
         }
-        // What it bound is freed now; bob's address must not be.
+        // The addresses that the session bound are freed now; bob's address must not be.
         story.leaves(mallory);
         story.runs(secs(20));
     }

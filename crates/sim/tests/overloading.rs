@@ -1,4 +1,5 @@
-//! Threads that are behind lose datagrams, relayed packets and questions, and never a change of state.
+//! Threads that are behind lose datagrams, relayed packets and questions, and never a change of
+//! state.
 
 use sim::{Filming, Gone, Setup, Story, ms, secs};
 

@@ -1,4 +1,4 @@
-//! A panic in one session ends that session: all others go on without losing a packet.
+//! A panic in one session ends that session; all others continue without losing a packet.
 
 use sfu::inject::{self, Fault, Point};
 use sfu::publisher::Ended;
@@ -33,7 +33,8 @@ impl House {
         on_shards + self.story.server.desk_counters().panics
     }
 
-    /// Lets the one at fault panic there, and three seconds pass. All but it are well then, and nothing of it is left.
+    /// Makes the session at fault panic at `point`, and lets three seconds pass. Checks that all
+    /// other sessions continue, and that nothing of the session at fault is left.
     fn survives(mut self, point: Point, at_fault: Peer, meanwhile: impl Fn(&mut Story)) {
         let session = self.story.session(at_fault);
         let (from, was) = (self.story.now(), self.story.server.sessions());
@@ -43,7 +44,7 @@ impl House {
         assert_eq!(inject::left(), 0, "{point:?}: it panicked");
         assert_eq!(self.panics(), 1, "{point:?}: it is counted, once");
         assert_eq!(self.story.gone(at_fault), FAILED, "{point:?}");
-        // Where the place of a panic is on its way to a new address, the goodbye goes to the old one.
+        // If the panic happens on the way to a new address, the goodbye goes to the old one.
         let is_told = self.story.goodbye(at_fault).is_some();
         assert!(is_told || point == Point::Bind, "{point:?}: its player is told");
         let is_viewer = self.viewers.contains(&at_fault);
@@ -55,7 +56,7 @@ impl House {
             self.all_but(at_fault, from, point);
         }
         self.story.injected = 1;
-        // The place is free: the next one in it is served as if nothing had happened.
+        // The slot is free: the next session in it is served normally.
         let next = self.story.on_shard(0).watches("other");
         self.story.runs(secs(2));
         assert!(self.story.screen(next).pictures.len() > 40, "{point:?}");
@@ -150,7 +151,7 @@ fn a_viewer_that_panics_while_it_is_added_is_told() {
 fn a_publisher_whose_packet_panics_ends_alone_and_its_stream_is_free() {
     let mut house = house();
     let from = house.story.now();
-    // The next packet is of either publisher.
+    // The next packet may be of either publisher.
     inject::arm(Fault { point: Point::Arrived, session: None, times: 1 });
     house.story.runs(secs(2));
     assert_eq!((inject::left(), house.panics()), (0, 1));

@@ -1,4 +1,4 @@
-//! The publisher changes: what do those see who watch?
+//! The publisher changes: what do its viewers see?
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use media::Codec;
 use sfu::flow::QUIET_AFTER;
 use sim::{Filming, Gone, Habits, Link, Path, Peer, Setup, Story, ms, secs};
 
-/// Sequence numbers and timestamps of a viewer go on as if nothing had happened; `holds` checks that timestamps grow.
+/// Checks that sequence numbers and timestamps of a viewer continue over a change of publisher.
+/// `holds` checks that timestamps grow.
 fn goes_on(story: &mut Story, viewer: Peer, publishers: &[Peer]) {
     let sources: Vec<_> = publishers.iter().map(|p| story.source(*p)).collect();
     let screen = story.screen(viewer);
@@ -97,7 +98,7 @@ fn a_crashed_publisher_that_comes_again_takes_its_stream_back_when_the_old_sessi
         other => panic!("{other:?}"),
     };
     assert_eq!(retry_after, QUIET_AFTER);
-    // A shard looks at its publishers' silence in its own turns.
+    // A shard checks its publishers for silence in its own turns.
     story.runs(retry_after + ms(100));
     let again = tries(&mut story).expect("the old session is quiet");
     story.runs(secs(3));
@@ -124,7 +125,7 @@ fn until(story: &mut Story, state: State) -> Duration {
 }
 
 #[test]
-fn a_publisher_who_vanishes_pauses_the_stream_long_before_it_is_given_up() {
+fn vanished_publisher_pauses_the_stream_long_before_it_is_given_up() {
     for shards in [1, 2] {
         let mut story = Story::with(Setup { shards, ..Setup::default() });
         let alice = story.publishes("demo", Filming::default());
@@ -174,7 +175,7 @@ fn a_viewer_whose_network_stalls_pauses_nothing() {
 
 #[test]
 fn a_still_screen_and_a_lone_sound_are_not_quiet() {
-    // Pictures of 5 kB, whatever their rate.
+    // Pictures of 5 kB, at any rate.
     let films = |frame_rate: f64, sound| {
         let bits_per_second = (frame_rate * 40_000.0) as u64;
         Filming { frame_rate, bits_per_second, sound, ..Filming::default() }
@@ -195,7 +196,7 @@ fn a_still_screen_and_a_lone_sound_are_not_quiet() {
 }
 
 #[test]
-fn a_second_publisher_is_refused_and_disturbs_nobody() {
+fn second_publisher_is_refused_and_disturbs_no_session() {
     let mut story = Story::new();
     story.publishes("demo", Filming::default());
     let bob = story.watches("demo");
@@ -209,12 +210,12 @@ fn a_second_publisher_is_refused_and_disturbs_nobody() {
 }
 
 #[test]
-fn a_publisher_who_was_replaced_is_fenced_even_if_it_goes_on_sending() {
+fn replaced_publisher_is_fenced_even_if_it_continues_to_send() {
     let mut story = Story::with(Setup { takeover: Takeover::Replace, ..Setup::default() });
     let alice = story.publishes("demo", Filming::default());
     let bob = story.watches("demo");
     story.runs(secs(3));
-    // What says goodbye to alice is lost: she films on.
+    // The goodbye to alice is lost: she films on.
     story.link(alice, Path { up: Link::good(), down: Link::cut() });
     let mallory = story.publishes("demo", Filming { codec: Codec::H264, ..Filming::default() });
     story.runs(secs(5));
@@ -241,7 +242,7 @@ fn a_replacement_that_never_connects_pauses_the_stream_and_no_more() {
 }
 
 #[test]
-fn a_publisher_restarts_ice_and_nobody_notices() {
+fn ice_restart_of_a_publisher_is_not_visible_to_viewers() {
     let mut story = Story::new();
     let alice = story.publishes("demo", Filming::default());
     let bob = story.watches("demo");

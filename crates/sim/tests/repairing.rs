@@ -1,4 +1,4 @@
-//! The network loses, delays and doubles: what is repaired?
+//! The network loses, delays and duplicates packets: which losses are repaired?
 
 use media::Codec;
 use sim::{Filming, Habits, Link, Path, Peer, Setup, Story, ms, secs, seeds};
@@ -15,7 +15,7 @@ fn told(mut story: Story, publisher: Path, viewer: Path, filming: Filming, habit
     story.path(viewer);
     let bob = story.watches_with("demo", habits);
     story.runs(secs(30));
-    // What is missing at the end can still be repaired.
+    // Packets that are missing at the end can still be repaired.
     story.link(alice, Path::both(Link::of(publisher.up.one_way())));
     story.link(bob, Path::both(Link::of(viewer.up.one_way())));
     story.runs(secs(4));
@@ -23,7 +23,7 @@ fn told(mut story: Story, publisher: Path, viewer: Path, filming: Filming, habit
 }
 
 struct Repair {
-    /// Share of lost video packets that came all the same.
+    /// Share of lost video packets that were repaired.
     share: f64,
     pictures: usize,
     /// Share that was shown of the pictures filmed since both were connected.
@@ -65,7 +65,7 @@ fn repair(what: &str, story: &mut Story, alice: Peer, bob: Peer) -> Repair {
     repair
 }
 
-/// Worlds that the story of losses is told in, unless `SIM_SEEDS` says otherwise. Each takes 0.7 s.
+/// Number of seeds of the story of losses, unless `SIM_SEEDS` sets another. Each takes 0.7 s.
 const LOSS_SEEDS: u64 = 4;
 
 #[test]
@@ -74,12 +74,13 @@ fn losses_on_either_side_are_repaired() {
     let bursts = Link::of(ms(20)).bursts(0.005, 8.0);
     // The most groups given up, the longest freeze, the least share of pictures.
     let rows = [
-        // What a run begins with may be given up once or twice: the next key frame is there before it.
+        // The start of a run may be given up once or twice: the next key frame arrives before it.
         ("2 % before the server", lossy(0.02), good, 2, 500, 0.95),
         ("2 % behind the server", good, lossy(0.02), 2, 500, 0.95),
         ("2 % on both sides", lossy(0.02), lossy(0.02), 2, 700, 0.95),
         ("10 % behind the server", good, lossy(0.1), 4, 900, 0.95),
-        // The library asks a publisher five times, and each answer may be lost: 1.4 s for a key frame.
+        // The library requests a packet of a publisher five times, and each answer may be lost: 1.4
+        // s for a key frame.
         ("10 % before the server", lossy(0.1), good, 6, 2_500, 0.75),
         ("bursts of 8 behind the server", good, bursts, 4, 1_800, 0.85),
         ("bursts of 8 before the server", bursts, good, 4, 2_500, 0.85),
@@ -158,7 +159,7 @@ fn a_viewer_with_rtx_for_another_codec_is_sent_the_same_bytes_again() {
 }
 
 #[test]
-fn what_is_sent_again_stays_the_same_when_the_publisher_changes_its_profile() {
+fn resent_packets_stay_the_same_when_the_publisher_changes_its_profile() {
     let mut story = Story::new();
     let h264 = Filming { codec: Codec::H264, tells_capture_time: true, ..Filming::default() };
     let mut alice = story.publishes("demo", h264);
@@ -178,7 +179,7 @@ fn what_is_sent_again_stays_the_same_when_the_publisher_changes_its_profile() {
 }
 
 #[test]
-fn red_is_plain_opus_for_those_who_count_payload_types_otherwise() {
+fn red_is_sent_as_plain_opus_to_viewers_with_other_payload_types() {
     let mut story = Story::new();
     story.publishes("demo", Filming { with_red: true, ..Filming::default() });
     story.runs(secs(1));

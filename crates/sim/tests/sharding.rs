@@ -60,7 +60,7 @@ fn viewers_on_all_shards_wait_for_a_publisher_and_stay_when_it_reloads() {
 }
 
 #[test]
-fn a_viewer_who_moves_to_another_shards_address_watches_on() {
+fn viewer_that_moves_to_the_address_of_another_shard_continues() {
     let mut story = Story::with(Setup { shards: 2, ..Setup::default() });
     story.on_shard(0).publishes("demo", Filming::default());
     let bob = story.on_shard(0).watches("demo");
@@ -72,7 +72,7 @@ fn a_viewer_who_moves_to_another_shards_address_watches_on() {
     println!("longest freeze {freeze:?}");
     assert!(story.gone(bob).is_none());
     assert!(freeze < secs(5), "{freeze:?}");
-    // Its feedback arrives: a key frame that it asks for comes.
+    // Its feedback arrives: a key frame that it requests is sent.
     story.holds();
 }
 
@@ -96,7 +96,7 @@ fn feedback_reaches_a_viewers_shard_from_another() {
 }
 
 #[test]
-fn a_publisher_who_moves_to_another_shards_address_goes_on() {
+fn publisher_that_moves_to_the_address_of_another_shard_continues() {
     let mut story = Story::with(Setup { shards: 2, ..Setup::default() });
     let alice = story.on_shard(0).publishes("demo", Filming::default());
     let bob = story.on_shard(1).watches("demo");
@@ -117,7 +117,8 @@ fn a_replaced_publishers_pictures_are_not_relayed_a_second_time() {
     let alice = story.on_shard(1).publishes("demo", Filming { tells_capture_time: true, ..Filming::default() });
     let bob = story.on_shard(0).watches("demo");
     story.runs(secs(6));
-    // The second one begins on shard 2 (of its epoch) and is adopted by the shard that has alice's pictures.
+    // The second session starts on shard 2 (of its epoch) and is moved to the shard that has
+    // alice's pictures.
     let again = story.on_shard(1).publishes("demo", Filming::default());
     story.runs(secs(3));
     let mut seen: Vec<_> = story.screen(bob).pictures.iter().map(|p| p.stamp.source).collect();

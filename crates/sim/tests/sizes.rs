@@ -1,4 +1,4 @@
-//! A publisher sends its pictures in three sizes; each viewer is shown one.
+//! A publisher sends its pictures in three sizes; each viewer gets one.
 
 use media::Codec;
 use sfu::stream::choice::Preferences;
@@ -18,7 +18,7 @@ fn no_freeze(story: &Story, viewer: Peer, from: std::time::Duration) {
 }
 
 #[test]
-fn on_a_good_network_everybody_sees_the_largest_soon() {
+fn all_viewers_get_the_largest_size_soon_on_a_good_network() {
     for shards in [1, 2] {
         let mut story = Story::with(Setup { shards, ..Setup::default() });
         let alice = story.on_shard(0).publishes("demo", three());
@@ -94,7 +94,7 @@ fn a_size_that_dries_up_is_replaced_by_the_next_and_taken_again() {
 }
 
 #[test]
-fn nobody_looks_and_somebody_looks_again() {
+fn hidden_viewer_gets_no_video_and_the_largest_size_when_it_is_visible_again() {
     let mut story = Story::new();
     let alice = story.publishes("demo", three());
     story.runs(secs(2));
@@ -168,10 +168,10 @@ fn a_network_that_carries_no_more_gets_fewer_pictures_before_smaller_ones() {
         let (from, before) = (story.now(), story.screen(bob).pictures.len());
         story.runs(secs(4));
         let pictures = story.screen(bob).pictures.len() - before;
-        // Half the pictures are 60. The network carries nearly all layers, so that up to a second of an attempt at them
-        // may fall into this time.
+        // Half of the frame rate is 60 pictures. The network carries nearly all layers, so up to a
+        // second of an attempt at them may fall into this time.
         assert!((50..=80).contains(&pictures), "seed {seed}: {pictures} in 4 s");
-        // A key frame comes in between, which alone takes a quarter of a second there.
+        // A key frame in between takes a quarter of a second on this network.
         let freeze = story.screen(bob).longest_freeze(from);
         assert!(freeze < ms(700), "seed {seed}: {freeze:?}");
         story.holds();
@@ -209,7 +209,8 @@ fn layers_are_left_out_and_taken_again_over_a_lossy_network() {
         story.publishes("demo", Filming { codec, temporal_layers: 3, ..three() });
         story.runs(secs(2));
         let link = || Link::of(ms(20)).loss(0.03).jitter(ms(8));
-        // A handshake over such a link may take seconds: its timer begins at one and doubles. This is about what follows.
+        // A handshake over such a link may take seconds, because its timer starts at one second and
+        // doubles. The story is about the time after it.
         let bob = story.watches("demo");
         story.runs(secs(1));
         story.link(bob, Path { up: link(), down: link() });

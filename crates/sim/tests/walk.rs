@@ -1,6 +1,7 @@
-//! Anything may happen, in any order: what must hold, holds.
+//! Random steps in any order: all invariants hold.
 //!
-//! `SIM_SEED=… cargo test --release -p sim walk` walks one way only, `SIM_SEEDS=500 …` so many.
+//! `SIM_SEED=… cargo test --release -p sim walk` runs one walk, `SIM_SEEDS=500 …` this number of
+//! walks.
 
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use control::Takeover;
 use media::Codec;
 use sim::{Filming, Habits, Link, Path, Peer, Random, Setup, Story, ms, secs, seeds};
 
-/// Ways that are walked; about 0.3 s each. 200 passed when this was written.
+/// Number of walks; each takes about 0.3 s. 200 passed when this was written.
 const WALKS: u64 = 60;
 
-/// How long each is, virtually.
+/// Virtual duration of each walk.
 const SPAN: Duration = secs(60);
 
 const STREAMS: [&str; 2] = ["demo", "other"];
@@ -85,12 +86,12 @@ fn step(story: &mut Story, lots: &mut Random, here: &mut Vec<Peer>) {
     }
 }
 
-/// Everybody leaves: nothing stays behind, whatever happened.
+/// Lets all peers leave, and checks that no state stays behind.
 fn settles(story: &mut Story, here: &[Peer]) {
     for peer in here {
         story.leaves(*peer);
     }
-    // Those who came and were replaced or kicked are gone already; handshakes have 15 s.
+    // Peers that were replaced or kicked are gone already; handshakes have 15 s.
     story.runs(secs(20));
     assert_eq!((story.server.sessions(), story.server.sessions_on_desks()), ((0, 0), 0));
     let now = story.instant();

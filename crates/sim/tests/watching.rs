@@ -1,4 +1,4 @@
-//! Somebody publishes and others watch: what do they see, and when?
+//! A publisher and its viewers: which pictures do viewers see, and when?
 
 use control::engine::Refusal;
 use media::Codec;
@@ -55,7 +55,7 @@ fn a_late_viewer_has_a_picture_at_once_and_is_live_within_a_second() {
         let first = screen.pictures[0].at - came;
         let live = screen.first_younger_than(one_way * 2 + ms(60)).expect("live at all").at - came;
         println!("one way {one_way:?}: first picture after {first:?}, live after {live:?}");
-        // Checks, DTLS and media are up to five times there and back.
+        // Checks, DTLS and media take up to five round trips.
         assert!(first < ms(300).max(one_way * 11), "{first:?}");
         assert!(live < ms(1_000) + one_way * 8, "{live:?}");
         assert!(screen.longest_freeze(came + live) < ms(100));
@@ -87,7 +87,7 @@ fn a_publisher_that_answers_no_request_keeps_no_viewer_waiting() {
         assert!(live < live_within, "{name} was live after {live:?}");
         assert_eq!(screen.given_up, 0);
         assert_eq!(screen.repeated, 0, "no picture twice");
-        // From then on time runs as it does: a tick of the timestamp is a tick of capture.
+        // From then on time is undistorted: a tick of the timestamp is a tick of capture.
         let after: Vec<_> = screen.pictures.iter().filter(|p| p.at > came + live + ms(100)).collect();
         for pair in after.windows(2) {
             let shown = pair[1].timestamp.wrapping_sub(pair[0].timestamp) / 90;
@@ -123,7 +123,7 @@ fn fifty_viewers_in_one_second_cause_one_request_per_half_second() {
 }
 
 #[test]
-fn a_viewer_who_is_there_first_waits_and_starts_by_itself() {
+fn early_viewer_waits_and_starts_with_the_publisher() {
     let mut story = Story::new();
     let bob = story.watches("demo");
     story.runs(secs(40));
@@ -141,7 +141,7 @@ fn a_viewer_who_is_there_first_waits_and_starts_by_itself() {
 }
 
 #[test]
-fn a_viewer_who_lets_the_server_offer_sees_the_same() {
+fn viewer_of_a_server_offer_sees_the_same() {
     let mut story = Story::new();
     story.publishes("demo", Filming { codec: Codec::H264, ..Filming::default() });
     story.runs(secs(4));
@@ -162,13 +162,13 @@ fn dtls_that_overtakes_the_answer_is_not_lost() {
     let bob = story.watches_with("demo", habits);
     story.runs(secs(3));
     let first = story.screen(bob).pictures[0].at - story.came_at(bob);
-    // A flight that is sent again comes after a second.
+    // A flight is sent again after a second at the earliest.
     assert!(first < ms(500), "{first:?}");
     story.holds();
 }
 
 #[test]
-fn a_viewer_who_cannot_decode_is_told_which_codec_it_is() {
+fn viewer_that_cannot_decode_learns_the_published_codec() {
     let mut story = Story::new();
     story.publishes("demo", Filming { codec: Codec::H264, ..Filming::default() });
     story.runs(secs(2));
@@ -208,7 +208,7 @@ fn sound_goes_on_when_there_are_no_pictures_yet() {
     story.holds();
 }
 
-/// What a default socket of Linux holds: 212,992 bytes of memory, of which a datagram of 1,200
+/// Capacity of a default socket of Linux: 212,992 bytes of memory, of which a datagram of 1,200
 /// takes 2,304.
 const SOCKETS: [(u32, usize); 1] = [(92, usize::MAX)];
 
@@ -247,7 +247,7 @@ fn what_a_publisher_sends_at_once_fits_a_default_socket_that_is_read_every_10_ms
         story.path(Path { up: Link::good(), down: Link::good().socket(datagrams, bytes, ms(10)) });
         let bob = story.watches("demo");
         story.runs(secs(2));
-        // The publisher's network holds back half a second, and delivers it at once.
+        // The publisher's network holds back half a second of media, and delivers it at once.
         story.link(alice, Path { up: Link::of(ms(500)), down: Link::good() }).runs(ms(400));
         story.link(alice, Path::both(Link::good())).runs(secs(4));
         assert_eq!(story.wires(bob).1.lost, 0, "of {datagrams} datagrams or {bytes} bytes");

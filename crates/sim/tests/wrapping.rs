@@ -1,10 +1,10 @@
-//! Counters that have few bits wrap while somebody watches.
+//! Counters of few bits wrap around while a viewer watches.
 
 use media::Codec;
 use sim::{Filming, Habits, Link, Path, Story, ms, secs};
 
 #[test]
-fn the_publishers_counters_wrap_and_nobody_sees_it() {
+fn wrapping_counters_of_the_publisher_are_not_visible_to_viewers() {
     for codec in [Codec::Vp8, Codec::Vp9, Codec::H264] {
         let mut story = Story::new();
         story.path(Path::both(Link::of(ms(15)).loss(0.01)));
@@ -35,7 +35,7 @@ fn the_publishers_counters_wrap_and_nobody_sees_it() {
 fn an_hour_goes_by_and_the_rollover_counter_with_it() {
     let mut story = Story::new();
     story.path(Path::both(Link::of(ms(15)).loss(0.005)));
-    // About 48 packets a second: 173,000 in an hour, two rollovers and a half.
+    // About 48 packets a second: 173,000 in an hour, two and a half rollovers.
     let filming = Filming {
         frame_rate: 8.0,
         bits_per_second: 390_000,

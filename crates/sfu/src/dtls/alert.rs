@@ -1,15 +1,15 @@
 //! Which fatal alert tells a peer why its handshake failed?
 //!
-//! dimpl writes none when it fails, so a peer would wait for its own timeout. The alert goes out in the
-//! clear, which RFC 5246 §7.2.2 asks for as long as the handshake has agreed on no keys. It is 15 bytes,
-//! once a session, to an address that passed ICE.
+//! dimpl writes none when it fails, so a peer would wait for its own timeout. The alert is sent in
+//! the clear, as RFC 5246 §7.2.2 requires while the handshake has agreed on no keys. It has 15
+//! bytes, and is sent once per session, to an address that passed ICE.
 
 use super::reason::Reason;
 
 /// A DTLS record with a fatal alert: 13 bytes of header, level and description.
 pub(crate) type Alert = [u8; 15];
 
-/// What was sent in the clear so far; kept for the record number of an alert.
+/// The records sent in the clear so far, from which an alert gets its record number.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     /// The record number after the last one of epoch 0 (RFC 6347 §4.1: 48 bits).
@@ -24,7 +24,7 @@ const HEADER_BYTES: usize = 13;
 const ALERT: u8 = 21;
 
 impl Sent {
-    /// Takes note of a datagram that goes out.
+    /// Records a datagram that is sent.
     pub(super) fn note(&mut self, datagram: &[u8]) {
         let mut rest = datagram;
         while let Some((header, after)) = rest.split_at_checked(HEADER_BYTES) {
@@ -36,7 +36,8 @@ impl Sent {
         }
     }
 
-    /// The alert for a failure, once; `None` where RFC 5246 has none, or it could not be sent in the clear.
+    /// Returns the alert for a failure, once; `None` if RFC 5246 has none, or if it could not be
+    /// sent in the clear.
     pub(super) fn alert(&mut self, reason: Reason) -> Option<Alert> {
         let description = description(reason).filter(|_| !self.is_over)?;
         self.is_over = true;
@@ -48,7 +49,7 @@ impl Sent {
 /// RFC 5246 §7.2: the level of an alert after which the connection is over.
 const FATAL: u8 = 2;
 
-/// RFC 5246 §7.2.2.
+/// Returns the alert description of a failure (RFC 5246 §7.2.2).
 fn description(reason: Reason) -> Option<u8> {
     match reason {
         // handshake_failure
@@ -59,7 +60,8 @@ fn description(reason: Reason) -> Option<u8> {
         Reason::Signature | Reason::Finished => Some(51),
         // protocol_version
         Reason::Version => Some(70),
-        // The peer ended it; the handshake was complete; nobody listens; nothing ended.
+        // In this order: the peer ended the handshake; the handshake was complete; the peer is
+        // gone; the session has not ended.
         Reason::Alert | Reason::Srtp | Reason::Timeout | Reason::Malformed => None,
     }
 }

@@ -1,10 +1,11 @@
-//! Says why a DTLS handshake failed, and decides when the session ends for it.
+//! Why did a DTLS handshake fail, and when does its session end?
 //!
-//! Before its Finished messages nothing in DTLS is authenticated: a datagram with a forged source address can carry an
-//! alert or a ClientHello. So there are two classes of failures. Those that dimpl cannot go on from (wrong certificate,
-//! wrong signature, wrong Finished) end the session at once: the same datagram has spoilt the transcript, and no later
-//! one mends that. After all others the handshake still can be completed; they end the session only when the peer does not
-//! go on for [`GRACE`]. See T1 in `docs/threats.md`.
+//! Before its Finished messages nothing in DTLS is authenticated: a datagram with a forged source
+//! address can carry an alert or a ClientHello. There are therefore two classes of failures. Those
+//! after which dimpl cannot continue (wrong certificate, signature or Finished) end the session at
+//! once: the same datagram has spoilt the transcript, and no later one repairs it. After all others
+//! the handshake can still be completed; they end the session only when the peer does not continue
+//! for [`GRACE`]. See T1 in `docs/threats.md`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +17,15 @@ use super::alert::{Alert, Sent};
 use super::reason::Reason;
 use super::verify::{CertificateKind, take_last};
 
-/// How long a peer may be silent after a failure that a forged datagram can cause. DTLS sends a lost flight again after
-/// one second at first (RFC 6347 §4.2.4.1), then after two: three seconds let a genuine peer be heard twice.
+/// Longest silence of a peer after a failure that a forged datagram can cause. DTLS repeats a lost
+/// flight after one second at first (RFC 6347 §4.2.4.1), then after two: in three seconds a genuine
+/// peer is heard twice.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
-/// Why a handshake failed.
+/// A failed handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// The class of it.
+    /// The class of the failure.
     pub reason: Reason,
     /// The alert that the peer sent (RFC 5246 §7.2), if it sent one.
     pub alert: Option<u8>,
@@ -99,7 +101,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// RFC 5246 §7.2; those that handshakes end with.
+/// Returns the name of an alert that ends handshakes (RFC 5246 §7.2).
 fn alert_name(alert: u8) -> &'static str {
     match alert {
         10 => "unexpected_message",
@@ -122,7 +124,7 @@ fn alert_name(alert: u8) -> &'static str {
     }
 }
 
-/// What an instance notes of its handshake, for the session that it belongs to.
+/// The findings of a DTLS instance about its handshake, shared with its session.
 #[derive(Debug, Clone, Default)]
 pub struct Notes(Arc<Mutex<Noted>>);
 
@@ -134,7 +136,7 @@ struct Noted {
 }
 
 impl Notes {
-    /// Takes note of a datagram of the handshake that goes out.
+    /// Records a datagram of the handshake that is sent.
     pub(super) fn sent(&self, datagram: &[u8]) {
         self.with(|noted| noted.sent.note(datagram));
     }
@@ -164,7 +166,7 @@ impl Notes {
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     notes: Notes,
-    /// The first failure that counts, and when the peer was last heard without one.
+    /// The first failure that counts, and the time at which the peer was last heard without one.
     failed: Option<(Failure, Instant)>,
 }
 
@@ -173,50 +175,51 @@ impl Patience {
         Patience { notes, failed: None }
     }
 
-    /// Looks at what came of the last datagram, or of a deadline.
+    /// Takes the result of the last datagram or deadline.
     pub(crate) fn look(&mut self, now: Instant) {
         match (self.notes.with(|noted| noted.failure.take()), &mut self.failed) {
-            // dimpl drops what cannot be read, and the genuine message may follow.
+            // dimpl drops unreadable messages, and the genuine message may follow.
             (Some(Failure { reason: Reason::Malformed, .. }), _) => {}
             (Some(failure), Some((known, _))) if failure.reason.is_final() && !known.reason.is_final() => {
                 *known = failure;
             }
             (Some(failure), None) => self.failed = Some((failure, now)),
             (Some(_), Some(_)) | (None, None) => {}
-            // It goes on: whatever failed was not its doing.
+            // The peer continues: the failure was not its doing.
             (None, Some((_, heard_at))) => *heard_at = now,
         }
     }
 
-    /// The failure that ends the session now.
+    /// Returns the failure that ends the session now.
     pub(crate) fn over(&self, now: Instant) -> Option<Failure> {
         let (failure, heard_at) = self.failed?;
         let is_over = failure.reason.is_final() || now.saturating_duration_since(heard_at) >= GRACE;
         is_over.then(|| self.of_this_peer(failure))
     }
 
-    /// The alert that tells the peer of this failure, once, if there is one to be sent in the clear.
+    /// Returns the alert for this failure, once, if one may be sent in the clear.
     pub(crate) fn alert(&self, failure: Failure) -> Option<Alert> {
         self.notes.with(|noted| noted.sent.alert(failure.reason))
     }
 
-    /// When [`Patience::over`] is to be asked again.
+    /// Returns when to call [`Patience::over`] again.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.failed.map(|(_, heard_at)| heard_at + GRACE)
     }
 
-    /// A failure that the owner found itself, with what is known of the certificate.
+    /// Adds the kind of the certificate to a failure that the owner found itself.
     pub(crate) fn of_this_peer(&self, failure: Failure) -> Failure {
         Failure { certificate: self.notes.with(|noted| noted.certificate), ..failure }
     }
 
-    /// The handshake is done: what went wrong before is of no concern.
+    /// Drops all failures, because the handshake is complete.
     pub(crate) fn forget(&mut self) {
         self.notes.with(|noted| noted.failure = None);
         self.failed = None;
     }
 
-    /// The same where the end of the handshake is told after it was noted that there are no keys for SRTP.
+    /// Drops all failures but the lack of SRTP keys, which was recorded before the end of the
+    /// handshake was reported.
     pub(crate) fn forget_but_srtp(&mut self, now: Instant) {
         self.notes.with(|noted| noted.failure = noted.failure.filter(|failure| failure.reason == Reason::Srtp));
         self.failed = None;
@@ -240,7 +243,7 @@ mod tests {
         patience.look(began);
         assert_eq!(patience.over(began), None);
         assert_eq!(patience.poll_timeout(), Some(began + GRACE));
-        // A genuine peer goes on: its datagrams put the end off.
+        // A genuine peer continues: its datagrams delay the end.
         patience.look(began + GRACE / 2);
         assert_eq!(patience.over(began + GRACE), None);
         let failure = patience.over(began + GRACE / 2 + GRACE).expect("silent for as long as that");
@@ -272,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_ends_nothing() {
+    fn unreadable_message_ends_nothing() {
         let began = Instant::now();
         let mut patience = Patience::default();
         patience.notes.error(&Error::ReceiveQueueFull);

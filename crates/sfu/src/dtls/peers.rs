@@ -1,4 +1,4 @@
-//! Handshakes with peers of every kind of certificate, by hand, in both roles.
+//! Handshakes with peers of every kind of certificate, driven by hand, in both roles.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ struct Pair {
     ours: Box<dyn DtlsInstance>,
     theirs: Dtls,
     failures: Patience,
-    /// The certificate that we were shown, and the keys of both sides.
+    /// The certificate that the peer showed, and the keys of both sides.
     shown: Option<Vec<u8>>,
     keys: [Option<Vec<u8>>; 2],
 }
@@ -71,7 +71,7 @@ impl Pair {
         self.failures.look(self.now);
     }
 
-    /// Until both have keys, or one cannot go on.
+    /// Runs until both sides have keys, or one cannot continue.
     fn shake(&mut self) -> Option<Failure> {
         for _ in 0..6 {
             self.our_turn();

@@ -1,8 +1,9 @@
 //! Cipher suites for servers with RSA certificates.
 //!
-//! ECDHE_RSA differs from ECDHE_ECDSA in who signs ServerKeyExchange; keys, hash and cipher are the same (RFC 5289 §3.2,
-//! RFC 7905 §2). So each suite here is dimpl's ECDSA suite under another number. They are offered when we are the DTLS
-//! client; as a server we have an ECDSA certificate, and dimpl does not choose them.
+//! ECDHE_RSA differs from ECDHE_ECDSA in the signature of ServerKeyExchange; keys, hash and cipher
+//! are the same (RFC 5289 §3.2, RFC 7905 §2). Each suite here is therefore dimpl's ECDSA suite
+//! under another number. They are offered if this server is the DTLS client; as the DTLS server it
+//! has an ECDSA certificate, and dimpl does not choose them.
 
 use dimpl::CryptoError;
 use dimpl::crypto::{Cipher, Dtls12CipherSuite, HashAlgorithm, SupportedDtls12CipherSuite};
@@ -17,7 +18,8 @@ struct Renumbered {
 /// ECDHE_ECDSA and its ECDHE_RSA twin, by their numbers at IANA: AES-128-GCM, AES-256-GCM, ChaCha20-Poly1305.
 const TWINS: [(u16, u16); 3] = [(0xc02b, 0xc02f), (0xc02c, 0xc030), (0xcca9, 0xcca8)];
 
-/// The suites given, followed by the RSA twins of those that have one. The process asks once, so nothing is freed.
+/// Returns the suites given, followed by the RSA twins of those that have one. The process calls
+/// this once, so nothing is freed.
 pub(super) fn with_rsa(
     suites: &'static [&'static dyn SupportedDtls12CipherSuite],
 ) -> &'static [&'static dyn SupportedDtls12CipherSuite] {

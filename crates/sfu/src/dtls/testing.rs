@@ -1,4 +1,4 @@
-//! Peers with certificates of other kinds than ours.
+//! Peers with certificates of other kinds than the server's.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use dimpl::{Config, CryptoError, CryptoOperation, Dtls};
 use rcgen::{CertificateParams, KeyPair, RsaKeySize};
 use str0m_proto::crypto::dtls::DtlsCert;
 
-/// A self-signed certificate with an RSA key; made once for each size, because that takes a second.
+/// Makes a self-signed certificate with an RSA key; once for each size, because it takes a second.
 pub(crate) fn rsa_certificate(bits: u32) -> DtlsCert {
     static MADE: [OnceLock<DtlsCert>; 3] = [const { OnceLock::new() }; 3];
     let (made, size) = match bits {
@@ -21,14 +21,14 @@ pub(crate) fn rsa_certificate(bits: u32) -> DtlsCert {
     made.get_or_init(|| certificate(&KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).unwrap(), 1)).clone()
 }
 
-/// A self-signed certificate with this many names.
+/// Makes a self-signed certificate with this many names.
 pub(crate) fn certificate(key: &KeyPair, names: usize) -> DtlsCert {
     let names: Vec<_> = (0..names).map(|n| format!("peer-{n:04}.example.net")).collect();
     let certificate = CertificateParams::new(names).unwrap().self_signed(key).unwrap();
     DtlsCert { certificate: certificate.der().to_vec(), private_key: key.serialize_der() }
 }
 
-/// The other end of a handshake: dimpl with keys that we never have.
+/// Makes the other end of a handshake: dimpl with keys of another kind.
 pub(crate) fn peer(certificate: DtlsCert, is_client: bool, mtu: usize, now: Instant) -> Dtls {
     static KEYS: OnceLock<Keys> = OnceLock::new();
     let mut provider = super::provider();

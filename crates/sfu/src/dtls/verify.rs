@@ -1,8 +1,9 @@
-//! Verifies what a peer signs in a handshake, with the key of its certificate.
+//! Verifies a peer's signature in a handshake, with the key of its certificate.
 //!
-//! dimpl verifies ECDSA on P-256 and P-384. RSA is added here, because GStreamer before 1.28, aiortc by choice and many
-//! gateways have RSA certificates. What authenticates a peer is the fingerprint in its description (RFC 8122); this
-//! signature only proves that the peer holds the key of the certificate with that fingerprint.
+//! dimpl verifies ECDSA on P-256 and P-384. RSA is added here, because GStreamer before 1.28,
+//! aiortc by choice and many gateways have RSA certificates. The fingerprint in its description
+//! (RFC 8122) authenticates a peer; this signature only proves that the peer holds the key of the
+//! certificate with that fingerprint.
 
 use std::cell::Cell;
 use std::fmt;
@@ -30,12 +31,12 @@ pub enum CertificateKind {
     Rsa(u32),
     /// Ed25519, which no browser makes for WebRTC; not accepted.
     Ed25519,
-    /// A key of another kind, or bytes that are no certificate.
+    /// A key of another kind, or bytes that are not a certificate.
     Unknown,
 }
 
 impl CertificateKind {
-    /// Reads the kind out of a certificate (DER).
+    /// Reads the kind from a certificate (DER).
     pub fn of(certificate: &[u8]) -> CertificateKind {
         key_of(certificate).as_ref().map_or(CertificateKind::Unknown, kind_of)
     }
@@ -53,17 +54,17 @@ impl fmt::Display for CertificateKind {
 }
 
 thread_local! {
-    /// A handshake runs on one thread from datagram to verdict; an active side meets the certificate here before dimpl
-    /// tells of it.
+    /// A handshake runs on one thread from datagram to verdict. On the active side the certificate
+    /// is verified here before dimpl reports it.
     static LAST: Cell<Option<CertificateKind>> = const { Cell::new(None) };
 }
 
-/// The kind of the certificate that a signature was last checked against on this thread, once.
+/// Returns, once, the kind of the certificate of the last signature checked on this thread.
 pub(super) fn take_last() -> Option<CertificateKind> {
     LAST.take()
 }
 
-/// dimpl's verifier, and RSA.
+/// dimpl's verifier with RSA added.
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) ecdsa: &'static dyn SignatureVerifier,
@@ -87,8 +88,9 @@ impl SignatureVerifier for Verifier {
             return Err(CryptoError::UnsupportedPublicKeyAlgorithm);
         }
         let bytes = key.subject_public_key.as_bytes().ok_or(CryptoError::InvalidSubjectPublicKey)?;
-        // AWS-LC enforces 2,048 to 8,192 bits: below, a key can be factored by those who can pay for it (NIST SP 800-57
-        // part 1, 112 bits of strength); above, one verification takes a desk longer than the rest of the handshake.
+        // AWS-LC accepts 2,048 to 8,192 bits. A smaller key can be factored by well-funded
+        // attackers (NIST SP 800-57 part 1, 112 bits of strength); one verification with a larger
+        // key takes longer than the rest of the handshake.
         UnparsedPublicKey::new(parameters, bytes)
             .verify(data, signature)
             .map_err(|_| CryptoError::OperationFailed(CryptoOperation::VerifySignature))
@@ -210,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_key_of_1024_bits_is_too_small() {
-        // AWS-LC makes no such key: the modulus of a certificate is cut in half, and its kind and the check are asked.
+        // AWS-LC makes no such key: the modulus of a certificate is cut in half, and its kind and
+        // the check are tested.
         let pair = RsaKeyPair::from_pkcs8(&testing::rsa_certificate(2_048).private_key).unwrap();
         // SEQUENCE and INTEGER with lengths of two bytes, and a zero before the modulus.
         let modulus = &pair.public_key().as_ref()[9..];

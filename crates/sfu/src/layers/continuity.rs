@@ -1,15 +1,18 @@
-//! Which numbers does a packet get when others before it were left out?
+//! Which numbers does a packet get after others before it were left out?
 //!
-//! Three kinds, each with its own rule, and all with the same parts: a *run* begins where a viewer is switched to another
-//! encoding (at a key frame), and what was left out within a run.
+//! There are three kinds of numbers, each with its own rule, and all with the same parts: a *run*,
+//! which begins where a viewer is switched to another encoding (at a key frame), and the numbers
+//! left out within a run.
 //!
-//! - [`Gapless`]: RTP sequence numbers, and VP8's picture ids. What is left out leaves no gap, because a receiver takes a
-//!   gap for loss: it asks for the packet again, or waits for the picture (libwebrtc holds back a VP8 frame above temporal
-//!   layer 0 while a picture id before it is missing).
-//! - [`PictureRun`]: VP8's and VP9's picture numbers. VP9's are only shifted: its references are told as differences of
-//!   picture ids, so a picture that is left out must leave its gap.
-//! - [`DescriptorRun`]: the Dependency Descriptor's frame numbers, only shifted for the same reason, and its mask of decode
-//!   targets, which tells the decoder what it need not wait for.
+//! - [`Gapless`]: RTP sequence numbers, and VP8's picture ids. Numbers that are left out leave no
+//!   gap, because a receiver takes a gap for loss: it requests the packet again, or waits for the
+//!   picture (libwebrtc holds back a VP8 frame above temporal layer 0 while a picture id before it
+//!   is missing).
+//! - [`PictureRun`]: VP8's and VP9's picture numbers. VP9's are only shifted: its references are
+//!   differences of picture ids, so a picture that is left out must leave its gap.
+//! - [`DescriptorRun`]: the Dependency Descriptor's frame numbers, only shifted for the same
+//!   reason, and its mask of decode targets, by which the decoder knows the frames that will not
+//!   come.
 
 use std::collections::VecDeque;
 
@@ -19,16 +22,17 @@ use media::codec::layers::{PictureId, PictureNumbers, write_numbers};
 
 /// Numbers packets or pictures without gaps for those that are left out.
 ///
-/// Numbers in are extended, so that they do not wrap; each number out is given to one number in at most.
+/// Input numbers are extended, so that they do not wrap. Each output number is given to at most one
+/// input number.
 #[derive(Debug, Clone, Default)]
 pub struct Gapless {
     /// `out = in - first_in + first_out - left out before it`.
     run: Option<Run>,
-    /// What was left out, oldest first.
+    /// Ranges of numbers that were left out, oldest first.
     cuts: VecDeque<Cut>,
-    /// One above the highest number in that was spoken of.
+    /// One above the highest input number so far.
     next_in: u64,
-    /// One above the highest number given out.
+    /// One above the highest output number so far.
     next_out: u64,
 }
 
@@ -38,33 +42,34 @@ struct Run {
     first_out: u64,
 }
 
-/// Numbers that were left out in one piece.
+/// A range of consecutive numbers that were left out.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
     first: u64,
     last: u64,
-    /// Left out in this run up to `last`.
+    /// Numbers left out in this run up to `last`.
     total: u64,
 }
 
-/// Pieces that are remembered, for packets that come late. With every second picture left out these are 128 pictures: 2 s
-/// at 60 per second; longer than any retransmission is waited for.
+/// Number of ranges that are kept, for packets that come late. If every second picture is left out,
+/// these are 128 pictures: 2 s at 60 per second, longer than any wait for a retransmission.
 const MAX_CUTS: usize = 64;
 
 impl Gapless {
-    /// Starts with this number out.
+    /// Starts with this output number.
     pub fn new(next_out: u64) -> Gapless {
         Gapless { next_out, ..Gapless::default() }
     }
 
-    /// Begins a run: `first_in` follows what was given out last.
+    /// Begins a run: `first_in` gets the number after the last one given out.
     pub fn start(&mut self, first_in: u64) {
         self.run = Some(Run { first_in, first_out: self.next_out });
         self.cuts.clear();
         self.next_in = first_in;
     }
 
-    /// Gives out `count` numbers before the next run, for what is sent in front of it. Returns the first. Ends the run.
+    /// Gives out `count` numbers for packets that are sent before the next run. Returns the first.
+    /// Ends the run.
     pub fn reserve(&mut self, count: u64) -> u64 {
         self.run = None;
         let first = self.next_out;
@@ -72,7 +77,8 @@ impl Gapless {
         first
     }
 
-    /// The number for one that is forwarded. `None` if it lies before the run, was left out, or is too old to know.
+    /// Returns the number of a forwarded packet. `None` if it lies before the run, was left out, or
+    /// is too old to be known.
     pub fn forward(&mut self, number: u64) -> Option<u64> {
         let out = self.of(number)?;
         self.next_in = self.next_in.max(number + 1);
@@ -80,8 +86,8 @@ impl Gapless {
         Some(out)
     }
 
-    /// Leaves one out. Returns the number that had been kept for it, if later ones were forwarded already: then a gap
-    /// remains, and whoever can fill it should (with an empty packet).
+    /// Leaves a number out. Returns the output number that was kept for it, if later ones were
+    /// already forwarded: a gap remains then, which the caller should fill (with an empty packet).
     pub fn leave_out(&mut self, number: u64) -> Option<u64> {
         let run = self.run?;
         if number < self.next_in {
@@ -95,7 +101,7 @@ impl Gapless {
                 if self.cuts.len() >= MAX_CUTS
                     && let Some(oldest) = self.cuts.pop_front()
                 {
-                    // What lies before is too old to know from now on.
+                    // Numbers before this one are too old to be known from now on.
                     self.run = Some(Run {
                         first_in: oldest.last + 1,
                         first_out: run.first_out + (oldest.last + 1 - run.first_in) - oldest.total,
@@ -113,7 +119,7 @@ impl Gapless {
         None
     }
 
-    /// The number that one has or would have.
+    /// Returns the output number that an input number has or would have.
     fn of(&self, number: u64) -> Option<u64> {
         let run = self.run?;
         let since = number.checked_sub(run.first_in)?;
@@ -128,8 +134,8 @@ impl Gapless {
     }
 }
 
-/// By how much the numbers of a packet's picture are moved towards one viewer, so that the packet can be written a second time
-/// as it was the first time.
+/// The change of the numbers of a packet's picture for one viewer, kept so that the packet can be
+/// written again identically.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shift {
     /// Added to the picture id, modulo its size.
@@ -140,7 +146,8 @@ pub struct Shift {
     pub key_index: u8,
 }
 
-/// More than any payload descriptor has before the last number that is written: VP8's is six bytes, VP9's five.
+/// More than the bytes of any payload descriptor up to the last number that is written: VP8's has
+/// six bytes, VP9's five.
 pub const MAX_DESCRIPTOR_BYTES: usize = 8;
 
 impl Shift {
@@ -154,8 +161,8 @@ impl Shift {
         }
     }
 
-    /// The beginning of a payload with its numbers moved, and how long it is; the rest of the payload stays as it is. Empty if
-    /// nothing changes.
+    /// Returns the beginning of a payload with changed numbers, and its length; the rest of the
+    /// payload stays as it is. Empty if nothing changes.
     pub fn beginning(
         &self,
         codec: Codec,
@@ -181,13 +188,13 @@ impl Shift {
 /// Numbers the pictures of VP8 and VP9 for one viewer.
 #[derive(Debug, Clone)]
 pub struct PictureRun {
-    /// Unwraps what comes, from the run's first picture on.
+    /// Extends the incoming picture ids, from the run's first picture on.
     highest_in: u64,
     ids: Gapless,
     /// Added to `TL0PICIDX` and `KEYIDX`.
     base_delta: u8,
     key_delta: u8,
-    /// The last ones given out.
+    /// The last numbers given out.
     base_out: u8,
     key_out: u8,
     is_started: bool,
@@ -211,7 +218,7 @@ impl PictureRun {
     /// Begins a run with a key frame of another encoding (or publisher), that has these numbers.
     pub fn start(&mut self, first: &PictureNumbers) {
         let id = first.picture_id.map_or(0, |id| u64::from(id.value()));
-        // A first viewer sees the publisher's own numbers.
+        // A viewer's first run has the publisher's own numbers.
         if !self.is_started {
             self.ids = Gapless::new(id + CYCLE);
             self.base_out = first.base_index.unwrap_or(0).wrapping_sub(1);
@@ -224,7 +231,8 @@ impl PictureRun {
         self.key_delta = self.key_out.wrapping_add(1).wrapping_sub(first.key_index.unwrap_or(0));
     }
 
-    /// The numbers for a packet that is forwarded; `None` if its picture was left out or lies before the run.
+    /// Returns the numbers of a forwarded packet; `None` if its picture was left out or lies before
+    /// the run.
     pub fn forward(&mut self, numbers: &PictureNumbers) -> Option<PictureNumbers> {
         let picture_id = match numbers.picture_id {
             Some(id) => {
@@ -247,7 +255,7 @@ impl PictureRun {
         Some(PictureNumbers { picture_id, base_index, key_index })
     }
 
-    /// As [`PictureRun::forward`], told as what is added.
+    /// Returns the same numbers as [`PictureRun::forward`], as differences.
     pub fn shift(&mut self, numbers: &PictureNumbers) -> Option<Shift> {
         if *numbers == PictureNumbers::default() {
             return Some(Shift::default());
@@ -255,20 +263,20 @@ impl PictureRun {
         Some(Shift::between(numbers, &self.forward(numbers)?))
     }
 
-    /// The picture that this packet belongs to is left out.
+    /// Leaves out the picture that this packet belongs to.
     pub fn leave_out(&mut self, codec: Codec, numbers: &PictureNumbers) {
         if codec == Codec::Vp8
             && let Some(id) = numbers.picture_id
         {
             let extended = self.extend(id.value(), id.with(u16::MAX).value());
-            // Its packets all have one number.
+            // All packets of a picture have one number.
             if extended >= self.ids.next_in {
                 self.ids.leave_out(extended);
             }
         }
     }
 
-    /// Extends a number of as many bits as `mask` has by the shorter way.
+    /// Extends a number of as many bits as `mask` has, in the direction of the smaller difference.
     fn extend(&mut self, value: u16, mask: u16) -> u64 {
         let (cycle, half) = (u64::from(mask) + 1, u64::from(mask).div_ceil(2));
         let ahead = u64::from(value).wrapping_sub(self.highest_in) & u64::from(mask);
@@ -278,7 +286,7 @@ impl PictureRun {
     }
 }
 
-/// Keeps extended picture ids above zero whatever comes late.
+/// Keeps extended picture ids above zero for late packets.
 const CYCLE: u64 = 1 << 15;
 
 /// Numbers the frames of Dependency Descriptors for one viewer.
@@ -286,15 +294,16 @@ const CYCLE: u64 = 1 << 15;
 pub struct DescriptorRun {
     frame_delta: u16,
     template_delta: u8,
-    /// The last ones given out: the frame number, and the template id that the next structure begins with.
+    /// The last numbers given out: the frame number, and the template id that the next structure
+    /// begins with.
     frame_out: Option<u16>,
-    /// Since the last structure the receiver was told what is sent.
+    /// A mask was sent since the last structure.
     is_told: bool,
 }
 
 impl DescriptorRun {
-    /// Begins a run with a key frame of another encoding (or publisher), of this frame number. Templates of the run before are
-    /// far from those of this one: they lie `32` apart, and no encoder has more (L3T3 has 15).
+    /// Begins a run with a key frame of another encoding (or publisher) with this frame number.
+    /// Templates of consecutive runs are `32` apart, and no encoder has more (L3T3 has 15).
     pub fn start(&mut self, first: u16) {
         let Some(last) = self.frame_out else { return };
         self.frame_delta = last.wrapping_add(1).wrapping_sub(first);
@@ -302,11 +311,12 @@ impl DescriptorRun {
         self.is_told = false;
     }
 
-    /// What to change in the descriptor of a packet that is forwarded. `within`: the highest spatial and temporal layer that this
-    /// viewer gets of it; `None`: all.
+    /// Returns the changes to the descriptor of a forwarded packet. `within`: the highest spatial
+    /// and temporal layer that this viewer gets; `None`: all.
     ///
-    /// The mask is told with every packet as long as it is not what the structure implies, and once it was told until the
-    /// next structure: whichever packets are lost, the receiver knows. It costs two bytes.
+    /// While the mask differs from that of the structure, and after it was sent once until the next
+    /// structure, every packet carries it: the receiver then knows it whichever packets are lost.
+    /// It costs two bytes.
     pub fn forward(&mut self, described: &Described, within: Option<(u8, u8)>) -> Changes {
         let number = described.frame_number().wrapping_add(self.frame_delta);
         let is_newer = self.frame_out.is_none_or(|last| number.wrapping_sub(last) < 1 << 15);
@@ -333,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_leaves_no_gap() {
+    fn numbers_that_are_left_out_leave_no_gap() {
         let mut numbers = Gapless::new(7);
         assert_eq!(numbers.forward(100), None, "no run has begun");
         numbers.start(100);

@@ -1,17 +1,17 @@
 //! Which layers of a publisher's video does each viewer get?
 //!
-//! Values, none of which knows a session, a clock or the others; `docs/design/0005-layers.md` tells more. What a viewer is to
-//! get is decided in [`crate::stream::choice`].
+//! The values here know no session, no clock and no other value; [`crate::stream::choice`] decides
+//! about the layers of a viewer. `docs/design/0005-layers.md` describes the whole.
 //!
-//! - [`rates::Rates`]: how many bits per second each layer has.
-//! - [`svc`]: which packets that means, and where it may change.
-//! - [`continuity`]: the numbers of what is left, so that no decoder notices.
+//! - [`rates::Rates`]: the bit rate of each layer.
+//! - [`svc`]: the packets of the chosen layers, and the points at which they may change.
+//! - [`continuity`]: the numbers of forwarded packets, so that decoders see no gap.
 
 pub mod continuity;
 pub mod rates;
 pub(crate) mod svc;
 
-/// A layer of a track: what is sent when this encoding, and of it all layers up to these, are sent.
+/// A layer of a track: this encoding with all its layers up to these.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LayerId {
     /// Simulcast encoding, the smallest picture first; 0 if there is one only.
@@ -23,17 +23,17 @@ pub struct LayerId {
 }
 
 impl LayerId {
-    /// Names a layer.
+    /// Makes the id of a layer.
     pub const fn new(encoding: u8, spatial: u8, temporal: u8) -> LayerId {
         LayerId { encoding, spatial, temporal }
     }
 
-    /// All of an encoding, whatever layers it has.
+    /// Returns the id of a whole encoding, with all its layers.
     pub const fn whole(encoding: u8) -> LayerId {
         LayerId { encoding, spatial: u8::MAX, temporal: u8::MAX }
     }
 
-    /// Its layers within the encoding.
+    /// Returns the layers within the encoding.
     pub const fn within(self) -> (u8, u8) {
         (self.spatial, self.temporal)
     }

@@ -1,7 +1,7 @@
-//! How many bits and pictures a second does each layer of a track have?
+//! Which bit rate and frame rate does each layer of a track have?
 //!
-//! Measured over the last two seconds, because nobody tells: publishers state a maximum, and encoders send what the picture
-//! needs.
+//! The rates are measured over the last two seconds, because signalling does not have them:
+//! publishers state a maximum, and encoders send as much as the picture needs.
 
 use std::time::{Duration, Instant};
 
@@ -11,34 +11,38 @@ use super::LayerId;
 #[derive(Debug, Clone)]
 pub struct Meter {
     slots: [u64; SLOTS],
-    /// Which slot is being filled: slots since `began_at`.
+    /// The slot that is being filled, in slots since `began_at`.
     current: u64,
     began_at: Instant,
 }
 
-/// Two seconds: a key frame of six times the usual size then counts for a twelfth more, and nobody is moved because of it.
+/// Number of slots in the window of two seconds. A key frame of six times the usual size raises the
+/// rate by a twelfth in this window, which moves no viewer to another layer.
 const SLOTS: usize = 20;
-/// One slot; twenty are the window. A picture every 66 ms (15 a second) leaves none empty for long.
+/// Duration of one slot; twenty are the window. A picture every 66 ms (15 a second) leaves none
+/// empty for long.
 const SLOT: Duration = Duration::from_millis(100);
-/// Before this much was seen there is no rate: half a second.
+/// Number of slots before the first rate: half a second.
 const FIRST_AFTER: u64 = 5;
 
 impl Meter {
-    /// A meter that has seen nothing.
+    /// Makes an empty meter.
     pub fn new(now: Instant) -> Meter {
         Meter { slots: [0; SLOTS], current: 0, began_at: now }
     }
 
-    /// Something came.
+    /// Counts bytes or pictures.
     pub fn add(&mut self, now: Instant, amount: usize) {
         self.advance(now);
         self.slots[(self.current % SLOTS as u64) as usize] += amount as u64;
     }
 
-    /// What came in a second, over the window or since the beginning; `None` in the first half second.
+    /// Returns the amount per second, over the window or since the beginning; `None` in the first
+    /// half second.
     pub fn per_second(&mut self, now: Instant) -> Option<u64> {
         self.advance(now);
-        // The slot that is being filled counts whole once there is a full window: it is a twentieth at most.
+        // In a full window the slot that is being filled counts as a whole one: it is a twentieth
+        // at most.
         let slots = (self.current + 1).min(SLOTS as u64);
         (self.current >= FIRST_AFTER).then(|| self.slots.iter().sum::<u64>() * 1_000 / (slots * SLOT_MS))
     }
@@ -68,12 +72,12 @@ struct Layer {
     pictures: Meter,
 }
 
-/// Layers that are measured: four encodings of three temporal layers are twelve, L3T3 in one encoding is nine. More are
-/// not measured.
+/// Number of layers that are measured: four encodings of three temporal layers are twelve, L3T3 in
+/// one encoding is nine. Further layers are not measured.
 pub const MAX_LAYERS: usize = 32;
 
 impl Rates {
-    /// A packet came, of `bytes`. `starts_picture`: the first of a picture.
+    /// Counts a packet of `bytes`. `starts_picture`: it is the first one of a picture.
     pub fn add(&mut self, now: Instant, layer: LayerId, bytes: usize, starts_picture: bool) {
         let place = self.layers.iter().position(|known| known.id >= layer).unwrap_or(self.layers.len());
         if self.layers.get(place).is_none_or(|known| known.id != layer) {
@@ -87,20 +91,20 @@ impl Rates {
         known.pictures.add(now, usize::from(starts_picture));
     }
 
-    /// An encoding begins anew: what was counted of it says nothing any more.
+    /// Drops the counts of an encoding that begins anew.
     pub fn forget(&mut self, encoding: u8) {
         self.layers.retain(|layer| layer.id.encoding != encoding);
     }
 
-    /// The highest spatial and temporal layer of an encoding that came in the last two seconds.
+    /// Returns the highest spatial and temporal layer of an encoding in the last two seconds.
     pub fn top(&mut self, now: Instant, encoding: u8) -> (u8, u8) {
         let of_encoding = self.layers.iter_mut().filter(|layer| layer.id.encoding == encoding);
         let came = of_encoding.filter_map(|layer| (layer.bytes.per_second(now)? > 0).then_some(layer.id));
         came.fold((0, 0), |top, id| (top.0.max(id.spatial), top.1.max(id.temporal)))
     }
 
-    /// Bits and pictures a second of a layer with the lower ones of its encoding that it needs; `None` if nothing of it is being
-    /// sent, or if it is not known yet.
+    /// Returns the bits and pictures per second of a layer with the lower ones of its encoding that
+    /// it needs; `None` if it is not being sent, or not known yet.
     pub fn cost(&mut self, now: Instant, layer: LayerId) -> Option<(u64, u64)> {
         let (mut bits, mut pictures, mut is_sent) = (0, 0, false);
         for known in &mut self.layers {
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_flow_is_told_after_half_a_second_and_forgotten_after_one() {
+    fn rate_is_known_after_half_a_second_and_dropped_one_second_after_the_end() {
         let start = Instant::now();
         let mut meter = Meter::new(start);
         for at in (0..2_000).step_by(10) {
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_costs_what_it_needs_too() {
+    fn cost_of_a_layer_includes_the_layers_that_it_needs() {
         let start = Instant::now();
         let [low, fast, large] = [LayerId::new(0, 0, 0), LayerId::new(0, 0, 1), LayerId::new(1, 0, 0)];
         let mut rates = Rates::default();
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_cannot_make_it_grow() {
+    fn publisher_cannot_make_the_table_grow() {
         let mut rates = Rates::default();
         for layer in 0..=255 {
             rates.add(Instant::now(), LayerId::new(layer, layer, layer), 1, true);

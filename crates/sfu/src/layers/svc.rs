@@ -1,12 +1,14 @@
-//! Which packets of one encoding does a viewer get, by the layers that payloads tell?
+//! Which packets of one encoding does a viewer get, according to the layers in payloads?
 //!
-//! Holds how many spatial and temporal layers are being sent. They change at the beginning of a picture: down at once, up
-//! at a key picture or where the codec says that it is possible. Spatial layers below the one that is shown go on being
-//! sent, so that going down needs no key frame. In K-SVC modes nothing that is shown needs them between key pictures; of
-//! those, only the pictures of the lowest temporal layer are sent, and the way down begins with the next of them.
+//! Holds the number of spatial and temporal layers that are sent. It changes at the beginning of a
+//! picture: down at once, up at a key picture or where the codec permits it. Spatial layers below
+//! the shown one are still sent, so that a step down needs no key frame. In K-SVC modes the shown
+//! pictures do not need them between key pictures; only their pictures of the lowest temporal layer
+//! are sent then, and the step down begins with the next of these.
 //!
-//! Encoders leave out layers of single pictures as well, in K-SVC modes any of them (libvpx, which then writes no marker if the
-//! highest is missing). Whichever of what is sent is the last of its picture ends it: see [`Behind`].
+//! Encoders leave out layers of single pictures as well, in K-SVC modes any layer (libvpx, which
+//! then writes no marker if the highest one is missing). The last packet sent of a picture ends it:
+//! see [`Behind`].
 
 use std::collections::VecDeque;
 
@@ -14,14 +16,14 @@ use media::Packet;
 use media::codec::FrameLayers;
 use media::codec::layers::TemporalSwitch;
 
-/// What is being sent of one encoding.
+/// The layers sent of one encoding.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Svc {
     spatial: u8,
     temporal: u8,
-    /// The highest spatial layer that came since the key picture.
+    /// The highest spatial layer received since the key picture.
     top: u8,
-    /// Pictures of layers below the one that is shown were left out since the key picture.
+    /// Pictures of layers below the shown one were left out since the key picture.
     is_sparse: bool,
     /// The last pictures, the newest at the back.
     pictures: VecDeque<Picture>,
@@ -30,32 +32,33 @@ pub(crate) struct Svc {
 #[derive(Debug, Clone, Copy)]
 struct Picture {
     timestamp: u32,
-    /// Sent of it up to here.
+    /// The highest spatial layer sent of this picture so far.
     spatial: u8,
     temporal: u8,
     is_kept: bool,
-    /// Of a lower spatial layer than before that cannot be shown yet.
+    /// It is of a lower spatial layer than before, which cannot be shown yet.
     is_early: bool,
-    /// All of it that was sent says that higher temporal layers may follow.
+    /// All sent packets of the picture permit higher temporal layers to follow.
     is_switch_up: bool,
 }
 
-/// What the publisher sent right behind a packet that ends a layer's frame.
+/// The publisher's packet directly after a packet that ends a layer's frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Behind {
-    /// Not looked at, or it did not come.
+    /// Not examined, or not received.
     #[default]
     Unknown,
-    /// The same picture, of this spatial layer. Layers come lowest first.
+    /// A packet of the same picture, of this spatial layer. Layers come lowest first.
     Layer(u8),
-    /// A later picture.
+    /// A packet of a later picture.
     Picture,
 }
 
 impl Behind {
-    /// Reads it off the next packet that came.
+    /// Reads it from the next packet received.
     pub(crate) fn of(packet: &Packet, next: &Packet) -> Behind {
-        // With a gap between the two nobody knows what belongs there: it may be a layer that comes late.
+        // With a gap between the two the missing packet is unknown: it may be a layer that comes
+        // late.
         if next.seq != packet.seq + 1 || next.epoch != packet.epoch {
             Behind::Unknown
         } else if next.timestamp == packet.timestamp {
@@ -65,7 +68,7 @@ impl Behind {
         }
     }
 
-    /// Nothing that is sent of the picture follows, if layers up to this one are.
+    /// Returns `true` if no further packet of the picture is sent, given layers up to `spatial`.
     fn is_beyond(self, spatial: u8) -> bool {
         match self {
             Behind::Unknown => false,
@@ -75,12 +78,14 @@ impl Behind {
     }
 }
 
-/// Pictures that are remembered for packets that come late: 266 ms at 60 per second, as in `media::codec::start`.
+/// Number of pictures kept for packets that come late: 266 ms at 60 per second, as in
+/// `media::codec::start`.
 const REMEMBERED: usize = 16;
 
 impl Svc {
-    /// So far all layers were sent. `begun`: the timestamp of the picture that was being sent; it is finished as it began, or what
-    /// came of it could not be decoded, nor what refers to it.
+    /// Makes a state in which all layers were sent. `begun`: the timestamp of the picture that was
+    /// being sent; all its layers are sent to its end, because otherwise neither its packets nor
+    /// pictures that refer to it could be decoded.
     pub(crate) fn whole(begun: Option<u32>) -> Svc {
         let begun = begun.map(|timestamp| Picture {
             timestamp,
@@ -93,17 +98,19 @@ impl Svc {
         Svc { spatial: u8::MAX, temporal: u8::MAX, pictures: begun.into_iter().collect(), ..Svc::default() }
     }
 
-    /// The layers that are being sent.
+    /// Returns the layers that are sent.
     pub(crate) fn layers(&self) -> (u8, u8) {
         (self.spatial, self.temporal)
     }
 
-    /// Whether it takes the next packet to know if this one, without a marker, is the last of its picture that is sent.
+    /// Returns `true` if the next packet is needed to know whether this one, without a marker, is
+    /// the last one sent of its picture.
     pub(crate) fn depends_on_next(&self, packet: &Packet) -> bool {
         packet.layers.ends_frame && !packet.marker && packet.layers.spatial < self.spatial
     }
 
-    /// Decides about a packet; `target` is what the viewer is to get. Returns the marker bit if it is to be forwarded.
+    /// Decides about a packet; `target` are the layers for the viewer. Returns the marker bit if
+    /// the packet is to be forwarded.
     pub(crate) fn forward(
         &mut self,
         timestamp: u32,
@@ -140,7 +147,8 @@ impl Svc {
         self.top = self.top.max(layers.spatial);
         self.pictures[at].is_early |= is_early;
         let picture = &mut self.pictures[at];
-        // The picture's layer may be told only by its second packet (H.264: delimiters, parameter sets and the like first).
+        // The layer of a picture may be known only from its second packet (H.264: delimiters,
+        // parameter sets and the like come first).
         if found.is_none() || layers.temporal > picture.temporal {
             picture.temporal = layers.temporal;
             if is_newest && layers.temporal == self.temporal.saturating_add(1) && layers.temporal <= target.1 {
@@ -164,8 +172,8 @@ impl Svc {
             if !(is_newest && is_next && layers.is_key && layers.starts_frame) {
                 return None;
             }
-            // The layer below ended with a marker already; this one ends the picture a second time, which receivers
-            // take for two pictures of one time, as when layers come with a delay.
+            // The layer below ended with a marker already. This one ends the picture a second time,
+            // which receivers take for two pictures of one time, as when layers come with a delay.
             (picture.spatial, self.spatial) = (layers.spatial, layers.spatial);
         }
         picture.is_switch_up &= layers.switch == TemporalSwitch::AboveThis;
@@ -173,7 +181,7 @@ impl Svc {
         Some(marker || (layers.ends_frame && is_last))
     }
 
-    /// Takes note of a picture, a late one at its place.
+    /// Adds a picture, a late one at its place.
     fn insert(&mut self, timestamp: u32, is_new: bool) -> usize {
         if self.pictures.len() >= REMEMBERED {
             self.pictures.pop_front();
@@ -204,8 +212,10 @@ mod tests {
         [0, 2, 1, 2][picture % 4]
     }
 
-    /// What a frame refers to: the last picture of a lower temporal layer (or of the lowest) since the last one of the lowest, and
-    /// the layer below in its own; in K-SVC modes that of key pictures only. `is_coded`: frames that the encoder did not leave out.
+    /// Returns the references of a frame: the last picture of a lower temporal layer (or of the
+    /// lowest) since the last one of the lowest, and the layer below in its own picture; in K-SVC
+    /// modes the latter of key pictures only. `is_coded`: frames that the encoder did not leave
+    /// out.
     fn references(
         (picture, spatial): Frame,
         key_at: usize,
@@ -222,8 +232,9 @@ mod tests {
     }
 
     proptest! {
-        /// A decoder that is given what is forwarded finds everything that it refers to, whatever is asked for and when, and
-        /// whichever layers of which pictures the encoder leaves out; and each picture ends once, with the last of it.
+        /// A decoder of the forwarded packets has every frame that they refer to, for any sequence
+        /// of targets and for any layers that the encoder leaves out; and each picture ends once,
+        /// with its last packet.
         #[test]
         fn all_that_a_frame_refers_to_was_forwarded(
             targets in proptest::collection::vec((0usize..30, 0u8..3, 0u8..3), 1..12),
@@ -292,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_behind_a_gap_does_not_end_a_picture() {
+    fn packet_behind_a_gap_does_not_end_a_picture() {
         let of = |seq, timestamp, spatial| {
             let mut packet = crate::testing::packet(seq).at(timestamp).build();
             packet.layers.spatial = spatial;
@@ -313,12 +324,12 @@ mod tests {
             is_unneeded_above: true,
             ..FrameLayers::default()
         };
-        // Three layers are wished for, and layer 1 is the only one that was coded.
+        // The target has three layers, and layer 1 is the only one that was coded.
         for (behind, ends) in [(Behind::Picture, true), (Behind::Layer(2), false), (Behind::Unknown, false)] {
             let mut svc = Svc::whole(None);
             assert_eq!(svc.forward(3_000, &of(1), false, behind, (2, 2)), Some(ends), "{behind:?}");
         }
-        // Two are wished for: what comes is of a third, and not for this viewer.
+        // The target has two layers: a packet of a third one is not for this viewer.
         let mut svc = Svc::whole(None);
         assert_eq!(svc.forward(3_000, &of(0), false, Behind::Layer(2), (1, 2)), Some(true));
     }
@@ -331,7 +342,7 @@ mod tests {
         let inside = |layers| FrameLayers { starts_frame: false, ..layers };
         assert_eq!(svc.forward(0, &key, true, Behind::Unknown, (0, 1)), Some(true));
         assert_eq!(svc.forward(3_000, &fast, false, Behind::Unknown, (0, 1)), Some(false));
-        // Less is wanted: the picture that has begun is finished.
+        // A lower target: the picture that has begun is finished.
         assert_eq!(svc.forward(3_000, &inside(fast), false, Behind::Unknown, (0, 0)), Some(false));
         assert_eq!(svc.forward(6_000, &inside(key), true, Behind::Unknown, (0, 0)), Some(true));
         assert_eq!(
@@ -362,9 +373,9 @@ mod tests {
     }
 
     #[test]
-    fn of_lower_layers_that_nothing_needs_as_much_is_sent_as_the_way_down_takes() {
+    fn unneeded_lower_layers_are_sent_as_far_as_a_step_down_needs_them() {
         let mut svc = Svc::whole(None);
-        // Pictures 0 2 1 2 of three spatial layers; what is asked for, and the layers that are sent.
+        // Pictures 0 2 1 2 of three spatial layers; the target, and the layers that are sent.
         let rows: [(u32, u8, &[u8]); 11] = [
             (0, 2, &[0, 1, 2]),
             (1, 2, &[2]),

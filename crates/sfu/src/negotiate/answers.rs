@@ -1,11 +1,12 @@
-//! Was the same offered before?
+//! Was an equal offer answered before?
 //!
-//! Browsers of one kind offer the same but for names, passwords, certificates and candidates, and when a show begins
-//! thousands of them come at once. Reading an offer and writing its answer costs several times what an answer costs that is
-//! copied with other names in it. So the last few answers are kept.
+//! Browsers of one kind make equal offers except for names, passwords, certificates and candidates,
+//! and at the start of an event thousands of them join at once. Reading an offer and writing its
+//! answer costs several times as much as copying an answer with other names in it. Therefore the
+//! last few answers are kept.
 //!
-//! What must always hold: what is left out of the comparison decides nothing in an answer. Whatever does not look
-//! as expected is read in full.
+//! Invariant: lines that the comparison ignores decide nothing in an answer. An offer with an
+//! unexpected form is read in full.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -16,11 +17,11 @@ use super::{Identity, Secured, Stage, Unusable, ViewerOffer, can_decode, text};
 use crate::format::Published;
 use crate::viewer::subscription::NegotiatedTrack;
 
-/// Answers to viewers' offers that may come again.
+/// Answers to viewers' offers that may be repeated.
 #[derive(Default)]
 pub struct Answers {
     kept: HashMap<String, Kept>,
-    /// Counts questions: the answer that was not asked for the longest goes first.
+    /// Counts lookups: the answer that was unused for longest is dropped first.
     asked: u64,
 }
 
@@ -31,20 +32,21 @@ struct Kept {
     asked_at: u64,
 }
 
-/// Kinds of browsers that are remembered; there are some five, each with its versions.
+/// Number of answers kept; there are about five kinds of browsers, each with its versions.
 const MAX_KEPT: usize = 32;
 
-/// Longer offers are not remembered: Chromium's has 6 KiB. With [`MAX_KEPT`], a desk keeps 1 MiB at most.
+/// Longer offers are not kept: Chromium's has 6 KiB. With [`MAX_KEPT`], a desk keeps 1 MiB at most.
 const MAX_OFFER_BYTES: usize = 16 * 1024;
 
 /// Longer names do not fit everywhere (RFC 8285 §4.2: 16 bytes with a one-byte header).
 const MAX_MID_BYTES: usize = 16;
 
-/// A viewer has one m-line for sound and one for pictures; a few more may be rejected.
+/// Most m-lines of a kept offer. A viewer has one for sound and one for pictures; a few more may be
+/// rejected.
 const MAX_MIDS: usize = 8;
 
-/// Who sends the offer, and from where: as an ICE-lite agent we use neither. Certificates are read for every session, and
-/// the SSRCs and streams of one who only watches name nothing that comes.
+/// Lines that name the sender of an offer and its addresses, which an ICE-lite agent does not use.
+/// Certificates are read for every session. The SSRCs and streams of a viewer name no media.
 const OF_ONE_SESSION: [&str; 10] = [
     "o=",
     "c=",
@@ -59,7 +61,7 @@ const OF_ONE_SESSION: [&str; 10] = [
 ];
 
 impl Answers {
-    /// Answers a viewer's offer, as [`super::viewer`] does. `random` gives new SSRCs.
+    /// Answers a viewer's offer, like [`super::viewer`]. `random` gives new SSRCs.
     ///
     /// # Errors
     ///
@@ -102,7 +104,8 @@ impl Answers {
 }
 
 impl Kept {
-    /// The same answer for somebody else: with other credentials and names of m-lines, and SSRCs of its own.
+    /// Returns the same answer for another session: with other credentials, names of m-lines and
+    /// SSRCs.
     fn copy(
         &self,
         credentials: &IceCreds,
@@ -133,14 +136,14 @@ impl Kept {
     }
 }
 
-/// An offer without what differs from session to session, and the names of its m-lines.
+/// An offer without the lines that differ from session to session, and the names of its m-lines.
 struct Kind<'a> {
     text: String,
     mids: Vec<&'a str>,
 }
 
 impl<'a> Kind<'a> {
-    /// `None` if the offer is not to be remembered.
+    /// Reads an offer; `None` if it is not to be kept.
     fn of(offer: &'a str) -> Option<Kind<'a>> {
         if offer.len() > MAX_OFFER_BYTES {
             return None;
@@ -159,13 +162,13 @@ impl<'a> Kind<'a> {
             if OF_ONE_SESSION.iter().any(|prefix| line.starts_with(prefix)) {
                 continue;
             }
-            // What they are is checked for every session, as certificates are.
+            // The values are checked for every session, like certificates.
             if line.starts_with("a=ice-ufrag:") {
                 text.push_str("a=ice-ufrag:\n");
             } else if line.starts_with("a=ice-pwd:") {
                 text.push_str("a=ice-pwd:\n");
             } else if line.starts_with("a=mid:") {
-                // They come in the order of `mids`.
+                // Mids come in the order of `mids`.
                 text.push_str("a=mid:\n");
             } else if let Some(group) = line.strip_prefix("a=group:") {
                 text.push_str("a=group:");
@@ -177,7 +180,7 @@ impl<'a> Kind<'a> {
                 }
                 text.push('\n');
             } else if let Some(media) = line.strip_prefix("m=") {
-                // Any port but 0 means the same: this section is offered.
+                // Any port but 0 means the same: the section is offered.
                 let mut words = media.splitn(3, ' ');
                 let (name, port, rest) = (words.next()?, words.next()?, words.next()?);
                 port.parse::<u16>().ok()?;
@@ -267,7 +270,7 @@ mod tests {
         }
     }
 
-    /// What may differ between two answers to the same offer.
+    /// Returns an answer without the parts that may differ between two answers to the same offer.
     fn without_names(sdp: &str) -> String {
         let named =
             |line: &&str| !["o=", "a=ssrc", "a=ice-", "a=candidate:", "a=msid"].iter().any(|p| line.starts_with(p));
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copied_answer_says_what_a_new_one_would_say() {
+    fn copied_answer_equals_a_new_one() {
         let mut door = Door::new();
         let published = Published::default();
         door.ask(&offer(5_000), &published).unwrap();
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_is_looked_at_every_time() {
+    fn published_codec_is_checked_every_time() {
         let mut door = Door::new();
         door.ask(&offer(5_000), &Published::default()).unwrap();
         let video = Some(Format { codec: Codec::Vp9, profile: 77 });
@@ -310,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_that_differs_in_what_matters_is_read_anew() {
+    fn offer_with_a_relevant_difference_is_read_anew() {
         let mut door = Door::new();
         let plain = offer(5_000);
         let video = plain.lines().find(|l| l.starts_with("m=video")).unwrap();
@@ -339,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_are_kept_and_the_one_in_use_stays() {
+    fn oldest_answers_are_dropped_and_the_one_in_use_stays() {
         let mut door = Door::new();
         let plain = offer(5_000);
         for n in 0..MAX_KEPT + 8 {

@@ -83,7 +83,7 @@ fn watch(sdp: &Sdp, published: &Published) -> Result<ViewerOffer, Unusable> {
     viewer(&identity(), Instant::now(), credentials(), &sdp.text(), published)
 }
 
-/// Of each section of an answer: kind, whether it is taken, and mid.
+/// Returns of each section of an answer: kind, whether it is accepted, and mid.
 fn outline(sdp: &str) -> Vec<(String, bool, String)> {
     let of = |s: &text::Section<'_>| (s.kind.to_owned(), s.port != "0", s.mid.unwrap_or("-").to_owned());
     text::sections(sdp).iter().map(of).collect()
@@ -306,7 +306,7 @@ fn rejected_and_unknown_sections_stay_in_their_places() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_line_and_the_fix() {
+fn faults_are_named_with_their_line_and_the_remedy() {
     let good = || Sdp::new("sendonly", H264);
     is_malformed(
         publish(&good().with(0, "a=ice-ufrag:abcd", "a=ice-ufrag:a-d")),
@@ -378,7 +378,7 @@ fn descriptors_are_taken_from_publishers_that_prefer_av1_only() {
 }
 
 #[test]
-fn a_viewer_is_refused_what_it_cannot_decode() {
+fn viewer_is_refused_codecs_that_it_cannot_decode() {
     let published = |codec, profile| Published { video: Some(Format { codec, profile }), ..Published::default() };
     let offer = Sdp::new("recvonly", H264);
     assert!(watch(&offer, &published(Codec::H264, 0x1_6400)).is_ok(), "decoders of H.264 take all of 4:2:0");

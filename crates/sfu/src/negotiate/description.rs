@@ -1,7 +1,8 @@
-//! A session description as the peer wrote it: its session part and its media sections, with line numbers.
+//! A session description as the peer wrote it: its session part and its media sections, with line
+//! numbers.
 //!
-//! It understands only what decides how a section is treated (kind, port, mid, direction, BUNDLE).
-//! Every error names the line and what to change.
+//! Only the parts that decide the treatment of a section are interpreted (kind, port, mid,
+//! direction, BUNDLE). Every error names the line and the remedy.
 
 use super::Unusable;
 
@@ -34,12 +35,12 @@ impl Direction {
         })
     }
 
-    /// Whether the peer sends.
+    /// Returns `true` if the peer sends.
     pub fn sends(self) -> bool {
         matches!(self, Direction::SendRecv | Direction::SendOnly)
     }
 
-    /// Whether the peer receives.
+    /// Returns `true` if the peer receives.
     pub fn receives(self) -> bool {
         matches!(self, Direction::SendRecv | Direction::RecvOnly)
     }
@@ -54,30 +55,30 @@ pub(super) struct Section<'a> {
     pub kind: &'a str,
     /// For example `UDP/TLS/RTP/SAVPF`.
     pub protocol: &'a str,
-    /// What follows the protocol: payload types.
+    /// The words after the protocol: payload types.
     pub formats: &'a str,
     /// `a=mid`, if there is one.
     pub mid: Option<&'a str>,
-    /// Its own, else the session's, else sendrecv (RFC 8866 §6.7).
+    /// The section's own, else the session's, else sendrecv (RFC 8866 §6.7).
     pub direction: Direction,
-    /// Port 0, and not part of the BUNDLE group (RFC 9143 §6).
+    /// The port is 0, and the section is not part of the BUNDLE group (RFC 9143 §6).
     pub is_rejected: bool,
     /// The lines after the m= line.
     pub lines: Vec<Line<'a>>,
 }
 
 impl<'a> Section<'a> {
-    /// The values of `a=NAME:…` lines, with their lines.
+    /// Returns the values of `a=NAME:…` lines, with their lines.
     pub fn values(&self, name: &'static str) -> impl Iterator<Item = (Line<'a>, &'a str)> + '_ {
         values(&self.lines, name)
     }
 
-    /// Whether the line `a=NAME` is there.
+    /// Returns `true` if the section has the line `a=NAME`.
     pub fn has_flag(&self, name: &str) -> bool {
         self.lines.iter().any(|line| line.text.strip_prefix("a=") == Some(name))
     }
 
-    /// For errors: `section video (mid 1, line 22)`.
+    /// Returns the section's name for errors: `section video (mid 1, line 22)`.
     pub fn in_words(&self) -> String {
         let kind = bounded(self.kind);
         match self.mid {
@@ -90,20 +91,20 @@ impl<'a> Section<'a> {
 /// A whole description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Description<'a> {
-    /// What stands before the first m= line.
+    /// The lines before the first m= line.
     pub session: Vec<Line<'a>>,
-    /// In the order of the description.
+    /// The sections in the order of the description.
     pub sections: Vec<Section<'a>>,
     /// The mids of the BUNDLE group, in its order; `None` without such a group.
     pub bundle: Option<Vec<&'a str>>,
 }
 
 impl<'a> Description<'a> {
-    /// Reads what [`super::text::check`] let pass.
+    /// Reads a text that has passed [`super::text::check`].
     ///
     /// # Errors
     ///
-    /// [`Unusable::Malformed`] with the line and what to change.
+    /// [`Unusable::Malformed`] with the line and the remedy.
     pub fn parse(sdp: &'a str) -> Result<Description<'a>, Unusable> {
         let mut session: Vec<Line<'a>> = Vec::new();
         let mut sections: Vec<Section<'a>> = Vec::new();
@@ -149,13 +150,14 @@ impl<'a> Description<'a> {
         Ok(Description { session, sections, bundle })
     }
 
-    /// The section whose transport the bundled ones share (RFC 9143 §7.2: the first one of the group that is offered).
+    /// Returns the section whose transport the bundled ones share (RFC 9143 §7.2: the first one of
+    /// the group that is offered).
     pub fn tagged(&self) -> Option<&Section<'a>> {
         let of_group = self.bundle.iter().flatten().find_map(|mid| self.sections.iter().find(|s| s.mid == Some(mid)));
         of_group.or_else(|| self.sections.iter().find(|section| !section.is_rejected))
     }
 
-    /// The values of `a=NAME:…`: of the tagged section, else of the session.
+    /// Returns the values of `a=NAME:…` of the tagged section, else of the session.
     pub fn of_transport(&self, name: &'static str) -> Vec<(Line<'a>, &'a str)> {
         let own: Vec<_> = self.tagged().map(|section| section.values(name).collect()).unwrap_or_default();
         if !own.is_empty() {
@@ -165,7 +167,7 @@ impl<'a> Description<'a> {
         if !of_session.is_empty() {
             return of_session;
         }
-        // Some clients say it in one section only, which need not be the first.
+        // Some clients have it in one section only, which need not be the first.
         let offered = self.sections.iter().filter(|section| !section.is_rejected);
         offered
             .map(|section| section.values(name).collect::<Vec<_>>())
@@ -174,7 +176,7 @@ impl<'a> Description<'a> {
     }
 }
 
-/// The values of `a=NAME:…` among `lines`.
+/// Returns the values of `a=NAME:…` among `lines`.
 pub(super) fn values<'a, 'l>(
     lines: &'l [Line<'a>],
     name: &'static str,
@@ -245,12 +247,12 @@ fn bundle<'a>(session: &[Line<'a>]) -> Result<Option<Vec<&'a str>>, Unusable> {
     }
 }
 
-/// For errors: `line 7 (a=mid:)`.
+/// Returns the line's name for errors: `line 7 (a=mid:)`.
 pub(super) fn of_line(line: Line<'_>) -> String {
     format!("line {} ({})", line.number, bounded(line.text))
 }
 
-/// For errors: at most 60 characters of what the peer wrote, and of these the visible ones.
+/// Returns at most 60 characters of a peer's text for errors, and of these the visible ones.
 pub(super) fn bounded(text: &str) -> String {
     let visible = |c: char| if c.is_control() || c == '\u{202e}' { '?' } else { c };
     let mut short: String = text.chars().take(60).map(visible).collect();

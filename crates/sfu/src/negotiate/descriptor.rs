@@ -1,17 +1,18 @@
-//! How does a publisher's Dependency Descriptor reach us?
+//! How does the server receive a publisher's Dependency Descriptor?
 //!
-//! str0m does not know the extension, so it is registered with a reader of ours. It is agreed upon only with publishers whose
-//! first choice is AV1: browsers that may send it do so for every codec, and of VP8, VP9 and H.264 the payload says all.
+//! str0m does not know the extension, so this file registers a reader for it. It is negotiated only
+//! with publishers whose first choice is AV1: browsers that can send it do so for every codec, and
+//! the payloads of VP8, VP9 and H.264 already have all of its information.
 
 use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues};
 
 /// RTP Payload Format For AV1, v1.0, appendix A.
 pub(super) const URI: &str = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
-/// The value as it came.
+/// The value as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescriptorBytes(pub Box<[u8]>);
 
-/// The extension as str0m is to know it.
+/// Returns the extension for str0m.
 pub fn extension() -> Extension {
     Extension::with_serializer(URI, Reader)
 }
@@ -20,7 +21,7 @@ pub fn extension() -> Extension {
 struct Reader;
 
 impl ExtensionSerializer for Reader {
-    /// Shards write it themselves.
+    /// Writes nothing: shards write the extension themselves.
     fn write_to(&self, _: &mut [u8], _: &ExtensionValues) -> usize {
         0
     }

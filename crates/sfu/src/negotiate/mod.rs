@@ -45,7 +45,7 @@ use normal::{Normal, Part};
 use payloads::Payload;
 use transport::Transport;
 
-/// What every session of this process shares.
+/// The properties that all sessions of this process share.
 #[derive(Debug, Clone)]
 pub struct Identity {
     certificate: DtlsCert,
@@ -66,12 +66,13 @@ impl Identity {
         Identity { certificate, cryptography, candidates }
     }
 
-    /// The addresses that peers are told to send to.
+    /// Returns the addresses that peers are told to send to.
     pub fn candidates(&self) -> &[SocketAddr] {
         &self.candidates
     }
 
-    /// The candidate that a datagram which came in at `destination` was meant for: behind a NAT the two differ.
+    /// Returns the candidate that a datagram to `destination` was meant for: behind a NAT the two
+    /// differ.
     pub fn candidate_for(&self, destination: SocketAddr) -> SocketAddr {
         if self.candidates.contains(&destination) {
             return destination;
@@ -80,7 +81,7 @@ impl Identity {
         same_family.copied().unwrap_or(destination)
     }
 
-    /// Our certificate and its key.
+    /// Returns the server's certificate and its key.
     pub(crate) fn certificate(&self) -> &DtlsCert {
         &self.certificate
     }
@@ -139,8 +140,9 @@ fn extensions() -> str0m::rtp::ExtensionMap {
     map
 }
 
-/// Profiles that browsers offer beyond str0m's defaults. Payload types are only proposals: those of the other
-/// side's offer are used. Yet where the server offers, no number may mean two things (45 and 46 are str0m's AV1).
+/// Adds profiles that browsers offer beyond str0m's defaults. Payload types are only proposals:
+/// those of the other side's offer are used. In the server's own offer, however, no number may have
+/// two meanings (45 and 46 are str0m's AV1).
 fn add_formats(config: &mut RtcConfig) {
     let codecs = config.codec_config();
     // High 4:4:4 Predictive and, with packetization-mode 0, High.
@@ -157,29 +159,30 @@ fn add_formats(config: &mut RtcConfig) {
     codecs.add_config(48.into(), Some(49.into()), RtcCodec::Av1, Frequency::NINETY_KHZ, None, format);
 }
 
-/// Why a description cannot be used; for the one who sent it.
+/// The reason for which a description cannot be used, in words for its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// It is not SDP, breaks a limit, or str0m cannot work with it.
+    /// The text is not SDP, breaks a limit, or str0m cannot work with it.
     #[error("{0}")]
     Malformed(String),
-    /// A section of it cannot be served: no codec in it is forwarded, it is one too many, or of the wrong direction.
+    /// A section cannot be served: no codec in it is forwarded, or it is a second one of its kind,
+    /// or of the wrong direction.
     #[error("{what}; {fix}")]
     Unacceptable {
-        /// The section, and what is wrong with it.
+        /// The section, and its fault.
         what: String,
-        /// What to change.
+        /// The remedy.
         fix: String,
     },
-    /// Nothing is wrong with it, but too many come at once.
+    /// The description is correct, but too many viewers join at once.
     #[error("too many viewers come at once")]
     Busy,
-    /// It decodes nothing of what is being published.
+    /// The viewer decodes none of the published codecs.
     #[error("the stream is published as {published}")]
     CannotDecode {
-        /// What is published.
+        /// The published codec.
         published: &'static str,
-        /// What it offers.
+        /// The codecs of the offer.
         offered: Vec<String>,
     },
 }
@@ -287,7 +290,7 @@ pub fn viewer(
     Ok(ViewerOffer { sdp: text::with_one_stream(&answer, STREAM_LABEL), tracks, stage })
 }
 
-/// Makes the offer for a viewer that asked without one. It lists what is `published` first.
+/// Makes the offer for a viewer that requested one. The offer lists the `published` codec first.
 ///
 /// # Errors
 ///
@@ -311,7 +314,7 @@ pub fn offer_to_viewer(
     Ok(ViewerOffer { sdp, tracks: Vec::new(), stage })
 }
 
-/// Takes a viewer's answer to our offer.
+/// Reads a viewer's answer to the server's offer.
 ///
 /// # Errors
 ///
@@ -355,12 +358,13 @@ pub fn restart_ice(
     }
     let normal = Normal::of(offer, role)?;
     let answer = answered(rtc, &normal, &text::with_ice_credentials(normal.text(), ufrag, password))?;
-    // str0m chose credentials of its own; ours say where datagrams belong.
+    // str0m chose credentials of its own; the server's identify the session of a datagram.
     rtc.direct_api().set_local_ice_credentials(credentials.clone());
     Ok(text::ice_fragment(&text::with_our_credentials(&answer, &credentials.ufrag, &credentials.pass)))
 }
 
-/// The ICE credentials of a peer's description: those of the transport that its sections share.
+/// Returns the ICE credentials of a peer's description: those of the transport that its sections
+/// share.
 pub fn remote_credentials(sdp: &str) -> Option<IceCreds> {
     Some(Transport::of(&Description::parse(sdp).ok()?).ok()?.credentials())
 }
@@ -368,14 +372,14 @@ pub fn remote_credentials(sdp: &str) -> Option<IceCreds> {
 /// All tracks of a stream are in one media stream, so that they play in sync.
 const STREAM_LABEL: &str = "nowcast";
 
-/// Our answer to what str0m reads in `text`, in the words of the peer.
+/// Returns the answer to `text`, as str0m reads it, in the words of the peer.
 fn answered(rtc: &mut Rtc, normal: &Normal<'_>, text: &str) -> Result<String, Unusable> {
     let offer = SdpOffer::from_sdp_string(text).map_err(unread)?;
     Ok(normal.give_back(&rtc.sdp_api().accept_offer(offer).map_err(unread)?.to_sdp_string()))
 }
 
-/// str0m did not take what was written for it. Its own words are about that text and not about the peer's, and may say what is
-/// in this process's memory.
+/// Returns the error for a text that str0m did not accept. Its own words are about that text and
+/// not about the peer's, and may reveal this process's memory.
 fn unread(error: impl std::fmt::Display) -> Unusable {
     tracing::warn!(%error, "a description that was normalised could not be used");
     Unusable::Malformed(
@@ -383,7 +387,7 @@ fn unread(error: impl std::fmt::Display) -> Unusable {
     )
 }
 
-/// The sections that str0m negotiated.
+/// Returns the sections that str0m negotiated.
 fn media_of<'n, 'a>(normal: &'n Normal<'a>) -> impl Iterator<Item = (&'n Part<'a>, MediaKind)> {
     normal.media().map(|part| (part, if part.kind() == "audio" { MediaKind::Audio } else { MediaKind::Video }))
 }
@@ -396,7 +400,7 @@ struct Agreed {
     red: Option<u8>,
 }
 
-/// In the order of our configuration.
+/// Returns the agreed formats in the order of the configuration.
 fn agreed(rtc: &Rtc, part: &Part<'_>) -> Vec<Agreed> {
     let Some(media) = rtc.media(part.name()) else { return Vec::new() };
     let pts = media.remote_pts();
@@ -410,7 +414,7 @@ fn agreed(rtc: &Rtc, part: &Part<'_>) -> Vec<Agreed> {
     agreed.collect()
 }
 
-/// What was agreed on with a viewer: a track of each section that it receives.
+/// Returns the agreed tracks of a viewer: one of each section that it receives.
 fn negotiated(rtc: &mut Rtc, normal: &Normal<'_>) -> Result<Vec<NegotiatedTrack>, Unusable> {
     let mut tracks: Vec<NegotiatedTrack> = Vec::new();
     for (part, kind) in media_of(normal) {
@@ -452,8 +456,8 @@ fn negotiated(rtc: &mut Rtc, normal: &Normal<'_>) -> Result<Vec<NegotiatedTrack>
     Ok(tracks)
 }
 
-/// A viewer that can decode no video that is published gets an answer instead of a black picture; so does one
-/// that can decode nothing at all of it.
+/// Refuses a viewer that can decode no published video, so that it gets an error instead of a black
+/// picture; also a viewer that can decode no published track at all.
 fn can_decode(tracks: &[NegotiatedTrack], published: &Published, offer: &str) -> Result<(), Unusable> {
     for (kind, name) in [(MediaKind::Video, "video"), (MediaKind::Audio, "audio")] {
         let Some(format) = published.of(kind) else { continue };

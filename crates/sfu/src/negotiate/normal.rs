@@ -1,11 +1,14 @@
-//! One place brings a peer's description into the form that str0m reads, and gives the peer its own names back.
+//! How does a peer's description become the form that str0m reads, and how does the answer get the
+//! peer's own names?
 //!
-//! str0m is never shown what a peer wrote. It reads a description that is written anew from what is understood: one
-//! BUNDLE group of all sections in their order, mids that it does not change, one line of each kind, and formats
-//! by their class. Rejected and idle sections are left out. [`Normal::give_back`] puts all that into our
-//! answer again: the m= lines of the offer in their order, its mids, its group, and its formats' own words.
+//! str0m never reads a peer's text. It reads a description that is written anew from the parts that
+//! were understood: one BUNDLE group of all sections in their order, mids that str0m does not
+//! change, one line of each kind, and formats by their class. Rejected and idle sections are left
+//! out. [`Normal::give_back`] restores all of this in the server's answer: the m= lines of the
+//! offer in their order, its mids, its group, and the parameters of its formats.
 //!
-//! What cannot be served as a whole is refused in words: RFC 9725 §4.4.3 wants no partly successful answers.
+//! A description that cannot be served as a whole is refused in words: RFC 9725 §4.4.3 permits no
+//! partly successful answers.
 
 use str0m::media::{Mid, Rid};
 
@@ -16,7 +19,7 @@ use super::{Unusable, descriptor, numbers, text};
 use crate::receive::NamedSsrc;
 use media::packet::MAX_ENCODINGS;
 
-/// From whom a description comes.
+/// The sender of a description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A publisher offers to send.
@@ -27,25 +30,25 @@ pub enum Role {
     Answerer,
 }
 
-/// What becomes of a section.
+/// The treatment of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// str0m negotiates it.
     Served,
-    /// It is `inactive`: it stays as it is, and nothing flows.
+    /// It is `inactive`: it stays as it is, without media.
     Idle,
-    /// It is rejected by the peer, or nothing that we know.
+    /// It is rejected by the peer, or of an unknown kind.
     Rejected,
 }
 
-/// One section, and what becomes of it.
+/// One section, and its treatment.
 #[derive(Debug, Clone)]
 pub(super) struct Part<'a> {
     section: Section<'a>,
     fate: Fate,
     /// Its `a=mid` towards str0m.
     name: Mid,
-    /// Whether packets that carry the peer's mid are of `name`.
+    /// Whether packets that carry the peer's mid belong to `name`.
     is_own_name: bool,
     payloads: Vec<Payload<'a>>,
     /// Encodings of a simulcast (RFC 8853); none with a single one.
@@ -58,17 +61,17 @@ impl<'a> Part<'a> {
         self.section.kind
     }
 
-    /// Its `a=mid` towards str0m.
+    /// Returns its `a=mid` towards str0m.
     pub fn name(&self) -> Mid {
         self.name
     }
 
-    /// Its `a=mid` as the peer wrote it; empty without one.
+    /// Returns its `a=mid` as the peer wrote it; empty without one.
     pub fn mid(&self) -> &'a str {
         self.section.mid.unwrap_or_default()
     }
 
-    /// Its payload types.
+    /// Returns its payload types.
     pub fn payloads(&self) -> &[Payload<'a>] {
         &self.payloads
     }
@@ -99,7 +102,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// A peer's description in the form that str0m reads, and the way back.
+/// A peer's description in the form that str0m reads, with the peer's own names.
 #[derive(Debug, Clone)]
 pub(super) struct Normal<'a> {
     role: Role,
@@ -117,7 +120,7 @@ impl<'a> Normal<'a> {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] with the line or the section, what is wrong with it, and what to change.
+    /// [`Unusable`] with the line or the section, its fault, and the remedy.
     pub fn of(sdp: &'a str, role: Role) -> Result<Normal<'a>, Unusable> {
         text::check(sdp).map_err(Unusable::Malformed)?;
         let description = Description::parse(sdp)?;
@@ -162,22 +165,22 @@ impl<'a> Normal<'a> {
         Ok(Normal { role, text, parts, bundle: description.bundle })
     }
 
-    /// For str0m.
+    /// Returns the description for str0m.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The audio and video sections that str0m negotiates.
+    /// Returns the audio and video sections that str0m negotiates.
     pub fn media(&self) -> impl Iterator<Item = &Part<'a>> {
         self.parts.iter().filter(|part| part.fate == Fate::Served && is_media(part.section.kind))
     }
 
-    /// Whether there is a data channel.
+    /// Returns `true` if there is a data channel.
     pub fn has_channel(&self) -> bool {
         self.parts.iter().any(|part| part.fate == Fate::Served && part.section.kind == "application")
     }
 
-    /// Our answer, as str0m wrote it, in the peer's words.
+    /// Returns the server's answer, as str0m wrote it, in the peer's words.
     pub fn give_back(&self, answer: &str) -> String {
         let all = text::split_sections(answer);
         let (session, sections) = all.split_first().map_or(("", &[][..]), |(first, rest)| (*first, rest));
@@ -201,7 +204,8 @@ impl<'a> Normal<'a> {
         out.join("\r\n")
     }
 
-    /// RFC 9143 §7.3: no group where none was offered, and no rejected section in it.
+    /// Returns the group line. RFC 9143 §7.3: no group where none was offered, and no rejected
+    /// section in it.
     fn group(&self) -> Option<String> {
         let of = |mid: &&str| self.parts.iter().any(|p| p.section.mid == Some(mid) && p.fate != Fate::Rejected);
         let mids: Vec<&str> = self.bundle.iter().flatten().copied().filter(of).collect();
@@ -229,7 +233,8 @@ impl Part<'_> {
                 let mut words = media.split_ascii_whitespace();
                 let port = words.nth(1).and_then(|port| port.parse().ok()).unwrap_or_default();
                 let mut formats: Vec<&str> = words.skip(1).collect();
-                // The first one is what most publishers send, and the offer's order is their wish (RFC 3264 §6.1).
+                // The first one is the one that most publishers send, and the order of the offer is
+                // their preference (RFC 3264 §6.1).
                 formats.sort_by_key(|format| offered.iter().position(|o| o == format).unwrap_or(usize::MAX));
                 if !is_media(self.section.kind) {
                     formats = offered.clone();
@@ -246,7 +251,8 @@ impl Part<'_> {
         }
     }
 
-    /// `transport` is a section of ours; its transport is that of all.
+    /// Writes an idle section. `transport` is a section of the server, whose transport is that of
+    /// all.
     fn idle(&self, transport: &str, out: &mut Vec<String>) {
         const OF_TRANSPORT: [&str; 5] = ["a=ice-", "a=fingerprint:", "a=setup:", "a=candidate:", "a=end-of-candidates"];
         out.push(self.head(9, self.section.formats));
@@ -265,7 +271,7 @@ impl Part<'_> {
         }
     }
 
-    /// RFC 3264 §6: port 0, and what else is there says nothing.
+    /// Writes a rejected section. RFC 3264 §6: port 0; all other lines have no meaning.
     fn rejected(&self, out: &mut Vec<String>) {
         out.push(self.head(0, if self.section.formats.is_empty() { "0" } else { self.section.formats }));
         out.push("c=IN IP4 0.0.0.0".to_owned());
@@ -344,8 +350,9 @@ fn fate(section: &Section<'_>, role: Role, before: &[Part<'_>]) -> Result<Fate, 
     Ok(Fate::Served)
 }
 
-/// A name that str0m leaves as it is. It makes `_` of what is neither letter nor digit and keeps 16 characters, here as in packets;
-/// so names differ afterwards, or packets are not told apart by them.
+/// Returns a name that str0m does not change. str0m replaces every character that is neither letter
+/// nor digit by `_` and keeps 16 characters, in descriptions and in packets; names must therefore
+/// still differ afterwards, or packets are not assigned by them.
 fn name(section: &Section<'_>, description: &Description<'_>, before: &[Part<'_>]) -> (Mid, bool) {
     let is_free = |name: &Mid| before.iter().all(|part| part.name != *name);
     if let Some(name) = section.mid.map(Mid::from).filter(is_free) {
@@ -357,7 +364,7 @@ fn name(section: &Section<'_>, description: &Description<'_>, before: &[Part<'_>
     (fresh.into_iter().find(is_unused).unwrap_or_default(), false)
 }
 
-/// All that is not rejected shares one transport.
+/// Checks that all sections that are not rejected share one transport.
 fn bundled(description: &Description<'_>, parts: &[Part<'_>]) -> Result<(), Unusable> {
     let offered: Vec<_> = parts.iter().filter(|part| part.fate != Fate::Rejected).collect();
     let in_group = |part: &Part<'_>| {
@@ -383,7 +390,7 @@ fn has_rtcp_mux(section: &Section<'_>) -> Result<(), Unusable> {
     )
 }
 
-/// What decides of the payload types' meaning.
+/// Returns the lines that decide the meaning of payload types.
 fn served_lines(parts: &[Part<'_>]) -> String {
     let mut lines = String::new();
     for part in parts.iter().filter(|part| part.fate == Fate::Served) {
@@ -394,8 +401,9 @@ fn served_lines(parts: &[Part<'_>]) -> String {
     lines
 }
 
-/// The encodings of a simulcast that begin sent (RFC 8853 §5.1: `send a,b;c recv d`, with `;` between streams, `,` between alternatives
-/// and `~` before what is paused); none if there is only one.
+/// Returns the encodings of a simulcast that are sent from the start (RFC 8853 §5.1: `send a,b;c
+/// recv d`, with `;` between streams, `,` between alternatives and `~` before paused ones); none if
+/// there is only one.
 fn encodings<'a>(section: &Section<'a>) -> Result<Vec<&'a str>, Unusable> {
     let Some((line, offered)) = section.values("simulcast").next() else { return Ok(Vec::new()) };
     let mut words = offered.split_ascii_whitespace();
@@ -433,14 +441,15 @@ fn encodings<'a>(section: &Section<'a>) -> Result<Vec<&'a str>, Unusable> {
     Ok(if rids.len() > 1 { rids } else { Vec::new() })
 }
 
-/// The whole description as str0m reads it.
+/// Writes the whole description as str0m reads it.
 fn written(
     role: Role,
     description: &Description<'_>,
     parts: &[Part<'_>],
     transport: &Transport<'_>,
 ) -> Result<String, Unusable> {
-    // What an answer rejects or leaves idle stands in our offer, so str0m expects it.
+    // A section that an answer rejects or leaves idle is in the server's offer, so str0m expects
+    // it.
     let is_told = |part: &&Part<'_>| part.fate == Fate::Served || role == Role::Answerer;
     let told: Vec<&Part<'_>> = parts.iter().filter(is_told).collect();
     let bundled = told.iter().filter(|part| part.fate != Fate::Rejected);
@@ -461,7 +470,7 @@ fn written(
         }
         let numbers: String = match part.fate {
             Fate::Served => part.payloads.iter().map(|payload| format!(" {}", payload.number)).collect(),
-            // PCMU, which needs no a=rtpmap, and which we have not.
+            // PCMU, which needs no a=rtpmap, and which the server does not support.
             Fate::Idle | Fate::Rejected => " 0".to_owned(),
         };
         let port = if part.fate == Fate::Rejected { 0 } else { 9 };
@@ -494,7 +503,7 @@ fn written(
     Ok(out.join("\r\n"))
 }
 
-/// RFC 8841 §5 and §6.
+/// Writes the data channel (RFC 8841 §5 and §6).
 fn channel(section: &Section<'_>, out: &mut Vec<String>) {
     if let Some(port) = section.values("sctp-port").find_map(|(_, port)| port.parse::<u16>().ok()) {
         out.push(format!("a=sctp-port:{port}"));
@@ -504,7 +513,8 @@ fn channel(section: &Section<'_>, out: &mut Vec<String>) {
     }
 }
 
-/// RFC 8285 §5: of the section, else of the session; each number and each name once.
+/// Writes header extensions (RFC 8285 §5): of the section, else of the session; each number and
+/// each name once.
 fn extensions(part: &Part<'_>, role: Role, description: &Description<'_>, out: &mut Vec<String>) {
     const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
     let prefers_av1 = matches!(
@@ -532,7 +542,8 @@ fn extensions(part: &Part<'_>, role: Role, description: &Description<'_>, out: &
     }
 }
 
-/// RFC 5576: SSRCs of a publisher, and which of them repairs which. With a simulcast they are told by rid.
+/// Writes the SSRCs of a publisher, and their repair relations (RFC 5576). With a simulcast they
+/// are named by rid.
 fn sources(part: &Part<'_>, all: &mut Vec<u32>, out: &mut Vec<String>) -> Result<(), Unusable> {
     let section = &part.section;
     let mut own: Vec<u32> = Vec::new();

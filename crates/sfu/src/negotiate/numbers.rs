@@ -1,14 +1,17 @@
-//! Does every payload type of a description mean one thing?
+//! Does every payload type of a description have one meaning?
 //!
-//! RFC 9143 §9.1 demands it of bundled m-lines, and str0m panics at the second meaning of a number that binds it.
-//! So those descriptions are refused before it sees them, in words that name the number.
+//! RFC 9143 §9.1 requires it of bundled m-lines, and str0m panics at a second meaning of a bound
+//! number. Such descriptions are therefore refused before str0m reads them, with an error that
+//! names the number.
 
 use std::collections::BTreeMap;
 
-/// Parameters of a format that make it another one (RFC 4588 §8.1, RFC 6184 §8.1, RFC 9628 §6.1, the AV1 RTP payload §7).
+/// Parameters that distinguish formats (RFC 4588 §8.1, RFC 6184 §8.1, RFC 9628 §6.1, the AV1 RTP
+/// payload §7).
 const TELLING: [&str; 5] = ["apt", "packetization-mode", "profile", "profile-id", "profile-level-id"];
 
-/// What a number means: its codec, as `a=rtpmap` has it, and the parameters that tell formats apart.
+/// The meaning of a number: its codec, as in `a=rtpmap`, and the parameters that distinguish
+/// formats.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Meaning {
     codec: Option<String>,
@@ -19,7 +22,7 @@ struct Meaning {
 ///
 /// # Errors
 ///
-/// Names the number and what is said of it, for the one who sent it.
+/// Names the number and its meanings, in words for the sender of the description.
 pub(super) fn check(sdp: &str) -> Result<(), String> {
     let mut all: BTreeMap<&str, Meaning> = BTreeMap::new();
     for section in media_sections(sdp) {
@@ -34,7 +37,7 @@ pub(super) fn check(sdp: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The text from each m-line to the next.
+/// Returns the text from each m-line to the next.
 fn media_sections(sdp: &str) -> impl Iterator<Item = &str> {
     let starts = sdp.match_indices("m=").map(|(at, _)| at).filter(|at| *at == 0 || sdp[..*at].ends_with(['\n', '\r']));
     let mut starts: Vec<usize> = starts.collect();
@@ -94,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_means_one_thing() {
+    fn payload_type_with_two_meanings_is_refused() {
         for (audio, video, error) in [
             ("rtpmap:111_opus/48000/2", "rtpmap:96_VP8/90000 rtpmap:97_rtx/90000 fmtp:97_apt=96", None),
             ("rtpmap:96_VP8/90000 fmtp:96_max-fr=30", "rtpmap:96_vp8/90000", None),

@@ -30,7 +30,7 @@ pub(super) fn with_published_first(offer: &str, published: &Published) -> String
     out
 }
 
-/// The payload types of a section in their new order; `None` where the order is to stay.
+/// Returns the payload types of a section in their new order; `None` if the order stays.
 fn sorted(section: &Section<'_>, published: &Published) -> Option<String> {
     let kind = match section.kind {
         "audio" => MediaKind::Audio,

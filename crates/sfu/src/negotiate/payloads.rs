@@ -1,4 +1,4 @@
-//! The payload types of a media section: what each is to this server, and how str0m is told of it.
+//! The payload types of a media section: their meaning for this server, and their form for str0m.
 
 use media::Codec;
 
@@ -7,12 +7,12 @@ use super::description::{Section, bounded};
 use super::profile::{self, Class, Parameters, Useless};
 use crate::format::Format;
 
-/// A payload type that is agreed on.
+/// An agreed payload type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Payload<'a> {
     /// Below 128.
     pub number: u8,
-    /// What it is.
+    /// The meaning.
     pub meaning: Meaning,
     /// `a=rtpmap` as the peer wrote it, without the number.
     rtpmap: &'a str,
@@ -20,7 +20,7 @@ pub(super) struct Payload<'a> {
     fmtp: Vec<&'a str>,
 }
 
-/// What a payload type is.
+/// The meaning of a payload type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// Media.
@@ -31,10 +31,10 @@ pub(super) enum Meaning {
     Red(u8),
 }
 
-/// Payload types that carry no media of their own.
+/// Payload types without media of their own.
 const HELPERS: [&str; 7] = ["rtx", "red", "ulpfec", "flexfec", "flexfec-03", "telephone-event", "cn"];
 
-/// RFC 3551 §6, those that are still in use: they need no `a=rtpmap`.
+/// The static payload types that are still in use (RFC 3551 §6): they need no `a=rtpmap`.
 const STATIC: [(u8, &str); 5] =
     [(0, "PCMU/8000"), (3, "GSM/8000"), (8, "PCMA/8000"), (9, "G722/8000"), (13, "CN/8000")];
 
@@ -44,16 +44,17 @@ const FEEDBACK: [&str; 5] = ["transport-cc", "goog-remb", "ccm fir", "nack", "na
 /// Parameters of Opus that str0m reads (RFC 7587 §6.1).
 const OF_OPUS: [&str; 5] = ["minptime", "useinbandfec", "usedtx", "stereo", "sprop-stereo"];
 
-/// As many useless formats are named in an error.
+/// Number of unusable formats that an error names.
 const NAMED: usize = 3;
 
 impl<'a> Payload<'a> {
-    /// The payload types of a section that this server forwards, in the order of its m= line. Of two that a decoder
-    /// cannot tell apart (two levels of one profile) the first counts.
+    /// Returns the payload types of a section that this server forwards, in the order of its m=
+    /// line. Of two that a decoder cannot distinguish (two levels of one profile) the first counts.
     ///
     /// # Errors
     ///
-    /// [`Unusable::Unacceptable`] if nothing remains: names what is offered, why it is of no use and what to set.
+    /// [`Unusable::Unacceptable`] if none remains: names the offered formats, the reasons and the
+    /// settings to change.
     pub fn of(section: &Section<'a>, by_publisher: bool) -> Result<Vec<Payload<'a>>, Unusable> {
         let mut numbers: Vec<u8> = Vec::new();
         for number in section.formats.split_ascii_whitespace().filter_map(number_of) {
@@ -118,7 +119,7 @@ impl<'a> Payload<'a> {
         Some(Payload { number, meaning, rtpmap, fmtp })
     }
 
-    /// Its format, if it is media.
+    /// Returns the format of media.
     pub fn format(&self) -> Option<Format> {
         match &self.meaning {
             Meaning::Media(class) => Some(class.format),
@@ -126,7 +127,7 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// Its lines as str0m reads them.
+    /// Writes its lines as str0m reads them.
     pub fn for_str0m(&self, section: &Section<'_>, out: &mut Vec<String>) {
         let number = self.number;
         match &self.meaning {
@@ -167,10 +168,12 @@ impl<'a> Payload<'a> {
         known.collect::<Vec<_>>().join(";")
     }
 
-    /// Its `a=rtpmap` and `a=fmtp` in our answer: the peer's own words. `None` where str0m's stand.
+    /// Returns its `a=rtpmap` and `a=fmtp` in the server's answer: the peer's own words. `None` if
+    /// str0m's stay.
     ///
-    /// Whatever a publisher's Opus can be (stereo, DTX, FEC, its bit rate) is passed on, so that we want all of it: without
-    /// `stereo=1` in the answer a browser sends mono (RFC 7587 §7.1).
+    /// All properties of a publisher's Opus (stereo, DTX, FEC, its bit rate) are forwarded, so the
+    /// server accepts all of them: without `stereo=1` in the answer a browser sends mono (RFC 7587
+    /// §7.1).
     pub fn in_answer(&self, to_publisher: bool) -> Option<(String, Option<String>)> {
         let Meaning::Media(class) = &self.meaning else { return None };
         let mut said: Vec<&str> = self.fmtp.iter().flat_map(|line| line.split(';')).map(str::trim).collect();
@@ -183,7 +186,8 @@ impl<'a> Payload<'a> {
                 said.push("stereo=1");
             }
         } else {
-            // What the peer's stream begins with is nothing that we say (RFC 6184 §8.2.2).
+            // The parameter sets at the beginning of the peer's stream do not belong into the
+            // answer (RFC 6184 §8.2.2).
             said.retain(|parameter| !parameter.get(..6).is_some_and(|name| name.eq_ignore_ascii_case("sprop-")));
         }
         let fmtp = (!said.is_empty()).then(|| format!("a=fmtp:{} {}", self.number, said.join(";")));
@@ -195,7 +199,7 @@ fn number_of(text: &str) -> Option<u8> {
     text.trim().parse().ok().filter(|number| *number < 128)
 }
 
-/// The rest of the section's `a=NAME:<number> …` lines.
+/// Returns the values of the section's `a=NAME:<number> …` lines.
 fn of_number<'a>(section: &Section<'a>, name: &'static str, number: u8) -> impl Iterator<Item = &'a str> {
     let found = section.values(name).filter_map(move |(_, value)| {
         let (of, rest) = value.split_once([' ', '\t'])?;

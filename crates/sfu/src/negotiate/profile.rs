@@ -1,8 +1,9 @@
-//! What an offered codec and its profile are to this server.
+//! How does this server treat an offered codec and profile?
 //!
-//! str0m matches a few exact values of `a=fmtp`; decoders take classes of them. Here each offered format is put
-//! into its class: its [`Format`], and the `a=fmtp` by which str0m knows the class. What no browser decodes gets
-//! words: what it is, why it is of no use, and the encoder's setting that avoids it.
+//! str0m matches a few exact values of `a=fmtp`, while decoders accept classes of them. This file
+//! puts each offered format into its class: its [`Format`], and the `a=fmtp` by which str0m knows
+//! the class. For a format that no browser decodes it returns its name, the reason, and the
+//! encoder's setting that avoids it.
 
 use media::Codec;
 
@@ -11,7 +12,7 @@ use crate::format::Format;
 /// A format that is forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Class {
-    /// What its packets mean.
+    /// The format of its packets.
     pub format: Format,
     /// `a=rtpmap` as str0m knows it.
     pub rtpmap: &'static str,
@@ -24,13 +25,13 @@ pub(super) struct Class {
 pub(super) struct Useless {
     /// For example `H.264 High 4:2:2 (profile-level-id=7a001f)`.
     pub what: String,
-    /// Why it cannot be used.
+    /// The reason for which it cannot be used.
     pub why: &'static str,
-    /// What to set instead.
+    /// The setting to use instead.
     pub fix: &'static str,
 }
 
-/// Of `a=fmtp`: names in lower case, values as they came (RFC 8866 §6.15).
+/// The parameters of `a=fmtp`: names in lower case, values as received (RFC 8866 §6.15).
 pub(super) struct Parameters<'a>(Vec<(String, &'a str)>);
 
 impl<'a> Parameters<'a> {
@@ -40,7 +41,7 @@ impl<'a> Parameters<'a> {
         Parameters(pairs.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim())).collect())
     }
 
-    /// The first value of a name.
+    /// Returns the first value of a name.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
@@ -65,7 +66,7 @@ pub(super) fn class(kind: &str, rtpmap: &str, parameters: &Parameters<'_>) -> Re
     };
     let useless = |what: String, why, fix| Err(Useless { what, why, fix });
     match (kind, name.as_str(), clock) {
-        // RFC 7587 §7: always two channels. Without them one is meant all the same.
+        // RFC 7587 §7: always two channels. A missing number is taken for two.
         ("audio", "opus", Some("48000")) if matches!(channels, None | Some("2")) => {
             found(Codec::Opus, 0, "opus/48000/2", String::new())
         }
@@ -79,7 +80,7 @@ pub(super) fn class(kind: &str, rtpmap: &str, parameters: &Parameters<'_>) -> Re
             ),
         },
         ("video", "av1", Some("90000")) => match parameters.get("profile").unwrap_or("0").parse() {
-            // Of any level and tier: decoders in browsers take what they are sent.
+            // Any level and tier: decoders in browsers accept all that they are sent.
             Ok(profile @ 0..=1) => {
                 found(Codec::Av1, profile, "AV1/90000", format!("profile={profile};level-idx=5;tier=0"))
             }
@@ -102,7 +103,8 @@ pub(super) fn class(kind: &str, rtpmap: &str, parameters: &Parameters<'_>) -> Re
     }
 }
 
-/// RFC 6184 §8.1, table 5, by profile_idc and the constraint flags that matter to a decoder.
+/// Reads H.264 (RFC 6184 §8.1, table 5) by profile_idc and the constraint flags that matter to a
+/// decoder.
 fn h264(parameters: &Parameters<'_>) -> Result<Class, Useless> {
     // RFC 6184 §8.1: without a profile it is Baseline of level 1, and without a mode, mode 0.
     let written = parameters.get("profile-level-id").unwrap_or("42000a");
@@ -154,7 +156,8 @@ fn h264(parameters: &Parameters<'_>) -> Result<Class, Useless> {
     Ok(Class { format, rtpmap: "H264/90000", parameters })
 }
 
-/// RFC 7798 §7.1: `profile-id` is general_profile_idc, and 1 without it. Any tier and level.
+/// Reads H.265 (RFC 7798 §7.1): `profile-id` is general_profile_idc, and 1 without it. Any tier and
+/// level.
 fn h265(parameters: &Parameters<'_>) -> Result<Class, Useless> {
     let words = |name: &str| format!("H.265 {name} ({})", said(parameters, &["profile-id"]));
     let profile = match parameters.get("profile-id").unwrap_or("1") {
@@ -176,7 +179,7 @@ fn h265(parameters: &Parameters<'_>) -> Result<Class, Useless> {
     })
 }
 
-/// Those of the named parameters that were said: `profile-level-id=7a001f`.
+/// Returns the named parameters that are present: `profile-level-id=7a001f`.
 fn said(parameters: &Parameters<'_>, names: &[&str]) -> String {
     let said = names.iter().filter_map(|name| Some(format!("{name}={}", parameters.get(name)?)));
     super::description::bounded(&said.collect::<Vec<_>>().join(";"))
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_decodes_is_named_with_the_setting_that_avoids_it() {
+    fn format_that_no_browser_decodes_is_named_with_the_setting_that_avoids_it() {
         for (rtpmap, fmtp, what, fix) in [
             ("H264/90000", "profile-level-id=7a001f", "H.264 High 4:2:2 (profile-level-id=7a001f)", "yuv420p"),
             ("H264/90000", "profile-level-id=6e001f", "H.264 High 10", "OBS: Profile = high"),

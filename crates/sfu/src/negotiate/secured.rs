@@ -1,4 +1,4 @@
-//! What does a description say about its sender's DTLS?
+//! Which DTLS role and certificate does a description announce?
 
 use str0m::config::Fingerprint;
 
@@ -7,12 +7,12 @@ use super::description::Description;
 use super::transport::Transport;
 use crate::tap;
 
-/// What DTLS with the sender of a description must be like.
+/// The requirements for DTLS with the sender of a description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secured {
-    /// We send the ClientHello (RFC 8842 §5: the sender is passive).
+    /// The server sends the ClientHello (RFC 8842 §5: the sender is passive).
     pub we_begin: bool,
-    /// Of its certificate (RFC 8122).
+    /// Fingerprint of the sender's certificate (RFC 8122).
     fingerprint: Fingerprint,
 }
 
@@ -26,12 +26,12 @@ impl Secured {
         Ok(Secured::with(&Transport::of(&Description::parse(sdp)?)?))
     }
 
-    /// Of a transport that was read.
+    /// Reads them from a transport.
     pub(super) fn with(transport: &Transport<'_>) -> Secured {
         Secured { we_begin: transport.we_begin(), fingerprint: transport.fingerprint().clone() }
     }
 
-    /// Whether a certificate (DER) is the one that was announced.
+    /// Returns `true` if a certificate (DER) is the announced one.
     pub fn is_of(&self, certificate: &[u8]) -> bool {
         let provider = tap::provider();
         let bytes = match rank(&self.fingerprint.hash_func) {
@@ -43,10 +43,10 @@ impl Secured {
     }
 }
 
-/// Hashes that are checked, the strongest first, and how many bytes each has.
+/// Hashes that are checked, the strongest first, with their lengths in bytes.
 pub(super) const HASHES: [(&str, usize); 2] = [("sha-256", 32), ("sha-1", 20)];
 
-/// The place of a hash in [`HASHES`].
+/// Returns the place of a hash in [`HASHES`].
 pub(super) fn rank(hash: &str) -> Option<usize> {
     HASHES.iter().position(|(known, _)| known.eq_ignore_ascii_case(hash))
 }

@@ -1,12 +1,12 @@
-//! What can be read from an SDP text, and changed in it, without understanding all of it?
+//! Which parts of an SDP text are read and changed without interpreting all of it?
 //!
-//! str0m does the negotiation. What it does not tell (which codecs a viewer offered that we lack) or
-//! would do differently (simulcast, stream ids) is read and changed here, line by line, with limits
-//! before anything else looks at the text (threat T15).
+//! str0m does the negotiation. Information that it does not return (the codecs of an offer that the
+//! server lacks), and parts that it would write differently (simulcast, stream ids), are read and
+//! changed here line by line, after checking limits of the text (threat T15).
 
 use super::description::bounded;
 
-/// Limits on an SDP from the network.
+/// Limits of an SDP from the network.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// The most lines.
 pub const MAX_LINES: usize = 2_000;
@@ -15,11 +15,11 @@ pub const MAX_LINE_BYTES: usize = 4 * 1024;
 /// The most m-lines.
 pub const MAX_MEDIA: usize = 64;
 
-/// Checks the limits, and that it looks like SDP at all.
+/// Checks the limits, and that the text has the form of SDP.
 ///
 /// # Errors
 ///
-/// Says what is wrong, for the one who sent it.
+/// Names the fault, in words for the sender.
 pub fn check(sdp: &str) -> Result<(), String> {
     if sdp.len() > MAX_BYTES {
         return Err(format!("it has {} bytes; at most {MAX_BYTES} are taken", sdp.len()));
@@ -54,7 +54,7 @@ pub fn check(sdp: &str) -> Result<(), String> {
     }
 }
 
-/// One m-section, as far as we look.
+/// The examined parts of an m-section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section<'a> {
     /// `audio`, `video` or `application`.
@@ -110,7 +110,7 @@ fn is_helper(codec: &str) -> bool {
     ["rtx", "red", "ulpfec", "flexfec-03", "telephone-event", "CN"].iter().any(|h| h.eq_ignore_ascii_case(codec))
 }
 
-/// The codecs of a kind that somebody offers, each once.
+/// Returns the offered codecs of a kind, each once.
 pub fn offered_codecs(sdp: &str, kind: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for section in sections(sdp).into_iter().filter(|s| s.kind == kind) {
@@ -123,28 +123,28 @@ pub fn offered_codecs(sdp: &str, kind: &str) -> Vec<String> {
     names
 }
 
-/// The session's part, and then each m-section.
+/// Returns the session part, and then each m-section.
 pub(super) fn split_sections(sdp: &str) -> Vec<&str> {
     let starts = sdp.match_indices("\nm=").map(|(at, _)| at + 1);
     let bounds: Vec<usize> = std::iter::once(0).chain(starts).chain([sdp.len()]).collect();
     bounds.windows(2).map(|pair| &sdp[pair[0]..pair[1]]).collect()
 }
 
-/// Whether a section of [`split_sections`] has port 0 (RFC 3264 §6).
+/// Returns `true` if a section of [`split_sections`] has port 0 (RFC 3264 §6).
 pub(super) fn is_rejected(section: &str) -> bool {
     section.starts_with("m=") && section.split_ascii_whitespace().nth(1) == Some("0")
 }
 
-/// Replaces the ICE credentials of every section, and drops the candidates that belonged to the old ones (an
-/// ICE restart, said as a whole description).
+/// Replaces the ICE credentials of every section, and drops the candidates that belonged to the old
+/// ones (an ICE restart in the form of a whole description).
 pub fn with_ice_credentials(sdp: &str, ufrag: &str, password: &str) -> String {
     rewrite(&with_our_credentials(sdp, ufrag, password), |line| {
         (!line.starts_with("a=candidate:")).then(|| line.to_owned())
     })
 }
 
-/// Replaces the ICE credentials of every section, and the ufrag that candidates name: a browser drops candidates of
-/// another ufrag than its section's. Nothing else.
+/// Replaces the ICE credentials of every section, and the ufrag in candidates, because a browser
+/// drops candidates of another ufrag than its section's. Changes nothing else.
 pub fn with_our_credentials(sdp: &str, ufrag: &str, password: &str) -> String {
     rewrite(sdp, |line| {
         Some(if line.starts_with("a=ice-ufrag:") {
@@ -162,7 +162,8 @@ pub fn with_our_credentials(sdp: &str, ufrag: &str, password: &str) -> String {
     })
 }
 
-/// Puts all tracks of our description into one stream and under one CNAME, so that a receiver plays them in sync.
+/// Puts all tracks of the server's description into one stream and under one CNAME, so that a
+/// receiver plays them in sync.
 pub fn with_one_stream(sdp: &str, stream: &str) -> String {
     rewrite(sdp, |line| {
         let regrouped = |prefix: &str, rest: &str| {
@@ -185,7 +186,7 @@ pub fn with_one_stream(sdp: &str, stream: &str) -> String {
     })
 }
 
-/// Gives our encodings other SSRCs and m-lines other names: pairs of old and new.
+/// Replaces SSRCs and names of m-lines: pairs of old and new.
 pub fn renamed(sdp: &str, ssrcs: &[(u32, u32)], mids: &[(&str, &str)]) -> String {
     let new = |old: &str| {
         let old = old.parse::<u32>().ok()?;
@@ -209,16 +210,16 @@ pub fn renamed(sdp: &str, ssrcs: &[(u32, u32)], mids: &[(&str, &str)]) -> String
     })
 }
 
-/// What ICE credentials are made of, for errors.
+/// The form of ICE credentials, for errors.
 pub const ICE_CREDENTIALS: &str =
     "ice-ufrag has 4 to 256 and ice-pwd 22 to 256 letters, digits, '+' and '/' (RFC 8839 §5.4)";
 
-/// Whether this is an ICE ufrag (RFC 8839 §5.4).
+/// Returns `true` for an ICE ufrag (RFC 8839 §5.4).
 pub fn is_ufrag(text: &str) -> bool {
     (4..=256).contains(&text.len()) && text.bytes().all(is_ice_char)
 }
 
-/// Whether this is an ICE password (RFC 8839 §5.4).
+/// Returns `true` for an ICE password (RFC 8839 §5.4).
 pub fn is_password(text: &str) -> bool {
     (22..=256).contains(&text.len()) && text.bytes().all(is_ice_char)
 }
@@ -227,12 +228,13 @@ fn is_ice_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
 }
 
-/// The value of the first line that starts with `prefix`.
+/// Returns the rest of the first line that starts with `prefix`.
 pub fn first<'a>(sdp: &'a str, prefix: &str) -> Option<&'a str> {
     sdp.lines().find_map(|line| line.strip_prefix(prefix)).map(str::trim)
 }
 
-/// The ICE half of our description as a fragment (RFC 8840 §9): credentials and candidates.
+/// Returns the ICE part of the server's description as a fragment (RFC 8840 §9): credentials and
+/// candidates.
 pub fn ice_fragment(sdp: &str) -> String {
     let mut fragment = String::new();
     let mut push = |line: &str| {
@@ -245,7 +247,7 @@ pub fn ice_fragment(sdp: &str) -> String {
             push(&format!("{prefix}{value}"));
         }
     }
-    // The section that the bundle begins with stands for all (RFC 8840 §4.4.3).
+    // The first section of the bundle stands for all (RFC 8840 §4.4.3).
     if let Some(section) = split_sections(sdp).into_iter().skip(1).find(|section| !is_rejected(section)) {
         push(section.lines().next().unwrap_or_default());
         if let Some(mid) = first(section, "a=mid:") {
@@ -259,7 +261,7 @@ pub fn ice_fragment(sdp: &str) -> String {
     fragment
 }
 
-/// Replaces or leaves out lines; all end with CRLF afterwards.
+/// Replaces or removes lines; all lines end with CRLF afterwards.
 pub(super) fn rewrite(sdp: &str, mut line: impl FnMut(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(sdp.len() + 64);
     for kept in sdp.lines().filter(|l| !l.is_empty()).filter_map(&mut line) {
@@ -328,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_a_limit_or_is_no_sdp_is_refused_in_words() {
+    fn text_that_breaks_a_limit_or_is_no_sdp_is_refused_in_words() {
         let check_says = |sdp: &str, words: &str| {
             let said = check(sdp).expect_err(words);
             assert!(said.contains(words), "{said}");

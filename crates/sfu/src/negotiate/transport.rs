@@ -17,18 +17,18 @@ use super::text;
 pub(super) struct Transport<'a> {
     ufrag: &'a str,
     password: &'a str,
-    /// The strongest one that can be checked.
+    /// The strongest fingerprint that can be checked.
     fingerprint: Fingerprint,
     /// `actpass`, `active` or `passive`.
     setup: &'a str,
 }
 
 impl<'a> Transport<'a> {
-    /// Of a description.
+    /// Reads the transport of a description.
     ///
     /// # Errors
     ///
-    /// [`Unusable::Malformed`] names what is missing, or the line that is wrong.
+    /// [`Unusable::Malformed`] names the missing or wrong line.
     pub fn of(description: &Description<'a>) -> Result<Transport<'a>, Unusable> {
         let credential = |name: &'static str, is_one: fn(&str) -> bool| {
             let Some((line, value)) = description.of_transport(name).first().copied() else {
@@ -52,22 +52,22 @@ impl<'a> Transport<'a> {
         Ok(Transport { ufrag, password, fingerprint, setup })
     }
 
-    /// The ICE credentials.
+    /// Returns the ICE credentials.
     pub fn credentials(&self) -> IceCreds {
         IceCreds { ufrag: self.ufrag.to_owned(), pass: self.password.to_owned() }
     }
 
-    /// The fingerprint of the certificate.
+    /// Returns the fingerprint of the certificate.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
     }
 
-    /// Whether we send the ClientHello (RFC 8842 §5: the peer is passive).
+    /// Returns `true` if the server sends the ClientHello (RFC 8842 §5: the peer is passive).
     pub fn we_begin(&self) -> bool {
         self.setup == "passive"
     }
 
-    /// Its lines, at session level.
+    /// Writes its lines, at session level.
     pub fn for_str0m(&self, out: &mut Vec<String>) {
         out.push(format!("a=ice-ufrag:{}", self.ufrag));
         out.push(format!("a=ice-pwd:{}", self.password));
@@ -77,7 +77,7 @@ impl<'a> Transport<'a> {
     }
 }
 
-/// RFC 8122 §5: the strongest hash of those given.
+/// Returns the fingerprint with the strongest hash (RFC 8122 §5).
 fn fingerprint(description: &Description<'_>) -> Result<Fingerprint, Unusable> {
     let mut best: Option<(usize, Fingerprint)> = None;
     for (line, value) in description.of_transport("fingerprint") {

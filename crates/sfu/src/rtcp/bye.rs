@@ -1,10 +1,10 @@
-//! Who falls silent (RFC 3550 §6.6)?
+//! Which SSRCs end (RFC 3550 §6.6)?
 
 use super::compound::Reader;
 use super::writer::Writer;
 use super::{MAX_COUNT, packet_type};
 
-/// SSRCs that will not be heard of again. The reason, if any, is not read.
+/// SSRCs that send no more packets. The reason, if any, is not read.
 #[derive(Debug, Clone, Copy)]
 pub struct Bye<'a> {
     ssrcs: &'a [[u8; 4]],
@@ -17,14 +17,14 @@ impl<'a> Bye<'a> {
         Some(Bye { ssrcs })
     }
 
-    /// Returns who leaves: at most 31, perhaps none.
+    /// Returns the SSRCs that end: at most 31, perhaps none.
     pub fn ssrcs(&self) -> impl ExactSizeIterator<Item = u32> + use<'a> {
         self.ssrcs.iter().map(|&ssrc| u32::from_be_bytes(ssrc))
     }
 }
 
 impl Writer<'_> {
-    /// Appends a farewell of at most 31 SSRCs. One of nobody is not written.
+    /// Appends a BYE of at most 31 SSRCs. A BYE without SSRCs is not written.
     pub fn bye(&mut self, ssrcs: &[u32]) -> bool {
         let count = u8::try_from(ssrcs.len()).unwrap_or(u8::MAX);
         if ssrcs.is_empty() || ssrcs.len() > MAX_COUNT {

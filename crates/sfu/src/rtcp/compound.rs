@@ -5,7 +5,8 @@ use super::{Bye, ExtendedReport, Fir, Malformed, Nack, Packet, Pli, Remb, Transp
 
 /// Reads the packets of a compound (RFC 3550 §6.1), also of a reduced one (RFC 5506).
 ///
-/// A malformed packet is told of and skipped; when it is not clear where the next one begins, nothing follows.
+/// A malformed packet is returned as an error and skipped. If the start of the next packet is
+/// unknown, the iteration ends.
 pub fn packets(compound: &[u8]) -> Packets<'_> {
     Packets { rest: compound, left: MAX_PACKETS }
 }
@@ -39,7 +40,7 @@ struct Frame<'a> {
 }
 
 impl<'a> Packets<'a> {
-    /// Cuts off one packet. Whatever is wrong with its frame ends the iteration, except padding.
+    /// Splits off one packet. A fault in its frame ends the iteration, except wrong padding.
     fn split(&mut self) -> Result<Frame<'a>, Malformed> {
         let compound = std::mem::take(&mut self.rest);
         self.left = self.left.checked_sub(1).ok_or(Malformed::TooMany)?;
@@ -137,7 +138,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Threat T12: a datagram could hold 500 empty packets; nobody sends more than a handful.
+/// Most packets of a compound (threat T12). A datagram could hold 500 empty packets; peers send a
+/// handful at most.
 pub const MAX_PACKETS: usize = 64;
 
 #[cfg(test)]

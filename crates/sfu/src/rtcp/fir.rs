@@ -1,21 +1,22 @@
-//! Please send a key frame, I am new here (RFC 5104 §4.3.1).
+//! Full Intra Request: a request for a key frame by a receiver that has just joined (RFC 5104
+//! §4.3.1).
 
 use super::compound::Reader;
 use super::packet_type;
 use super::writer::Writer;
 
-/// A receiver cannot begin without a key frame.
+/// A request for a key frame by a receiver that cannot start without one.
 #[derive(Debug, Clone, Copy)]
 pub struct Fir<'a> {
-    /// Who asks.
+    /// The SSRC of the requesting receiver.
     pub sender: u32,
     entries: &'a [[u8; 8]],
 }
 
-/// Whom a [`Fir`] asks.
+/// The encoding that a [`Fir`] is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FirEntry {
-    /// The SSRC that shall send a key frame.
+    /// The SSRC that has to send a key frame.
     pub media: u32,
     /// Grows with every new request; the same number again is the same request.
     pub command: u8,
@@ -30,7 +31,7 @@ impl<'a> Fir<'a> {
         (!entries.is_empty() && rest.is_empty()).then_some(Fir { sender, entries })
     }
 
-    /// Returns who is asked.
+    /// Returns the requested encodings.
     pub fn entries(&self) -> FirEntries<'a> {
         FirEntries { entries: self.entries.iter() }
     }
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fir_of_nobody_or_with_half_an_entry_is_malformed() {
+    fn fir_without_entries_or_with_half_an_entry_is_malformed() {
         assert!(Fir::parse(&[0; 8]).is_none());
         assert!(Fir::parse(&[0; 12]).is_none());
         assert!(Fir::parse(&[0; 24]).is_some_and(|fir| fir.entries().count() == 2));

@@ -1,20 +1,22 @@
-//! What do the two ends of a transport tell each other about the media?
+//! Which RTCP packets do the two ends of a transport exchange?
 //!
 //! A compound packet (RFC 3550 §6.1) is read by [`packets`], without copying, and written by a
-//! [`Writer`], without allocating. Each kind has its file, with how it is read and written:
+//! [`Writer`], without allocating. Each kind has its file, for reading and writing:
 //!
 //! - `report`: sender and receiver reports (RFC 3550 §6.4)
-//! - `sdes`, `bye`: names and farewells (RFC 3550 §6.5, §6.6)
-//! - `nack`, `transport_feedback`: feedback on packets (RFC 4585 §6.2; draft-holmer-rmcat-transport-wide-cc-extensions-01)
+//! - `sdes`, `bye`: names, and the end of SSRCs (RFC 3550 §6.5, §6.6)
+//! - `nack`, `transport_feedback`: feedback on packets (RFC 4585 §6.2;
+//!   draft-holmer-rmcat-transport-wide-cc-extensions-01)
 //! - `pli`, `fir`: requests for a key frame (RFC 4585 §6.3.1; RFC 5104 §4.3.1)
 //! - `remb`: the receiver's bandwidth estimate (draft-alvestrand-rmcat-remb-03)
-//! - `xr`: extended reports (RFC 3611), of which we know those that tell a receiver its round trip time
+//! - `xr`: extended reports (RFC 3611), of which only those are read that give a receiver its round
+//!   trip time
 //!
-//! Everything that is read came from the peer: it is bounded by the datagram and by
-//! [`MAX_PACKETS`], and what an iterator yields is bounded by what it was made of. Whether to *do* what
-//! a packet asks for is for others to limit (threat T13).
+//! All input comes from the peer. It is bounded by the datagram and by [`MAX_PACKETS`], and the
+//! output of an iterator is bounded by its input. Callers limit the actions that packets request
+//! (threat T13).
 
-// What is parsed here comes from anyone: no input may panic (threats, code rule 1).
+// The input may come from any peer: no input may panic (threats, code rule 1).
 #![cfg_attr(
     not(test),
     deny(
@@ -52,32 +54,32 @@ pub use xr::{DlrrBlock, DlrrBlocks, ExtendedReport, XrBlock, XrBlocks};
 /// One packet of a compound.
 #[derive(Debug, Clone)]
 pub enum Packet<'a> {
-    /// How much an SSRC has sent, and when; with what it hears of others.
+    /// Packets and bytes that an SSRC has sent, with its reports on other SSRCs.
     SenderReport {
-        /// What was sent.
+        /// The SSRC's own counts.
         report: SenderReport,
-        /// What was heard.
+        /// Its reports on others.
         blocks: ReportBlocks<'a>,
     },
-    /// What an SSRC that sends nothing hears of others.
+    /// Reports of an SSRC that sends no media.
     ReceiverReport(ReceiverReport<'a>),
-    /// Packets that are missing.
+    /// A request for missing packets.
     Nack(Nack<'a>),
-    /// Please send a key frame: a picture was lost.
+    /// A request for a key frame after a lost picture.
     Pli(Pli),
-    /// Please send a key frame: I am new here.
+    /// A request for a key frame by a new receiver.
     Fir(Fir<'a>),
-    /// Do not send more than this.
+    /// A limit of the bit rate.
     Remb(Remb<'a>),
-    /// When packets arrived, by transport-wide sequence number.
+    /// The arrival times of packets, by transport-wide sequence number.
     TransportFeedback(TransportFeedback<'a>),
-    /// These SSRCs fall silent.
+    /// SSRCs that end.
     Bye(Bye<'a>),
-    /// Names of SSRCs, which signalling has already told.
+    /// Names of SSRCs, which are known from signalling.
     Sdes,
-    /// More reports.
+    /// Extended reports.
     ExtendedReport(ExtendedReport<'a>),
-    /// A kind that we do not know.
+    /// An unknown packet type.
     Other {
         /// The packet type.
         packet_type: u8,
@@ -86,22 +88,22 @@ pub enum Packet<'a> {
     },
 }
 
-/// What is wrong with a packet or with the whole compound.
+/// The fault of a packet or of a whole compound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Malformed {
-    /// Ends in the middle of a packet. Nothing follows.
+    /// It ends in the middle of a packet. Nothing follows.
     #[error("truncated")]
     Truncated,
-    /// Not version 2. Nothing follows.
+    /// It is not version 2. Nothing follows.
     #[error("not version 2")]
     Version,
-    /// More than [`MAX_PACKETS`]. Nothing follows.
+    /// It has more than [`MAX_PACKETS`]. Nothing follows.
     #[error("too many packets")]
     TooMany,
-    /// Padding that does not fit into its packet. The next packet follows.
+    /// The padding does not fit into its packet. The next packet follows.
     #[error("impossible padding")]
     Padding,
-    /// What a packet says contradicts itself. The next packet follows.
+    /// The content of a packet contradicts itself. The next packet follows.
     #[error("malformed content of packet type {packet_type}")]
     Content {
         /// The packet type.

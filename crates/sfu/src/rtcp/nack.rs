@@ -4,12 +4,12 @@ use super::compound::Reader;
 use super::packet_type;
 use super::writer::Writer;
 
-/// A receiver misses packets of an SSRC.
+/// A request for missing packets of an SSRC.
 #[derive(Debug, Clone, Copy)]
 pub struct Nack<'a> {
-    /// Who misses them.
+    /// The SSRC of the requesting receiver.
     pub sender: u32,
-    /// The SSRC they were sent with.
+    /// The SSRC that the packets were sent with.
     pub media: u32,
     entries: &'a [[u8; 4]],
 }

@@ -1,15 +1,15 @@
-//! Please send a key frame, a picture was lost (RFC 4585 §6.3.1).
+//! Picture Loss Indication: a request for a key frame after a lost picture (RFC 4585 §6.3.1).
 
 use super::compound::Reader;
 use super::packet_type;
 use super::writer::Writer;
 
-/// A receiver cannot decode an SSRC any more.
+/// A request for a key frame by a receiver that cannot decode an SSRC any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pli {
-    /// Who asks.
+    /// The SSRC of the requesting receiver.
     pub sender: u32,
-    /// Whom.
+    /// The SSRC that has to send a key frame.
     pub media: u32,
 }
 

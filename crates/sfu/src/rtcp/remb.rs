@@ -1,4 +1,4 @@
-//! How much does the receiver want at most (draft-alvestrand-rmcat-remb-03 §2.2)?
+//! Which bit rate does the receiver allow at most (draft-alvestrand-rmcat-remb-03 §2.2)?
 
 use super::compound::Reader;
 use super::packet_type;
@@ -7,7 +7,7 @@ use super::writer::Writer;
 /// A receiver's estimate of the bandwidth towards it.
 #[derive(Debug, Clone, Copy)]
 pub struct Remb<'a> {
-    /// Who estimates.
+    /// The SSRC of the estimating receiver.
     pub sender: u32,
     /// Bits per second for all [`Remb::ssrcs`] together.
     pub bitrate_bps: u64,
@@ -15,7 +15,7 @@ pub struct Remb<'a> {
 }
 
 impl<'a> Remb<'a> {
-    /// Returns whether application layer feedback is this.
+    /// Returns `true` if application layer feedback is a REMB.
     pub(super) fn has_name(body: &[u8]) -> bool {
         body.get(8..).is_some_and(|rest| rest.starts_with(NAME))
     }
@@ -35,7 +35,7 @@ impl<'a> Remb<'a> {
         (fits && ssrcs.len() == count && rest.is_empty()).then_some(Remb { sender, bitrate_bps, ssrcs })
     }
 
-    /// Returns what the estimate is for.
+    /// Returns the SSRCs that the estimate is for.
     pub fn ssrcs(&self) -> impl ExactSizeIterator<Item = u32> + use<'a> {
         self.ssrcs.iter().map(|&ssrc| u32::from_be_bytes(ssrc))
     }

@@ -6,10 +6,10 @@ use super::compound::Reader;
 use super::writer::{Out, Writer};
 use super::{MAX_COUNT, packet_type};
 
-/// What an SSRC has sent (RFC 3550 §6.4.1).
+/// The counts of an SSRC's sender (RFC 3550 §6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderReport {
-    /// Who sent it.
+    /// The SSRC.
     pub ssrc: u32,
     /// The sender's wall clock at this moment.
     pub ntp: NtpTime,
@@ -21,10 +21,10 @@ pub struct SenderReport {
     pub octets: u32,
 }
 
-/// What is heard of one SSRC (RFC 3550 §6.4.1).
+/// The report on one received SSRC (RFC 3550 §6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReportBlock {
-    /// Of whom.
+    /// The SSRC that is reported on.
     pub ssrc: u32,
     /// Loss since the last report, in 1/256.
     pub fraction_lost: u8,
@@ -36,16 +36,16 @@ pub struct ReportBlock {
     pub jitter: u32,
     /// [`NtpTime::middle_32`] of the last sender report; 0 if there was none.
     pub last_sender_report: u32,
-    /// Since that report, in 1/65536 s.
+    /// Time since that report, in 1/65536 s.
     pub delay_since_last_sender_report: u32,
 }
 
-/// What an SSRC that sends nothing hears of others (RFC 3550 §6.4.2).
+/// Reports of an SSRC that sends no media (RFC 3550 §6.4.2).
 #[derive(Debug, Clone)]
 pub struct ReceiverReport<'a> {
-    /// Who says so.
+    /// The SSRC of the reporting receiver.
     pub ssrc: u32,
-    /// What was heard.
+    /// The reports.
     pub blocks: ReportBlocks<'a>,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn parse_receiver_report(count: u8, body: &[u8]) -> Option<ReceiverRe
 }
 
 impl<'a> ReportBlocks<'a> {
-    /// What follows the blocks are extensions of some profile (RFC 3550 §6.4.3), which we do not know.
+    /// Data behind the blocks are extensions of an unknown profile (RFC 3550 §6.4.3).
     fn parse(count: u8, reader: &mut Reader<'a>) -> Option<ReportBlocks<'a>> {
         let bytes = reader.bytes(usize::from(count).checked_mul(BLOCK_BYTES)?)?;
         let (blocks, _) = bytes.as_chunks();

@@ -1,6 +1,6 @@
-//! What is the canonical name of an SSRC (RFC 3550 §6.5)?
+//! The canonical name of an SSRC (RFC 3550 §6.5).
 //!
-//! Only written: what peers call themselves is in their SDP.
+//! Names are only written: those of peers are in their SDP.
 
 use super::packet_type;
 use super::writer::Writer;

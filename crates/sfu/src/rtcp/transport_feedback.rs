@@ -14,7 +14,7 @@ use super::writer::{Out, Writer};
 /// The arrival times of a range of packets.
 #[derive(Debug, Clone, Copy)]
 pub struct TransportFeedback<'a> {
-    /// Who received them.
+    /// The SSRC of the receiver.
     pub sender: u32,
     /// An SSRC that sent some of them.
     pub media: u32,
@@ -22,10 +22,10 @@ pub struct TransportFeedback<'a> {
     pub feedback_count: u8,
     /// The first sequence number listed.
     pub base_seq: u16,
-    /// How many sequence numbers are listed; at least one.
+    /// Number of sequence numbers listed; at least one.
     pub status_count: u16,
-    /// Where the time of the first arrival is counted from, in 64 ms of the receiver's own clock;
-    /// 24 bits, signed, wrapping.
+    /// Origin of the first arrival time, in units of 64 ms of the receiver's own clock; 24 bits,
+    /// signed, wrapping.
     pub reference_time: i32,
     chunks: &'a [[u8; 2]],
     deltas: &'a [u8],
@@ -139,7 +139,7 @@ impl Iterator for Arrivals<'_> {
     }
 }
 
-/// What became of one packet (§3.1.1).
+/// The fate of one packet (§3.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Symbol {
     NotReceived,
@@ -167,7 +167,7 @@ impl Symbol {
         }
     }
 
-    /// Returns how long its delta is; `None` for the reserved one, which nobody can read.
+    /// Returns the length of the delta; `None` for the reserved symbol, which cannot be read.
     fn delta_bytes(self) -> Option<usize> {
         match self {
             Symbol::NotReceived => Some(0),
@@ -182,7 +182,7 @@ impl Symbol {
 #[derive(Debug, Clone, Copy)]
 struct Chunk {
     symbols: Symbols,
-    /// How many are left; those beyond the status count are not there.
+    /// Symbols that are left; those beyond the status count do not exist.
     len: u16,
 }
 
@@ -226,7 +226,7 @@ impl Chunk {
         }
     }
 
-    /// Returns how long the deltas of all its symbols are; `None` if one is reserved.
+    /// Returns the total length of the deltas of all symbols; `None` if one is reserved.
     fn delta_bytes(mut self) -> Option<usize> {
         if let Symbols::Run(symbol) = self.symbols {
             return symbol.delta_bytes()?.checked_mul(usize::from(self.len));
@@ -282,11 +282,11 @@ impl Writer<'_> {
 #[derive(Clone)]
 struct Statuses<'a> {
     packets: std::slice::Iter<'a, (u16, Option<i64>)>,
-    /// Taken from the packets, and not reached yet.
+    /// The next entry of the packets, which the list has not reached yet.
     next: Option<(u16, Option<i64>)>,
     seq: u16,
     left: u16,
-    /// Of the last arrival.
+    /// The time of the last arrival.
     ticks: i64,
 }
 
@@ -316,7 +316,7 @@ impl Iterator for Statuses<'_> {
     }
 }
 
-/// Writes the densest chunk that fits what comes next, again and again.
+/// Writes, repeatedly, the densest chunk that fits the next statuses.
 fn write_chunks(mut statuses: Statuses<'_>, out: &mut Out<'_>) -> Option<()> {
     while statuses.left > 0 {
         let mut ahead = statuses.clone().map(|(symbol, _)| symbol).take(MAX_RUN);

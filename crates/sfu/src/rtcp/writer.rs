@@ -2,8 +2,8 @@
 
 /// Appends RTCP packets to a buffer.
 ///
-/// Each method returns whether the packet fitted and could be expressed; if not, nothing of it is
-/// written and the ones before it stand.
+/// Each method returns `true` if the packet fitted and could be expressed. Otherwise nothing of it
+/// is written, and the packets before it stay.
 #[derive(Debug)]
 pub struct Writer<'a> {
     out: Out<'a>,
@@ -40,7 +40,7 @@ impl<'a> Writer<'a> {
         written
     }
 
-    /// Takes back what was written since the length was `len`.
+    /// Removes the bytes written beyond `len`.
     pub(super) fn truncate(&mut self, len: usize) {
         self.out.len = len.min(self.out.len);
     }

@@ -1,7 +1,8 @@
-//! Extended reports (RFC 3611), of which we know those that tell a receiver its round trip time.
+//! Extended reports (RFC 3611), of which only those are read that give a receiver its round trip
+//! time.
 //!
-//! A receiver that sends nothing has no sender reports to be answered. It sends its time as
-//! an RRTR block and gets a DLRR block back, as a sender would with SR and RR.
+//! A receiver without media of its own has no sender reports that could be answered. It sends its
+//! time as an RRTR block and gets a DLRR block back, as a sender would with SR and RR.
 
 use media::NtpTime;
 
@@ -12,7 +13,7 @@ use super::writer::Writer;
 /// A packet of extended report blocks.
 #[derive(Debug, Clone, Copy)]
 pub struct ExtendedReport<'a> {
-    /// Who reports.
+    /// The SSRC of the reporter.
     pub ssrc: u32,
     blocks: &'a [u8],
 }
@@ -25,23 +26,23 @@ pub enum XrBlock<'a> {
         /// At the moment of sending.
         ntp: NtpTime,
     },
-    /// How long ago the reporter heard others' wall clocks (RFC 3611 §4.5).
+    /// Times since the reporter received the wall clocks of others (RFC 3611 §4.5).
     Dlrr(DlrrBlocks<'a>),
-    /// A type that we do not know.
+    /// An unknown block type.
     Other {
         /// RFC 3611 §3.
         block_type: u8,
     },
 }
 
-/// How long ago a receiver's wall clock was heard (RFC 3611 §4.5).
+/// Time since a receiver's wall clock arrived (RFC 3611 §4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DlrrBlock {
     /// The receiver.
     pub ssrc: u32,
-    /// [`NtpTime::middle_32`] of what it said last; 0 if it said nothing.
+    /// [`NtpTime::middle_32`] of its last report; 0 if there was none.
     pub last_receiver_report: u32,
-    /// Since then, in 1/65536 s.
+    /// Time since that report, in 1/65536 s.
     pub delay_since_last_receiver_report: u32,
 }
 
@@ -108,7 +109,7 @@ impl Iterator for DlrrBlocks<'_> {
 }
 
 impl Writer<'_> {
-    /// Appends our wall clock, for the peer to answer with [`Writer::dlrr`].
+    /// Appends the server's wall clock, for the peer to answer with [`Writer::dlrr`].
     pub fn rrtr(&mut self, ssrc: u32, ntp: NtpTime) -> bool {
         self.packet(packet_type::EXTENDED_REPORT, 0, |out| {
             out.u32(ssrc)?;
@@ -118,7 +119,7 @@ impl Writer<'_> {
         })
     }
 
-    /// Appends how long ago we heard receivers' wall clocks. Without any block nothing is written.
+    /// Appends the times since receivers' wall clocks arrived. Without blocks nothing is written.
     pub fn dlrr(&mut self, ssrc: u32, blocks: &[DlrrBlock]) -> bool {
         let words = blocks.len().checked_mul(DLRR_BYTES / 4).and_then(|words| u16::try_from(words).ok());
         let Some(words) = words.filter(|&words| words > 0) else {

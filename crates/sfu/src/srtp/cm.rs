@@ -16,7 +16,7 @@ pub(super) const TAG_BYTES: usize = 10;
 /// Both keys are expanded once: `less_safe_encrypt` reads the AES schedule that [`EncryptingKey`]
 /// holds, and signing copies the two hashed pads of [`hmac::Key`] without allocating. Measured for
 /// 1,200 bytes on an AMD EPYC with VAES and SHA-NI: AES 128 ns (274 with a new key every time),
-/// HMAC 705 ns (832). The hash is what makes this profile dear, and no library call avoids it.
+/// HMAC 705 ns (832). The hash makes this profile expensive, and no library call avoids it.
 pub(super) struct Cm {
     cipher: EncryptingKey,
     auth: hmac::Key,
@@ -57,7 +57,7 @@ impl Cm {
         Some(())
     }
 
-    /// Decrypts what stands behind the header. The result includes RTP padding.
+    /// Decrypts the part behind the header. The result includes RTP padding.
     pub(super) fn open_rtp<'a>(
         &self,
         packet: &'a mut [u8],

@@ -10,7 +10,8 @@ use crate::prefetch::Prefetch;
 /// RFC 7714 §13.1: both profiles have the full tag.
 pub(super) const TAG_BYTES: usize = 16;
 
-/// What the library keeps of a key (`EVP_AEAD_CTX` of aws-lc): round keys of up to 240 bytes, and powers for GHASH.
+/// Size of a key's state in the library (`EVP_AEAD_CTX` of aws-lc): round keys of up to 240 bytes,
+/// and powers for GHASH.
 const KEY_STATE_BYTES: usize = 584;
 
 /// One session key and salt.
@@ -28,7 +29,7 @@ impl Gcm {
         Ok(Gcm { key: LessSafeKey::new(key), salt: widen(salt) })
     }
 
-    /// It will be used soon.
+    /// Prefetches the key, which is used soon.
     pub(super) fn prefetch(&self, prefetch: Prefetch) {
         prefetch.ask_behind(&self.key, KEY_STATE_BYTES);
     }
@@ -54,7 +55,7 @@ impl Gcm {
         self.key.seal_out_of_place_scatter(nonce, aad, first, body, second, rest).ok()
     }
 
-    /// Decrypts what stands behind the header. The result includes RTP padding.
+    /// Decrypts the part behind the header. The result includes RTP padding.
     pub(super) fn open_rtp<'a>(
         &self,
         packet: &'a mut [u8],

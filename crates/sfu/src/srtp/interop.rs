@@ -1,7 +1,7 @@
-//! Do we agree with the ciphers, the key derivation and the nonces of str0m?
+//! Do the ciphers, the key derivation and the nonces agree with str0m's?
 //!
-//! A twin made of the pieces that str0m puts together (its own context is not public), put together
-//! in the simplest way: it allocates, copies and keys every packet anew.
+//! The twin is assembled from the parts that str0m uses (its own context is not public) in the
+//! simplest way: it allocates, copies and expands the key anew for every packet.
 
 use proptest::prelude::*;
 use str0m_proto::crypto::{AeadAes128Gcm, AeadAes256Gcm, Aes128CmSha1_80, CryptoProvider};
@@ -9,7 +9,7 @@ use str0m_proto::crypto::{AeadAes128Gcm, AeadAes256Gcm, Aes128CmSha1_80, CryptoP
 use super::tests::PROFILES;
 use super::{DtlsRole, Profile, split};
 
-/// One direction, as str0m would have it.
+/// One direction, as str0m computes it.
 struct Twin {
     profile: Profile,
     crypto: CryptoProvider,

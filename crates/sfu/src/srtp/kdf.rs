@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::Error;
 
-/// What a derived key is for (RFC 3711 §4.3.2).
+/// The purpose of a derived key (RFC 3711 §4.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Label {

@@ -1,15 +1,15 @@
-//! Is this SRTP or SRTCP packet authentic and new, and what does it say?
+//! Is this SRTP or SRTCP packet authentic and new, and what are its contents?
 //!
-//! Everything that depends on the packet's past (replay windows, rollover counters) is looked up
-//! before decryption and changed only after the tag was right. Anything that anyone could have
-//! sent is refused with a [`Reject`] and leaves no trace.
+//! State of earlier packets (replay windows, rollover counters) is read before decryption and
+//! changed only after the tag was verified. A packet that any sender could have made is refused
+//! with a [`Reject`] and changes nothing.
 
 use crate::prefetch::Prefetch;
 
 use super::sources::Sources;
 use super::{E_BIT, INDEX_BYTES, Keys, RTCP_HEADER_BYTES, cm, gcm};
 
-/// The keys of the direction that we receive, and what came in so far.
+/// The keys of the receiving direction, and the replay state.
 pub struct Open {
     rtp: Keys,
     rtcp: Keys,
@@ -17,19 +17,19 @@ pub struct Open {
     rtcp_sources: Sources,
 }
 
-/// Why a packet was refused. Never a reason to close anything (threat T2).
+/// The reason for refusing a packet. Never a reason to close anything (threat T2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Reject {
     /// Too short for its header and tag, or no version 2 header.
     #[error("too short")]
     TooShort,
-    /// Seen before, or too old to tell.
+    /// The packet was received before, or is too old to know.
     #[error("replayed")]
     Replayed,
     /// Not sent by the peer, or damaged.
     #[error("bad tag")]
     BadTag,
-    /// Another SSRC than the 64 that we follow.
+    /// Another SSRC than the 64 that are tracked.
     #[error("too many sources")]
     TooManySources,
     /// SRTCP whose E bit says that it is not encrypted.
@@ -38,7 +38,7 @@ pub enum Reject {
 }
 
 impl Open {
-    /// A datagram of RTCP will be opened soon; this is near by now.
+    /// Prefetches the state for a datagram of RTCP that will be opened soon.
     pub fn prefetch(&self, prefetch: Prefetch) {
         self.rtcp.prefetch(prefetch);
         self.rtcp_sources.prefetch(prefetch);
@@ -48,14 +48,15 @@ impl Open {
         Open { rtp, rtcp, rtp_sources: Sources::default(), rtcp_sources: Sources::default() }
     }
 
-    /// Decrypts a compound RTCP packet in place. After an error its bytes are garbage.
+    /// Decrypts a compound RTCP packet in place. After an error its bytes are undefined.
     ///
-    /// Replays are refused per sender SSRC. Of more than 64 SSRCs those that were silent for longest
-    /// are forgotten: only the peer itself can bring that about.
+    /// Replays are refused per sender SSRC. Beyond 64 SSRCs the one that was silent for longest is
+    /// dropped: only the peer itself can cause that.
     ///
-    /// Packets with the E bit clear are refused though they could be authentic: RFC 3711 §3.4 lets
-    /// a sender choose, but all our profiles encrypt SRTCP (RFC 5764 §4.1.2, RFC 7714 §14.2), and
-    /// WebRTC demands it (RFC 8834 §4.8 and RFC 8827 §6.5), so no honest peer sends them.
+    /// Packets with the E bit clear are refused although they could be authentic: RFC 3711 §3.4
+    /// lets a sender choose, but all supported profiles encrypt SRTCP (RFC 5764 §4.1.2, RFC 7714
+    /// §14.2), and WebRTC requires it (RFC 8834 §4.8 and RFC 8827 §6.5), so no honest peer sends
+    /// them.
     pub fn rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a [u8], Reject> {
         let (header, rest) = packet.split_first_chunk::<RTCP_HEADER_BYTES>().ok_or(Reject::TooShort)?;
         let [first, _, _, _, ssrc @ ..] = *header;
@@ -87,11 +88,11 @@ impl Open {
         packet.get(..len).ok_or(Reject::TooShort)
     }
 
-    /// Decrypts an RTP packet in place. After an error its bytes are garbage.
+    /// Decrypts an RTP packet in place. After an error its bytes are undefined.
     ///
     /// Returns the packet index (rollover counter and sequence number) and the payload with its
-    /// padding; the header stands in the clear before it. A 65th SSRC is refused rather than an old
-    /// one forgotten, since its rollover counter would be lost with it.
+    /// padding; the header before it is in the clear. A 65th SSRC is refused. An old one is not
+    /// dropped for it, because its rollover counter would be lost.
     pub fn rtp<'a>(&mut self, packet: &'a mut [u8]) -> Result<(u64, &'a [u8]), Reject> {
         let tag_bytes = match &self.rtp {
             Keys::Gcm(_) => gcm::TAG_BYTES,
@@ -128,7 +129,7 @@ impl std::fmt::Debug for Open {
     }
 }
 
-/// What decryption needs to know of an RTP header.
+/// The parts of an RTP header that decryption needs.
 struct Header {
     seq: u16,
     ssrc: u32,

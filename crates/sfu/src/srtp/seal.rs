@@ -1,12 +1,12 @@
-//! How does a packet that we send become SRTP or SRTCP?
+//! How does a sent packet become SRTP or SRTCP?
 
 use crate::prefetch::Prefetch;
 
 use super::{E_BIT, Keys, Profile, RTCP_HEADER_BYTES};
 
-/// The keys of the direction that we send, and the count of RTCP packets sent.
+/// The keys of the sending direction, and the count of RTCP packets sent.
 ///
-/// The SRTCP index only grows, so no nonce of RTCP repeats. For RTP that is the caller's duty.
+/// The SRTCP index only grows, so no nonce of RTCP repeats. For RTP the caller guarantees this.
 pub struct Seal {
     profile: Profile,
     rtp: Keys,
@@ -21,7 +21,7 @@ impl Seal {
         Seal { profile, rtp, rtcp, next_rtcp_index: 0 }
     }
 
-    /// Packets will be sealed soon. This is near by now.
+    /// Prefetches the keys for packets that will be sealed soon.
     pub fn prefetch(&self, prefetch: Prefetch) {
         self.rtp.prefetch(prefetch);
     }
@@ -100,7 +100,7 @@ impl Seal {
         let out = out.get_mut(..len)?;
         let (_, ssrc) = out.first_chunk::<RTCP_HEADER_BYTES>()?.split_last_chunk::<4>()?;
         let ssrc = u32::from_be_bytes(*ssrc);
-        // Before the attempt, so that an index is never used twice, whatever comes of it.
+        // Counted before the attempt, so that an index is never used twice, even after a failure.
         self.next_rtcp_index = index.saturating_add(1);
         match &self.rtcp {
             Keys::Gcm(gcm) => gcm.seal_rtcp(out, ssrc, index)?,
@@ -114,12 +114,12 @@ impl Seal {
         self.profile
     }
 
-    /// Returns by how much [`Seal::rtp`] makes a packet grow.
+    /// Returns the number of bytes that [`Seal::rtp`] adds to a packet.
     pub const fn rtp_overhead(&self) -> usize {
         self.profile.rtp_overhead()
     }
 
-    /// Returns by how much [`Seal::rtcp`] makes a packet grow.
+    /// Returns the number of bytes that [`Seal::rtcp`] adds to a packet.
     pub const fn rtcp_overhead(&self) -> usize {
         self.profile.rtcp_overhead()
     }
@@ -193,7 +193,7 @@ mod tests {
             }
             assert_eq!(seal.rtcp(&mut [0; 100], 7), 0);
             assert_eq!(seal.rtcp(&mut [0; 100], usize::MAX), 0);
-            // None of these used an index up.
+            // No index was used by these attempts.
             let mut packet = rtcp(&mut seal, 1);
             assert!(open.rtcp(&mut packet).is_ok());
             assert_eq!(seal.next_rtcp_index, 1);
@@ -238,8 +238,8 @@ mod tests {
         }
     }
 
-    /// Prints what the table at [`Seal::rtp`] says:
-    /// `cargo test --release -p sfu srtp::seal -- --ignored --nocapture`.
+    /// Prints the figures of the table at [`Seal::rtp`]: `cargo test --release -p sfu srtp::seal --
+    /// --ignored --nocapture`.
     #[test]
     #[ignore = "measures"]
     fn speed() {

@@ -1,6 +1,6 @@
-//! What do we remember of each SSRC that sends to us?
+//! Which state is kept of each SSRC that sends to the server?
 //!
-//! At most [`MAX_SOURCES`] replay windows, each made by a packet that proved authentic.
+//! At most [`MAX_SOURCES`] replay windows, each created by an authentic packet.
 
 use crate::prefetch::Prefetch;
 
@@ -10,7 +10,7 @@ use super::replay::Replay;
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     sources: Vec<Source>,
-    /// Grows with every use, to find the source that was not used for longest.
+    /// Grows with every use, to find the source that was unused for longest.
     uses: u64,
 }
 
@@ -22,25 +22,26 @@ struct Source {
 }
 
 impl Sources {
-    /// A packet will be looked up soon; most peers send from one source.
+    /// Prefetches the source of a packet that will be looked up soon; most peers send from one
+    /// source.
     pub(super) fn prefetch(&self, prefetch: Prefetch) {
         if let Some(first) = self.sources.first() {
             prefetch.ask(first);
         }
     }
 
-    /// Returns what was seen of `ssrc`.
+    /// Returns the replay window of `ssrc`.
     pub(super) fn find(&self, ssrc: u32) -> Option<&Replay> {
         self.sources.iter().find(|source| source.ssrc == ssrc).map(|source| &source.replay)
     }
 
-    /// Returns whether a new source has to push an old one out.
+    /// Returns `true` if a new source has to replace an old one.
     pub(super) fn is_full(&self) -> bool {
         self.sources.len() >= MAX_SOURCES
     }
 
-    /// An authentic packet of `ssrc` had `index`. When there is no room, the source that was not
-    /// heard of for longest is forgotten.
+    /// Records that an authentic packet of `ssrc` had `index`. Without room, the source that was
+    /// silent for longest is dropped.
     pub(super) fn record(&mut self, ssrc: u32, index: u64) {
         self.uses = self.uses.saturating_add(1);
         let used = self.uses;

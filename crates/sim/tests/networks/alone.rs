@@ -6,14 +6,14 @@ use sim::{Link, Peer, Seen, Story, at_least, at_most, ms, secs, told};
 
 use super::{SEEDS, millis, on_air, path, seconds, until_top, watched, way};
 
-/// A publisher and a viewer on this network, who came just now.
+/// Makes a publisher and a viewer on this network that have just joined.
 fn begins(seed: u64, down: Link) -> (Story, Peer, Peer) {
     let (mut story, publisher) = on_air(seed);
     let viewer = story.path(path(down)).watches("demo");
     (story, publisher, viewer)
 }
 
-/// What a viewer sees for 20 s of a network that stays as it is, after `settling`.
+/// Returns the figures of a viewer over 20 s of an unchanging network, after `settling`.
 fn steady(seed: u64, down: Link, settling: Duration) -> Seen {
     let (mut story, publisher, viewer) = begins(seed, down);
     story.runs(settling);
@@ -22,8 +22,10 @@ fn steady(seed: u64, down: Link, settling: Duration) -> Seen {
     seen
 }
 
-/// … and of one that becomes another five seconds after the viewer came, when it is that for ten. Handshakes take seconds over networks
-/// that lose much, and bursts are as many packets long, however few are sent.
+/// Returns the figures of a viewer over 20 s of a second network. It replaces the first one five
+/// seconds after the join, and ten seconds pass before the measurement: handshakes take seconds
+/// over networks with much loss, and a burst covers a number of packets, however slowly they are
+/// sent.
 fn later(seed: u64, first: Link, then: Link) -> Seen {
     let (mut story, publisher, viewer) = begins(seed, first);
     story.runs(secs(5));
@@ -188,7 +190,7 @@ fn a_tenth_lost_is_no_congestion() {
 
 fn lossy(seed: u64, loss: f64) -> [f64; 5] {
     let seen = later(seed, way(25), way(25).loss(loss));
-    // Sound is not sent again: what comes is what is not lost.
+    // Sound is not retransmitted: the share that arrives is the share that is not lost.
     [seconds(seen.longest_freeze), seen.frozen, seen.pictures, seen.top, seen.sounds]
 }
 

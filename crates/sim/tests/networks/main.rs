@@ -1,9 +1,10 @@
-//! What does a viewer get over which network?
+//! Which quality does a viewer get over which network?
 //!
-//! A publisher sends three sizes with three temporal layers each; the server chooses. Every story is told with twenty seeds, with as many
-//! as `SIM_SEEDS` says, or with `SIM_SEED` alone; `-- --nocapture` shows the figures. Bounds lie a little
-//! beyond the worst of some hundred seeds, and beyond what half of them had: chance is hard on a viewer now and then, and its one bad
-//! second must not hide that things became worse as a rule.
+//! A publisher sends three sizes with three temporal layers each; the server chooses. Every story
+//! is played with twenty seeds, with the number in `SIM_SEEDS`, or with `SIM_SEED` alone; `--
+//! --nocapture` prints the figures. A figure has two bounds, a little beyond the worst of some
+//! hundred seeds and a little beyond their median: single seeds are unlucky, and one bad second of
+//! them must not hide a general regression.
 
 mod alone;
 mod together;
@@ -19,17 +20,17 @@ fn three() -> Filming {
     Filming { sizes: 3, temporal_layers: 3, bits_per_second: 2_000_000, ..Filming::default() }
 }
 
-/// No way takes the same time for every packet.
+/// Returns a link with a little jitter, as every real path has.
 fn way(one_way: u64) -> Link {
     Link::of(ms(one_way)).jitter(ms(2))
 }
 
-/// What comes up to the server does so undisturbed.
+/// Returns a path whose uplink is undisturbed.
 fn path(down: Link) -> Path {
     Path { up: way(down.one_way().as_millis() as u64), down }
 }
 
-/// A server and a publisher that has been there for two to three seconds.
+/// Makes a server and a publisher that has been sending for two to three seconds.
 fn on_air(seed: u64) -> (Story, Peer) {
     let mut story = Story::seeded(Setup::default(), seed);
     let publisher = story.publishes("demo", three());
@@ -38,7 +39,8 @@ fn on_air(seed: u64) -> (Story, Peer) {
     (story, publisher)
 }
 
-/// … and one that sends up to 2.5 Mb/s, of what its audience has use for, in pictures of all sizes.
+/// Makes the same with a publisher that sends up to 2.5 Mb/s, as its audience needs, in pictures of
+/// varying numbers of bits.
 fn filmed(seed: u64) -> (Story, Peer) {
     let mut story = Story::seeded(Setup::default(), seed);
     let publisher = story.publishes("demo", Filming { varies: true, bits_per_second: 2_500_000, ..three() });
@@ -48,14 +50,14 @@ fn filmed(seed: u64) -> (Story, Peer) {
     (story, publisher)
 }
 
-/// What a viewer sees from now on, for so long.
+/// Returns the figures of a viewer over the next `span`.
 fn watched(story: &mut Story, publisher: Peer, viewer: Peer, span: Duration) -> Seen {
     let from: Mark = story.marks(viewer);
     story.runs(span);
     story.seen(publisher, from)
 }
 
-/// How long it takes until a viewer is shown the largest size; 20 s if it is not.
+/// Returns the time until a viewer gets the largest size; 20 s if it does not.
 fn until_top(story: &mut Story, publisher: Peer, viewer: Peer) -> Duration {
     story.runs_until(secs(20), |story| story.size(publisher, viewer) == Some(2)).unwrap_or(secs(20))
 }

@@ -1,4 +1,4 @@
-//! Viewers and others who share a network, or only a server.
+//! Viewers and other traffic that share a network, or only a server.
 
 use sim::{Bottleneck, Link, Mark, Peer, Seen, Story, at_least, at_most, jain, ms, secs, told};
 
@@ -18,7 +18,7 @@ fn five_viewers_behind_one_bottleneck_share_it() {
         at_most("freeze, s", 0.2, 2.5),
         at_most("queue, ms", 3.5, 6.0),
         at_least("sounds", 0.99, 0.97),
-        // The bit rates are fixed: what is left out is chance.
+        // The bit rates are fixed: the choice of the pictures left out is chance.
         at_least("pictures", 0.9, 0.4),
     ];
     told(SEEDS, bounds, |seed| {
@@ -44,7 +44,8 @@ fn five_behind_one_bottleneck_share_it_and_the_publisher_follows() {
     });
 }
 
-/// What five viewers behind 5 Mb/s get in 30 s, twenty seconds after they came; the worst of them, where it differs.
+/// Returns the figures of five viewers behind 5 Mb/s over 30 s, starting twenty seconds after they
+/// joined; of the worst viewer, where they differ.
 fn five(mut story: Story, publisher: Peer) -> [f64; 6] {
     let shared = story.bottleneck(Link::of(ms(0)).rate(5_000_000));
     let viewers: Vec<Peer> = (0..5).map(|_| joins_behind(&mut story, shared)).collect();
@@ -86,7 +87,7 @@ fn a_download_beside_us_takes_its_share_and_leaves_ours() {
 }
 
 #[test]
-fn a_viewer_whose_network_dies_is_noticed_by_nobody() {
+fn dead_network_of_one_viewer_does_not_affect_others() {
     let bounds = [
         at_most("freeze, s", 0.12, 0.2),
         at_least("pictures", 0.99, 0.98),
