@@ -89,9 +89,9 @@ pub fn links(text: &str) -> Vec<Link> {
 
 fn headings(text: &str) -> impl Iterator<Item = &str> {
     let is_heading = |text: &str| text.trim_start_matches('#').starts_with(' ');
-    prose(text).filter_map(move |(_, text)| {
-        (text.starts_with('#') && is_heading(text)).then(|| text.trim_start_matches('#').trim())
-    })
+    prose(text)
+        .filter(move |(_, text)| text.starts_with('#') && is_heading(text))
+        .map(|(_, text)| text.trim_start_matches('#').trim())
 }
 
 /// Returns the lines outside of code blocks, with their numbers.
