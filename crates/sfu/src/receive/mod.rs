@@ -156,7 +156,6 @@ pub struct Delivery {
 
 /// What an RTP datagram came to.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "most are deliveries, and a box for each costs more than its move")]
 pub enum Outcome {
     /// It was not authentic, came before, or was malformed.
     Refused,

@@ -131,7 +131,9 @@ impl Runs {
             && old.ssrc != fresh.ssrc
         {
             self.replaced.iter_mut().filter(|known| **known == Some(fresh.ssrc)).for_each(|known| *known = None);
-            self.replaced[self.next_replaced % MAX_REPLACED] = Some(old.ssrc);
+            if let Some(place) = self.replaced.get_mut(self.next_replaced % MAX_REPLACED) {
+                *place = Some(old.ssrc);
+            }
             self.next_replaced = (self.next_replaced + 1) % MAX_REPLACED;
         }
         true
