@@ -71,8 +71,8 @@ export interface LayerStatus {
 /** What a viewer wishes of the video. An empty object leaves the choice to the server. */
 export interface LayerWish {
   /**
-   * The `rid` of the layer to send, whatever the network carries. Later drafts of WHEP call it so:
-   * `rid`.
+   * The `rid` of the layer to send, whatever the network carries. Later drafts of WHEP call the
+   * field `rid`.
    */
   encodingId?: string | null;
   /**
@@ -84,9 +84,9 @@ export interface LayerWish {
   maxHeight?: number | null;
   /** The most columns of the picture. */
   maxWidth?: number | null;
-  /** The `mid` that is meant. There is one video, so it changes nothing; drafts of WHEP name it. */
+  /** The `mid` of the video. There is one video, so it changes nothing; drafts of WHEP name it. */
   mediaId?: string | null;
-  /** No picture for now: nobody looks. Sound goes on. */
+  /** No video for now, because the viewer does not look at it. Audio goes on. */
   paused?: boolean;
   /**
    * The highest spatial layer to send of an encoding that has some (SVC); `maxSpatialLayerId` means
@@ -158,7 +158,7 @@ export interface Problem {
   type: string;
 }
 
-/** The last attempt to publish a stream that came to nothing because the DTLS handshake failed. */
+/** The last attempt to publish a stream that failed in its DTLS handshake. */
 export interface PublishFailure {
   /** For people: what went wrong, and the kind of the publisher's certificate. */
   detail: string;
@@ -184,8 +184,9 @@ export interface PublisherStatus {
   /** A short public handle of the session, not its secret id. */
   session: string;
   /**
-   * What its viewers have use for of each encoding of the video, smallest first. A publisher that
-   * keeps to it saves its uplink, and each viewer gets more of what its network carries.
+   * What is wanted of each encoding of the video, smallest first, by its viewers' networks and
+   * wishes. A publisher that keeps to it saves its uplink, and each viewer gets more of what its
+   * network carries.
    */
   wanted_layers: WantedLayer[];
 }
@@ -195,7 +196,7 @@ export interface SentReport {
   /** Payload bytes. */
   bytes_sent: number;
   /**
-   * What is known of the publisher's clock: `known`; `untold` (no sender report or capture time
+   * Whether the publisher's clock is known: `known`; `untold` (no sender report or capture time
    * came yet); `wrong` (it says that pictures were captured after they arrived, or a minute
    * before). `captured_at_ms` is `null` unless it is known.
    */
@@ -241,7 +242,7 @@ export interface SentReport {
    * second.
    */
   temporal_layer?: number | null;
-  /** What the viewer asked for. */
+  /** The viewer's wish. */
   wish: LayerWish;
 }
 
@@ -252,9 +253,9 @@ export type StreamState = "waiting" | "live" | "paused";
 export interface StreamStatus {
   /** The audio track. */
   audio?: AudioStatus | null;
-  /** What the publisher sends, in bits per second over the last second. */
+  /** Bits per second from the publisher, over the last second. */
   bitrate_in_bps: number;
-  /** What all viewers together are sent. */
+  /** Bits per second to all viewers together, over the last second. */
   bitrate_out_bps: number;
   /** Since when, in milliseconds since the Unix epoch. */
   live_since_ms?: number | null;
@@ -263,7 +264,7 @@ export interface StreamStatus {
    * publisher connects.
    */
   publish_failure?: PublishFailure | null;
-  /** Who publishes. */
+  /** The publisher, once it is connected. */
   publisher?: PublisherStatus | null;
   /** Whether it can be seen now. */
   state: StreamState;
@@ -273,7 +274,7 @@ export interface StreamStatus {
   video?: VideoStatus | null;
   /** Viewers whose session is up. */
   viewers: number;
-  /** What is wrong with what is published; empty if nothing is known to be. */
+  /** Faults of the published media that are known. */
   warnings: StreamWarning[];
 }
 
@@ -345,9 +346,9 @@ export interface ViewerReport {
   session: string;
   /** The stream's state. */
   state: StreamState;
-  /** What it watches. */
+  /** The stream that it watches. */
   stream: string;
-  /** What the viewer says of all packets that reach it, where it gives transport-wide feedback. */
+  /** How its network is, where the viewer gives transport-wide feedback. */
   transport?: TransportReport | null;
   /** The video it is sent. */
   video?: SentReport | null;
@@ -361,12 +362,12 @@ export interface Wanted {
   wanted_layers: WantedLayer[];
 }
 
-/** What is wanted of an encoding. */
+/** What is wanted of an encoding of the video. */
 export interface WantedLayer {
-  /** Whether anybody has use for it. It is wanted again as soon as somebody may have. */
+  /** Whether a viewer has use for it. It is wanted again as soon as one may have. */
   active: boolean;
   /**
-   * More bits a second than this are of no use; `null` where there is one encoding only: its rate
+   * More bits a second than this are of no use. `null` where there is one encoding only, whose rate
    * is the publisher's choice.
    */
   max_bitrate_bps?: number | null;
