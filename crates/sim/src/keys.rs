@@ -1,6 +1,6 @@
 //! How is a message signed so that the same key and message give the same bytes?
 //!
-//! ECDSA on P-256 (FIPS 186-5 §6.4.1) with one nonce for every signature. Random nonces make signatures of 70 to 72
+//! ECDSA on P-256 (FIPS 186-5, section 6.4.1) with one nonce for every signature. Random nonces make signatures of 70 to 72
 //! bytes, and so datagrams of different sizes. One nonce for two messages gives away the private key; the keys of the
 //! simulated world stand in this crate's source anyway. Verifiers are the product's own: to them a signature is one
 //! like any other.
@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     secret: Number,
-    /// The point of the public key, uncompressed (SEC 1 §2.3.3).
+    /// The point of the public key, uncompressed (SEC 1, section 2.3.3).
     point: Vec<u8>,
 }
 
@@ -68,7 +68,7 @@ fn point(scalar: &[u8]) -> Option<Vec<u8>> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Number([u64; 4]);
 
-/// The order of P-256 (SP 800-186 §3.2.1.3).
+/// The order of P-256 (SP 800-186, section 3.2.1.3).
 const ORDER: Number =
     Number([0xf3b9_cac2_fc63_2551, 0xbce6_faad_a717_9e84, 0xffff_ffff_ffff_ffff, 0xffff_ffff_0000_0000]);
 

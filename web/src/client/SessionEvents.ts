@@ -6,7 +6,7 @@ import type { SessionResource } from "./SessionResource";
 import { SilenceAlarm } from "./SilenceAlarm";
 
 /**
- * The server writes at least every 5 s (`server/src/http/subscriptions.rs`); after two of them the
+ * The server writes at least every 5 s (`server/src/http/events/teller.rs`); after two of them the
  * connection is dead.
  */
 const SILENCE_MS = 12_000;

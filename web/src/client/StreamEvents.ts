@@ -14,7 +14,7 @@ export const EVENTS_PLACE = "nowcast-events";
 export const EVENTS_PLACES = 3;
 const POLL_MS = 2_000;
 /**
- * The server writes at least every 2 s (`server/src/http/events.rs`); after three of them the
+ * The server writes at least every 2 s (`server/src/http/events/`); after three of them the
  * connection is dead.
  */
 const SILENCE_MS = 7_000;

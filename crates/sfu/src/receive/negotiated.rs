@@ -66,7 +66,7 @@ pub struct ExtensionIds {
     pub capture_time: Option<u8>,
     /// playout-delay of the WebRTC project.
     pub playout_delay: Option<u8>,
-    /// 3GPP TS 26.114 §7.4.5.
+    /// 3GPP TS 26.114, section 7.4.5.
     pub orientation: Option<u8>,
     /// color-space of the WebRTC project.
     pub color_space: Option<u8>,
