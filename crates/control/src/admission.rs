@@ -26,8 +26,9 @@ pub(crate) struct Admission {
 /// every viewer that leaves. A guess.
 const REOPENS_BELOW: u16 = 50;
 
-/// Of what is above the viewers' limit, publishers may use nine tenths: a stream that is about to
-/// begin has its audience waiting, and one publisher costs about as much as one viewer.
+/// Share, in tenths, of the capacity above the viewers' limit that publishers may use: nine tenths.
+/// The audience of a stream that is about to begin is waiting, and one publisher costs about as
+/// much as one viewer.
 const PUBLISHERS_SHARE: u16 = 9;
 
 /// Fewer connected viewers do not show what one of them costs: a thread is a few percent busy with

@@ -19,7 +19,7 @@ impl Deadlines {
         self.by_time.insert((at, session));
     }
 
-    /// Removes a deadline; `at` is what it was added with.
+    /// Removes a deadline; `at` is the time with which it was added.
     pub(crate) fn remove(&mut self, at: Instant, session: SessionId) {
         self.by_time.remove(&(at, session));
     }

@@ -50,7 +50,7 @@ pub(crate) struct Session {
 
 /// All admitted sessions, with their counts.
 ///
-/// Ordered maps, so that whoever iterates meets the same order in every run.
+/// Ordered maps, so that every iteration has the same order in every run.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     by_id: BTreeMap<SessionId, Session>,
@@ -67,7 +67,7 @@ impl Sessions {
         assert!(before.is_none(), "session ids are 128 random bits");
     }
 
-    /// Removes a session and returns what it was.
+    /// Removes a session and returns it.
     pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
         let session = self.by_id.remove(&id)?;
         self.publishers -= usize::from(session.role == Role::Publisher);

@@ -1,7 +1,7 @@
-//! Who is in a stream, and what does it look like from outside?
+//! Which sessions are in a stream, and how does the stream appear in the API?
 //!
-//! What must always hold: a stream that [`Streams`] keeps has a publisher or a viewer, except while a
-//! call to `Control` is under way; both maps hold the same streams.
+//! What must always hold: a stream that [`Streams`] keeps has a publisher or a viewer, except while
+//! a call to `Control` is under way; both maps hold the same streams.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -11,12 +11,13 @@ use media::{SessionId, StreamId, StreamName};
 /// Whether a stream can be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// No publisher has been connected while this stream was remembered, or nobody waits for the
-    /// next one.
+    /// No publisher has been connected since this stream was opened, or the last publisher has left
+    /// and no viewer waits for the next one.
     Waiting,
     /// The publisher is connected, and its media comes.
     Live,
-    /// The publisher is connected and quiet: no media comes of it. Or it has left, and viewers stay.
+    /// The publisher is connected and quiet: no media comes of it. Or it has left, and viewers
+    /// stay.
     Paused,
 }
 
@@ -29,7 +30,7 @@ pub struct StreamView<'a> {
     pub name: &'a StreamName,
     /// Whether it can be seen.
     pub state: State,
-    /// Who publishes, or is about to.
+    /// The publisher, connected or connecting.
     pub publisher: Option<PublisherView>,
     /// Viewers that are connected.
     pub viewers: u32,
@@ -54,7 +55,7 @@ pub struct PublisherView {
     pub quiet_since: Option<Instant>,
 }
 
-/// A stream and who is in it.
+/// A stream and its sessions.
 #[derive(Debug)]
 pub(crate) struct Stream {
     id: StreamId,
@@ -141,7 +142,7 @@ impl Stream {
         std::mem::replace(&mut self.told, shown) != shown
     }
 
-    /// Returns whether nobody is in it.
+    /// Returns whether it has no session.
     pub(crate) fn is_empty(&self) -> bool {
         self.publisher.is_none() && self.viewers.is_empty()
     }

@@ -15,8 +15,8 @@ pub enum Takeover {
     /// [`CONNECTING_GRACE`].
     ///
     /// A newcomer that is the first one's owner (the same token subject, or the same address) is
-    /// admitted earlier: as soon as the first one is quiet, or has been connecting for [`OWN_GRACE`].
-    /// A crashed encoder that is started again takes its stream back so.
+    /// admitted earlier: as soon as the first one is quiet, or has been connecting for
+    /// [`OWN_GRACE`]. A crashed encoder that is started again takes its stream back so.
     Refuse,
     /// It takes the stream over; the first one is closed and fenced.
     Replace,
@@ -38,8 +38,8 @@ pub(crate) struct Claimant<'a> {
 }
 
 impl Takeover {
-    /// Decides whether a newcomer may take the stream. The error is the earliest time after which the
-    /// holder may be given up.
+    /// Decides whether a newcomer may take the stream. The error is the earliest time after which
+    /// the holder may be given up.
     pub(crate) fn check(self, now: Instant, holder: Holder<'_>, claimant: Claimant<'_>) -> Result<(), Duration> {
         let session = holder.session;
         let owns = claimant.owns(session);
@@ -52,7 +52,8 @@ impl Takeover {
             (Takeover::Refuse, Some(_), Some(_)) if owns => return Ok(()),
             (Takeover::Refuse, Some(_), None) if owns => QUIET_AFTER,
             (Takeover::Refuse, Some(_), quiet_since) => {
-                // Silence is counted from the last packet, which is QUIET_AFTER older than the quiet.
+                // Silence is counted from the last packet, which is QUIET_AFTER older than the
+                // quiet.
                 let quiet_for = quiet_since.map(|since| now.saturating_duration_since(since) + QUIET_AFTER);
                 let left = GONE_AFTER.saturating_sub(quiet_for.unwrap_or_default());
                 // Media has stopped and ICE goes on: nothing tells when the session ends.
@@ -64,8 +65,8 @@ impl Takeover {
 }
 
 impl Claimant<'_> {
-    /// Whether the claimant and the holder are taken for one publisher. Both may publish this stream.
-    /// Without a token there is no subject, and the address decides alone.
+    /// Whether the claimant and the holder are taken for one publisher. Both may publish this
+    /// stream. Without a token there is no subject, and the address decides alone.
     fn owns(&self, session: &Session) -> bool {
         let same_identity = self.identity.is_some() && self.identity == session.identity.as_deref();
         same_identity || self.address == session.address

@@ -1,6 +1,7 @@
-//! What is asked of the engine, and what does it answer?
+//! Which requests does the engine take, and how does it answer them?
 //!
-//! Plain values, without a wire form: HTTP and data channels bring their own dialects into this form.
+//! Plain values, without a wire form: HTTP and data channels bring their own dialects into this
+//! form.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -168,7 +169,7 @@ pub struct Wish {
     pub is_hidden: bool,
 }
 
-/// Who owns a session.
+/// The stream, the role and the token of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// The session's stream.
@@ -207,7 +208,7 @@ pub enum Refusal {
         /// The change that the client is to make.
         fix: String,
     },
-    /// The viewer offers no codec that decodes what is published.
+    /// The viewer offers no codec that decodes the published one.
     #[error("the stream is published as {published}, which the viewer does not offer")]
     UnsupportedCodec {
         /// The published codec, for example `H265`.
@@ -260,7 +261,8 @@ pub enum Refusal {
     ShuttingDown,
 }
 
-/// [`Refusal::Full::limit`] while media threads have too many commands to carry out, or do not answer.
+/// [`Refusal::Full::limit`] while media threads have too many commands to carry out, or do not
+/// answer.
 pub const BEHIND: &str = "the media threads are behind with their commands; try again in a few seconds";
 
 impl Request {

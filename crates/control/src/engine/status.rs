@@ -36,7 +36,7 @@ pub struct StreamStatus {
     pub video: Option<VideoStatus>,
     /// The audio track, while the stream is live.
     pub audio: Option<AudioStatus>,
-    /// What is wrong with what is published.
+    /// Faults of the published media.
     pub warnings: Warnings,
     /// The last attempt to publish that failed in its DTLS handshake, until a publisher connects.
     pub publish_failure: Option<FailedSession>,
@@ -55,7 +55,7 @@ pub struct PublisherStatus {
     pub connected_at: Instant,
     /// How the way from it is.
     pub health: Health,
-    /// What is wanted of each encoding of the video, smallest first.
+    /// The demand for each encoding of the video, smallest first.
     pub wanted: Vec<WantedEncoding>,
 }
 

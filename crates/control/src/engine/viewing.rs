@@ -1,4 +1,5 @@
-//! What does a viewer wish, what is it sent, and what do all viewers of a stream have use for?
+//! Which wishes does a viewer have, which media is it sent, and what can the viewers of a stream
+//! use together?
 
 use std::time::Instant;
 
@@ -49,8 +50,8 @@ impl Engine {
             let status = self.viewer_status(session, None).map(Box::new);
             return self.answer(id, Answer::Report(status));
         };
-        // One question answers all waiting requests. A shard that is behind may have lost it, so it is
-        // put again after a while.
+        // One question answers all waiting requests. A shard that is behind may have lost it, so it
+        // is put again after a while.
         let is_open = |at: Instant| now.saturating_duration_since(at) < ANSWER_WITHIN;
         let must_ask = !viewer.report_asked_at.is_some_and(is_open);
         if !self.wait(now, session, id, Awaits::Report) || !must_ask {
@@ -98,7 +99,7 @@ impl Engine {
         self.has_changed = true;
     }
 
-    /// Decides anew what is wanted of a stream's publisher.
+    /// Computes the demand for a stream's encodings anew.
     pub(super) fn look_at_demand(&mut self, now: Instant, stream: StreamId) {
         let Some(watched) = self.streams.get_mut(&stream) else { return };
         let published = *watched.published();

@@ -1,6 +1,7 @@
-//! What is known of a stream's media?
+//! Which facts does the engine keep about a stream's media?
 //!
-//! [`Control`](crate::Control) knows the sessions of a stream; this is what shards tell of its packets.
+//! [`Control`](crate::Control) knows the sessions of a stream; shards report the facts about its
+//! packets, which are kept here.
 
 use std::time::Instant;
 
@@ -92,7 +93,7 @@ impl Watched {
         self.home.map(|home| home.health).unwrap_or_default()
     }
 
-    /// Returns what is wrong with what is published.
+    /// Returns the faults of the published media.
     pub(super) fn warnings(&self) -> Warnings {
         self.home.map(|home| home.warnings).unwrap_or_default()
     }
