@@ -1,4 +1,4 @@
-//! Whose time is up, and when is the next one's?
+//! Which sessions are past their deadline, and when is the next deadline?
 //!
 //! One deadline a session at most, ordered by time; every step is O(log n).
 

@@ -12,18 +12,19 @@ use crate::session::Role;
 /// the session that the effect names, so each effect carries all data that the driver needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// End this session on the floor below. Here it is forgotten already.
+    /// The floor below is to end this session, which [`Control`](crate::Control) has already
+    /// forgotten.
     Close {
-        /// Which session.
+        /// The session to end.
         session: SessionId,
         /// The role that the session had.
         role: Role,
         /// The stream that the session was in.
         stream: StreamId,
-        /// Why it ends.
+        /// The reason for its end.
         reason: CloseReason,
     },
-    /// The shards should know this stream. It is a change that the API shows, too.
+    /// The shards are to know this stream. The API shows this change, too.
     StreamOpened {
         /// Its id, new in this process.
         stream: StreamId,
@@ -40,21 +41,21 @@ pub enum Effect {
         stream: StreamId,
         /// The publisher's session.
         session: SessionId,
-        /// Larger than every epoch before, of any stream.
+        /// The publisher's epoch, larger than every epoch before, of any stream.
         epoch: u32,
     },
     /// The publisher of this epoch is gone: closed, left or replaced. Follows each `PublisherIs`
     /// once, before the stream's next one.
     PublisherGone {
-        /// Of which stream.
+        /// The stream that the publisher had.
         stream: StreamId,
-        /// Its epoch.
+        /// The publisher's epoch.
         epoch: u32,
     },
-    /// What the API shows of this stream (state, publisher, connected viewers) has changed. At most
+    /// The API's view of this stream (state, publisher, connected viewers) has changed. At most
     /// once a stream for each call that changes it.
     Changed {
-        /// Which stream.
+        /// The stream whose view has changed.
         stream: StreamId,
     },
 }

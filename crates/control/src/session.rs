@@ -11,12 +11,12 @@ use media::{SessionId, StreamId};
 
 use crate::limits::Address;
 
-/// What a session does in its stream.
+/// The role of a session in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// It sends the stream's media.
+    /// The session sends the stream's media.
     Publisher,
-    /// It receives them.
+    /// The session receives the stream's media.
     Viewer,
 }
 

@@ -8,17 +8,17 @@ use sfu::publisher::SILENCE as GONE_AFTER;
 use crate::limits::Address;
 use crate::session::Session;
 
-/// What a second publisher of a stream meets.
+/// The rule for a second publisher of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takeover {
-    /// It is refused while the first one is connected, or has been connecting for less than
-    /// [`CONNECTING_GRACE`].
+    /// The second publisher is refused while the first one is connected, or has been connecting for
+    /// less than [`CONNECTING_GRACE`].
     ///
     /// A newcomer that is the first one's owner (the same token subject, or the same address) is
     /// admitted earlier: as soon as the first one is quiet, or has been connecting for
-    /// [`OWN_GRACE`]. A crashed encoder that is started again takes its stream back so.
+    /// [`OWN_GRACE`]. In this way a crashed encoder that is started again takes its stream back.
     Refuse,
-    /// It takes the stream over; the first one is closed and fenced.
+    /// The second publisher takes the stream over; the first one is closed and fenced.
     Replace,
 }
 
@@ -26,7 +26,7 @@ pub enum Takeover {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Holder<'a> {
     pub(crate) session: &'a Session,
-    /// Since when no media of it comes, if it is connected and none comes.
+    /// Time since which no media of it comes, if it is connected and quiet.
     pub(crate) quiet_since: Option<Instant>,
 }
 
@@ -65,7 +65,7 @@ impl Takeover {
 }
 
 impl Claimant<'_> {
-    /// Whether the claimant and the holder are taken for one publisher. Both may publish this
+    /// Returns whether the claimant and the holder count as one publisher. Both may publish this
     /// stream. Without a token there is no subject, and the address decides alone.
     fn owns(&self, session: &Session) -> bool {
         let same_identity = self.identity.is_some() && self.identity == session.identity.as_deref();
@@ -73,15 +73,15 @@ impl Claimant<'_> {
     }
 }
 
-/// How long a connecting publisher keeps others out under [`Takeover::Refuse`].
+/// Time for which a connecting publisher keeps others out under [`Takeover::Refuse`].
 ///
 /// A page that is reloaded while connecting leaves a session behind that will never connect; it
 /// must not keep others out until its deadline. A guess: ICE and DTLS are up within 2 s on
 /// most networks, and a retry after 5 s is bearable.
 pub const CONNECTING_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a connecting publisher keeps its own owner out. A guess, as [`CONNECTING_GRACE`]: after
-/// 2 s the session that an owner left behind is more likely than a slow handshake.
+/// Time for which a connecting publisher keeps its own owner out. A guess, as [`CONNECTING_GRACE`]:
+/// after 2 s the session that an owner left behind is more likely than a slow handshake.
 pub const OWN_GRACE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
     const HOME: Address = Address::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const OFFICE: Address = Address::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    /// What the holder has been doing for how long.
+    /// State of the holder, and the time for which it has lasted.
     #[derive(Clone, Copy)]
     enum Holds {
         Connecting(u64),

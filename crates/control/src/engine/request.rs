@@ -17,7 +17,7 @@ use crate::session::Role;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// Asked of the engine. Each request is answered once, by the [`Answer`] that its variant names.
+/// A request to the engine. Each is answered once, by the [`Answer`] that its variant names.
 #[derive(Debug)]
 pub enum Request {
     /// Open a publisher's session: [`Answer::Opened`].
@@ -40,16 +40,16 @@ pub enum Request {
         /// The entity tag that the client expects, unquoted. `None`: none was sent; `*`: any.
         if_match: Option<String>,
     },
-    /// Report what a viewer is sent: [`Answer::Report`].
+    /// Report the media that a viewer is sent: [`Answer::Report`].
     Report {
         /// The viewer.
         session: SessionId,
     },
-    /// A viewer wishes something of the video: [`Answer::Wished`].
+    /// Take a viewer's wish for the video: [`Answer::Wished`].
     Wish {
         /// The viewer.
         session: SessionId,
-        /// All that it wishes; an earlier wish is forgotten.
+        /// The whole wish; an earlier wish is forgotten.
         wish: Wish,
     },
     /// End a session: [`Answer::Closed`].
@@ -73,9 +73,10 @@ pub enum Answer {
     Opened(Result<Opened, Refusal>),
     /// Whether a viewer's description was accepted.
     Accepted(Result<(), Refusal>),
-    /// What became of a client's half of ICE.
+    /// The result for a client's half of ICE.
     Trickled(Result<Trickled, Refusal>),
-    /// What a viewer is sent; `None` if there is no such viewer, or if its shard does not answer.
+    /// The media that a viewer is sent; `None` if there is no such viewer, or if its shard does not
+    /// answer.
     Report(Option<Box<ViewerStatus>>),
     /// Whether a wish was accepted.
     Wished(Result<(), Refusal>),
@@ -136,7 +137,7 @@ pub struct IceFragment {
     pub end_of_candidates: bool,
 }
 
-/// What a client's half of ICE led to.
+/// The result of a client's half of ICE.
 #[derive(Debug)]
 pub enum Trickled {
     /// The candidates were accepted.
@@ -150,7 +151,7 @@ pub enum Trickled {
     },
 }
 
-/// What a viewer wishes of the video. The default leaves the choice to the server.
+/// A viewer's wish for the video. The default leaves the choice to the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
     /// The `rid` of the only encoding to send.
@@ -183,7 +184,7 @@ pub struct Owner {
 /// Whether the server takes sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
-    /// It does.
+    /// The server takes sessions.
     Ready,
     /// Viewers are refused because the media threads have no time left.
     Overloaded,

@@ -53,7 +53,7 @@ pub struct PublisherStatus {
     pub session: SessionId,
     /// When it was connected.
     pub connected_at: Instant,
-    /// How the way from it is.
+    /// The health of the network path from it.
     pub health: Health,
     /// The demand for each encoding of the video, smallest first.
     pub wanted: Vec<WantedEncoding>,
@@ -98,7 +98,7 @@ pub struct AudioStatus {
     pub bps: u64,
 }
 
-/// What one viewer is sent.
+/// The media that one viewer is sent.
 #[derive(Debug, Clone)]
 pub struct ViewerStatus {
     /// The viewer.

@@ -63,7 +63,8 @@ impl Engine {
         self.tell_shard(shard, shard::Command::Report { session });
     }
 
-    /// A shard told what a viewer is sent; `None`: it does not serve the viewer.
+    /// Takes a shard's report on the media that a viewer is sent; `None`: the shard does not serve
+    /// the viewer.
     pub(super) fn reported(&mut self, session: SessionId, report: Option<ViewerReport>) {
         let Some(connection) = self.connections.get_mut(&session) else { return };
         connection.report_asked_at = None;
@@ -74,7 +75,7 @@ impl Engine {
         }
     }
 
-    /// A shard told how all streams are there.
+    /// Takes a shard's snapshot of all its streams.
     pub(super) fn measured(&mut self, now: Instant, snapshot: Snapshot) {
         // A stream without viewers on that shard may be missing in its snapshot.
         for watched in self.streams.values_mut() {

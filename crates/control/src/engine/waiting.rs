@@ -50,7 +50,7 @@ pub(super) enum Awaits {
         /// The client's new ufrag.
         ufrag: String,
     },
-    /// What a viewer is sent, from its shard.
+    /// The report on a viewer's media, from its shard.
     Report,
 }
 
