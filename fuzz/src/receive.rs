@@ -2,11 +2,11 @@
 //! half say?
 //!
 //! An input is a script: records of four bytes (what, how, two of length) and their content. RTP
-//! and RTCP are sealed under the sender's keys, so that all of it is authentic. After each step
-//! what is due is written, opened with the sender's keys, and read.
+//! and RTCP are sealed under the sender's keys, so that all of it is authentic. After each step the
+//! due datagrams are written, opened with the sender's keys, and read.
 //!
-//! What must hold: no panic; no sequence number of a run is delivered twice; what is written can be
-//! read, leaves in datagrams of bounded size and number, and comes to an end.
+//! What must hold: no panic; no sequence number of a run is delivered twice; each written datagram
+//! can be read, their size and number are bounded, and writing comes to an end.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub fn simulcast(data: &[u8]) {
 const MAX_STEPS: usize = 200;
 /// Datagrams that one step may bring about: reports, requests of each encoding, and feedback.
 const MAX_ANSWERS: usize = 24;
-/// What is written before SRTCP, at most; and what SRTCP adds.
+/// The most bytes that are written before SRTCP, plus those that SRTCP adds.
 const MAX_BYTES: usize = 1_100 + 20;
 
 fn run(data: &[u8], rids: &[&str]) {

@@ -10,7 +10,7 @@ const live = (stream: string, more: Partial<StreamStatus> = {}): StreamStatus =>
   ...more,
 });
 
-/** A page that lists so many live streams, all in sight. */
+/** A page that lists `count` live streams, all in sight. */
 function listing(count: number): HomeModel {
   const model = new HomeModel();
   const names = Array.from({ length: count }, (_, index) => `s${index}`);

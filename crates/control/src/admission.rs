@@ -1,8 +1,8 @@
 //! Are new sessions admitted while the media threads are this busy?
 //!
 //! A core that has no time left makes every viewer late, so new viewers are refused before that. A
-//! viewer that is admitted costs nothing until its handshake is done; those on their way are
-//! therefore counted with what one viewer costs at the moment.
+//! viewer that is admitted costs nothing until its handshake is done; connecting viewers therefore
+//! count with the present cost of one viewer.
 
 /// The load of the media threads: of the busiest of them, since the kernel's hash of addresses
 /// decides which one serves a viewer.
@@ -15,7 +15,7 @@ pub struct Load {
 /// Decides by load whether sessions are admitted.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
-    /// From here on viewers are refused, in thousandths; `None`: never.
+    /// Load from which viewers are refused, in thousandths; `None`: never.
     limit: Option<u16>,
     load: Load,
     is_closed: bool,
@@ -26,12 +26,13 @@ pub(crate) struct Admission {
 /// every viewer that leaves. A guess.
 const REOPENS_BELOW: u16 = 50;
 
-/// Of what is above the viewers' limit, publishers may use nine tenths: a stream that is about to
-/// begin has its audience waiting, and one publisher costs about as much as one viewer.
+/// Share, in tenths, of the capacity above the viewers' limit that publishers may use: nine tenths.
+/// The audience of a stream that is about to begin is waiting, and one publisher costs about as
+/// much as one viewer.
 const PUBLISHERS_SHARE: u16 = 9;
 
-/// Fewer connected viewers do not show what one of them costs: a thread is a few percent busy with
-/// publishers and timers alone.
+/// Least number of connected viewers that shows the cost of one of them: with fewer, a thread is a
+/// few percent busy with publishers and timers alone.
 const LEAST_SAMPLE: usize = 200;
 
 /// One more viewer costs less than the mean of those present, in percent: messages to many viewers
@@ -44,7 +45,7 @@ impl Admission {
         self.limit = (percent < 100).then_some(u16::from(percent) * 10);
     }
 
-    /// The load as measured just now.
+    /// Takes a new measurement of the load.
     pub(crate) fn measured(&mut self, load: Load) {
         self.load = load;
     }

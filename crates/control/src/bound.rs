@@ -1,7 +1,7 @@
-//! How much of something is anybody in need of, if what is not needed is not given up at once?
+//! How much of a quantity is needed, if a need that ends is kept for a while?
 //!
-//! Somebody who reloads a page, or turns away for a moment, finds everything still there; and a publisher that changes its layers
-//! sends a key frame to all.
+//! A viewer that reloads its page, or turns away for a moment, finds everything still there. Each
+//! change also has a price: a publisher that changes its layers sends a key frame to all viewers.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ impl<T: Copy + Ord> Bound<T> {
         Bound { current: all, less: None }
     }
 
-    /// So much is needed now. Returns the bound.
+    /// Takes the quantity that is needed now. Returns the bound.
     pub fn look(&mut self, now: Instant, needed: T) -> T {
         if needed >= self.current {
             *self = Bound::new(needed);

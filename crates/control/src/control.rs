@@ -1,7 +1,7 @@
-//! Who is admitted, and what follows when somebody comes, connects or goes?
+//! Which sessions are admitted, and what follows when one of them comes, connects or goes?
 //!
 //! What must always hold between two calls: every session belongs to a stream that names it, every
-//! stream has somebody in it, and exactly the connecting sessions have a deadline.
+//! stream has at least one session, and exactly the connecting sessions have a deadline.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -18,9 +18,9 @@ use crate::takeover::{Claimant, Holder, Takeover};
 
 /// The state machine of streams, publishers and viewers.
 ///
-/// See the [crate's tour](crate) for how to drive it. A session ends here in exactly one of two ways: by
-/// an [`Effect::Close`], or by [`closed`](Self::closed). Afterwards it is unknown, and whatever is
-/// still said about it (the floor below may be late) changes nothing.
+/// See the [crate's tour](crate) for how to drive it. A session ends here in exactly one of two
+/// ways: by an [`Effect::Close`], or by [`closed`](Self::closed). Afterwards it is unknown, and
+/// whatever is still said about it (the floor below may be late) changes nothing.
 #[derive(Debug)]
 pub struct Control {
     limits: Limits,
@@ -29,12 +29,13 @@ pub struct Control {
     sessions: Sessions,
     streams: Streams,
     deadlines: Deadlines,
-    /// The epoch given last. One counter for all streams: a stream that is forgotten and opened again
-    /// cannot repeat one.
+    /// The epoch given last. One counter for all streams: a stream that is forgotten and opened
+    /// again cannot repeat one.
     last_epoch: u32,
     shutting_down: bool,
-    /// Bounded by the driver, who drains it after every call: a session adds at most seven effects in
-    /// its whole life, and one each time its media stops or comes again. Nothing is ever dropped.
+    /// Effects that the driver has not taken yet. Bounded, because the driver drains them after
+    /// every call: a session adds at most seven effects in its whole life, and one each time its
+    /// media stops or comes again. No effect is ever dropped.
     effects: VecDeque<Effect>,
 }
 
@@ -48,7 +49,7 @@ pub struct Admitted {
 }
 
 impl Control {
-    /// Creates the state machine, with nobody in it.
+    /// Creates the state machine, without sessions.
     pub fn new(limits: Limits, takeover: Takeover) -> Control {
         Control {
             limits,
@@ -103,14 +104,15 @@ impl Control {
         self.check_open(&session)?;
         let claimant = Claimant { address, identity: caller.identity.as_deref() };
         let replaced = self.check_takeover(now, &name, claimant)?;
-        // Whoever is replaced makes room: a publisher can come back to a full house.
+        // A replaced session makes room: a publisher can come back to a full house.
         let leaving = replaced.and_then(|session| self.sessions.get(&session));
         self.check_room(&name, address, leaving)?;
         // A publisher that replaces another adds no load.
         if replaced.is_none() && !self.admission.takes_publisher() {
             return Err(Refused::Overloaded);
         }
-        // 2^32 publishers have been here: nothing but a restart helps, and the old are not repeated.
+        // 2^32 publishers have been here: nothing but a restart helps, and the old are not
+        // repeated.
         let epoch = self.last_epoch.checked_add(1).ok_or(Refused::Full { limit: Limits::SESSIONS })?;
 
         let stream = self.find_or_open(name)?;
@@ -127,7 +129,8 @@ impl Control {
         Ok(Admitted { stream, epoch })
     }
 
-    /// Someone wants to watch; the stream need not be live yet. The session is admitted as connecting.
+    /// Someone wants to watch; the stream need not be live yet. The session is admitted as
+    /// connecting.
     ///
     /// # Panics
     ///
@@ -177,8 +180,9 @@ impl Control {
         self.settle(stream);
     }
 
-    /// The floor below says that media of this publisher comes, or that it has stopped coming: the publisher is quiet.
-    /// It stays the publisher. Who connects is taken to send until it is known not to.
+    /// Takes a report of the floor below: media of this publisher comes (`flows`), or has stopped
+    /// coming, and the publisher is quiet. A quiet publisher stays the publisher. A publisher that
+    /// connects counts as sending until the floor below reports that it does not.
     pub fn flows(&mut self, now: Instant, session: SessionId, flows: bool) {
         let publisher = self.sessions.get(&session).filter(|session| session.role == Role::Publisher);
         let Some(id) = publisher.map(|publisher| publisher.stream) else { return };
@@ -245,7 +249,7 @@ impl Control {
         }
     }
 
-    /// Returns the stream a session is in, and what it does there.
+    /// Returns the stream of a session, and the session's role in it.
     pub fn owner(&self, session: &SessionId) -> Option<(&StreamName, Role)> {
         let session = self.sessions.get(session)?;
         let stream = self.streams.get(session.stream)?;
@@ -257,12 +261,12 @@ impl Control {
         self.sessions.get(session)?.identity.as_deref()
     }
 
-    /// Returns the stream of this name, if somebody is in it.
+    /// Returns the stream of this name, if it has a session.
     pub fn stream(&self, name: &StreamName) -> Option<StreamView<'_>> {
         self.stream_by_id(self.streams.id_of(name)?)
     }
 
-    /// Returns the stream of this id, if somebody is in it.
+    /// Returns the stream of this id, if it has a session.
     pub fn stream_by_id(&self, id: StreamId) -> Option<StreamView<'_>> {
         self.streams.get(id).map(|stream| stream.view())
     }
@@ -308,8 +312,8 @@ impl Control {
         Ok(Some(id))
     }
 
-    /// Asks the limits from the narrowest to the widest: the answer names what is nearest to the
-    /// one who asks.
+    /// Checks the limits from the narrowest to the widest, so the error names the limit that is
+    /// nearest to the caller.
     fn check_room(&self, name: &StreamName, address: Address, leaving: Option<&Session>) -> Result<(), Refused> {
         let full = |limit| Err(Refused::Full { limit });
         let leaves_address = leaving.is_some_and(|session| session.address == address);
@@ -338,7 +342,7 @@ impl Control {
         Ok(())
     }
 
-    // Steps of the calls above. Whoever changes a stream settles it at the end.
+    // Steps of the calls above. A call that changes a stream settles it at the end.
 
     fn find_or_open(&mut self, name: StreamName) -> Result<StreamId, Refused> {
         if let Some(stream) = self.streams.id_of(&name) {
@@ -363,8 +367,8 @@ impl Control {
         self.sessions.add(id, session);
     }
 
-    /// Forgets a session and takes it out of its stream, which is returned and must be settled. With
-    /// a reason, the floor below is told to close it.
+    /// Forgets a session and takes it out of its stream, which is returned and must be settled.
+    /// With a reason, the floor below is told to close it.
     fn take_out(&mut self, id: SessionId, reason: Option<CloseReason>) -> Option<StreamId> {
         let session = self.sessions.remove(id)?;
         self.deadlines.remove(connect_deadline(&session), id);
@@ -394,7 +398,8 @@ impl Control {
         self.settle(stream);
     }
 
-    /// Forgets a stream that nobody is in; otherwise says whether it looks different now.
+    /// Forgets a stream without sessions. Otherwise reports whether its appearance in the API has
+    /// changed.
     fn settle(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(id) else {
             return;
@@ -415,7 +420,8 @@ fn connect_deadline(session: &Session) -> Instant {
 /// How long a session may take from being admitted to being connected.
 ///
 /// threats.md T1 and T17: this deadline, and nothing that a stranger sends, is what ends a
-/// handshake. 15 s fit a slow ICE and three retransmissions of DTLS (1 + 2 + 4 s, RFC 6347 §4.2.4.1).
+/// handshake. 15 s fit a slow ICE and three retransmissions of DTLS (1 + 2 + 4 s, RFC 6347
+/// §4.2.4.1).
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Whose time is up, and when is the next one's?
+//! Which sessions are past their deadline, and when is the next deadline?
 //!
 //! One deadline a session at most, ordered by time; every step is O(log n).
 
@@ -19,7 +19,7 @@ impl Deadlines {
         self.by_time.insert((at, session));
     }
 
-    /// Removes a deadline; `at` is what it was added with.
+    /// Removes a deadline; `at` is the time with which it was added.
     pub(crate) fn remove(&mut self, at: Instant, session: SessionId) {
         self.by_time.remove(&(at, session));
     }

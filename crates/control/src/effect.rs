@@ -1,59 +1,61 @@
-//! What is to be done outside?
+//! Which actions does [`Control`](crate::Control) ask of its driver?
 
 use media::{SessionId, StreamId};
 
 use crate::session::Role;
 
-/// Something that [`Control`](crate::Control) wants done outside.
+/// An action that [`Control`](crate::Control) asks of its driver.
 ///
-/// In the order of effects, a stream is named by others only between its
+/// In the order of effects, a stream is named by other effects only between its
 /// [`StreamOpened`](Effect::StreamOpened) and its [`StreamClosed`](Effect::StreamClosed); ids never
-/// come back. By the time an effect is polled `Control` may already have forgotten the stream or the
-/// session it names, so effects carry what is needed to carry them out.
+/// come back. By the time an effect is polled `Control` may already have forgotten the stream or
+/// the session that the effect names, so each effect carries all data that the driver needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// End this session on the floor below. Here it is forgotten already.
+    /// The floor below is to end this session, which [`Control`](crate::Control) has already
+    /// forgotten.
     Close {
-        /// Which session.
+        /// The session to end.
         session: SessionId,
-        /// What it was.
+        /// The role that the session had.
         role: Role,
-        /// Where it was.
+        /// The stream that the session was in.
         stream: StreamId,
-        /// Why it ends.
+        /// The reason for its end.
         reason: CloseReason,
     },
-    /// The shards should know this stream. It is a change that the API shows, too.
+    /// The shards are to know this stream. The API shows this change, too.
     StreamOpened {
         /// Its id, new in this process.
         stream: StreamId,
     },
-    /// Nobody is in this stream any more: the shards forget it. A change that the API shows, too.
+    /// The last session of this stream is gone: the shards forget the stream. The API shows this
+    /// change, too.
     StreamClosed {
         /// Its id, never to be used again.
         stream: StreamId,
     },
     /// This session is admitted to publish from now on; older epochs are fenced.
     PublisherIs {
-        /// Of which stream.
+        /// The stream that the session publishes.
         stream: StreamId,
-        /// Who.
+        /// The publisher's session.
         session: SessionId,
-        /// Larger than every epoch before, of any stream.
+        /// The publisher's epoch, larger than every epoch before, of any stream.
         epoch: u32,
     },
-    /// The publisher of this epoch is gone: closed, left or replaced. Follows each `PublisherIs` once,
-    /// before the stream's next one.
+    /// The publisher of this epoch is gone: closed, left or replaced. Follows each `PublisherIs`
+    /// once, before the stream's next one.
     PublisherGone {
-        /// Of which stream.
+        /// The stream that the publisher had.
         stream: StreamId,
-        /// Its epoch.
+        /// The publisher's epoch.
         epoch: u32,
     },
-    /// What the API shows of this stream (state, publisher, connected viewers) has changed. At most
+    /// The API's view of this stream (state, publisher, connected viewers) has changed. At most
     /// once a stream for each call that changes it.
     Changed {
-        /// Which stream.
+        /// The stream whose view has changed.
         stream: StreamId,
     },
 }

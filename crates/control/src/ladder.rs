@@ -1,10 +1,11 @@
 //! Which encodings is a publisher to send, and at how many bits a second?
 //!
-//! An encoding that nobody is shown costs the publisher's uplink for nothing. And three bit rates that were chosen before
-//! anybody came fit nobody's network: a viewer that has 1 Mb/s is given half of it if the rates are 150, 500 and
-//! 2,500 kb/s. So the rates follow the audience, within what is sensible for the size of each picture: those are
-//! chosen with which the viewers together are best off. Being well off is counted as the logarithm of the bit rate, so that
-//! to double it for one viewer is worth as much as for another.
+//! An encoding that no viewer is shown costs the publisher's uplink for nothing. And three bit
+//! rates that were chosen before any viewer came fit no viewer's network: a viewer that has 1 Mb/s
+//! is given half of it if the rates are 150, 500 and 2,500 kb/s. So the rates follow the audience,
+//! within the sensible range for the size of each picture: the ladder chooses the rates with which
+//! the viewers together are best off. The benefit of a viewer is the logarithm of its bit rate, so
+//! that to double it for one viewer is worth as much as for another.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ pub struct Rung {
     pub pixels: Option<u32>,
 }
 
-/// What is asked for.
+/// The ladder's demand for one encoding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DesiredEncoding {
     /// Which encoding.
@@ -31,7 +32,7 @@ pub struct DesiredEncoding {
     pub max_bps: u64,
 }
 
-/// Who watches.
+/// The viewers of a stream, by the rate of their networks and by their wishes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Audience<'a> {
     /// Bits a second that networks carry for the video, each with the number of viewers.
@@ -68,42 +69,47 @@ pub struct Ladder {
 /// The most encodings of one publisher.
 pub const MAX_RUNGS: usize = MAX_ENCODINGS;
 
-/// Of 1280x720, moving: what browsers need for a good picture in VP8 or H.264. Of other sizes in proportion to pixels^0.75
-/// (the larger a picture, the less each of its pixels needs): 880 kb/s for 640x360, 310 for 320x180.
+/// Highest bit rate of a moving picture of 1280x720: browsers need this for a good picture in VP8
+/// or H.264. Other sizes are in proportion to pixels^0.75 (the larger a picture, the less each of
+/// its pixels needs): 880 kb/s for 640x360, 310 for 320x180.
 const MOST_BPS_OF_720P: f64 = 2_500_000.0;
 const PIXELS_OF_720P: f64 = 1_280.0 * 720.0;
-/// Below this share of that a smaller picture looks better.
+/// Lowest share of an encoding's highest bit rate. Below it a smaller picture looks better.
 const LEAST_SHARE: f64 = 0.32;
-/// Rates that are tried for each encoding, at most, by the number of encodings: all their combinations are looked at, which
-/// are 2,744 of three encodings and 2,401 of four.
+/// Rates that are tried for each encoding, at most, by the number of encodings. All their
+/// combinations are computed: 2,744 of three encodings and 2,401 of four.
 const TRIED: [usize; MAX_RUNGS + 1] = [14, 14, 14, 14, 7];
 /// Share of a network's rate that an encoding may take so that a viewer is moved up to it:
 /// [`choice::ROOM_PERCENT`], and half a percent for rates that are rounded.
 const FITS: f64 = 100.0 / (choice::ROOM_PERCENT as f64 + 0.5);
-/// What a viewer loses, in logarithms, to whom not even the smallest encoding fits: as if it had an eighth.
+/// Loss, in logarithms, of a viewer whose network does not carry even the smallest encoding: as if
+/// it had an eighth of that encoding's rate.
 const MISFIT: f64 = 2.08;
-/// Rates change only if the viewers whose rates change are better off by this much on average, in logarithms: 5 %.
+/// Least gain for which rates change, in logarithms: 5 %, as a mean over the viewers whose rates
+/// change.
 const GAIN: f64 = 0.05;
-/// … none is raised by less than this, or it would follow each tremor of an estimate to where the next one is too much …
+/// Least factor by which a rate is raised. Smaller raises would follow each tremor of an estimate,
+/// to a rate at which the next tremor is too much.
 const RAISE: f64 = 1.1;
-/// … and nobody who is given a picture that fits is given one of another size for less than this: a fifth. It costs a key frame for each, all
-/// at the same moment …
+/// Least gain, in logarithms, for a viewer that has an encoding that fits and changes to another
+/// one: a fifth. Such a change costs a key frame for each of these viewers, all at the same moment.
 const GAIN_OF_SIZE: f64 = 0.2;
-/// … and they rest for so long: estimates and encoders have to follow.
+/// Time between two changes of rates: estimates and encoders have to follow.
 const REST: Duration = Duration::from_secs(2);
-/// … and for so long before anything is raised: those who share a bottleneck find out about each other.
+/// Time between a change of rates and the next raise: viewers that share a bottleneck need it to
+/// notice each other.
 const REST_BEFORE_MORE: Duration = Duration::from_secs(4);
-/// An encoding that no viewer needed for this long is switched off. Looks are a second apart, so the
-/// publisher hears of it within three seconds. A viewer that reloads its page, or is moved down and up
-/// again, finds the encoding still there.
+/// An encoding that no viewer needed for this long is switched off. Looks are a second apart, so
+/// the publisher hears of it within three seconds. A viewer that reloads its page, or is moved down
+/// and up again, finds the encoding still there.
 pub(crate) const UNNEEDED: Duration = Duration::from_millis(1_800);
-/// As [`UNNEEDED`], for an encoding that is not needed because rates changed. Its viewers change over
-/// once the encoding they are to be shown instead has begun and its bit rate is known
+/// As [`UNNEEDED`], for an encoding that is not needed because rates changed. Its viewers change
+/// over once the encoding they are to be shown instead has begun and its bit rate is known
 /// ([`track::GROWS_FOR`]); the rest is a guess.
 const UNNEEDED_AFTER_CHANGE: Duration = track::GROWS_FOR.saturating_add(Duration::from_secs(3));
 
 impl Ladder {
-    /// Looks at the audience; returns what is wanted of each of `rungs` (any order).
+    /// Takes the audience. Returns the demand for each of `rungs`, which may be in any order.
     pub fn look(&mut self, now: Instant, rungs: &[Rung], audience: &Audience<'_>) -> Vec<DesiredEncoding> {
         // Smallest first. What has never come cannot be the one that is always there.
         let mut order: Vec<Rung> = rungs.iter().copied().take(MAX_RUNGS).collect();
@@ -124,7 +130,8 @@ impl Ladder {
         let needed = needed(&self.rates, &viewers);
         for (place, needed_at) in self.needed_at.iter_mut().enumerate() {
             let is_wished = audience.wished.get(usize::from(order[place].encoding)).is_some_and(|viewers| *viewers > 0);
-            // The smallest is always there, for whoever comes and for whoever falls.
+            // The smallest is always there, for a viewer that joins and for one whose network gets
+            // worse.
             let changed = self.changed_at.is_some_and(|at| now.saturating_duration_since(at) < UNNEEDED_AFTER_CHANGE);
             let was_needed = changed && !viewers.is_empty() && self.needed_before.get(place).is_some_and(|was| *was);
             if needed[place] || was_needed || is_wished || place == 0 || audience.unknown > 0 {
@@ -178,7 +185,7 @@ impl Ladder {
         }
     }
 
-    /// What nobody is given stays as it was: the next look may need it.
+    /// Keeps the rate of an encoding that no viewer is given: the next look may need it.
     fn leave_unneeded(&self, rates: &mut Vec<f64>, viewers: &[Viewers]) {
         for place in 0..rates.len() {
             if needed(rates, viewers)[place] {
@@ -197,7 +204,8 @@ fn most_of(pixels: Option<u32>) -> f64 {
     pixels.map_or(MOST_BPS_OF_720P, |pixels| MOST_BPS_OF_720P * (f64::from(pixels) / PIXELS_OF_720P).powf(0.75))
 }
 
-/// Those of `audience` that there are, by the places of what they may be shown.
+/// Returns the viewers of `audience` in groups of one network rate and one largest encoding, by its
+/// place. Groups without viewers are left out.
 fn viewers(order: &[Rung], audience: &Audience<'_>) -> Vec<Viewers> {
     let last = order.len().saturating_sub(1);
     let place = |encoding: u8| order.iter().position(|rung| rung.encoding == encoding).unwrap_or(last);
@@ -207,7 +215,8 @@ fn viewers(order: &[Rung], audience: &Audience<'_>) -> Vec<Viewers> {
     free.chain(bounded).filter(|viewers| viewers.count > 0).collect()
 }
 
-/// The rates that are worth trying for an encoding: those that just fit some viewer, the least and the most.
+/// Returns the rates that are tried for an encoding: those that just fit a viewer, the least and
+/// the most.
 fn tried(most: f64, viewers: &[Viewers], at_most: usize) -> Vec<f64> {
     let least = most * LEAST_SHARE;
     let just_fit = viewers.iter().map(|viewers| viewers.carried * FITS).filter(|rate| (least..most).contains(rate));
@@ -216,12 +225,12 @@ fn tried(most: f64, viewers: &[Viewers], at_most: usize) -> Vec<f64> {
     just_fit.into_iter().step_by(every).chain([least, most]).collect()
 }
 
-/// The place of the largest encoding that viewers are given.
+/// Returns the place of the largest encoding that viewers are given.
 fn given(rates: &[f64], viewers: &Viewers) -> Option<usize> {
     rates.iter().take(viewers.at_most + 1).rposition(|rate| *rate <= viewers.carried * FITS)
 }
 
-/// A larger picture has more bits than a smaller one.
+/// Returns whether each larger picture has more bits than the smaller one before it.
 fn is_ordered(rates: &[f64]) -> bool {
     rates.windows(2).all(|pair| pair[0] < pair[1])
 }
@@ -234,7 +243,7 @@ fn worth(rates: &[f64], viewers: &[Viewers]) -> f64 {
     viewers.iter().map(|viewers| of_one(viewers) * f64::from(viewers.count)).sum()
 }
 
-/// How much better off all together must be for a change.
+/// Returns the gain of all viewers together above which rates change.
 fn least_gain(before: &[f64], after: &[f64], viewers: &[Viewers]) -> f64 {
     let of_one = |viewers: &Viewers| {
         let (was, is) = (given(before, viewers), given(after, viewers));
@@ -266,7 +275,8 @@ mod tests {
         Rung { encoding: 1, pixels: Some(640 * 360) },
     ];
 
-    /// What is wanted, smallest first, after the same audience was there for ten seconds: kb/s, 0 if switched off.
+    /// Returns the demand after the same audience was there for ten seconds, smallest first: kb/s,
+    /// 0 if switched off.
     fn settled(ladder: &mut Ladder, from: Instant, carried: &[(f64, u32)]) -> [u64; 3] {
         let audience = Audience { carried, ..Audience::default() };
         let mut last = [0; 3];
@@ -290,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_sent_nothing_but_the_smallest_and_whoever_comes_finds_all() {
+    fn without_viewers_only_the_smallest_is_sent_and_a_newcomer_finds_all() {
         let from = Instant::now();
         let mut ladder = Ladder::default();
         assert_eq!(settled(&mut ladder, from, &[]), [313, 0, 0]);

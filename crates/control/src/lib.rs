@@ -1,13 +1,14 @@
-//! Decides for the whole server: who publishes, who watches, what is wanted of publishers, and which
-//! media thread is told what.
+//! Decides for the whole server: which sessions publish and watch, which encodings publishers are
+//! to send, and which commands each media thread gets.
 //!
-//! [`Engine`] is the whole: it takes requests, events of media threads and the time, and gives commands,
-//! answers and facts for the log ([`engine`] is its tour). [`Control`] inside it admits sessions, ends
-//! them and knows who is there: a *stream* has a name, at most one *publisher* and any number of
-//! *viewers*; each of them is a *session*, one WebRTC connection that lives on the floor below.
+//! [`Engine`] is the whole: it takes requests, events of media threads and the time, and gives
+//! commands, answers and facts for the log ([`engine`] is its tour). [`Control`] inside it admits
+//! sessions, ends them and knows the sessions of each stream: a *stream* has a name, at most one
+//! *publisher* and any number of *viewers*; each of them is a *session*, one WebRTC connection that
+//! lives on the floor below.
 //!
-//! Both are plain values: they read no clock, no socket and no random number, so the same calls always
-//! lead to the same effects in the same order.
+//! Both are plain values: they read no clock, no socket and no random number, so the same calls
+//! always lead to the same effects in the same order.
 //!
 //! # How to drive `Control`
 //!
@@ -33,30 +34,33 @@
 //! assert_eq!(control.poll_timeout(), Some(now + control::CONNECT_DEADLINE));
 //! ```
 //!
-//! Ask first, open the session below second: whoever was admitted and could not be opened is reported
-//! by [`Control::closed`]. Drain [`Control::poll_effect`] after every call and carry the effects out
-//! in their order.
+//! Ask first, open the session below second: a session that was admitted and could not be opened is
+//! reported by [`Control::closed`]. Drain [`Control::poll_effect`] after every call and carry the
+//! effects out in their order.
 //!
 //! # Words
 //!
 //! - *epoch*: a number that grows with every publisher admitted. Shards take media of a stream from
-//!   the newest epoch only; whoever was replaced is *fenced*, however late its packets come.
+//!   the newest epoch only; a replaced publisher is *fenced*, however late its packets come.
 //! - *connected*: ICE and DTLS are up. Until then a session is *connecting*, and has
 //!   [`CONNECT_DEADLINE`] to get through.
-//! - *quiet*: a connected publisher that sends no media. It may be dead, or may have nothing to send.
-//! - *owner*: a newcomer with the token subject or the address of the publisher that holds a stream.
+//! - *quiet*: a connected publisher that sends no media. It may be dead, or may have nothing to
+//!   send.
+//! - *owner*: a newcomer with the token subject or the address of the publisher that holds a
+//!   stream.
 //! - *waiting*, *live*, *paused*: see [`State`].
 //!
-//! # What is not here
+//! # Outside of this crate
 //!
-//! Tokens (who may call at all), rates of new sessions (refused at the HTTP door), JSON (the server's
-//! dialects), media, and whether a connected peer still answers or sends: the floor below notices
-//! silence and reports [`Control::flows`] and [`Control::closed`].
+//! Tokens (the right to call at all), rates of new sessions (refused at the HTTP door), JSON (the
+//! server's dialects), media, and whether a connected peer still answers or sends: the floor below
+//! notices silence and reports [`Control::flows`] and [`Control::closed`].
 //!
 //! # Where to start reading
 //!
-//! [`Engine`] and [`Control`] route; small values decide: [`Takeover`] about a second publisher, [`Limits`] about
-//! room, `admission` about load, `stream` about what a stream looks like from outside, `deadlines` about time.
+//! [`Engine`] and [`Control`] route; small values decide: [`Takeover`] about a second publisher,
+//! [`Limits`] about room, `admission` about load, `stream` about a stream's appearance in the API,
+//! `deadlines` about time.
 
 mod admission;
 pub mod bound;

@@ -1,4 +1,4 @@
-//! How many of everything, and what is said when there is no room?
+//! How many sessions, streams and viewers may there be, and how is a newcomer refused?
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Bounds on what peers can make [`Control`](crate::Control) remember.
 ///
 /// The overflow policy is the same for all: the newcomer is refused ([`Refused::Full`], which names
-/// the option), and whoever is in stays.
+/// the option), and admitted sessions stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Streams at once, those that are only awaited included (`streams.max`).
@@ -52,8 +52,8 @@ pub enum Refused {
 
 /// What counts as one address: an IPv4 address, or the /64 of an IPv6 address.
 ///
-/// A household or a rented machine has a whole /64 to choose addresses from, so single IPv6
-/// addresses limit nobody.
+/// A household or a rented machine has a whole /64 to choose addresses from, so a limit on single
+/// IPv6 addresses would have no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Address {
     V4(Ipv4Addr),

@@ -11,12 +11,12 @@ use media::{SessionId, StreamId};
 
 use crate::limits::Address;
 
-/// What a session does in its stream.
+/// The role of a session in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// It sends the stream's media.
+    /// The session sends the stream's media.
     Publisher,
-    /// It receives them.
+    /// The session receives the stream's media.
     Viewer,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Session {
 
 /// All admitted sessions, with their counts.
 ///
-/// Ordered maps, so that whoever iterates meets the same order in every run.
+/// Ordered maps, so that every iteration has the same order in every run.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     by_id: BTreeMap<SessionId, Session>,
@@ -67,7 +67,7 @@ impl Sessions {
         assert!(before.is_none(), "session ids are 128 random bits");
     }
 
-    /// Removes a session and returns what it was.
+    /// Removes a session and returns it.
     pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
         let session = self.by_id.remove(&id)?;
         self.publishers -= usize::from(session.role == Role::Publisher);

@@ -1,45 +1,45 @@
-//! Who is in a stream, and what does it look like from outside?
+//! Which sessions are in a stream, and how does the stream appear in the API?
 //!
-//! What must always hold: a stream that [`Streams`] keeps has a publisher or a viewer, except while a
-//! call to `Control` is under way; both maps hold the same streams.
+//! What must always hold: a stream that [`Streams`] keeps has a publisher or a viewer, except while
+//! a call to `Control` is under way; both maps hold the same streams.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use media::{SessionId, StreamId, StreamName};
 
-/// Whether a stream can be seen.
+/// State of a stream, as the API shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// No publisher has been connected while this stream was remembered, or nobody waits for the
-    /// next one.
+    /// No publisher has been connected since this stream was opened, or the last publisher has left
+    /// and no viewer waits for the next one.
     Waiting,
     /// The publisher is connected, and its media comes.
     Live,
-    /// The publisher is connected and quiet: no media comes of it. Or it has left, and viewers stay.
+    /// The publisher is connected and quiet: it sends no media. Or it has left, and viewers stay.
     Paused,
 }
 
-/// A stream as others may see it.
+/// A stream, as the API shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamView<'a> {
     /// Its id inside this process.
     pub id: StreamId,
     /// Its name.
     pub name: &'a StreamName,
-    /// Whether it can be seen.
+    /// Its state.
     pub state: State,
-    /// Who publishes, or is about to.
+    /// The publisher, connected or connecting.
     pub publisher: Option<PublisherView>,
     /// Viewers that are connected.
     pub viewers: u32,
     /// Viewers that are admitted and not connected yet.
     pub viewers_connecting: u32,
-    /// Since when it has been live without a break; `None` unless it is live now.
+    /// Time since which it has been live without a break; `None` unless it is live now.
     pub live_since: Option<Instant>,
 }
 
-/// A stream's publisher as others may see it.
+/// A stream's publisher, as the API shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublisherView {
     /// Its session.
@@ -48,24 +48,24 @@ pub struct PublisherView {
     pub epoch: u32,
     /// When it was connected; `None` while it is connecting.
     pub connected_at: Option<Instant>,
-    /// Since when its media has come without a break; `None` while it is connecting or quiet.
+    /// Time since which its media has come without a break; `None` while it is connecting or quiet.
     pub flows_since: Option<Instant>,
-    /// Since when it has been connected and quiet.
+    /// Time since which it has been connected and quiet.
     pub quiet_since: Option<Instant>,
 }
 
-/// A stream and who is in it.
+/// A stream and its sessions.
 #[derive(Debug)]
 pub(crate) struct Stream {
     id: StreamId,
     name: StreamName,
     publisher: Option<PublisherView>,
-    /// Connecting and connected ones.
+    /// All viewers, connecting and connected.
     viewers: BTreeSet<SessionId>,
     viewers_connected: usize,
     /// Whether a publisher has ever been connected.
     was_live: bool,
-    /// What the world was told last.
+    /// The view that was compared last with [`Stream::take_change`].
     told: Shown,
 }
 
@@ -90,14 +90,14 @@ impl Stream {
         }
     }
 
-    /// A publisher is admitted; the one before must have been taken out.
+    /// Adds the admitted publisher. The one before must have been taken out.
     pub(crate) fn add_publisher(&mut self, session: SessionId, epoch: u32) {
         assert!(self.publisher.is_none(), "a stream has one publisher");
         self.publisher =
             Some(PublisherView { session, epoch, connected_at: None, flows_since: None, quiet_since: None });
     }
 
-    /// The publisher is connected. Its media is expected to come at once.
+    /// Marks the publisher as connected. Its media is expected to come at once.
     pub(crate) fn publisher_connected(&mut self, now: Instant) {
         if let Some(publisher) = &mut self.publisher {
             publisher.connected_at = Some(now);
@@ -106,7 +106,7 @@ impl Stream {
         }
     }
 
-    /// Media of the publisher, if it is connected, comes or has stopped coming.
+    /// Records whether media of the publisher comes, if the publisher is connected.
     pub(crate) fn publisher_flows(&mut self, now: Instant, flows: bool) {
         if let Some(publisher) = self.publisher.as_mut().filter(|publisher| publisher.connected_at.is_some()) {
             publisher.flows_since = flows.then(|| publisher.flows_since.unwrap_or(now));
@@ -119,12 +119,12 @@ impl Stream {
         self.publisher.take()
     }
 
-    /// A viewer is admitted.
+    /// Adds an admitted viewer.
     pub(crate) fn add_viewer(&mut self, session: SessionId) {
         self.viewers.insert(session);
     }
 
-    /// One of the viewers is connected.
+    /// Counts a viewer as connected.
     pub(crate) fn viewer_connected(&mut self) {
         self.viewers_connected += 1;
     }
@@ -135,13 +135,13 @@ impl Stream {
         self.viewers_connected -= usize::from(was_connected);
     }
 
-    /// Returns whether the API shows something else than when this was asked last.
+    /// Returns whether the API's view has changed since the last call.
     pub(crate) fn take_change(&mut self) -> bool {
         let shown = Shown { state: self.state(), publisher: self.publisher, viewers: self.viewers_connected };
         std::mem::replace(&mut self.told, shown) != shown
     }
 
-    /// Returns whether nobody is in it.
+    /// Returns whether it has no session.
     pub(crate) fn is_empty(&self) -> bool {
         self.publisher.is_none() && self.viewers.is_empty()
     }
@@ -151,18 +151,18 @@ impl Stream {
         &self.name
     }
 
-    /// Returns how many viewers there are, connecting ones included.
+    /// Returns the number of viewers, connecting ones included.
     pub(crate) fn viewer_count(&self) -> usize {
         self.viewers.len()
     }
 
-    /// Returns everyone in it: the publisher, then the viewers by id.
+    /// Returns all its sessions: the publisher, then the viewers by id.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> {
         let publisher = self.publisher.map(|publisher| publisher.session);
         publisher.into_iter().chain(self.viewers.iter().copied())
     }
 
-    /// Returns what others may see of it.
+    /// Returns the part of it that the API shows.
     pub(crate) fn view(&self) -> StreamView<'_> {
         // 2^32 sessions do not fit into the memory of any machine.
         let count = |viewers: usize| u32::try_from(viewers).unwrap_or(u32::MAX);
@@ -233,7 +233,7 @@ impl Streams {
         self.by_id.get_mut(&id)
     }
 
-    /// Returns the id that a name stands for now.
+    /// Returns the id that belongs to a name now.
     pub(crate) fn id_of(&self, name: &StreamName) -> Option<StreamId> {
         self.by_name.get(name).copied()
     }

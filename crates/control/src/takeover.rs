@@ -8,17 +8,17 @@ use sfu::publisher::SILENCE as GONE_AFTER;
 use crate::limits::Address;
 use crate::session::Session;
 
-/// What a second publisher of a stream meets.
+/// The rule for a second publisher of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takeover {
-    /// It is refused while the first one is connected, or has been connecting for less than
-    /// [`CONNECTING_GRACE`].
+    /// The second publisher is refused while the first one is connected, or has been connecting for
+    /// less than [`CONNECTING_GRACE`].
     ///
     /// A newcomer that is the first one's owner (the same token subject, or the same address) is
-    /// admitted earlier: as soon as the first one is quiet, or has been connecting for [`OWN_GRACE`].
-    /// A crashed encoder that is started again takes its stream back so.
+    /// admitted earlier: as soon as the first one is quiet, or has been connecting for
+    /// [`OWN_GRACE`]. In this way a crashed encoder that is started again takes its stream back.
     Refuse,
-    /// It takes the stream over; the first one is closed and fenced.
+    /// The second publisher takes the stream over; the first one is closed and fenced.
     Replace,
 }
 
@@ -26,7 +26,7 @@ pub enum Takeover {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Holder<'a> {
     pub(crate) session: &'a Session,
-    /// Since when no media of it comes, if it is connected and none comes.
+    /// Time since which no media of it comes, if it is connected and quiet.
     pub(crate) quiet_since: Option<Instant>,
 }
 
@@ -38,8 +38,8 @@ pub(crate) struct Claimant<'a> {
 }
 
 impl Takeover {
-    /// Decides whether a newcomer may take the stream. The error is the earliest time after which the
-    /// holder may be given up.
+    /// Decides whether a newcomer may take the stream. The error is the earliest time after which
+    /// the holder may be given up.
     pub(crate) fn check(self, now: Instant, holder: Holder<'_>, claimant: Claimant<'_>) -> Result<(), Duration> {
         let session = holder.session;
         let owns = claimant.owns(session);
@@ -52,7 +52,8 @@ impl Takeover {
             (Takeover::Refuse, Some(_), Some(_)) if owns => return Ok(()),
             (Takeover::Refuse, Some(_), None) if owns => QUIET_AFTER,
             (Takeover::Refuse, Some(_), quiet_since) => {
-                // Silence is counted from the last packet, which is QUIET_AFTER older than the quiet.
+                // Silence is counted from the last packet, which is QUIET_AFTER older than the
+                // quiet.
                 let quiet_for = quiet_since.map(|since| now.saturating_duration_since(since) + QUIET_AFTER);
                 let left = GONE_AFTER.saturating_sub(quiet_for.unwrap_or_default());
                 // Media has stopped and ICE goes on: nothing tells when the session ends.
@@ -64,23 +65,23 @@ impl Takeover {
 }
 
 impl Claimant<'_> {
-    /// Whether the claimant and the holder are taken for one publisher. Both may publish this stream.
-    /// Without a token there is no subject, and the address decides alone.
+    /// Returns whether the claimant and the holder count as one publisher. Both may publish this
+    /// stream. Without a token there is no subject, and the address decides alone.
     fn owns(&self, session: &Session) -> bool {
         let same_identity = self.identity.is_some() && self.identity == session.identity.as_deref();
         same_identity || self.address == session.address
     }
 }
 
-/// How long a connecting publisher keeps others out under [`Takeover::Refuse`].
+/// Time for which a connecting publisher keeps others out under [`Takeover::Refuse`].
 ///
 /// A page that is reloaded while connecting leaves a session behind that will never connect; it
 /// must not keep others out until its deadline. A guess: ICE and DTLS are up within 2 s on
 /// most networks, and a retry after 5 s is bearable.
 pub const CONNECTING_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a connecting publisher keeps its own owner out. A guess, as [`CONNECTING_GRACE`]: after
-/// 2 s the session that an owner left behind is more likely than a slow handshake.
+/// Time for which a connecting publisher keeps its own owner out. A guess, as [`CONNECTING_GRACE`]:
+/// after 2 s the session that an owner left behind is more likely than a slow handshake.
 pub const OWN_GRACE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -93,7 +94,7 @@ mod tests {
     const HOME: Address = Address::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const OFFICE: Address = Address::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    /// What the holder has been doing for how long.
+    /// State of the holder, and the time for which it has lasted.
     #[derive(Clone, Copy)]
     enum Holds {
         Connecting(u64),

@@ -1,4 +1,5 @@
-//! Rates that follow networks, which are known only by what is sent over them: does the loop settle, and recover?
+//! Rates follow networks, which the server knows only by sending over them: does the loop settle,
+//! and recover?
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ const RUNGS: [Rung; 3] = [
     Rung { encoding: 2, pixels: Some(1_280 * 720) },
 ];
 
-/// A publisher that does as it is told, if its pictures take so many bits.
+/// A publisher that follows the demand, and whose pictures take a given share of the rate.
 struct Publisher {
     ladder: Ladder,
     /// Of the most that is wanted, the share that the pictures take.
@@ -23,7 +24,7 @@ struct Publisher {
     changes: u32,
 }
 
-/// Somebody who watches, and what is known of the network after a second.
+/// A viewer, and the server's knowledge of its network after a second.
 #[derive(Clone, Copy)]
 struct Viewer {
     carries: f64,
@@ -86,14 +87,15 @@ fn a_narrow_network_is_used_and_a_healed_one_gets_everything_back() {
     }
 }
 
-/// What is wanted, smallest first, after the same audience was there for ten seconds: kb/s, 0 if switched off.
+/// Returns the demand after the same audience was there for ten seconds, smallest first: kb/s, 0 if
+/// switched off.
 fn settled(ladder: &mut Ladder, from: Instant, audience: &Audience<'_>) -> [u64; 3] {
     let last = seconds(from, 0..10).map(|now| ladder.look(now, &RUNGS, audience)).last().unwrap();
     [0, 1, 2].map(|n| if last[n].is_active { last[n].max_bps / 1_000 } else { 0 })
 }
 
 #[test]
-fn what_nobody_wishes_to_see_is_not_sent() {
+fn an_encoding_that_no_viewer_wishes_is_not_sent() {
     let from = Instant::now();
     let check = |carried: &[(f64, u32)], bounded: &[(f64, u8, u32)], expected: [bool; 3]| {
         let audience = Audience { carried, bounded, ..Audience::default() };
@@ -107,7 +109,8 @@ fn what_nobody_wishes_to_see_is_not_sent() {
     // One that wishes less than its network carries, and one whose network carries less than it wishes.
     check(&[(9e6, 1)], &[(9e6, 1, 1)], [true, true, true]);
     assert!((380..=453).contains(&check(&[], &[(0.5e6, 1, 1)], [true, true, false])[1]));
-    // Who may see the middle one only is not taken for one who is served by a large one of few bits.
+    // A viewer that may be shown the middle encoding at most does not count as served by a large
+    // one of few bits.
     let wanted = check(&[(1.4e6, 1)], &[(1.4e6, 1, 1)], [true, true, true]);
     assert!(wanted[1] == 884 && (1_100..=1_267).contains(&wanted[2]), "{wanted:?}");
 }
@@ -155,7 +158,7 @@ proptest! {
 
     /// Whatever the networks do.
     #[test]
-    fn what_is_wanted_makes_sense(
+    fn the_demand_makes_sense(
         rounds in prop::collection::vec((prop::collection::vec((1e4..9e6, 1u32..1_000), 0..20), 0u32..3, 1u64..5_000), 1..20),
         sizes in prop::array::uniform3(40_000u32..4_000_000),
     ) {
@@ -169,7 +172,8 @@ proptest! {
             prop_assert!(wanted.iter().any(|wanted| wanted.is_active));
             prop_assert!(unknown == 0 || wanted.iter().all(|wanted| wanted.is_active));
             prop_assert!(wanted.iter().all(|wanted| wanted.max_bps <= 8_000_000));
-            // Each network is used as well as if everything were there, but for differences that nobody sees.
+            // Each network is used as well as if all encodings were sent, but for an invisible
+            // difference (5 %).
             for (carried, _) in &carried {
                 let most = |room: f64, is_there: fn(&DesiredEncoding) -> bool| {
                     let fit = wanted.iter().filter(|wanted| wanted.max_bps as f64 * room <= *carried);

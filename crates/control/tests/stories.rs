@@ -146,7 +146,7 @@ fn a_connected_publisher_is_not_replaced_unless_takeover_is_on() {
 }
 
 #[test]
-fn what_is_said_late_about_a_replaced_publisher_changes_nothing() {
+fn late_reports_about_a_replaced_publisher_change_nothing() {
     let mut story = Story::new(Takeover::Replace);
     let (old, new) = (session(1), session(2));
     story.publishes(old, "demo").unwrap();
@@ -167,7 +167,7 @@ fn what_is_said_late_about_a_replaced_publisher_changes_nothing() {
 }
 
 #[test]
-fn who_does_not_connect_is_closed_in_time() {
+fn a_session_that_does_not_connect_is_closed_in_time() {
     let mut story = Story::new(Takeover::Refuse);
     let (alice, bob) = (session(1), session(2));
     let admitted = story.publishes(alice, "demo").unwrap();
@@ -210,7 +210,7 @@ fn a_stream_whose_sessions_run_out_of_time_together_says_so_once() {
 }
 
 #[test]
-fn who_is_connected_has_no_deadline_and_connects_once() {
+fn a_connected_session_has_no_deadline_and_connects_once() {
     let mut story = Story::new(Takeover::Refuse);
     let alice = session(1);
     story.publishes(alice, "demo").unwrap();
@@ -308,7 +308,7 @@ fn a_shutdown_closes_everyone_and_refuses_the_next() {
 }
 
 #[test]
-fn each_limit_refuses_by_its_name_and_frees_with_who_leaves() {
+fn each_limit_refuses_by_its_name_and_each_session_that_leaves_frees_room() {
     #[track_caller]
     fn check(limits: Limits, limit: &'static str) {
         let mut story = Story::with(limits, Takeover::Refuse);
@@ -409,7 +409,7 @@ fn a_stream_is_paused_only_as_long_as_viewers_stay() {
     story.drops(bob);
     assert_eq!(story.effects(), [closed(first.stream)]);
 
-    // Whoever comes now finds a stream that nobody has been in.
+    // A viewer that comes now finds a new stream.
     let again = story.watches(session(3), "demo").unwrap();
     assert_ne!(again.stream, first.stream);
     assert_eq!(story.state("demo"), State::Waiting);
@@ -532,7 +532,7 @@ fn a_session_is_admitted_once() {
     let _ = story.watches(session(1), "other");
 }
 
-/// A control plane, its clock, and one address for everybody.
+/// A control plane, its clock, and one address for all callers.
 struct Story {
     control: Control,
     now: Instant,

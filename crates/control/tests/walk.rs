@@ -132,7 +132,7 @@ impl Walk {
     fn take(&mut self, step: Step) {
         let now = self.now;
         let before = self.shown();
-        // Who ends in this step by the word of the floor below, and without an effect.
+        // The session that ends in this step by a report of the floor below, and without an effect.
         let mut left = None;
         match step {
             Step::Publish { name, ip, subject } => self.comes(Role::Publisher, name, ip, subject),
@@ -291,7 +291,7 @@ impl Walk {
         }
     }
 
-    /// Who believes effects only knows the same streams, publishers and sessions.
+    /// Checks that the effects alone give the same streams, publishers and sessions.
     fn compare_ledger(&self) {
         let views: Vec<_> = self.control.streams().collect();
         let open: BTreeSet<StreamId> = views.iter().map(|view| view.id).collect();
@@ -308,7 +308,7 @@ impl Walk {
 
 type Shown = (State, Option<PublisherView>, u32);
 
-/// What somebody knows who sees answers and effects only, as the shards do.
+/// Knowledge of an observer that sees answers and effects only, as the shards do.
 #[derive(Default)]
 struct Ledger {
     open: BTreeSet<StreamId>,
@@ -441,7 +441,7 @@ impl Twin {
                 return Err(Refused::StreamBusy { retry_after: Duration::ZERO });
             }
         }
-        // The rest as it would be without the one who goes.
+        // The limits apply without the session that is replaced.
         let staying = |s: &&TwinSession| current.as_ref().is_none_or(|c| c.id != s.id);
         let limits = self.limits;
         let neighbours = self.sessions.iter().filter(staying).filter(|s| s.household == household);

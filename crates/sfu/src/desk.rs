@@ -85,11 +85,11 @@ pub enum Command {
     Open {
         /// Names it; chosen by the caller.
         session: SessionId,
-        /// What it watches.
+        /// The stream that it watches.
         stream: StreamId,
         /// Its offer; `None` asks for ours.
         offer: Option<String>,
-        /// What is being published, so far as it is known.
+        /// The formats of the published media, so far as they are known.
         published: Published,
     },
     /// Open a publisher's session. Answered by [`Event::Opened`].
@@ -109,7 +109,7 @@ pub enum Command {
         session: SessionId,
         /// SDP.
         answer: String,
-        /// What is being published.
+        /// The formats of the published media.
         published: Published,
     },
     /// Restart ICE. Answered by [`Event::Restarted`].
@@ -296,7 +296,7 @@ pub struct DeskCounters {
     pub panics: u64,
     /// Checks of ours to a new address of a viewer.
     pub address_checks: u64,
-    /// Viewers who were told to come again, because too many came at once.
+    /// Viewers that were told to come again, because too many came at once.
     pub turned_away: u64,
 }
 
@@ -330,7 +330,7 @@ impl Desk {
         }
     }
 
-    /// The same desk with at most so many handshakes under way at once.
+    /// Returns the same desk with at most `most` handshakes under way at once.
     pub fn with_handshakes(mut self, most: usize) -> Desk {
         self.admission = Admission::new(most);
         self
@@ -573,7 +573,7 @@ impl Desk {
         let Some(authentic) = self.guarded(session, |s| s.ice.authenticate(&message)).flatten() else {
             return Taken::Refused;
         };
-        // Whoever has a session of their own may forge another's address; that one keeps it.
+        // A peer with a session of its own may forge another's address; the other session keeps it.
         if self.serves_another(handed.source, session) {
             return Taken::Refused;
         }
@@ -592,7 +592,7 @@ impl Desk {
         taken.unwrap_or(Taken::Malformed)
     }
 
-    /// Whether media goes to `source` for somebody else than `session`.
+    /// Returns whether media of a session other than `session` goes to `source`.
     fn serves_another(&self, source: SocketAddr, session: SessionId) -> bool {
         let owner = self.by_source.get(&source).filter(|owner| **owner != session);
         let owner = owner.and_then(|owner| self.sessions.get(owner));

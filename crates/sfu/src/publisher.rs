@@ -1,8 +1,8 @@
 //! What does a publisher bring?
 //!
-//! A publisher on a shard is the receiving half of a session ([`Receiver`]) and what is read from
-//! its packets. Its handshake is at a desk, as a viewer's. Out of it come [`Packet`]s, described
-//! once for all viewers.
+//! A publisher on a shard is the receiving half of a session ([`Receiver`]) and the descriptions
+//! that are read from its packets. Its handshake is at a desk, as a viewer's. Out of it come
+//! [`Packet`]s, described once for all viewers.
 
 mod encoding;
 mod sprop;
@@ -239,7 +239,7 @@ impl Publisher {
         &self.published
     }
 
-    /// Warnings about what it sends.
+    /// Returns the faults of the media that it sends.
     pub fn warnings(&self) -> Warnings {
         let encodings = self.tracks.iter().flat_map(|track| &track.encodings);
         encodings.fold(Warnings::default(), |all, encoding| all | encoding.warnings())

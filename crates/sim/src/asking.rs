@@ -1,7 +1,7 @@
-//! What does a publisher's page hear of what is wanted of it?
+//! How does a publisher's page learn which encodings the server wants?
 //!
-//! The engine decides, and names encodings by their `rid`. Our publish page reads that each time it is
-//! told that its stream changed, and has its camera keep to it.
+//! The engine decides, and names encodings by their `rid`. Our publish page reads the decision each
+//! time it is told that its stream changed, and has its camera keep to it.
 
 use std::time::Instant;
 
@@ -10,8 +10,8 @@ use media::StreamName;
 use crate::browser::RIDS;
 use crate::server::Server;
 
-/// Returns the sizes that are wanted of a stream's publisher, each with the most bits a second;
-/// `None`: nothing of it. Of a camera with one size nothing is said.
+/// Returns the sizes that the server wants of a stream's publisher, each with the most bits a
+/// second; `None` for a size that it does not want. For a camera with one size the list is empty.
 pub(crate) fn wanted(now: Instant, server: &Server, stream: &StreamName) -> Vec<(u8, Option<u64>)> {
     let publisher = server.stream(now, stream).and_then(|stream| stream.publisher);
     let wanted = publisher.into_iter().flat_map(|publisher| publisher.wanted);

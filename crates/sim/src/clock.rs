@@ -1,10 +1,11 @@
 //! When does the world begin?
 //!
-//! At one moment of the wall clock, whenever a story is told. `str0m` writes the wall clock into sender reports and
-//! computes round trips from it in units of 15 µs, so where a moment lies between two such units decides when a missing
-//! packet is asked for again. It reads the machine's clocks once for each process and takes all later moments from the
-//! distance to that. A first small world finds out what it read; the world of every story begins where that reading
-//! gives [`BEGINNING`] to the nanosecond.
+//! The world begins at one moment of the wall clock, whenever a story is told. `str0m` writes the
+//! wall clock into sender reports and computes round trips from it in units of 15 µs, so the
+//! position of a moment between two such units decides when a missing packet is asked for again.
+//! `str0m` reads the machine's clocks once for each process and takes all later moments from the
+//! distance to that. A first small world finds out this reading; the world of every story begins
+//! where the reading gives [`BEGINNING`] to the nanosecond.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};

@@ -3,8 +3,9 @@
 //! Key exchanges take their private keys from [`chance`], signatures are those of [`keys`], and dimpl's own generator has
 //! a fixed seed. Everything else is the product's: protocol, verification of signatures, cipher suites.
 //!
-//! Who knows this crate can read what is encrypted with such keys. Nothing of it is in the product: the server, and all
-//! crates that it is made of, do not depend on this crate, and a test says so.
+//! The keys are no secret: anyone with the source of this crate can decrypt data that is encrypted
+//! with them. No part of it is in the product: the server, and all crates that it is made of, do
+//! not depend on this crate, and a test says so.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;

@@ -32,7 +32,7 @@ pub(crate) struct Run {
 /// Of DTLS: application data (RFC 6347 §4.1).
 const APPLICATION_DATA: u8 = 23;
 
-/// Who sends a datagram.
+/// The sender of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sender {
     /// The server.

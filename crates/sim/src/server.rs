@@ -186,7 +186,7 @@ impl Server {
         self.cores.iter_mut().for_each(|core| core.set_rate(datagrams_per_second));
     }
 
-    /// How busy a shard is, and what it sheds.
+    /// Returns the load of a shard, and the bit rate above which it sheds video.
     pub fn load(&self, shard: u8) -> shard::LoadStatus {
         self.shards[usize::from(shard)].load()
     }
@@ -312,7 +312,7 @@ impl Server {
         self.engine.control().session_count()
     }
 
-    /// Whether a stream can be seen; `None` if nobody is in it.
+    /// Returns the state of a stream; `None` if it has no session.
     pub fn state(&self, name: &StreamName) -> Option<control::State> {
         self.engine.control().stream(name).map(|view| view.state)
     }
@@ -383,7 +383,7 @@ impl Server {
         panic!("the server goes round in circles");
     }
 
-    /// What it sent since.
+    /// Returns the datagrams that it sent since the last call.
     pub(crate) fn take_sent(&mut self) -> Vec<Sent> {
         std::mem::take(&mut self.sent)
     }

@@ -58,7 +58,7 @@ pub struct Story {
     path: Path,
     bottlenecks: Vec<Wire>,
     rivals: Vec<Rival>,
-    /// Publishers that keep to what is wanted of them.
+    /// Publishers that follow the server's demand for encodings.
     followers: Vec<Peer>,
     behind: Option<usize>,
     wants_shard: Option<u8>,
@@ -181,7 +181,7 @@ impl Story {
         reported(&story).expect("a publisher reports")
     }
 
-    // ---- who comes
+    // ---- peers that join
 
     /// Sets the links of peers that join from now on.
     pub fn path(&mut self, path: Path) -> &mut Story {
@@ -549,7 +549,7 @@ impl Story {
         }
     }
 
-    /// Publishers hear what is wanted of them, when streams have changed.
+    /// Tells publishers the server's demand, when streams have changed.
     fn ask(&mut self) {
         if !self.server.take_changed() {
             return;

@@ -94,9 +94,9 @@ export function sendingFor(
 }
 
 /**
- * The mode that has no layers above these, and what it takes so that those that are left stay as
- * they are: a picture that is halved so often (a mode's largest layer is the whole picture), and a
- * frame rate divided by `slower`.
+ * The mode without the layers above these, and the changes that keep the remaining layers as they
+ * are: the number of times that the picture is halved (a mode's largest layer is the whole
+ * picture), and the divisor `slower` of the frame rate.
  */
 function fewerLayers(
   mode: string | null,

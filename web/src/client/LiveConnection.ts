@@ -136,7 +136,7 @@ export abstract class LiveConnection {
     this.#set("idle", null);
   }
 
-  /** Replaces the session at once, because what is sent or received changes. */
+  /** Replaces the session at once, because the sent or received media changes. */
   reopen(): void {
     if (this.#state === "idle" || this.#asleep) return;
     void this.#open();

@@ -1,4 +1,4 @@
-/** Numbers as people read them. `–` is for what is not known. */
+/** Numbers for people. `–` stands for an unknown one. */
 
 const NOTHING = "–";
 

@@ -46,7 +46,7 @@ export class ClockReader {
     return clockMs === null ? null : { clockMs, nowMs, delayMs: nowMs - clockMs };
   }
 
-  /** Delays of the next so many frames, each taken when the browser expects it on screen. */
+  /** Delays of the next `frames` frames, each taken when the browser expects it on screen. */
   glassToGlass(frames: number): Promise<number[]> {
     return new Promise((resolve) => {
       const delays: number[] = [];

@@ -11,7 +11,7 @@ export class Still {
     this.#video = video;
   }
 
-  /** Keeps what is on screen now. */
+  /** Keeps the picture that is on screen now. */
   keep(): void {
     const { videoWidth, videoHeight } = this.#video;
     if (videoWidth === 0) return;

@@ -15,8 +15,8 @@ export type WatchState =
   | "ended";
 
 /**
- * A frame counts against a status that is this much older, in ms: a status may be on its way for so
- * long.
+ * A frame counts against a status that is more than this time older, in ms: a status may be on its
+ * way for this time.
  */
 const NEWER_MS = 300;
 

@@ -128,7 +128,7 @@ export function codecAdvice(codec: string | null, offered: string[]): string {
 }
 
 /**
- * The first warning on what is published, in a viewer's words; the publisher's page shows the
+ * The first warning on the published media, in a viewer's words; the publisher's page shows the
  * advice.
  */
 export function warningWords(status: StreamStatus | null): string {

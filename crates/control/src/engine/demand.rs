@@ -1,8 +1,9 @@
-//! What is wanted of each encoding of a publisher?
+//! Which encodings, rates and layers does the server want of a publisher?
 //!
-//! Shards count once a second what their viewers have use for ([`Audience`]). Together with the
-//! viewers that are connecting and those that have just wished something, this decides which
-//! encodings are to be sent, at which bit rate ([`Ladder`]), and how much of each ([`Bound`]).
+//! Once a second each shard counts the encodings and layers that its viewers can use
+//! ([`Audience`]). Together with the viewers that are connecting and those that have just sent a
+//! wish, this decides which encodings are to be sent, at which bit rate ([`Ladder`]), and how much
+//! of each ([`Bound`]).
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -33,7 +34,7 @@ pub(super) struct Demand {
     wanted: Vec<WantedEncoding>,
 }
 
-/// What is wanted of one encoding.
+/// The server's demand for one encoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedEncoding {
     /// The publisher's name for it; `None` where there is one encoding only.
@@ -148,7 +149,7 @@ impl Demand {
         before != self.wanted
     }
 
-    /// Returns what is wanted of each encoding, smallest first.
+    /// Returns the demand for each encoding, smallest first.
     pub(super) fn wanted(&self) -> &[WantedEncoding] {
         &self.wanted
     }
@@ -168,7 +169,8 @@ impl Demand {
             let places = audience.places_within(encoding);
             bounded.extend(places.map(|(place, viewers)| (bps(place), encoding as u8, viewers)));
         }
-        // A wish that no snapshot has counted yet keeps its encoding, and decides nothing about rates.
+        // A wish that no snapshot has counted yet keeps its encoding, and decides nothing about
+        // rates.
         let asked = |encoding: usize| {
             let within = self.wishers.places_within(encoding).map(|(_, viewers)| viewers);
             self.wishers.pinned(encoding) + within.sum::<u32>()

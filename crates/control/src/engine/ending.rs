@@ -13,7 +13,8 @@ use super::waiting::ANSWER_WITHIN;
 use super::{Connection, Engine};
 use crate::effect::{CloseReason, Effect};
 
-/// Time for the goodbyes of desks (DTLS close_notify) after the last shard has said its own. A guess.
+/// Time for the goodbyes of desks (DTLS close_notify) after the last shard has said its own. A
+/// guess.
 const FAREWELL: Duration = Duration::from_millis(300);
 
 /// A stop that is under way.

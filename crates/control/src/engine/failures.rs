@@ -1,8 +1,8 @@
 //! Why did a session's handshake fail, and how often does that happen?
 //!
-//! A session whose DTLS handshake failed is closed within seconds. Its client asks for it afterwards,
-//! and the stream's status shows the publisher's last attempt. The newest [`MAX_FAILED`] failures are
-//! remembered, of all streams together.
+//! A session whose DTLS handshake failed is closed within seconds. Its client asks for it
+//! afterwards, and the stream's status shows the publisher's last attempt. The newest
+//! [`MAX_FAILED`] failures are remembered, of all streams together.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -45,8 +45,8 @@ struct Remembered {
 /// wrong with many clients.
 pub const MAX_FAILED: usize = 256;
 
-/// Time for which a stream's status shows a failed attempt to publish it. A guess: an encoder that is
-/// being set up tries again within minutes.
+/// Time for which a stream's status shows a failed attempt to publish it. A guess: an encoder that
+/// is being set up tries again within minutes.
 const SHOWN: Duration = Duration::from_secs(600);
 
 impl Failures {

@@ -1,6 +1,7 @@
 //! How does a session begin?
 //!
-//! Admission first (`Control`), then its description, which is a desk's work: the request waits for it.
+//! Admission first (`Control`), then its description, which is a desk's work: the request waits for
+//! it.
 
 use std::time::Instant;
 
@@ -116,8 +117,8 @@ impl Engine {
         }
     }
 
-    /// Lets a request wait for a media thread. Returns `false` if too many wait for the session; the
-    /// request is answered then.
+    /// Lets a request wait for a media thread. Returns `false` if too many wait for the session;
+    /// the request is answered then.
     pub(super) fn wait(&mut self, now: Instant, session: SessionId, id: RequestId, awaits: Awaits) -> bool {
         let refused = awaits.failed(Refusal::Full { limit: BEHIND });
         let waits = self.waiting.add(now, session, id, awaits);

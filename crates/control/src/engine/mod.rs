@@ -1,29 +1,32 @@
 //! What does the whole server decide?
 //!
-//! [`Engine`] stands between HTTP and the threads that carry media. It takes requests,
-//! events of desks and shards, and the time; it gives commands for them, answers, and facts for the
-//! log. It is one value without a thread, a socket, a clock or a generator of its own, so the server,
-//! the simulated world and the fuzzer drive the same one.
+//! [`Engine`] stands between HTTP and the threads that carry media. It takes requests, events of
+//! desks and shards, and the time; it gives commands for them, answers, and facts for the log. It
+//! is one value without a thread, a socket, a clock or a generator of its own, so the server, the
+//! simulated world and the fuzzer drive the same one.
 //!
 //! # How to drive it
 //!
-//! Call a `handle_*` method, then [`Engine::poll_output`] until it returns `None`, carrying out each
-//! [`Output`] in its order. Sleep until [`Engine::poll_timeout`] at most, then call
+//! Call a `handle_*` method, then [`Engine::poll_output`] until it returns `None`, carrying out
+//! each [`Output`] in its order. Sleep until [`Engine::poll_timeout`] at most, then call
 //! [`Engine::handle_timeout`]. Before a request, [`Engine::set_media`] says how the threads are.
 //!
 //! # What must always hold
 //!
 //! - Each request is answered once: at once, when a media thread answers, when its session ends, or
 //!   [`ANSWER_WITHIN`] later.
-//! - A request waits only for a session that is known, and [`waiting::MAX_WAITING`] at most for one.
-//! - A command for a session goes to the desk or the shard that holds it. Events say which shard that
-//!   is; an event about a publisher that ended meanwhile is answered by the command that removes it.
+//! - A request waits only for a session that is known, and [`waiting::MAX_WAITING`] at most for
+//!   one.
+//! - A command for a session goes to the desk or the shard that holds it. Events say which shard
+//!   that is; an event about a publisher that ended meanwhile is answered by the command that
+//!   removes it.
 //!
 //! # Where to start reading
 //!
-//! `joining` opens sessions, `restarting` replaces their ICE credentials, `viewing` is about wishes and
-//! reports, `ending` about the end of sessions and of the server. Small values decide: [`Control`]
-//! about admission, `watched`, `rates` and `demand` about one stream, `waiting` about deadlines.
+//! `joining` opens sessions, `restarting` replaces their ICE credentials, `viewing` is about wishes
+//! and reports, `ending` about the end of sessions and of the server. Small values decide:
+//! [`Control`] about admission, `watched`, `rates` and `demand` about one stream, `waiting` about
+//! deadlines.
 
 mod demand;
 mod ending;
@@ -99,7 +102,7 @@ pub struct Setup {
 pub struct Media {
     /// Load of the busiest of them.
     pub load: Load,
-    /// Whether one has so many commands to carry out that no more work may be given to it.
+    /// Whether one has too many commands waiting, so that no more work may be given to it.
     pub is_behind: bool,
     /// Whether all of them run.
     pub is_alive: bool,

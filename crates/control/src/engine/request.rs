@@ -1,6 +1,7 @@
-//! What is asked of the engine, and what does it answer?
+//! Which requests does the engine take, and how does it answer them?
 //!
-//! Plain values, without a wire form: HTTP and data channels bring their own dialects into this form.
+//! Plain values, without a wire form: HTTP and data channels bring their own dialects into this
+//! form.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::session::Role;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// Asked of the engine. Each request is answered once, by the [`Answer`] that its variant names.
+/// A request to the engine. Each is answered once, by the [`Answer`] that its variant names.
 #[derive(Debug)]
 pub enum Request {
     /// Open a publisher's session: [`Answer::Opened`].
@@ -39,16 +40,16 @@ pub enum Request {
         /// The entity tag that the client expects, unquoted. `None`: none was sent; `*`: any.
         if_match: Option<String>,
     },
-    /// Report what a viewer is sent: [`Answer::Report`].
+    /// Report the media that a viewer is sent: [`Answer::Report`].
     Report {
         /// The viewer.
         session: SessionId,
     },
-    /// A viewer wishes something of the video: [`Answer::Wished`].
+    /// Take a viewer's wish for the video: [`Answer::Wished`].
     Wish {
         /// The viewer.
         session: SessionId,
-        /// All that it wishes; an earlier wish is forgotten.
+        /// The whole wish; an earlier wish is forgotten.
         wish: Wish,
     },
     /// End a session: [`Answer::Closed`].
@@ -72,9 +73,10 @@ pub enum Answer {
     Opened(Result<Opened, Refusal>),
     /// Whether a viewer's description was accepted.
     Accepted(Result<(), Refusal>),
-    /// What became of a client's half of ICE.
+    /// The result for a client's half of ICE.
     Trickled(Result<Trickled, Refusal>),
-    /// What a viewer is sent; `None` if there is no such viewer, or if its shard does not answer.
+    /// The media that a viewer is sent; `None` if there is no such viewer, or if its shard does not
+    /// answer.
     Report(Option<Box<ViewerStatus>>),
     /// Whether a wish was accepted.
     Wished(Result<(), Refusal>),
@@ -135,7 +137,7 @@ pub struct IceFragment {
     pub end_of_candidates: bool,
 }
 
-/// What a client's half of ICE led to.
+/// The result of a client's half of ICE.
 #[derive(Debug)]
 pub enum Trickled {
     /// The candidates were accepted.
@@ -149,7 +151,7 @@ pub enum Trickled {
     },
 }
 
-/// What a viewer wishes of the video. The default leaves the choice to the server.
+/// A viewer's wish for the video. The default leaves the choice to the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
     /// The `rid` of the only encoding to send.
@@ -168,7 +170,7 @@ pub struct Wish {
     pub is_hidden: bool,
 }
 
-/// Who owns a session.
+/// The stream, the role and the token of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// The session's stream.
@@ -182,7 +184,7 @@ pub struct Owner {
 /// Whether the server takes sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
-    /// It does.
+    /// The server takes sessions.
     Ready,
     /// Viewers are refused because the media threads have no time left.
     Overloaded,
@@ -207,7 +209,7 @@ pub enum Refusal {
         /// The change that the client is to make.
         fix: String,
     },
-    /// The viewer offers no codec that decodes what is published.
+    /// The viewer offers no codec that decodes the published one.
     #[error("the stream is published as {published}, which the viewer does not offer")]
     UnsupportedCodec {
         /// The published codec, for example `H265`.
@@ -260,7 +262,8 @@ pub enum Refusal {
     ShuttingDown,
 }
 
-/// [`Refusal::Full::limit`] while media threads have too many commands to carry out, or do not answer.
+/// [`Refusal::Full::limit`] while media threads have too many commands to carry out, or do not
+/// answer.
 pub const BEHIND: &str = "the media threads are behind with their commands; try again in a few seconds";
 
 impl Request {

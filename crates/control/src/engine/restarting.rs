@@ -50,7 +50,8 @@ impl Engine {
             None => Err(Refusal::NoSuchSession),
             Some(Err(error)) => Err(error.into()),
             Some(Ok(fragment)) => {
-                // Also when the request's time was over: the old tag names credentials that are gone.
+                // Also when the request's time was over: the old tag names credentials that are
+                // gone.
                 let etag = self.names.etag();
                 if let Some(connection) = self.connections.get_mut(&session) {
                     connection.etag = etag.clone();

@@ -36,7 +36,7 @@ pub struct StreamStatus {
     pub video: Option<VideoStatus>,
     /// The audio track, while the stream is live.
     pub audio: Option<AudioStatus>,
-    /// What is wrong with what is published.
+    /// Faults of the published media.
     pub warnings: Warnings,
     /// The last attempt to publish that failed in its DTLS handshake, until a publisher connects.
     pub publish_failure: Option<FailedSession>,
@@ -53,9 +53,9 @@ pub struct PublisherStatus {
     pub session: SessionId,
     /// When it was connected.
     pub connected_at: Instant,
-    /// How the way from it is.
+    /// The health of the network path from it.
     pub health: Health,
-    /// What is wanted of each encoding of the video, smallest first.
+    /// The demand for each encoding of the video, smallest first.
     pub wanted: Vec<WantedEncoding>,
 }
 
@@ -98,7 +98,7 @@ pub struct AudioStatus {
     pub bps: u64,
 }
 
-/// What one viewer is sent.
+/// The media that one viewer is sent.
 #[derive(Debug, Clone)]
 pub struct ViewerStatus {
     /// The viewer.

@@ -1,4 +1,5 @@
-//! What does a viewer wish, what is it sent, and what do all viewers of a stream have use for?
+//! Which wishes does a viewer have, which media is it sent, and what can the viewers of a stream
+//! use together?
 
 use std::time::Instant;
 
@@ -49,8 +50,8 @@ impl Engine {
             let status = self.viewer_status(session, None).map(Box::new);
             return self.answer(id, Answer::Report(status));
         };
-        // One question answers all waiting requests. A shard that is behind may have lost it, so it is
-        // put again after a while.
+        // One question answers all waiting requests. A shard that is behind may have lost it, so it
+        // is put again after a while.
         let is_open = |at: Instant| now.saturating_duration_since(at) < ANSWER_WITHIN;
         let must_ask = !viewer.report_asked_at.is_some_and(is_open);
         if !self.wait(now, session, id, Awaits::Report) || !must_ask {
@@ -62,7 +63,8 @@ impl Engine {
         self.tell_shard(shard, shard::Command::Report { session });
     }
 
-    /// A shard told what a viewer is sent; `None`: it does not serve the viewer.
+    /// Takes a shard's report on the media that a viewer is sent; `None`: the shard does not serve
+    /// the viewer.
     pub(super) fn reported(&mut self, session: SessionId, report: Option<ViewerReport>) {
         let Some(connection) = self.connections.get_mut(&session) else { return };
         connection.report_asked_at = None;
@@ -73,7 +75,7 @@ impl Engine {
         }
     }
 
-    /// A shard told how all streams are there.
+    /// Takes a shard's snapshot of all its streams.
     pub(super) fn measured(&mut self, now: Instant, snapshot: Snapshot) {
         // A stream without viewers on that shard may be missing in its snapshot.
         for watched in self.streams.values_mut() {
@@ -98,7 +100,7 @@ impl Engine {
         self.has_changed = true;
     }
 
-    /// Decides anew what is wanted of a stream's publisher.
+    /// Computes the demand for a stream's encodings anew.
     pub(super) fn look_at_demand(&mut self, now: Instant, stream: StreamId) {
         let Some(watched) = self.streams.get_mut(&stream) else { return };
         let published = *watched.published();

@@ -1,9 +1,9 @@
 //! Which requests wait for a media thread, and until when?
 //!
 //! A request waits under the session that it is about, in order, until the thread answers or the
-//! session ends. When [`ANSWER_WITHIN`] has passed it is answered, but keeps its place: the thread's
-//! answer may still come, and belongs to no request behind it. What must always hold: each request
-//! that is not answered has one deadline, and no session has an empty list.
+//! session ends. When [`ANSWER_WITHIN`] has passed it is answered, but keeps its place: the
+//! thread's answer may still come, and belongs to no request behind it. What must always hold: each
+//! request that is not answered has one deadline, and no session has an empty list.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use super::request::{Answer, BEHIND, Refusal, RequestId};
 /// and the client should go elsewhere.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// The most requests that wait for one session. A client sends one at a time; a guess that leaves room
-/// for a page and its monitors.
+/// The most requests that wait for one session. A client sends one at a time; a guess that leaves
+/// room for a page and its monitors.
 pub(super) const MAX_WAITING: usize = 64;
 
 /// The requests that wait.
@@ -50,7 +50,7 @@ pub(super) enum Awaits {
         /// The client's new ufrag.
         ufrag: String,
     },
-    /// What a viewer is sent, from its shard.
+    /// The report on a viewer's media, from its shard.
     Report,
 }
 

@@ -1,6 +1,7 @@
-//! What is known of a stream's media?
+//! Which facts does the engine keep about a stream's media?
 //!
-//! [`Control`](crate::Control) knows the sessions of a stream; this is what shards tell of its packets.
+//! [`Control`](crate::Control) knows the sessions of a stream; shards report the facts about its
+//! packets, which are kept here.
 
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use super::rates::Rates;
 /// The media of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
-    /// Of the newest publisher that is known.
+    /// The epoch of the newest publisher that is known.
     epoch: u32,
     published: Published,
     /// The last snapshot of the publisher's shard.
@@ -27,7 +28,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// A publisher was admitted.
+    /// Takes a newly admitted publisher.
     pub(super) fn publisher_is(&mut self, epoch: u32) {
         self.epoch = epoch;
         self.told = Warnings::default();
@@ -38,15 +39,15 @@ impl Watched {
         self.set_published(Published::default());
     }
 
-    /// The publisher of `epoch` is gone; if a newer one was admitted, nothing changes.
+    /// Takes the end of the publisher of `epoch`; if a newer one was admitted, nothing changes.
     pub(super) fn publisher_gone(&mut self, epoch: u32) {
         if self.epoch == epoch {
             self.set_published(Published::default());
         }
     }
 
-    /// The publisher of `epoch` sends these formats; those of an older one than the newest are not
-    /// taken.
+    /// Takes the formats that the publisher of `epoch` sends; those of an older one than the newest
+    /// are ignored.
     pub(super) fn publishes(&mut self, epoch: u32, published: Published) {
         if epoch >= self.epoch {
             self.epoch = epoch;
@@ -61,7 +62,7 @@ impl Watched {
         self.published = published;
     }
 
-    /// A shard told how the stream is there.
+    /// Takes a shard's snapshot of the stream.
     pub(super) fn measured(&mut self, now: Instant, shard: u8, stream: &StreamSnapshot) {
         self.rates.measured(now, shard, stream);
         self.demand.measured(shard, stream);
@@ -70,7 +71,7 @@ impl Watched {
         }
     }
 
-    /// Returns the warnings that were not told yet, and takes them for told.
+    /// Returns the warnings that were not told yet, and marks them as told.
     pub(super) fn take_untold(&mut self) -> Warnings {
         let news = self.warnings().without(self.told);
         self.told = self.told | news;
@@ -87,12 +88,12 @@ impl Watched {
         self.home.as_ref()
     }
 
-    /// Returns how the way from the publisher is.
+    /// Returns the health of the network path from the publisher.
     pub(super) fn health(&self) -> Health {
         self.home.map(|home| home.health).unwrap_or_default()
     }
 
-    /// Returns what is wrong with what is published.
+    /// Returns the faults of the published media.
     pub(super) fn warnings(&self) -> Warnings {
         self.home.map(|home| home.warnings).unwrap_or_default()
     }

@@ -52,7 +52,7 @@ mod tests {
     use crate::config::{Flags, load};
 
     #[test]
-    fn what_is_advertised_replaces_what_the_machine_has() {
+    fn advertised_addresses_replace_those_of_the_machine() {
         let dev = Flags { dev: true, ..Flags::default() };
         let loopback = Flags { dev: true, loopback: true, ..Flags::default() };
         let rows = [

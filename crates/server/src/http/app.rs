@@ -83,9 +83,9 @@ impl App {
         }
     }
 
-    /// Returns what the sender may do. Wrong tokens are counted per address; beyond the limit the
-    /// answer is 429. A right token always passes, so that a sender cannot lock out others who
-    /// share an address with it.
+    /// Returns the sender's rights. Wrong tokens are counted per address; beyond the limit the
+    /// answer is 429. A right token always passes, so a sender with wrong tokens cannot lock out
+    /// the others that share its address.
     pub(super) fn grants(&self, headers: &HeaderMap, exchange: &Exchange) -> Result<Grants, Problem> {
         match self.authority.grants(headers, unix_seconds()) {
             Ok(grants) => {

@@ -72,7 +72,7 @@ impl Counters {
         self.floods.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection was ended because it left unread what it was sent.
+    /// Counts a connection that was ended because its peer did not read the bytes sent to it.
     pub fn slow_reader_cut(&self) {
         self.slow_readers.fetch_add(1, Ordering::Relaxed);
     }

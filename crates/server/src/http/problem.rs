@@ -58,7 +58,7 @@ pub struct Content {
 }
 
 impl Problem {
-    /// Says what is wrong and what to do.
+    /// Creates an answer that names the fault and the remedy.
     pub fn new(status: StatusCode, detail: impl Into<String>, fix: impl Into<String>) -> Self {
         let content = Box::new(Content {
             kind: "about:blank",

@@ -1,8 +1,9 @@
 //! Which of a viewer's addresses does media go to?
 //!
-//! Addresses are learned from authentic binding requests. A viewer says which one it wants by nominating it
-//! (USE-CANDIDATE, RFC 8445 §8.1.1). Clients that nominate once and never again are followed too, once the address that
-//! serves them has fallen silent. This value only says what is wanted; whether somebody is there is asked first
+//! Addresses are learned from authentic binding requests. A viewer says which one it wants by
+//! nominating it (USE-CANDIDATE, RFC 8445 §8.1.1). Clients that nominate once and never again are
+//! followed too, once the address that serves them has fallen silent. This value only names the
+//! address that the viewer wants; the desk checks first that the viewer answers there
 //! ([`super::Desk`], threat T4).
 
 use std::net::SocketAddr;
@@ -41,12 +42,13 @@ pub(super) enum Heard {
 /// The most addresses of one viewer that are remembered.
 const MAX_ADDRESSES: usize = 8;
 
-/// An address that the viewer does not check any more is given up for one that it does. Longer than any client waits
-/// between two checks (RFC 7675 §5.1: 5 s, up to 20 % more), shorter than consent lasts.
+/// Silence after which an address that the viewer does not check any more is given up for one that
+/// it does. Longer than any client waits between two checks (RFC 7675 §5.1: 5 s, up to 20 % more),
+/// shorter than consent lasts.
 const SILENCE: Duration = Duration::from_secs(7);
 
 impl Addresses {
-    /// An authentic request came by `path`. What `serves` is never forgotten.
+    /// Takes an authentic request that came by `path`. The address `serves` is never forgotten.
     pub(super) fn on_request(
         &mut self,
         now: Instant,

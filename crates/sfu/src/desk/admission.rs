@@ -1,8 +1,9 @@
-//! Whose handshake is next, and who is told to come again?
+//! Which handshake is next, and which session is told to come again?
 //!
-//! A handshake waits for the network most of the time, and everybody who is under way asks again after a while if nothing
-//! comes. So only so many are under way at once; others wait in order, for a short time, and are then turned away while
-//! their player still shows that it is trying.
+//! A handshake waits for the network most of the time, and each client whose handshake is under way
+//! asks again after a while if no answer comes. So only a limited number is under way at once;
+//! others wait in order, for a short time, and are then turned away while their player still shows
+//! that it is trying.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use media::{SessionId, StreamId};
 
 use crate::format::Published;
 
-/// Handshakes under way, and those who wait for theirs.
+/// Handshakes under way, and sessions that wait for theirs.
 pub(super) struct Admission {
     most: usize,
     /// Those under way, and when they began; some are done already.
@@ -20,7 +21,7 @@ pub(super) struct Admission {
     waiting: VecDeque<(Instant, Asked)>,
 }
 
-/// Somebody who wants to watch.
+/// A session that is to begin its handshake, with the viewer's offer, if it sent one.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) session: SessionId,
@@ -37,14 +38,16 @@ pub(super) enum Decision {
     TurnAway(SessionId),
 }
 
-/// Those who wait: at 64 KiB an offer, 64 MiB at worst.
+/// The most sessions that wait: at 64 KiB an offer, 64 MiB at worst.
 const MAX_WAITING: usize = 1_024;
 
-/// How long one waits for its turn. A guess: players and people are patient for some seconds.
+/// Longest time that a session waits for its turn. A guess: players and people are patient for some
+/// seconds.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// A handshake that is not done by then waits for a peer who may never come, and holds nobody else up. Four round trips on
-/// the longest ways of the internet, with one packet lost (DTLS repeats after 1 s, RFC 6347 §4.2.4.1).
+/// Time after which an unfinished handshake does not count as under way any more: its peer may
+/// never come, and must not delay others. Four round trips on the longest ways of the internet,
+/// with one packet lost (DTLS repeats after 1 s, RFC 6347 §4.2.4.1).
 const SPAN: Duration = Duration::from_secs(3);
 
 impl Admission {
@@ -53,7 +56,7 @@ impl Admission {
         Admission { most, begun: VecDeque::new(), under_way: HashSet::new(), waiting: VecDeque::new() }
     }
 
-    /// Somebody wants to begin. Returns whether there is a place to wait.
+    /// Takes a session that is to begin. Returns whether there is a place to wait.
     pub(super) fn ask(&mut self, now: Instant, asked: Asked) -> bool {
         let has_place = self.waiting.len() < MAX_WAITING;
         if has_place {

@@ -18,7 +18,7 @@ use crate::tap::Keys;
 
 /// The DTLS of one session.
 pub(super) struct Handshake {
-    /// Made when it is needed: many who ask never come.
+    /// Made when it is needed: many clients ask for a session and never come.
     instance: Option<Box<dyn DtlsInstance>>,
     secured: Secured,
     is_verified: bool,
@@ -105,7 +105,8 @@ impl Handshake {
         }
     }
 
-    /// Gives out what it has to send, and what happened. `None`: it waits to be spoken to.
+    /// Gives the datagrams that it has to send to `send`, and returns the next event. `None`: it
+    /// waits for datagrams of its peer.
     pub(super) fn poll(&mut self, now: Instant, mut send: impl FnMut(&[u8])) -> Option<Said> {
         let instance = self.instance.as_mut()?;
         let mut buffer = [0; MAX_RECORD_BYTES];

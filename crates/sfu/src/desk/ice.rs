@@ -1,7 +1,8 @@
-//! Is this binding request the viewer's, and what is it answered?
+//! Is this binding request the viewer's, and what does the desk answer?
 //!
-//! We are an ICE-lite agent (RFC 8445 §2.5): we check nothing ourselves but addresses that media is to follow to, and
-//! answer whoever knows our password. That needs two names and two passwords, and no agent.
+//! We are an ICE-lite agent (RFC 8445 §2.5): we check nothing ourselves but addresses that media is
+//! to follow to, and answer each request that proves knowledge of our password. That needs two
+//! names and two passwords, and no agent.
 //!
 //! What must always hold: after a restart the credentials of before stay good until the new ones were used once, because
 //! the viewer goes on checking with the old ones until our answer reaches it. An answer is never longer than its request.
@@ -48,7 +49,7 @@ impl Ice {
         self.current.theirs = theirs;
     }
 
-    /// Begins a new generation. Returns the ufrag of one that nobody will use now, if there is any.
+    /// Begins a new generation. Returns the ufrag that is out of use from now on, if there is any.
     pub(super) fn restart(&mut self, ours: IceCreds, theirs: IceCreds) -> Option<String> {
         let next = Generation { ours, theirs: Some(theirs), is_used: false };
         let last = std::mem::replace(&mut self.current, next);
@@ -111,8 +112,8 @@ impl Ice {
     }
 }
 
-/// A transaction id that nobody can guess: str0m's own come from a generator that one can, and the answer
-/// to this one is a proof.
+/// Returns a transaction id that an attacker cannot guess: str0m's own come from a generator whose
+/// output can be guessed, and the answer to this one is a proof.
 pub(super) fn transaction(random: [u64; 2]) -> TransId {
     let mut header = [0; 20];
     // RFC 8489 §5: binding indication, no attributes, magic cookie.

@@ -107,18 +107,18 @@ pub(super) struct AddressCheck {
     pub(super) sent_at: Instant,
 }
 
-/// Who does ICE and DTLS.
+/// The implementation of a session's ICE and DTLS.
 enum Transport {
-    /// We do.
+    /// Ours.
     Light(Handshake),
-    /// Nobody yet: our offer waits for its answer.
+    /// Not chosen yet: our offer waits for its answer.
     Offered {
         rtc: Box<Rtc>,
         pending: Option<Box<SdpPendingOffer>>,
         /// DTLS that came before the answer did, which goes another way; at most [`MAX_EARLY`].
         early: Vec<Early>,
     },
-    /// str0m does, because there is a data channel.
+    /// str0m's, because there is a data channel.
     Whole(Box<Whole>),
 }
 
@@ -143,19 +143,20 @@ struct Whole {
     hears: Hearing,
 }
 
-/// So that nobody keeps us busy by talking.
+/// Limits the messages of a viewer, so that it cannot keep the desk busy.
 struct Hearing {
     since: Instant,
     messages: u8,
 }
 
-/// The data channel on which a viewer says what it wishes, by its label.
+/// Label of the data channel on which a viewer sends its wishes.
 pub const WISHES: &str = "layers";
 
-/// As much as by HTTP.
+/// Longest message on the data channel, the same as by HTTP.
 const MAX_HEARD_BYTES: usize = 1024;
 
-/// A person changes their mind less often. What is more is not heard.
+/// Messages on the data channel that are read each second. A person changes their mind less often.
+/// Messages beyond this number are dropped.
 const HEARD_A_SECOND: u8 = 10;
 
 /// What came of driving a session.
@@ -378,7 +379,7 @@ impl Session {
         }
     }
 
-    /// Sends what is to be sent.
+    /// Sends the datagrams that are due.
     pub(super) fn drive(&mut self, now: Instant, batch: &mut Batch) -> Driven {
         match &mut self.transport {
             Transport::Whole(whole) => whole.drive(now, &mut self.dtls_from, batch),

@@ -1,7 +1,8 @@
-//! What do the payloads of one encoding tell?
+//! Which facts do the payloads of one encoding give?
 //!
-//! What is read from them (pictures, key frames, layers) begins anew with each run ([`crate::receive::runs`]).
-//! Parameter sets and warnings outlast a run: an encoder that is restarted often sends the same sets.
+//! Pictures, key frames and layers are read anew with each run ([`crate::receive::runs`]).
+//! Parameter sets and warnings outlast a run: an encoder that is restarted often sends the same
+//! sets.
 
 use media::codec::dependency::{DescribedLayers, Reader};
 use media::codec::layers::{self, LayerTracker};
@@ -92,7 +93,7 @@ impl EncodingIn {
         }
     }
 
-    /// What is wrong with it.
+    /// Returns the faults of this encoding.
     pub(super) fn warnings(&self) -> Warnings {
         let reordered = if self.order.is_reordered() { Warnings::of(Warning::BFrames) } else { Warnings::default() };
         let lacking = if self.lacks_sets { Warnings::of(Warning::NoParameterSets) } else { Warnings::default() };

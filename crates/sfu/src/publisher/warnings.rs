@@ -1,11 +1,11 @@
-//! What is wrong with what a publisher sends, though it is forwarded?
+//! Which faults does a publisher's media have, though it is forwarded?
 //!
-//! Noticed from packets, on the shard that the publisher is on; told with the stream's snapshot. The words are the
-//! server's (`server::engine::dialect::warnings`).
+//! The publisher's shard finds the faults in packets, and reports them with the stream's snapshot.
+//! The words are the server's (`server::engine::dialect::warnings`).
 
 use std::ops::BitOr;
 
-/// One thing that is wrong.
+/// One fault of a publisher's media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Warning {
     /// Pictures are sent in another order than they are shown in.
@@ -19,7 +19,7 @@ impl Warning {
     pub const ALL: [Warning; 2] = [Warning::BFrames, Warning::NoParameterSets];
 }
 
-/// What is wrong: a set of [`Warning`]s.
+/// The faults of a publisher's media: a set of [`Warning`]s.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Warnings(u8);
 

@@ -7,7 +7,7 @@
 //! share a request.
 //!
 //! At most [`MAX_MISSING`] packets are missing at a time. A gap that does not fit is not repaired
-//! at all: a key frame costs less than so many packets, and viewers ask for one.
+//! at all: a key frame costs less than the packets of such a gap, and viewers ask for one.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

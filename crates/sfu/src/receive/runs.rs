@@ -60,7 +60,7 @@ const MAX_DROPOUT: u64 = 3_000;
 /// SSRCs that are remembered as replaced. A guess: a publisher that restarts has one or two.
 const MAX_REPLACED: usize = 4;
 
-/// A replaced SSRC is taken back after its successor was silent for so long. Longer than reordering and
+/// Silence of the successor after which a replaced SSRC is taken back. Longer than reordering and
 /// retransmissions last (about a round trip each), shorter than a person waits. A guess.
 const TAKEN_BACK_AFTER: Duration = Duration::from_secs(1);
 
@@ -150,7 +150,7 @@ mod tests {
     const VP8: Option<Format> = Some(Format { codec: Codec::Vp8, profile: 0 });
     const H264: Option<Format> = Some(Format { codec: Codec::H264, profile: 0x01_42e0 });
 
-    /// Milliseconds, SSRC, format, sequence number; what is to be done, and the run after.
+    /// Milliseconds, SSRC, format, sequence number; the expected verdict, and the run after.
     type Row = (u64, u32, Option<Format>, u64, Verdict, u32);
 
     fn check(story: &str, rows: &[Row]) {

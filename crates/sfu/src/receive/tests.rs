@@ -128,7 +128,7 @@ impl Pair {
         reports
     }
 
-    /// What is written now: one compound packet for each datagram, in the clear.
+    /// Returns the RTCP that is written now: one compound packet for each datagram, in the clear.
     fn written(&mut self) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         loop {
@@ -429,9 +429,9 @@ fn ssrcs_of_no_encoding_and_jumps_do_not_grow_anything() {
 enum Fate {
     Comes,
     Lost,
-    /// Comes after so many others.
+    /// Comes after this number of others.
     Late(u8),
-    /// Is lost and restored after so many others, twice.
+    /// Is lost and restored after this number of others, twice.
     Restored(u8),
 }
 

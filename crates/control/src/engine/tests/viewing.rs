@@ -1,4 +1,4 @@
-//! Wishes, reports, and what is wanted of publishers.
+//! Wishes, reports, and the demand that publishers are told.
 
 use media::MediaKind;
 use sfu::publisher::warnings::Warning;
@@ -63,7 +63,7 @@ fn the_last_wish_before_a_viewer_is_connected_is_told_its_shard_then() {
 }
 
 #[test]
-fn one_question_to_the_viewers_shard_answers_all_who_wait_for_its_report() {
+fn one_question_to_the_viewers_shard_answers_all_requests_for_its_report() {
     let mut bench = Bench::new();
     let session = bench.viewer("a");
     for _ in 0..3 {
@@ -163,7 +163,7 @@ fn a_word_on_a_data_channel_is_heard_of_known_sessions_and_answered_by_their_des
     assert_eq!(bench.said(), ["heard {}", "desk 1: Say"]);
 }
 
-/// What is wanted, with the bit rates left out.
+/// The demand for each encoding, with the bit rates left out.
 fn wanted(bench: &Bench) -> Vec<(Option<String>, bool, Option<u16>)> {
     let stream = bench.engine.stream(bench.now, &name("a")).expect("it is there");
     let wanted = stream.publisher.expect("a publisher").wanted.into_iter();
@@ -247,7 +247,7 @@ fn rates_are_differences_of_snapshots_and_a_stream_that_is_not_live_shows_none()
 }
 
 #[test]
-fn a_fault_of_what_is_published_is_told_once_for_each_publisher() {
+fn a_fault_of_published_media_is_told_once_for_each_publisher() {
     let mut bench = Bench::with(Takeover::Replace, 10);
     bench.publisher("a");
     let stream = bench.stream_id("a");

@@ -1,8 +1,8 @@
 //! Does everything hold in whatever order requests, answers, losses and time come?
 //!
-//! Media threads are a list of commands that were given to them. In each step of a walk, one of them is
-//! carried out, carried out wrongly or lost, a request is made, an event comes from nowhere, or time
-//! passes.
+//! Media threads are a list of commands that were given to them. In each step of a walk, one of
+//! them is carried out, carried out wrongly or lost, a request is made, an event comes from
+//! nowhere, or time passes.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How does the API show a viewer what it is sent?
+//! How does the API report to a viewer the media that it is sent?
 
 use control::engine::ViewerStatus;
 use media::MediaKind;

@@ -1,4 +1,4 @@
-//! How does a viewer say what it wishes of the video?
+//! How does a viewer tell the server its wish for the video?
 //!
 //! In JSON, by HTTP or on its data channel, in the words of several drafts of WHEP.
 
@@ -60,7 +60,7 @@ impl LayerWish {
     ///
     /// # Errors
     ///
-    /// Why it cannot be read, for the one who sent it.
+    /// The fault that keeps it from being read, in words for the sender of the wish.
     pub fn read(text: &str) -> Result<LayerWish, String> {
         let unread = |fault: String| format!("the wish cannot be read: {fault}");
         let object = json::object(text).map_err(unread)?;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wish_is_answered_with_an_error_on_the_data_channel() {
+    fn an_invalid_wish_is_answered_with_an_error_on_the_data_channel() {
         for text in ["", "[]", "7", "{\"maxHeight\":-1}", "{\"paused\":"] {
             let error = LayerWish::read(text).expect_err("no wish");
             assert!(channel_answer(Err(&error)).starts_with("{\"error\":\"the wish cannot be read"));

@@ -36,9 +36,9 @@ struct State {
     /// When the first byte of a head arrived that is not whole yet. HTTP/1 only: HTTP/2 has other
     /// frames too.
     head_began_at: Option<Instant>,
-    /// Since when the peer has not taken all that it is sent.
+    /// Time since which the peer has not taken all bytes that it is sent.
     write_stalled_since: Option<Instant>,
-    /// What it took meanwhile.
+    /// Bytes that the peer took since then.
     written_bytes: u64,
     is_http2: bool,
 }
@@ -57,9 +57,9 @@ pub(super) enum Verdict {
 /// What became of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wrote {
-    /// All of it is on its way.
+    /// All bytes of it are on their way.
     All,
-    /// So many bytes of it.
+    /// This number of its bytes is on the way.
     Part(usize),
     /// The peer takes nothing now.
     Nothing,

@@ -5,8 +5,8 @@
 //!
 //! A handler may take the connection over (RFC 9110 §7.8), as WebSockets do: it awaits
 //! [`hyper::upgrade::on`] and answers 101. The stream that it gets keeps the connection's place
-//! ([`super::places`]) until it is dropped. Deadlines and budgets of what it carries are the
-//! handler's own.
+//! ([`super::places`]) until it is dropped. The handler itself keeps the deadlines and budgets of
+//! the stream's content.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};

@@ -107,7 +107,7 @@ pub struct Incoming {
 /// Which protocol a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
-    /// So many bytes of the preface have come, and nothing else.
+    /// This number of bytes of the preface has come, and no other byte.
     Unknown(usize),
     Http1,
     Http2,

@@ -119,7 +119,8 @@ const NO_CERTIFICATE: &str =
 const NO_KEY: &str = "there is no key in it that needs no passphrase; it should have a line like -----BEGIN PRIVATE KEY----- \
      (PEM; openssl pkey takes a passphrase away)";
 
-/// What is wrong with a file. The parser's own words may show lines of the file, and a key is secret.
+/// Returns the fault of a PEM file in words. The parser's own words may show lines of the file, and
+/// a key is secret.
 fn pem_words(error: &pem::Error, nothing: &str) -> String {
     match error {
         pem::Error::Io(error) => match error.kind() {
@@ -189,7 +190,8 @@ mod tests {
         let error = |tls: &Tls| Certificates::open(tls).err().unwrap().to_string();
         assert!(error(&tls).starts_with("http.tls_certificate: cannot use "));
 
-        // What each fault of a file is called; `certificate` and `key` are what is in the files.
+        // The error for each fault of a file; `certificate` and `key` are the contents of the
+        // files.
         write("a.example");
         let certificate = std::fs::read_to_string(&files.certificate).unwrap();
         let key = std::fs::read_to_string(&files.key).unwrap();

@@ -23,11 +23,11 @@ use crate::engine::{FailedSession, LayerStatus, LayerWish, StreamState, StreamSt
 pub(in crate::http) enum Kind {
     /// Media of a publisher comes.
     Active,
-    /// None does any more.
+    /// Media of a publisher comes no more.
     Inactive,
-    /// What there is to see, and what is sent of it.
+    /// The layers that can be asked for, and those that are sent to this viewer.
     Layers,
-    /// How many watch.
+    /// The number of viewers.
     ViewerCount,
     /// The session is over because its DTLS handshake failed: the last event, which the drafts do
     /// not have.
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_wanted_is_told() {
+    fn only_subscribed_events_are_sent() {
         let mut news = News::new(vec![Kind::Inactive]);
         let now = Instant::now();
         assert_eq!(news.poll(now, &stream(StreamState::Live), &session("h", 1_000_000)), "");

@@ -174,8 +174,8 @@ impl Teller {
     }
 }
 
-/// Sends what is to be told, or a sign of life when there was nothing for long. Returns whether
-/// something was sent; `None` if the reader is gone.
+/// Sends the pending events, or a sign of life after [`KEEP_ALIVE`] without events. Returns whether
+/// bytes were sent; `None` if the reader is gone.
 async fn say(reader: &Reader, mut text: String, told_at: &mut Instant) -> Option<bool> {
     if text.is_empty() && told_at.elapsed() >= KEEP_ALIVE {
         text = ":\n\n".into();

@@ -48,14 +48,14 @@ pub(super) struct Page {
     ancestors: &'static str,
 }
 
-/// The page with what is live.
+/// The page that lists the live streams.
 pub(super) const HOME: Page = Page { template: "/", file: "index.html", ancestors: "'none'" };
 /// The page that publishes. It could be clicked by deceit, so no other page may embed it.
 pub(super) const PUBLISH: Page = Page { template: "/publish/{stream}", file: "publish.html", ancestors: "'none'" };
 /// The page that watches, which is there to be embedded elsewhere.
 pub(super) const WATCH: Page = Page { template: "/watch/{stream}", file: "watch.html", ancestors: "*" };
 
-/// Answers with the page with what is live.
+/// Answers with the page that lists the live streams.
 pub(super) async fn home(exchange: Exchange, request: Request) -> Answer {
     page(&HOME, &exchange.root, request.headers())
 }

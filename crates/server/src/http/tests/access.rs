@@ -12,7 +12,7 @@ use crate::http::tests::{FRAGMENT, House, ID, SDP, SECRET, token};
 /// Which token allows which request; the rules of grants themselves have their matrix in
 /// `auth/grants.rs`.
 #[tokio::test]
-async fn every_resource_asks_who_may() {
+async fn every_resource_checks_tokens() {
     let room = |room: &str| VideoGrant { room: Some(room.into()), room_join: true, ..VideoGrant::default() };
     let tokens = [
         ("none", None),

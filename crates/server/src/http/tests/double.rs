@@ -13,8 +13,8 @@ use crate::engine::{
     Readiness, Refusal, Role, SentReport, StreamState, StreamStatus, Trickled, ViewerReport, WantedLayer, Watch,
 };
 
-/// Answers in the place of the control task: one session, the stream `demo`, and a memory of what
-/// it was asked.
+/// Answers in the place of the control task: one session, the stream `demo`, and a memory of the
+/// requests.
 #[derive(Clone)]
 pub(in crate::http) struct Double {
     pub(in crate::http) state: Arc<Mutex<State>>,

@@ -38,7 +38,7 @@ async fn methods_that_are_not_there_are_refused_with_those_that_are() {
 }
 
 #[tokio::test]
-async fn options_needs_no_token_and_tells_what_is_taken() {
+async fn options_needs_no_token_and_lists_methods_and_types() {
     let house = House::locked();
     let preflight = &[("origin", "https://a.example"), ("access-control-request-method", "POST")];
     for address in ["/whip/demo", "/whep/demo"] {

@@ -118,7 +118,7 @@ async fn a_slow_reader_is_told_the_newest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_publisher_hears_what_is_wanted_of_it() {
+async fn a_publisher_is_told_the_demand_for_its_encodings() {
     let house = House::open();
     house.engine.has_session(Role::Publisher);
     let path = format!("/whip/demo/{ID}");
