@@ -14,15 +14,19 @@ const becomes = (page, lines) => until(`the picture has ${lines} lines`, async (
 describe("layers", () => {
   const here = stage({ before, after });
   let publisher;
+  let first;
 
   before(async () => {
     publisher = await openPage(here.browser, here.server.publishPage("sizes", THREE_SIZES));
     await onAir(publisher);
+    // With a viewer: without one, sizes that have not come within 4 s are not asked for any more.
+    first = await openPage(here.browser, here.server.watchPage("sizes"));
     await until("three sizes come in", async () => (await here.server.stream("sizes")).video?.layers.length === 3);
   });
 
   test("the API names them, largest first", async () => {
     const { layers } = (await here.server.stream("sizes")).video;
+    await first.end();
     assert.deepEqual(layers.map(({ rid, height }) => [rid, height]), [["f", 720], ["h", 360], ["q", 180]]);
   });
 
