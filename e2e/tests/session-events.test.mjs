@@ -85,7 +85,8 @@ describe("events of a session", () => {
     const [line] = Object.keys(heard.events[from - 1].data);
     assert.match(line, /^[01]$/);
     // An encoder that begins may leave a size out for a moment: an event follows when it is back.
-    const sizes = ({ layers }) => JSON.stringify(layers.map(({ rid, simulcastIdx, height }) => [rid, simulcastIdx, height]));
+    const size = ({ rid, simulcastIdx, height }) => [rid, simulcastIdx, height];
+    const sizes = ({ layers }) => JSON.stringify(layers.map(size));
     const all = JSON.stringify([["f", 2, 720], ["h", 1, 360], ["q", 0, 180]]);
     await heard.until("all sizes are named", "layers", (data) => sizes(video(data)) === all, from - 1);
 

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_never_comes_holds_nobody_up_for_long() {
+    fn session_that_never_connects_delays_others_for_a_bounded_time() {
         let began = Instant::now();
         let mut admission = Admission::new(1);
         admission.ask(began, asked(1));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_waits_too_long_is_turned_away() {
+    fn session_that_waits_too_long_is_refused() {
         let began = Instant::now();
         let mut admission = Admission::new(0);
         admission.ask(began, asked(1));

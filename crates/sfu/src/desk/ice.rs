@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_knows_both_names_and_the_password_is_answered() {
+    fn only_requests_with_both_names_and_the_password_are_answered() {
         let mut ice = Ice::new(credentials("us"), Some(credentials("them")));
         assert!(is_authentic(&mut ice, "us", "them"));
         assert!(!is_authentic(&mut ice, "us", "others"));

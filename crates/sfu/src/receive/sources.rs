@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded_and_what_is_known_stays() {
+    fn full_table_refuses_new_sources_and_keeps_the_known_ones() {
         let session = negotiated(&[section("v", MediaKind::Video, &[96], &[])], Some(1));
         let mut sources = Sources::default();
         let learned = (0..100).filter(|ssrc| sources.learn(&session, *ssrc, 96, &named("v", None, None)).is_some());

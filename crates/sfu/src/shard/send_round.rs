@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_nobody_asked() {
+    fn round_without_viewers_asks_none() {
         let mut round = of(0);
         assert!(!round.begin());
         assert_eq!(round.next(), None);
