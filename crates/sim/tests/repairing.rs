@@ -79,11 +79,11 @@ fn losses_on_either_side_are_repaired() {
         ("2 % behind the server", good, lossy(0.02), 2, 500, 0.95),
         ("2 % on both sides", lossy(0.02), lossy(0.02), 2, 700, 0.95),
         ("10 % behind the server", good, lossy(0.1), 4, 900, 0.95),
-        // The library requests a packet of a publisher five times, and each answer may be lost: 1.4
-        // s for a key frame.
-        ("10 % before the server", lossy(0.1), good, 6, 2_500, 0.75),
-        ("bursts of 8 behind the server", good, bursts, 4, 1_800, 0.85),
-        ("bursts of 8 before the server", bursts, good, 4, 2_500, 0.85),
+        // Over 488 seeds: 0.971 of the pictures and 353 ms at worst; 0.988 and 499 ms; 0.996 and
+        // 298 ms.
+        ("10 % before the server", lossy(0.1), good, 4, 700, 0.95),
+        ("bursts of 8 behind the server", good, bursts, 4, 900, 0.95),
+        ("bursts of 8 before the server", bursts, good, 4, 700, 0.95),
     ];
     let mut broken = Vec::new();
     for seed in seeds(LOSS_SEEDS) {
